@@ -1,0 +1,233 @@
+//! The model card: everything needed to use an exported model, carried inside the file.
+//!
+//! It travels as JSON in the ONNX metadata under [`CARD_KEY`]. Training writes it, `infer` reads it, and neither
+//! knows anything else about the other: labels and preprocessing have no second definition.
+
+use serde::{Deserialize, Serialize};
+
+/// Metadata key of the card.
+pub const CARD_KEY: &str = "ferronnx.card";
+
+/// Version of the card's own layout; a reader refuses a newer one.
+pub const CARD_FORMAT: u32 = 1;
+
+/// Everything about a model that is not in its graph.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelCard {
+    /// Layout version, [`CARD_FORMAT`].
+    pub format: u32,
+    /// Class names; position is the index of the logit.
+    pub labels: Vec<String>,
+    /// From a decoded picture to the input tensor.
+    pub preprocessing: Preprocessing,
+    /// The network's configuration as its own type serialises it: for people, and to build the network again.
+    /// Running the file does not need it.
+    pub architecture: serde_json::Value,
+    /// How the weights came to be; absent for a bare checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainingSummary>,
+    /// Who wrote the file, from what.
+    pub provenance: Provenance,
+}
+
+/// A picture's way to the input tensor `[N, 3, size, size]`, in the order of the fields.
+///
+/// RGB8 is resized so that its shorter side is `resize` (antialiased triangle filter, aspect ratio kept), the
+/// centre `crop` x `crop` is cut out, values are divided by 255, then `(x - mean) / std` per channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Preprocessing {
+    /// Channel order of the input tensor.
+    pub color: ColorOrder,
+    /// Length of the shorter side after resizing, in pixels.
+    pub resize: u32,
+    /// Resampling filter.
+    pub filter: ResizeFilter,
+    /// Side of the centre crop, in pixels: height and width of the input tensor.
+    pub crop: u32,
+    /// Per channel, in [0, 1] units.
+    pub mean: [f32; 3],
+    /// Per channel, in [0, 1] units.
+    pub std: [f32; 3],
+}
+
+/// Channel order of the input tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ColorOrder {
+    /// Red, green, blue.
+    Rgb,
+}
+
+/// Resampling filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResizeFilter {
+    /// Triangle (bilinear) filter whose support grows with the reduction, as Pillow's `BILINEAR`.
+    BilinearAntialias,
+}
+
+/// Sizes from which the ImageNet conventions apply: its stem, statistics and the 256/224 margin of the crop.
+pub const IMAGENET_MIN_SIZE: u32 = 64;
+
+impl Preprocessing {
+    /// The convention for a network of this input size: CIFAR-10's statistics and no margin for small inputs,
+    /// ImageNet's statistics and its 256/224 margin from [`IMAGENET_MIN_SIZE`] on.
+    pub fn for_size(size: u32) -> Self {
+        let (resize, mean, std) = if size < IMAGENET_MIN_SIZE {
+            (size, [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010])
+        } else {
+            ((size * 256).div_ceil(224), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+        };
+        let (color, filter) = (ColorOrder::Rgb, ResizeFilter::BilinearAntialias);
+        Self { color, resize, filter, crop: size, mean, std }
+    }
+}
+
+/// What is known of the training run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainingSummary {
+    /// Name of the recipe.
+    pub recipe: String,
+    /// Name of the data set, never its path.
+    pub dataset: String,
+    /// Pictures trained on, validation excluded.
+    pub train_images: usize,
+    /// Epochs completed when the weights were taken.
+    pub epoch: usize,
+    /// Accuracy on the validation split, in [0, 1].
+    pub validation_accuracy: f64,
+    /// Accuracy on the test set with these weights, in [0, 1], where there is one.
+    pub test_accuracy: Option<f64>,
+    /// Seed of the run.
+    pub seed: u64,
+}
+
+/// Who wrote the file, from what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Program and version.
+    pub producer: String,
+    /// Training engine and version.
+    pub engine: String,
+    /// RFC 3339, UTC.
+    pub created: String,
+}
+
+/// Why a card cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CardError {
+    /// Not the JSON of a card.
+    #[error("the model card is not readable: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Written by a newer version.
+    #[error("the model card has format {found}, this version reads up to {CARD_FORMAT}: update ferronnx")]
+    Format {
+        /// The format found.
+        found: u32,
+    },
+    /// Fields contradict each other.
+    #[error("the model card is inconsistent: {0}")]
+    Inconsistent(String),
+}
+
+impl ModelCard {
+    /// Reads and checks a card.
+    pub fn from_json(text: &str) -> Result<Self, CardError> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let found = serde_json::from_str::<Version>(text)?.format;
+        if found > CARD_FORMAT {
+            return Err(CardError::Format { found });
+        }
+        let card: Self = serde_json::from_str(text)?;
+        card.check()?;
+        Ok(card)
+    }
+
+    /// The card as it is stored.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a card has no map with keys other than strings")
+    }
+
+    fn check(&self) -> Result<(), CardError> {
+        let inconsistent = |text: String| Err(CardError::Inconsistent(text));
+        let Preprocessing { resize, crop, std, .. } = &self.preprocessing;
+        if self.labels.len() < 2 {
+            return inconsistent(format!("{} labels", self.labels.len()));
+        }
+        if *crop == 0 || resize < crop {
+            return inconsistent(format!("a crop of {crop} from a shorter side of {resize}"));
+        }
+        if std.iter().any(|s| !s.is_finite() || *s <= 0.0) {
+            return inconsistent(format!("a standard deviation of {std:?}"));
+        }
+        Ok(())
+    }
+
+    /// `names` as Ultralytics' tools read it: the text of a Python dict, `{0: 'cat', 1: 'dog'}`.
+    pub fn names(&self) -> String {
+        let quote = |label: &str| label.replace('\\', "\\\\").replace('\'', "\\'").replace('\n', "\\n");
+        let entries: Vec<_> =
+            self.labels.iter().enumerate().map(|(i, label)| format!("{i}: '{}'", quote(label))).collect();
+        format!("{{{}}}", entries.join(", "))
+    }
+
+    /// `class_names` as other tools read it: a JSON array.
+    pub fn class_names(&self) -> String {
+        serde_json::to_string(&self.labels).expect("strings always serialise")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card() -> ModelCard {
+        ModelCard {
+            format: CARD_FORMAT,
+            labels: vec!["cat".into(), "dog's".into()],
+            preprocessing: Preprocessing::for_size(32),
+            architecture: serde_json::json!({ "classes": 2 }),
+            training: None,
+            provenance: Provenance {
+                producer: "ferronnx 0.1.0".into(),
+                engine: "libtorch".into(),
+                created: "2026-01-01T00:00:00Z".into(),
+            },
+        }
+    }
+
+    #[test]
+    fn survives_a_round_trip() {
+        assert_eq!(ModelCard::from_json(&card().to_json()).unwrap(), card());
+    }
+
+    #[test]
+    fn names_for_other_tools() {
+        assert_eq!(card().names(), r"{0: 'cat', 1: 'dog\'s'}");
+        assert_eq!(card().class_names(), r#"["cat","dog's"]"#);
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_trust() {
+        let newer = card().to_json().replace("\"format\":1", "\"format\":2");
+        assert!(matches!(ModelCard::from_json(&newer), Err(CardError::Format { found: 2 })));
+        let mut wrong = card();
+        wrong.labels.pop();
+        assert!(ModelCard::from_json(&wrong.to_json()).unwrap_err().to_string().contains("1 labels"));
+        let mut wrong = card();
+        wrong.preprocessing.std[1] = 0.0;
+        assert!(matches!(ModelCard::from_json(&wrong.to_json()), Err(CardError::Inconsistent(_))));
+        assert!(matches!(ModelCard::from_json("{"), Err(CardError::Json(_))));
+    }
+
+    #[test]
+    fn photos_get_imagenets_margin() {
+        let photo = Preprocessing::for_size(224);
+        assert_eq!((photo.resize, photo.crop), (256, 224));
+        let small = Preprocessing::for_size(32);
+        assert_eq!((small.resize, small.crop), (32, 32));
+    }
+}

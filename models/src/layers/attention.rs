@@ -1,0 +1,113 @@
+//! CBAM, the convolutional block attention module (Woo et al. 2018, arXiv:1807.06521).
+//!
+//! Initialised by PyTorch's defaults, the sigmoids start near 1/2 and so near linear.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Conv2d, Linear};
+use crate::ops::{Module, Ops, Reduce};
+
+/// Parameters of attention blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attention {
+    /// Reduction of the channel attention's hidden layer.
+    pub ratio: usize,
+    /// Kernel of the spatial attention's convolution; odd.
+    pub kernel: usize,
+}
+
+impl Default for Attention {
+    fn default() -> Self {
+        Self { ratio: 16, kernel: 7 }
+    }
+}
+
+/// `x * sigmoid(mlp(avg(x)) + mlp(max(x)))`: averages and maxima over `H, W`, one shared MLP without biases.
+///
+/// `[N, C, H, W]` -> `[N, C, H, W]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChannelAttention {
+    /// Full name.
+    pub name: String,
+    squeeze: Linear,
+    excite: Linear,
+}
+
+impl ChannelAttention {
+    /// Attention over `channels` with a hidden layer of `channels / ratio`, which must be at least 1.
+    pub fn new(name: &str, channels: usize, ratio: usize) -> Self {
+        let linear = |index: usize, in_features, out_features| {
+            let name = format!("{name}.fc.{index}");
+            Linear { name, in_features, out_features, bias: false }
+        };
+        let hidden = channels / ratio;
+        Self { name: name.into(), squeeze: linear(0, channels, hidden), excite: linear(2, hidden, channels) }
+    }
+}
+
+impl Module for ChannelAttention {
+    fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+        ops.scope(&self.name, || {
+            let score = |how| {
+                let pooled = ops.reduce(x, how, &[2, 3], false)?;
+                let hidden = ops.relu(&ops.linear(&pooled, &self.squeeze)?)?;
+                ops.linear(&hidden, &self.excite)
+            };
+            let scores = ops.add(&score(Reduce::Mean)?, &score(Reduce::Max)?)?;
+            let weights = ops.unsqueeze(&ops.sigmoid(&scores)?, &[2, 3])?;
+            ops.mul(x, &weights)
+        })
+    }
+}
+
+/// `x * sigmoid(conv([mean over C, max over C]))`, without bias and without batch norm.
+///
+/// `[N, C, H, W]` -> `[N, C, H, W]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpatialAttention {
+    /// Full name.
+    pub name: String,
+    conv: Conv2d,
+}
+
+impl SpatialAttention {
+    /// Attention with a `kernel` x `kernel` convolution; `kernel` is odd, so that the size stays.
+    pub fn new(name: &str, kernel: usize) -> Self {
+        let conv = Conv2d { padding: kernel / 2, ..Conv2d::new(format!("{name}.conv"), 2, 1, kernel) };
+        Self { name: name.into(), conv }
+    }
+}
+
+impl Module for SpatialAttention {
+    fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+        ops.scope(&self.name, || {
+            let mean = ops.reduce(x, Reduce::Mean, &[1], true)?;
+            let max = ops.reduce(x, Reduce::Max, &[1], true)?;
+            let mask = ops.conv2d(&ops.concat(&[&mean, &max], 1)?, &self.conv)?;
+            ops.mul(x, &ops.sigmoid(&mask)?)
+        })
+    }
+}
+
+/// Channel attention, then spatial attention. `[N, C, H, W]` -> `[N, C, H, W]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cbam {
+    channel: ChannelAttention,
+    spatial: SpatialAttention,
+}
+
+impl Cbam {
+    /// CBAM over `channels`; for the limits of `attention` see [`ChannelAttention`] and [`SpatialAttention`].
+    pub fn new(name: &str, channels: usize, attention: Attention) -> Self {
+        Self {
+            channel: ChannelAttention::new(&format!("{name}.channel_attn"), channels, attention.ratio),
+            spatial: SpatialAttention::new(&format!("{name}.spatial_attn"), attention.kernel),
+        }
+    }
+}
+
+impl Module for Cbam {
+    fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+        self.spatial.forward(ops, &self.channel.forward(ops, x)?)
+    }
+}

@@ -1,0 +1,43 @@
+//! Batch normalisation (Ioffe and Szegedy 2015, arXiv:1502.03167).
+
+use super::{Init, Param};
+
+/// Batch normalisation over the channels of `[N, C, H, W]`, as `torch.nn.BatchNorm2d`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchNorm2d {
+    /// Full name; its parameters are `{name}.weight`, `.bias`, `.running_mean` and `.running_var`, each `[channels]`.
+    pub name: String,
+    /// Channels of the input.
+    pub channels: usize,
+}
+
+impl BatchNorm2d {
+    /// Added to the variance.
+    pub const EPS: f64 = 1e-5;
+    /// Weight of a new batch in the running statistics.
+    pub const MOMENTUM: f64 = 0.1;
+    /// Fields, in the order of [`BatchNorm2d::params`] and of ONNX's `BatchNormalization` inputs.
+    pub const FIELDS: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
+
+    /// Batch normalisation of `channels` channels.
+    pub fn new(name: impl Into<String>, channels: usize) -> Self {
+        Self { name: name.into(), channels }
+    }
+
+    /// The names of scale, shift, running mean and running variance.
+    pub fn names(&self) -> [String; 4] {
+        Self::FIELDS.map(|field| format!("{}.{field}", self.name))
+    }
+
+    /// Its parameters and buffers.
+    pub fn params(&self) -> Vec<Param> {
+        let shape = vec![self.channels];
+        let [weight, bias, mean, var] = Self::FIELDS;
+        vec![
+            Param::new(&self.name, weight, shape.clone(), Init::Constant(1.0)),
+            Param::new(&self.name, bias, shape.clone(), Init::Constant(0.0)),
+            Param::buffer(&self.name, mean, shape.clone(), 0.0),
+            Param::buffer(&self.name, var, shape, 1.0),
+        ]
+    }
+}

@@ -1,0 +1,78 @@
+//! 2-D convolution.
+
+use super::{Init, Param};
+
+/// A square 2-D convolution, as `torch.nn.Conv2d` without dilation and groups.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conv2d {
+    /// Full name; its parameters are `{name}.weight` `[out, in, kernel, kernel]` and `{name}.bias` `[out]`.
+    pub name: String,
+    /// Channels of the input.
+    pub in_channels: usize,
+    /// Channels of the output.
+    pub out_channels: usize,
+    /// Height and width of the kernel.
+    pub kernel: usize,
+    /// Step in both directions.
+    pub stride: usize,
+    /// Zeros on every side.
+    pub padding: usize,
+    /// Whether there is a bias.
+    pub bias: bool,
+    /// Initial distribution of the weight.
+    pub init: ConvInit,
+}
+
+/// Initial distribution of a convolution's weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConvInit {
+    /// `torch.nn.Conv2d`'s own: uniform within `1/sqrt(fan_in)`.
+    TorchDefault,
+    /// `kaiming_normal_(mode="fan_out", nonlinearity="relu")`, as torchvision's ResNet
+    /// (He et al. 2015, arXiv:1502.01852).
+    KaimingFanOut,
+}
+
+impl Conv2d {
+    /// A convolution with stride 1, no padding, no bias and PyTorch's default initialisation.
+    pub fn new(name: impl Into<String>, in_channels: usize, out_channels: usize, kernel: usize) -> Self {
+        Self {
+            name: name.into(),
+            in_channels,
+            out_channels,
+            kernel,
+            stride: 1,
+            padding: 0,
+            bias: false,
+            init: ConvInit::TorchDefault,
+        }
+    }
+
+    /// The name of the weight.
+    pub fn weight_name(&self) -> String {
+        format!("{}.weight", self.name)
+    }
+
+    /// The name of the bias, where there is one.
+    pub fn bias_name(&self) -> Option<String> {
+        self.bias.then(|| format!("{}.bias", self.name))
+    }
+
+    /// Its parameters.
+    pub fn params(&self) -> Vec<Param> {
+        let area = self.kernel * self.kernel;
+        let default = Init::torch_default(self.in_channels * area);
+        let init = match self.init {
+            ConvInit::TorchDefault => default,
+            ConvInit::KaimingFanOut => {
+                Init::Normal { std: (2.0 / (self.out_channels * area) as f64).sqrt() }
+            }
+        };
+        let shape = vec![self.out_channels, self.in_channels, self.kernel, self.kernel];
+        let mut params = vec![Param::new(&self.name, "weight", shape, init)];
+        if self.bias {
+            params.push(Param::new(&self.name, "bias", vec![self.out_channels], default));
+        }
+        params
+    }
+}

@@ -1,0 +1,38 @@
+//! Fully connected layer.
+
+use super::{Init, Param};
+
+/// `x W^T + b`, as `torch.nn.Linear`. `[N, in]` -> `[N, out]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Linear {
+    /// Full name; its parameters are `{name}.weight` `[out, in]` and `{name}.bias` `[out]`.
+    pub name: String,
+    /// Features of the input.
+    pub in_features: usize,
+    /// Features of the output.
+    pub out_features: usize,
+    /// Whether there is a bias.
+    pub bias: bool,
+}
+
+impl Linear {
+    /// The name of the weight.
+    pub fn weight_name(&self) -> String {
+        format!("{}.weight", self.name)
+    }
+
+    /// The name of the bias, where there is one.
+    pub fn bias_name(&self) -> Option<String> {
+        self.bias.then(|| format!("{}.bias", self.name))
+    }
+
+    /// Its parameters.
+    pub fn params(&self) -> Vec<Param> {
+        let init = Init::torch_default(self.in_features);
+        let mut params = vec![Param::new(&self.name, "weight", vec![self.out_features, self.in_features], init)];
+        if self.bias {
+            params.push(Param::new(&self.name, "bias", vec![self.out_features], init));
+        }
+        params
+    }
+}

@@ -1,0 +1,62 @@
+//! Layers: plain data that names its parameters. No tensors live here.
+
+mod attention;
+mod batch_norm;
+mod conv;
+mod linear;
+mod pool;
+
+pub use attention::{Attention, Cbam, ChannelAttention, SpatialAttention};
+pub use batch_norm::BatchNorm2d;
+pub use conv::{Conv2d, ConvInit};
+pub use linear::Linear;
+pub use pool::MaxPool2d;
+
+/// A parameter or buffer of a layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Param {
+    /// Full name, as in PyTorch's `state_dict`.
+    pub name: String,
+    /// Dimensions, as in PyTorch.
+    pub shape: Vec<usize>,
+    /// Distribution of the initial values.
+    pub init: Init,
+    /// Whether an optimizer may change it; running statistics are not trainable.
+    pub trainable: bool,
+}
+
+/// Distribution of a parameter's initial values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// All values the same.
+    Constant(f64),
+    /// Uniform in `[-bound, bound]`.
+    Uniform {
+        /// Largest magnitude.
+        bound: f64,
+    },
+    /// Normal with mean 0.
+    Normal {
+        /// Standard deviation.
+        std: f64,
+    },
+}
+
+impl Init {
+    /// PyTorch's default for weights and biases of `Linear` and `Conv2d`: `kaiming_uniform_(a=sqrt(5))`,
+    /// which is uniform within `1/sqrt(fan_in)`.
+    fn torch_default(fan_in: usize) -> Self {
+        Self::Uniform { bound: 1.0 / (fan_in as f64).sqrt() }
+    }
+}
+
+impl Param {
+    fn new(layer: &str, field: &str, shape: Vec<usize>, init: Init) -> Self {
+        Self { name: format!("{layer}.{field}"), shape, init, trainable: true }
+    }
+
+    fn buffer(layer: &str, field: &str, shape: Vec<usize>, value: f64) -> Self {
+        let init = Init::Constant(value);
+        Self { name: format!("{layer}.{field}"), shape, init, trainable: false }
+    }
+}

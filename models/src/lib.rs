@@ -1,0 +1,23 @@
+//! The network, written once, and what it means.
+//!
+//! [`Ops`] is a closed vocabulary of operations. A [`Module`] (a layer, an attention block, a whole network) is
+//! plain data with one `forward` generic over `Ops`; everything else is an interpretation of that one function:
+//!
+//! | interpretation | value | gives |
+//! |---|---|---|
+//! | [`shapes`] | a shape | names, shapes and initial distributions of all parameters |
+//! | [`onnx`] | a value's name | the exported graph |
+//! | `train`'s eager one | a libtorch tensor | training, with autograd |
+//!
+//! This crate knows neither libtorch nor ONNX Runtime.
+
+pub mod card;
+pub mod layers;
+// pub mod onnx;
+pub mod ops;
+pub mod resnet;
+pub mod shapes;
+pub mod weights;
+
+pub use ops::{Module, Ops, Reduce};
+pub use weights::Weights;

@@ -1,0 +1,255 @@
+//! ResNet18 (He et al. 2016, arXiv:1512.03385) with CBAM after each of its four stages.
+//!
+//! The blocks are torchvision's, and so are the names of the parameters.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::card::IMAGENET_MIN_SIZE;
+use crate::layers::{Attention, BatchNorm2d, Cbam, Conv2d, ConvInit, Linear, MaxPool2d};
+use crate::ops::{Module, Ops, Reduce};
+
+/// Channels of the four stages.
+pub const STAGE_CHANNELS: [usize; 4] = [64, 128, 256, 512];
+
+/// Configuration of the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Architecture {
+    /// Outputs.
+    pub classes: usize,
+    /// First layers.
+    pub stem: Stem,
+    /// Attention after each stage; none for a plain ResNet18.
+    pub attention: Option<Attention>,
+}
+
+impl Default for Architecture {
+    fn default() -> Self {
+        Self { classes: 10, stem: Stem::Cifar, attention: Some(Attention::default()) }
+    }
+}
+
+/// The layers before the first stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stem {
+    /// A 3x3 convolution with stride 1, for small inputs.
+    Cifar,
+    /// A 7x7 convolution with stride 2 and a 3x3 max pool with stride 2, for photos.
+    Imagenet,
+}
+
+impl Stem {
+    /// The stem for square inputs of `size` pixels.
+    pub fn for_size(size: u32) -> Self {
+        if size < IMAGENET_MIN_SIZE { Self::Cifar } else { Self::Imagenet }
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("resnet18")?;
+        if let Some(Attention { ratio, kernel }) = self.attention {
+            write!(f, "-cbam (ratio {ratio}, kernel {kernel})")?;
+        }
+        let stem = match self.stem {
+            Stem::Cifar => "3x3",
+            Stem::Imagenet => "7x7",
+        };
+        write!(f, ", {stem} stem, {} classes", self.classes)
+    }
+}
+
+/// Why a configuration has no network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArchitectureError {
+    /// Fewer than two classes.
+    #[error("a classifier needs at least two classes, not {0}")]
+    Classes(usize),
+    /// The hidden layer of a channel attention would be empty.
+    #[error("an attention ratio of {ratio} leaves no hidden unit in a stage of {channels} channels")]
+    Ratio {
+        /// The ratio asked for.
+        ratio: usize,
+        /// Channels of the first stage that is too narrow.
+        channels: usize,
+    },
+    /// An even kernel would change the size of the mask.
+    #[error("the attention kernel must be odd, not {0}")]
+    Kernel(usize),
+}
+
+/// The whole network: `[N, 3, H, W]` -> logits `[N, classes]`.
+#[derive(Debug, Clone)]
+pub struct ResNet18 {
+    stem: StemLayers,
+    stages: Vec<Stage>,
+    fc: Linear,
+}
+
+#[derive(Debug, Clone)]
+struct StemLayers {
+    conv1: Conv2d,
+    bn1: BatchNorm2d,
+    pool: Option<MaxPool2d>,
+}
+
+#[derive(Debug, Clone)]
+struct Stage {
+    blocks: [BasicBlock; 2],
+    cbam: Option<Cbam>,
+}
+
+impl ResNet18 {
+    /// Builds the network's description.
+    pub fn new(architecture: &Architecture) -> Result<Self, ArchitectureError> {
+        let Architecture { classes, stem, attention } = *architecture;
+        if classes < 2 {
+            return Err(ArchitectureError::Classes(classes));
+        }
+        if let Some(Attention { ratio, kernel }) = attention {
+            if let Some(&channels) = STAGE_CHANNELS.iter().find(|&&c| ratio == 0 || c / ratio == 0) {
+                return Err(ArchitectureError::Ratio { ratio, channels });
+            }
+            if kernel % 2 == 0 {
+                return Err(ArchitectureError::Kernel(kernel));
+            }
+        }
+        let stages = STAGE_CHANNELS
+            .iter()
+            .enumerate()
+            .map(|(index, &channels)| Stage::new(index, channels, attention))
+            .collect();
+        let fc = Linear {
+            name: "backbone.fc".into(),
+            in_features: STAGE_CHANNELS[3],
+            out_features: classes,
+            bias: true,
+        };
+        Ok(Self { stem: StemLayers::new(stem), stages, fc })
+    }
+}
+
+impl Module for ResNet18 {
+    fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+        ops.scope("backbone", || {
+            let mut x = self.stem.forward(ops, x)?;
+            for stage in &self.stages {
+                x = stage.forward(ops, &x)?;
+            }
+            let pooled = ops.reduce(&x, Reduce::Mean, &[2, 3], false)?;
+            ops.linear(&pooled, &self.fc)
+        })
+    }
+}
+
+impl StemLayers {
+    fn new(stem: Stem) -> Self {
+        let (name, bn1) = ("backbone.conv1", BatchNorm2d::new("backbone.bn1", STAGE_CHANNELS[0]));
+        match stem {
+            // The reference replaces torchvision's stem by a fresh Conv2d, which keeps PyTorch's default.
+            Stem::Cifar => {
+                let conv1 = Conv2d { padding: 1, ..Conv2d::new(name, 3, STAGE_CHANNELS[0], 3) };
+                Self { conv1, bn1, pool: None }
+            }
+            Stem::Imagenet => {
+                let conv1 = Conv2d {
+                    stride: 2,
+                    padding: 3,
+                    init: ConvInit::KaimingFanOut,
+                    ..Conv2d::new(name, 3, STAGE_CHANNELS[0], 7)
+                };
+                Self { conv1, bn1, pool: Some(MaxPool2d { kernel: 3, stride: 2, padding: 1 }) }
+            }
+        }
+    }
+}
+
+impl Module for StemLayers {
+    fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+        let x = ops.relu(&ops.batch_norm(&ops.conv2d(x, &self.conv1)?, &self.bn1)?)?;
+        match &self.pool {
+            Some(pool) => ops.max_pool2d(&x, pool),
+            None => Ok(x),
+        }
+    }
+}
+
+impl Stage {
+    fn new(index: usize, channels: usize, attention: Option<Attention>) -> Self {
+        let (in_channels, stride) = match index {
+            0 => (STAGE_CHANNELS[0], 1),
+            _ => (STAGE_CHANNELS[index - 1], 2),
+        };
+        let number = index + 1;
+        let name = format!("backbone.layer{number}");
+        Self {
+            blocks: [
+                BasicBlock::new(&format!("{name}.0"), in_channels, channels, stride),
+                BasicBlock::new(&format!("{name}.1"), channels, channels, 1),
+            ],
+            cbam: attention.map(|attention| Cbam::new(&format!("cbam_layer{number}"), channels, attention)),
+        }
+    }
+}
+
+impl Module for Stage {
+    fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+        let [first, second] = &self.blocks;
+        let x = second.forward(ops, &first.forward(ops, x)?)?;
+        match &self.cbam {
+            Some(cbam) => cbam.forward(ops, &x),
+            None => Ok(x),
+        }
+    }
+}
+
+/// Two 3x3 convolutions and a shortcut, which is a 1x1 convolution where the shape changes.
+///
+/// `[N, in, H, W]` -> `[N, out, H / stride, W / stride]`.
+#[derive(Debug, Clone)]
+pub struct BasicBlock {
+    name: String,
+    conv1: Conv2d,
+    bn1: BatchNorm2d,
+    conv2: Conv2d,
+    bn2: BatchNorm2d,
+    downsample: Option<(Conv2d, BatchNorm2d)>,
+}
+
+impl BasicBlock {
+    /// A block called `name`, a full path.
+    pub fn new(name: &str, in_channels: usize, out_channels: usize, stride: usize) -> Self {
+        let conv = |part: &str, in_channels, kernel, stride| Conv2d {
+            stride,
+            padding: kernel / 2,
+            init: ConvInit::KaimingFanOut,
+            ..Conv2d::new(format!("{name}.{part}"), in_channels, out_channels, kernel)
+        };
+        let bn = |part: &str| BatchNorm2d::new(format!("{name}.{part}"), out_channels);
+        Self {
+            name: name.into(),
+            conv1: conv("conv1", in_channels, 3, stride),
+            bn1: bn("bn1"),
+            conv2: conv("conv2", out_channels, 3, 1),
+            bn2: bn("bn2"),
+            downsample: (stride != 1 || in_channels != out_channels)
+                .then(|| (conv("downsample.0", in_channels, 1, stride), bn("downsample.1"))),
+        }
+    }
+}
+
+impl Module for BasicBlock {
+    fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+        ops.scope(&self.name, || {
+            let y = ops.relu(&ops.batch_norm(&ops.conv2d(x, &self.conv1)?, &self.bn1)?)?;
+            let y = ops.batch_norm(&ops.conv2d(&y, &self.conv2)?, &self.bn2)?;
+            let sum = match &self.downsample {
+                Some((conv, bn)) => ops.add(&y, &ops.batch_norm(&ops.conv2d(x, conv)?, bn)?)?,
+                None => ops.add(&y, x)?,
+            };
+            ops.relu(&sum)
+        })
+    }
+}

