@@ -13,10 +13,11 @@
 
 pub mod card;
 pub mod layers;
-// pub mod onnx;
+pub mod onnx;
 pub mod ops;
 pub mod resnet;
 pub mod shapes;
+pub mod testing;
 pub mod weights;
 
 pub use ops::{Module, Ops, Reduce};

@@ -56,11 +56,7 @@ pub trait Ops {
     /// Runs `body` for the part of the network called `name` (a full path, `backbone.layer1.0`).
     ///
     /// Operations without parameters have no name of their own; this is where messages and graph nodes get theirs.
-    fn scope<T>(
-        &self,
-        name: &str,
-        body: impl FnOnce() -> Result<T, Self::Error>,
-    ) -> Result<T, Self::Error> {
+    fn scope<T>(&self, name: &str, body: impl FnOnce() -> Result<T, Self::Error>) -> Result<T, Self::Error> {
         let _ = name;
         body()
     }

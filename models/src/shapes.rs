@@ -171,16 +171,12 @@ impl Ops for Shapes {
         let mut old = x.iter();
         let inserted: Option<Shape> =
             (0..rank).map(|axis| if axes.contains(&axis) { Some(1) } else { old.next().copied() }).collect();
-        inserted.filter(|_| old.next().is_none()).ok_or_else(|| {
-            self.here(format!("cannot insert dimensions at {axes:?} into {x:?}"))
-        })
+        inserted
+            .filter(|_| old.next().is_none())
+            .ok_or_else(|| self.here(format!("cannot insert dimensions at {axes:?} into {x:?}")))
     }
 
-    fn scope<T>(
-        &self,
-        name: &str,
-        body: impl FnOnce() -> Result<T, ShapeError>,
-    ) -> Result<T, ShapeError> {
+    fn scope<T>(&self, name: &str, body: impl FnOnce() -> Result<T, ShapeError>) -> Result<T, ShapeError> {
         let outer = self.scope.replace(name.into());
         let result = body();
         self.scope.replace(outer);

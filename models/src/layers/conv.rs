@@ -64,9 +64,7 @@ impl Conv2d {
         let default = Init::torch_default(self.in_channels * area);
         let init = match self.init {
             ConvInit::TorchDefault => default,
-            ConvInit::KaimingFanOut => {
-                Init::Normal { std: (2.0 / (self.out_channels * area) as f64).sqrt() }
-            }
+            ConvInit::KaimingFanOut => Init::Normal { std: (2.0 / (self.out_channels * area) as f64).sqrt() },
         };
         let shape = vec![self.out_channels, self.in_channels, self.kernel, self.kernel];
         let mut params = vec![Param::new(&self.name, "weight", shape, init)];

@@ -29,7 +29,8 @@ impl Linear {
     /// Its parameters.
     pub fn params(&self) -> Vec<Param> {
         let init = Init::torch_default(self.in_features);
-        let mut params = vec![Param::new(&self.name, "weight", vec![self.out_features, self.in_features], init)];
+        let mut params =
+            vec![Param::new(&self.name, "weight", vec![self.out_features, self.in_features], init)];
         if self.bias {
             params.push(Param::new(&self.name, "bias", vec![self.out_features], init));
         }

@@ -1,0 +1,119 @@
+//! A graph as the bytes of an `.onnx` file.
+
+use prost::Message;
+
+use super::graph::{Attribute, Dim, Graph, Initializer, Node, ValueInfo};
+
+/// The messages of `onnx.proto`.
+#[allow(missing_docs, clippy::all)]
+mod proto {
+    include!(concat!(env!("OUT_DIR"), "/onnx.rs"));
+}
+
+use proto::attribute_proto::AttributeType;
+use proto::tensor_proto::DataType;
+use proto::tensor_shape_proto::{Dimension, dimension};
+
+/// Producer named in every file.
+pub const PRODUCER: &str = "ferronnx";
+
+/// The file: `graph`, and `metadata` for its readers.
+pub fn encode(graph: &Graph, metadata: &[(&str, &str)]) -> Vec<u8> {
+    let entry = |&(key, value): &(&str, &str)| proto::StringStringEntryProto {
+        key: Some(key.into()),
+        value: Some(value.into()),
+    };
+    let model = proto::ModelProto {
+        ir_version: Some(graph.opset.ir_version()),
+        opset_import: vec![proto::OperatorSetIdProto {
+            domain: Some(String::new()),
+            version: Some(graph.opset.version().into()),
+        }],
+        producer_name: Some(PRODUCER.into()),
+        producer_version: Some(env!("CARGO_PKG_VERSION").into()),
+        graph: Some(proto::GraphProto {
+            name: Some(PRODUCER.into()),
+            node: graph.nodes.iter().map(node).collect(),
+            initializer: graph.initializers.iter().map(|(name, values)| tensor(name, values)).collect(),
+            input: graph.inputs.iter().map(value_info).collect(),
+            output: graph.outputs.iter().map(value_info).collect(),
+            ..Default::default()
+        }),
+        metadata_props: metadata.iter().map(entry).collect(),
+        ..Default::default()
+    };
+    model.encode_to_vec()
+}
+
+fn node(node: &Node) -> proto::NodeProto {
+    proto::NodeProto {
+        name: Some(node.name.clone()),
+        op_type: Some(node.op.into()),
+        input: node.inputs.clone(),
+        output: vec![node.output.clone()],
+        attribute: node.attributes.iter().map(|(name, value)| attribute(name, value)).collect(),
+        ..Default::default()
+    }
+}
+
+fn attribute(name: &str, value: &Attribute) -> proto::AttributeProto {
+    let mut message = proto::AttributeProto { name: Some(name.into()), ..Default::default() };
+    let kind = match value {
+        Attribute::Int(value) => {
+            message.i = Some(*value);
+            AttributeType::Int
+        }
+        Attribute::Ints(values) => {
+            message.ints = values.clone();
+            AttributeType::Ints
+        }
+        Attribute::Float(value) => {
+            message.f = Some(*value);
+            AttributeType::Float
+        }
+    };
+    message.set_type(kind);
+    message
+}
+
+fn tensor(name: &str, values: &Initializer) -> proto::TensorProto {
+    let (data_type, dims, raw_data) = match values {
+        Initializer::Float(values) => {
+            let dims = values.shape().iter().map(|&size| size as i64).collect();
+            (DataType::Float, dims, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        }
+        Initializer::Int64(values) => {
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            (DataType::Int64, vec![values.len() as i64], bytes)
+        }
+    };
+    proto::TensorProto {
+        name: Some(name.into()),
+        data_type: Some(data_type.into()),
+        dims,
+        raw_data: Some(raw_data),
+        ..Default::default()
+    }
+}
+
+fn value_info(value: &ValueInfo) -> proto::ValueInfoProto {
+    let dim = |dim: &Dim| Dimension {
+        value: Some(match dim {
+            Dim::Fixed(size) => dimension::Value::DimValue(*size as i64),
+            Dim::Symbol(name) => dimension::Value::DimParam(name.clone()),
+        }),
+        ..Default::default()
+    };
+    let tensor = proto::type_proto::Tensor {
+        elem_type: Some(DataType::Float.into()),
+        shape: Some(proto::TensorShapeProto { dim: value.shape.iter().map(dim).collect() }),
+    };
+    proto::ValueInfoProto {
+        name: Some(value.name.clone()),
+        r#type: Some(proto::TypeProto {
+            value: Some(proto::type_proto::Value::TensorType(tensor)),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}

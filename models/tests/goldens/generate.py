@@ -1,0 +1,128 @@
+"""Makes goldens.safetensors and parameters.json from reference.py.
+
+    python3 -m venv venv && venv/bin/pip install torch==2.13.0 torchvision==0.28.0 safetensors==0.8.0 numpy
+    venv/bin/python generate.py
+
+Weights and inputs come from a formula that tests compute too (models/src/testing.rs), so only outputs are stored.
+Outputs are computed in double precision: a test then measures the error of what it tests, not of the golden.
+"""
+import json
+import pathlib
+
+import numpy as np
+import torch
+import torch.nn as nn
+from safetensors.torch import save_file
+from torchvision import models
+from torchvision.models.resnet import BasicBlock
+
+from reference import CBAM, ChannelAttention, ResNet18_CBAM, SpatialAttention
+
+HERE = pathlib.Path(__file__).parent
+STAGES = {64: (5, 4), 128: (4, 3), 256: (3, 2), 512: (2, 2)}  # channels: height, width
+BATCH = 5
+
+
+def uniform(name, shape):
+    """Values in [0, 1): splitmix64 of the index, seeded with the FNV-1a hash of the name."""
+    seed = 0xCBF29CE484222325
+    for byte in name.encode():
+        seed = (seed ^ byte) * 0x100000001B3 % 2**64
+    with np.errstate(over="ignore"):
+        z = np.uint64(seed) + np.arange(1, int(np.prod(shape)) + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    return ((z >> np.uint64(40)).astype(np.float64) / 2**24).reshape(shape)
+
+
+def parameter(name, shape):
+    """Weights that keep activations of order one, and batch-norm statistics that are not trivial."""
+    u = uniform(name, shape)
+    if name.endswith("running_var") or (len(shape) == 1 and name.endswith("weight")):
+        value = 0.5 + u
+    elif len(shape) == 1:
+        value = (u - 0.5) * 0.5
+    else:
+        value = (2 * u - 1) * np.sqrt(3 / np.prod(shape[1:]))
+    return torch.from_numpy(value.astype(np.float32)).double()
+
+
+def input_tensor(shape):
+    return torch.from_numpy((4 * uniform("input", shape) - 2).astype(np.float32)).double()
+
+
+def fill(module, prefix):
+    state = module.state_dict()
+    for name, value in state.items():
+        if not name.endswith("num_batches_tracked"):
+            state[name] = parameter(prefix + name, tuple(value.shape))
+    module.double().load_state_dict(state)
+    return module
+
+
+def run(module, prefix, item):
+    with torch.no_grad():
+        return fill(module, prefix).eval()(input_tensor((BATCH, *item))).float().contiguous()
+
+
+def whole(stem="cifar", attention=True, ratio=16, kernel=7):
+    net = ResNet18_CBAM(10, ratio, kernel)
+    if stem == "imagenet":
+        plain = models.resnet18(weights=None)
+        net.backbone.conv1 = plain.conv1
+        net.backbone.relu = nn.Sequential(nn.ReLU(), plain.maxpool)  # the stem's own relu, the blocks have theirs
+    if not attention:
+        for stage in range(1, 5):
+            setattr(net, f"cbam_layer{stage}", nn.Identity())
+    return net
+
+
+def main():
+    goldens = {}
+    for channels, (height, width) in STAGES.items():
+        item = (channels, height, width)
+        goldens[f"channel.{channels}"] = run(ChannelAttention(channels), "channel.", item)
+        goldens[f"spatial.{channels}"] = run(SpatialAttention(), "spatial.", item)
+        goldens[f"cbam.{channels}"] = run(CBAM(channels), "cbam.", item)
+
+    goldens["block.plain"] = run(BasicBlock(64, 64), "block.", (64, 5, 4))
+    goldens["block.downsample"] = run(models.resnet18(weights=None).layer2[0], "block.", (64, 5, 4))
+
+    # One forward pass in training mode: batch statistics, and what becomes of the running ones.
+    with torch.no_grad():
+        block = fill(BasicBlock(64, 64), "block.").train()
+        goldens["block.train"] = block(input_tensor((BATCH, 64, 5, 4))).float().contiguous()
+        goldens["block.train.running_mean"] = block.bn1.running_mean.float()
+        goldens["block.train.running_var"] = block.bn1.running_var.float()
+
+    variants = {
+        "cifar": (whole(), 32),
+        "imagenet": (whole(stem="imagenet"), 64),
+        "plain": (whole(attention=False), 32),
+        "ratio8_kernel3": (whole(ratio=8, kernel=3), 32),
+    }
+    for name, (net, size) in variants.items():
+        goldens[f"network.{name}"] = run(net, "", (3, size, size))
+    save_file(goldens, HERE / "goldens.safetensors")
+
+    torch.manual_seed(0)
+    parameters = {}
+    for name, net in {"cifar": whole(), "imagenet": whole(stem="imagenet"), "plain": whole(attention=False)}.items():
+        parameters[name] = {
+            key: {
+                "shape": list(value.shape),
+                "std": float(value.double().std(correction=0)) if value.numel() > 1 else 0.0,
+                "mean": float(value.double().mean()),
+                "max_abs": float(value.double().abs().max()),
+            }
+            for key, value in net.state_dict().items()
+            if not key.endswith("num_batches_tracked")
+        }
+    rows = [f'  "{n}": {{\n' + ",\n".join(f'    "{k}": {json.dumps(v)}' for k, v in p.items()) + "\n  }"
+            for n, p in parameters.items()]
+    (HERE / "parameters.json").write_text("{\n" + ",\n".join(rows) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+//! The exported graph as a person would draw it.
+
+use std::collections::HashSet;
+
+use models::layers::Attention;
+use models::onnx::{self, Graph, Interface, Opset, passes};
+use models::resnet::{Architecture, ArchitectureError, ResNet18};
+use models::shapes::describe;
+use models::{Weights, testing};
+use proptest::prelude::*;
+
+fn traced(architecture: &Architecture, opset: u32) -> (Graph, Weights) {
+    let network = ResNet18::new(architecture).unwrap();
+    let weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
+    let interface = Interface::new([3, 32, 32]).output("logits");
+    let graph = onnx::trace(&network, &weights, &interface, Opset::new(opset).unwrap()).unwrap();
+    (graph, weights)
+}
+
+fn listing(graph: &Graph) -> String {
+    let line = |node: &onnx::Node| format!("{} ({}) -> {}", node.name, node.inputs.join(", "), node.output);
+    graph.nodes.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn node_list() {
+    let (mut graph, _) = traced(&Architecture::default(), 17);
+    passes::fold_batch_norm(&mut graph);
+    insta::assert_snapshot!(listing(&graph));
+}
+
+#[test]
+fn plain_resnet18_has_the_usual_nodes() {
+    let (mut graph, _) = traced(&Architecture { attention: None, ..Architecture::default() }, 17);
+    passes::fold_batch_norm(&mut graph);
+    let count = |op: &str| graph.nodes.iter().filter(|node| node.op == op).count();
+    let counts =
+        ["Conv", "BatchNormalization", "Relu", "Add", "GlobalAveragePool", "Flatten", "Gemm"].map(count);
+    assert_eq!(counts, [20, 0, 17, 8, 1, 1, 1]);
+    assert_eq!(graph.nodes.len(), 48, "and no others");
+}
+
+#[test]
+fn every_name_is_unique_and_every_operand_defined_before_use() {
+    for opset in Opset::MIN..=Opset::MAX {
+        let (mut graph, _) = traced(&Architecture::default(), opset);
+        passes::fold_batch_norm(&mut graph);
+        let mut defined: HashSet<&str> = graph.initializers.keys().map(String::as_str).collect();
+        defined.insert("input");
+        let mut names = HashSet::new();
+        for node in &graph.nodes {
+            assert!(names.insert(&node.name), "opset {opset}: {} twice", node.name);
+            assert!(
+                node.inputs.iter().all(|input| defined.contains(input.as_str())),
+                "opset {opset}: {node:?}"
+            );
+            assert!(defined.insert(&node.output), "opset {opset}: {} twice", node.output);
+        }
+        assert!(defined.contains("logits"));
+    }
+}
+
+#[test]
+fn parameters_keep_their_names_and_unfolded_weights_their_values() {
+    let (graph, weights) = traced(&Architecture::default(), 17);
+    for (name, values) in &weights {
+        assert_eq!(graph.initializers[name], onnx::Initializer::Float(values.clone()), "{name}");
+    }
+}
+
+#[test]
+fn missing_and_misshapen_weights_are_named() {
+    let network = ResNet18::new(&Architecture::default()).unwrap();
+    let interface = Interface::new([3, 32, 32]);
+    let mut weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
+    let error = |weights: &Weights| {
+        onnx::trace(&network, weights, &interface, Opset::default()).unwrap_err().to_string()
+    };
+    weights["backbone.fc.bias"] = ndarray::ArrayD::zeros(vec![7]);
+    assert_eq!(error(&weights), "backbone.fc.bias has shape [7], the network needs [10]");
+    weights.shift_remove("cbam_layer2.spatial_attn.conv.weight");
+    assert_eq!(error(&weights), "the weights lack cbam_layer2.spatial_attn.conv.weight");
+}
+
+#[test]
+fn configurations_without_a_network_are_refused() {
+    let refused = |architecture| ResNet18::new(&architecture).unwrap_err();
+    let attention = |ratio, kernel| Architecture {
+        attention: Some(Attention { ratio, kernel }),
+        ..Architecture::default()
+    };
+    assert_eq!(refused(attention(65, 7)), ArchitectureError::Ratio { ratio: 65, channels: 64 });
+    assert_eq!(refused(attention(0, 7)), ArchitectureError::Ratio { ratio: 0, channels: 64 });
+    assert_eq!(refused(attention(16, 6)), ArchitectureError::Kernel(6));
+    assert_eq!(
+        refused(Architecture { classes: 1, ..Architecture::default() }),
+        ArchitectureError::Classes(1)
+    );
+    assert_eq!(Opset::new(16).unwrap_err().to_string(), "opset 16 is not supported: choose 17 to 23");
+}
+
+#[test]
+fn an_input_that_does_not_fit_names_the_layer() {
+    let network = ResNet18::new(&Architecture::default()).unwrap();
+    let error = describe(&network, &[1, 4, 32, 32]).unwrap_err().to_string();
+    assert_eq!(error, "backbone.conv1: expects [N, 3, H, W], got [1, 4, 32, 32]");
+}
+
+proptest! {
+    /// CBAM keeps the shape of whatever it is applied to.
+    #[test]
+    fn cbam_keeps_shapes(n in 1usize..4, c in 16usize..80, h in 1usize..40, w in 1usize..40, k in 0usize..4) {
+        let attention = Attention { ratio: 16, kernel: 2 * k + 1 };
+        let cbam = models::layers::Cbam::new("cbam", c, attention);
+        prop_assert_eq!(describe(&cbam, &[n, c, h, w]).unwrap().output, [n, c, h, w]);
+    }
+}
