@@ -1,1 +1,46 @@
-//! placeholder
+//! Runs exported image classifiers on ONNX Runtime.
+//!
+//! One module a step, in the order of a picture's way through:
+//!
+//! | module | from | to |
+//! |---|---|---|
+//! | [`files`] | a folder | paths of pictures |
+//! | [`decode`] | a file | RGB8 |
+//! | [`preprocess`] | RGB8 | the network's input, as the model card says |
+//! | [`session`] | a tensor | a tensor, through any `.onnx` with one float input |
+//! | [`classifier`] | pictures | labels with probabilities |
+//!
+//! [`runtime`] finds ONNX Runtime when the program runs and [`device`] says where a session computes; nothing of
+//! either is linked. Training's evaluation uses [`decode`] and [`preprocess`], so that a picture means the same to
+//! both, and libtorch is nowhere in this crate.
+//!
+//! ```no_run
+//! use infer::{classifier::Classifier, decode};
+//!
+//! # fn main() -> infer::Result<()> {
+//! let mut classifier = Classifier::builder().load("model.onnx".as_ref())?;
+//! let picture = decode::file("cat.jpg".as_ref())?;
+//! for guess in classifier.classify(&picture)? {
+//!     println!("{} {:.1} %", guess.label, 100.0 * guess.probability);
+//! }
+//! # Ok(()) }
+//! ```
+
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod classifier;
+pub mod decode;
+pub mod device;
+pub mod error;
+pub mod files;
+mod pipeline;
+pub mod preprocess;
+pub mod results;
+pub mod runtime;
+pub mod session;
+
+pub use classifier::Classifier;
+pub use device::Device;
+pub use error::{Error, Result};
+pub use preprocess::Preprocessor;
+pub use session::Session;

@@ -4,11 +4,13 @@
 
 use std::fmt;
 
+use ndarray::ArrayBase;
 use serde::{Deserialize, Serialize};
 
 use crate::card::IMAGENET_MIN_SIZE;
 use crate::layers::{Attention, BatchNorm2d, Cbam, Conv2d, ConvInit, Linear, MaxPool2d};
 use crate::ops::{Module, Ops, Reduce};
+use crate::weights::Weights;
 
 /// Channels of the four stages.
 pub const STAGE_CHANNELS: [usize; 4] = [64, 128, 256, 512];
@@ -47,6 +49,32 @@ impl Stem {
     }
 }
 
+impl Architecture {
+    /// The configuration that these weights belong to, read from their shapes.
+    pub fn of(weights: &Weights) -> Result<Self, ArchitectureError> {
+        let shape = |name: &str| weights.get(name).map(ArrayBase::shape);
+        let missing = |name: &str| ArchitectureError::NotResNet18(name.into());
+        let size = |name: &str, axis: usize| {
+            shape(name).and_then(|shape| shape.get(axis).copied()).ok_or_else(|| missing(name))
+        };
+        let attention = match shape(SQUEEZE) {
+            None => None,
+            Some(_) => {
+                let ratio = STAGE_CHANNELS[0] / size(SQUEEZE, 0)?.max(1);
+                Some(Attention { ratio, kernel: size(MASK, 2)? })
+            }
+        };
+        let stem = if size("backbone.conv1.weight", 2)? == 7 { Stem::Imagenet } else { Stem::Cifar };
+        let architecture = Self { classes: size("backbone.fc.weight", 0)?, stem, attention };
+        ResNet18::new(&architecture)?;
+        Ok(architecture)
+    }
+}
+
+/// Parameters that tell ratio and kernel of the attention.
+const SQUEEZE: &str = "cbam_layer1.channel_attn.fc.0.weight";
+const MASK: &str = "cbam_layer1.spatial_attn.conv.weight";
+
 impl fmt::Display for Architecture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("resnet18")?;
@@ -75,6 +103,9 @@ pub enum ArchitectureError {
         /// Channels of the first stage that is too narrow.
         channels: usize,
     },
+    /// A parameter of ResNet18 is missing.
+    #[error("not a ResNet18 of this project: there is no {0}")]
+    NotResNet18(String),
     /// An even kernel would change the size of the mask.
     #[error("the attention kernel must be odd, not {0}")]
     Kernel(usize),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use models::layers::Attention;
 use models::onnx::{self, Graph, Interface, Opset, passes};
-use models::resnet::{Architecture, ArchitectureError, ResNet18};
+use models::resnet::{Architecture, ArchitectureError, ResNet18, Stem};
 use models::shapes::describe;
 use models::{Weights, testing};
 use proptest::prelude::*;
@@ -97,6 +97,19 @@ fn configurations_without_a_network_are_refused() {
         ArchitectureError::Classes(1)
     );
     assert_eq!(Opset::new(16).unwrap_err().to_string(), "opset 16 is not supported: choose 17 to 23");
+}
+
+#[test]
+fn weights_tell_their_architecture() {
+    let some = |ratio, kernel| Some(Attention { ratio, kernel });
+    for (stem, attention) in [(Stem::Cifar, some(16, 7)), (Stem::Imagenet, some(8, 3)), (Stem::Cifar, None)] {
+        let architecture = Architecture { classes: 7, stem, attention };
+        let network = ResNet18::new(&architecture).unwrap();
+        let weights = testing::weights(&network, &[1, 3, 64, 64]).unwrap();
+        assert_eq!(Architecture::of(&weights), Ok(architecture));
+    }
+    let other: Weights = [("fc.weight".to_owned(), ndarray::ArrayD::zeros(vec![2, 2]))].into();
+    assert!(Architecture::of(&other).unwrap_err().to_string().contains("backbone.conv1.weight"));
 }
 
 #[test]

@@ -1,1 +1,19 @@
-//! placeholder
+//! Trains image classifiers on libtorch and writes them as ONNX.
+//!
+//! The network is defined in `models`; here is what it means on libtorch ([`eager`]), and what training is made of:
+//! pictures ([`data`]), recipes ([`recipe`]), the loop ([`trainer`]), what a run leaves behind ([`run`]), and the
+//! export that is verified before it is kept ([`export`]).
+
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod checkpoint;
+pub mod data;
+pub mod device;
+pub mod eager;
+pub mod error;
+pub mod export;
+pub mod params;
+pub mod pretrained;
+pub mod recipe;
+pub mod run;
+pub mod trainer;

@@ -1,0 +1,122 @@
+//! What users type.
+
+use std::path::{Path, PathBuf};
+
+use clap::builder::RangedU64ValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use infer::Device;
+
+/// Runs exported image classifiers on ONNX Runtime.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say what is in pictures
+    #[command(after_help = CLASSIFY_HELP)]
+    Classify(ClassifyArgs),
+}
+
+const CLASSIFY_HELP: &str = "\
+Examples:
+  infer classify cat.jpg
+  infer classify photos/ --top-k 1 --format csv > photos.csv
+  infer classify photos/ --format jsonl | jq -r '[.path, .predictions[0].label] | @tsv'
+  curl -s https://example.org/cat.jpg | infer classify - --model cats.onnx
+
+Exit codes:
+  0  all pictures were classified
+  1  some could not be, the others were
+  2  nothing could be done";
+
+/// Arguments of `infer classify`.
+#[derive(Debug, Args)]
+pub struct ClassifyArgs {
+    /// Pictures; a folder stands for the pictures in it and in its folders, `-` for one on standard input
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+
+    /// The model and where it runs.
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Classes to show for each picture; all, if the model has fewer
+    #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one(u64::MAX))]
+    pub top_k: usize,
+
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+
+    /// Pictures that go through the network together
+    #[arg(long, value_name = "N", default_value = "8", value_parser = at_least_one(4096))]
+    pub batch: usize,
+}
+
+/// The model and where it runs.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// The model [default: ./model.onnx]
+    #[arg(long, value_name = "FILE", env = "INFER_MODEL")]
+    model: Option<PathBuf>,
+
+    /// ONNX Runtime's library or its folder [default: $ORT_DYLIB_PATH, beside the program, .native/]
+    #[arg(long, value_name = "PATH")]
+    pub ort_lib: Option<PathBuf>,
+
+    /// Where the network runs: auto, cpu, cuda or cuda:N; only auto falls back to the CPU
+    #[arg(long, default_value_t)]
+    pub device: Device,
+
+    /// Threads of the network and for decoding [default: one per core]
+    #[arg(long, value_name = "N", value_parser = at_least_one(1024))]
+    pub threads: Option<usize>,
+}
+
+impl ModelArgs {
+    /// The model's file.
+    pub fn model(&self) -> &Path {
+        self.model.as_deref().unwrap_or(Path::new("model.onnx"))
+    }
+
+    /// Whether the user chose the model.
+    pub fn is_model_chosen(&self) -> bool {
+        self.model.is_some()
+    }
+}
+
+/// Form of the results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// One array with an object per picture
+    Json,
+    /// An object per line, as soon as it is known
+    Jsonl,
+    /// A row per picture and class
+    Csv,
+}
+
+fn at_least_one(most: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=most)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

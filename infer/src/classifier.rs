@@ -1,0 +1,223 @@
+//! Pictures to labels with probabilities.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use image::RgbImage;
+use models::card::{CARD_KEY, ModelCard};
+use models::onnx::Dim;
+use ndarray::Array4;
+use rayon::ThreadPool;
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::pipeline::{Pipeline, Prepared, milliseconds};
+use crate::preprocess::{CHANNELS, Preprocessor};
+use crate::results::{Classified, Failed, Outcome, Prediction, Timings, top_classes};
+use crate::session::{Options, Session, describe};
+
+/// An exported model with its card: classifies pictures.
+pub struct Classifier {
+    session: Session,
+    card: ModelCard,
+    preprocessor: Arc<Preprocessor>,
+    pool: Arc<ThreadPool>,
+    top_k: usize,
+    batch: usize,
+}
+
+/// How a [`Classifier`] is made, see [`Classifier::builder`].
+#[derive(Debug, Clone)]
+pub struct Builder {
+    session: Options,
+    top_k: usize,
+    batch: usize,
+}
+
+/// Where a picture comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// The content of a file that is in memory.
+    Bytes {
+        /// Its name in results and messages.
+        path: PathBuf,
+        /// The content.
+        bytes: Vec<u8>,
+    },
+}
+
+impl From<PathBuf> for Source {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+impl Builder {
+    /// Where the network runs; [`Device::Auto`] if not said.
+    pub fn device(mut self, device: Device) -> Self {
+        self.session.device = device;
+        self
+    }
+
+    /// Threads of the network and for decoding; one per core if not said.
+    pub fn threads(mut self, threads: impl Into<Option<usize>>) -> Self {
+        self.session.threads = threads.into();
+        self
+    }
+
+    /// ONNX Runtime's library or its folder; searched for if not said, see [`runtime`](crate::runtime).
+    pub fn runtime(mut self, path: impl Into<Option<PathBuf>>) -> Self {
+        self.session.runtime = path.into();
+        self
+    }
+
+    /// Classes per picture, 5 if not said; a model with fewer gives them all.
+    pub fn top_k(mut self, top_k: usize) -> Self {
+        self.top_k = top_k;
+        self
+    }
+
+    /// Pictures that go through the network together in [`Classifier::classify_files`], at least 1; 8 if not said.
+    pub fn batch(mut self, batch: usize) -> Self {
+        self.batch = batch.max(1);
+        self
+    }
+
+    /// Reads the model at `path`.
+    ///
+    /// # Errors
+    /// Those of [`Session::from_file`], and [`Error::Model`] when the file has no card, or a card that does not fit
+    /// its network.
+    pub fn load(self, path: &Path) -> Result<Classifier> {
+        let session = Session::from_file(path, &self.session)?;
+        let card = read_card(&session).map_err(|reason| Error::Model { path: Some(path.into()), reason })?;
+        let threads = self.session.threads.unwrap_or(0);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool =
+            pool.map_err(|error| Error::Session(format!("cannot start {threads} threads: {error}")))?;
+        Ok(Classifier {
+            preprocessor: Arc::new(Preprocessor::new(&card.preprocessing)),
+            session,
+            card,
+            pool: Arc::new(pool),
+            top_k: self.top_k,
+            batch: self.batch,
+        })
+    }
+}
+
+/// The card, if the network is one for it.
+fn read_card(session: &Session) -> std::result::Result<ModelCard, String> {
+    let text = session.metadata(CARD_KEY).ok_or_else(|| {
+        format!("has no model card (`{CARD_KEY}`), so its labels and preprocessing are unknown: `train export` writes one")
+    })?;
+    let card = ModelCard::from_json(&text).map_err(|error| error.to_string())?;
+    let crop = card.preprocessing.crop as usize;
+    let input = &session.input().shape;
+    match &input[..] {
+        [Dim::Symbol(_), rest @ ..] if *rest == [CHANNELS, crop, crop].map(Dim::Fixed) => {}
+        _ => {
+            let found = describe(input);
+            return Err(format!("takes {found}, but its card prepares [batch, {CHANNELS}, {crop}, {crop}]"));
+        }
+    }
+    let (labels, output) = (card.labels.len(), &session.outputs()[0].shape);
+    match output[..] {
+        [_, Dim::Fixed(classes)] if classes == labels => Ok(card),
+        _ => Err(format!("gives {}, but its card has {labels} labels", describe(output))),
+    }
+}
+
+impl Classifier {
+    /// A classifier in the making.
+    pub fn builder() -> Builder {
+        Builder { session: Options::default(), top_k: 5, batch: 8 }
+    }
+
+    /// The model's card.
+    pub fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    /// The session that runs the network.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The most likely classes of `picture`, most likely first.
+    ///
+    /// # Errors
+    /// [`Error::Session`] when the network cannot be run, or its output is not finite.
+    pub fn classify(&mut self, picture: &RgbImage) -> Result<Vec<Prediction>> {
+        let logits = self.logits(&[&self.preprocessor.prepare(picture)])?;
+        self.predictions(&logits[0])
+    }
+
+    /// The most likely classes of each of `pictures`, which go through the network together.
+    ///
+    /// # Errors
+    /// As [`classify`](Self::classify); one picture's failure is the batch's.
+    pub fn classify_batch(&mut self, pictures: &[RgbImage]) -> Result<Vec<Vec<Prediction>>> {
+        let prepared: Vec<_> = pictures.iter().map(|picture| self.preprocessor.prepare(picture)).collect();
+        let logits = self.logits(&prepared.iter().collect::<Vec<_>>())?;
+        logits.iter().map(|logits| self.predictions(logits)).collect()
+    }
+
+    /// What becomes of each of `sources`, in their order. Other threads decode ahead while the network runs; one
+    /// picture's failure is its own.
+    pub fn classify_files<S: Into<Source>>(
+        &mut self,
+        sources: impl IntoIterator<Item = S>,
+    ) -> impl Iterator<Item = Outcome> {
+        let sources = sources.into_iter().map(Into::into).collect();
+        let pipeline = Pipeline::start(self.pool.clone(), self.preprocessor.clone(), sources, self.batch);
+        pipeline.flat_map(|batch| self.classify_prepared(batch))
+    }
+
+    fn classify_prepared(&mut self, batch: Vec<Prepared>) -> Vec<Outcome> {
+        let start = Instant::now();
+        let pictures: Vec<_> = batch.iter().filter_map(|prepared| prepared.picture.as_ref().ok()).collect();
+        let logits = self.logits(&pictures);
+        let inference = milliseconds(start) / pictures.len().max(1) as f64;
+
+        let mut rows = logits.as_ref().map_err(ToString::to_string).map(|rows| rows.iter());
+        let mut predict = || match &mut rows {
+            Ok(rows) => self.predictions(rows.next().expect("one row for each picture that was prepared")),
+            Err(reason) => Err(Error::Session(reason.clone())),
+        };
+        let outcome = |Prepared { path, picture, timings }: Prepared| match picture.and_then(|_| predict()) {
+            Ok(predictions) => Outcome::Classified(Classified {
+                path,
+                predictions,
+                provider: self.session.provider(),
+                timings_ms: Timings { inference, ..timings },
+            }),
+            Err(error) => Outcome::Failed(Failed { path, error }),
+        };
+        batch.into_iter().map(outcome).collect()
+    }
+
+    /// Prepared pictures, `N` of `[H, W, C]`, to `N` rows of logits.
+    fn logits(&mut self, prepared: &[&RgbImage]) -> Result<Vec<Vec<f32>>> {
+        if prepared.is_empty() {
+            return Ok(Vec::new());
+        }
+        let [channels, height, width] = self.preprocessor.input_shape();
+        let item = self.preprocessor.input_len();
+        let mut values = vec![0.0; prepared.len() * item];
+        for (picture, out) in prepared.iter().zip(values.chunks_exact_mut(item)) {
+            self.preprocessor.normalize_into(picture, out);
+        }
+        let input = Array4::from_shape_vec((prepared.len(), channels, height, width), values)
+            .expect("each picture fills its part of the input");
+        let logits = self.session.run(input.view().into_dyn())?;
+        Ok(logits.outer_iter().map(|row| row.iter().copied().collect()).collect())
+    }
+
+    fn predictions(&self, logits: &[f32]) -> Result<Vec<Prediction>> {
+        top_classes(logits, &self.card.labels, self.top_k)
+    }
+}

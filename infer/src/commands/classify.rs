@@ -1,0 +1,140 @@
+//! `infer classify`: says what is in pictures.
+
+use std::io::{self, IsTerminal, Read};
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use infer::classifier::{Classifier, Source};
+use infer::results::{Failed, Outcome};
+use infer::{Error, decode, files};
+
+use crate::args::{ClassifyArgs, Format, ModelArgs};
+use crate::output::{self, Writer};
+use crate::report::{self, Done};
+
+/// Classifies what `args` name and reports each picture where the format says.
+pub fn run(args: &ClassifyArgs) -> Result<Done> {
+    let mut classifier = load(args)?;
+    let (sources, unusable) = sources(&args.paths)?;
+
+    let mut report = Report::new(args.format, sources.len());
+    for failed in unusable {
+        report.add(&Outcome::Failed(failed))?;
+    }
+    let start = Instant::now();
+    for outcome in classifier.classify_files(sources) {
+        report.add(&outcome)?;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    report.finish(seconds, classifier.session().provider())
+}
+
+fn load(args: &ClassifyArgs) -> Result<Classifier> {
+    let ModelArgs { ort_lib, device, threads, .. } = &args.model;
+    let model = args.model.model();
+    let builder = Classifier::builder()
+        .device(*device)
+        .threads(*threads)
+        .runtime(ort_lib.clone())
+        .top_k(args.top_k)
+        .batch(args.batch);
+    let classifier = match builder.load(model) {
+        Err(Error::NotFound { .. }) if !args.model.is_model_chosen() => {
+            bail!(
+                "no model: there is no ./model.onnx: `--model FILE` or INFER_MODEL names one, `train export` makes one"
+            )
+        }
+        Err(error @ Error::NotFound { .. }) => {
+            bail!("{error}: `--model FILE` or INFER_MODEL names the model")
+        }
+        result => result?,
+    };
+    if let Some(warning) = classifier.session().warning() {
+        report::line("warning", warning);
+    }
+    Ok(classifier)
+}
+
+/// The pictures that `paths` stand for, in their order, and the folders that give none.
+fn sources(paths: &[impl AsRef<Path>]) -> Result<(Vec<Source>, Vec<Failed>)> {
+    let (mut sources, mut unusable) = (Vec::new(), Vec::new());
+    for path in paths.iter().map(AsRef::as_ref) {
+        let folder = || match files::pictures_in(path) {
+            Ok(pictures) if pictures.is_empty() => Err(Error::NoPictures { path: path.into() }),
+            pictures => pictures,
+        };
+        if path == Path::new("-") {
+            sources.push(standard_input()?);
+        } else if !path.is_dir() {
+            sources.push(Source::File(path.into()));
+        } else {
+            match folder() {
+                Ok(pictures) => sources.extend(pictures.into_iter().map(Source::File)),
+                Err(error) => unusable.push(Failed { path: path.into(), error }),
+            }
+        }
+    }
+    Ok((sources, unusable))
+}
+
+fn standard_input() -> Result<Source> {
+    let mut bytes = Vec::new();
+    let input = io::stdin().lock();
+    input.take(decode::MAX_BYTES + 1).read_to_end(&mut bytes).context("standard input")?;
+    Ok(Source::Bytes { path: "-".into(), bytes })
+}
+
+/// Passes results on and counts them.
+struct Report {
+    writer: Box<dyn Writer>,
+    format: Format,
+    progress: ProgressBar,
+    classified: usize,
+    failed: usize,
+}
+
+impl Report {
+    fn new(format: Format, pictures: usize) -> Self {
+        let writer = output::writer(format, Box::new(io::stdout().lock()));
+        Self { writer, format, progress: progress(pictures), classified: 0, failed: 0 }
+    }
+
+    fn add(&mut self, outcome: &Outcome) -> Result<()> {
+        match outcome {
+            Outcome::Classified(_) => self.classified += 1,
+            Outcome::Failed(failed) => {
+                self.failed += 1;
+                let Failed { path, error } = failed;
+                let text = format!("{}: {}", path.display(), error.reason());
+                self.progress.suspend(|| report::line("error", text));
+            }
+        }
+        self.progress.inc(1);
+        Ok(self.writer.write(outcome)?)
+    }
+
+    fn finish(mut self, seconds: f64, provider: &str) -> Result<Done> {
+        self.progress.finish_and_clear();
+        self.writer.finish()?;
+        let Self { classified, failed, .. } = self;
+        if self.format == Format::Table {
+            let device = provider.trim_end_matches("ExecutionProvider");
+            let rate = (classified + failed) as f64 / seconds;
+            let failed = if failed == 0 { String::new() } else { format!(", {failed} failed") };
+            report::note(format_args!("{classified} classified{failed} on {device}, {rate:.1} images/s"));
+        }
+        Ok(Done::from_counts(classified, failed))
+    }
+}
+
+/// Only where someone watches, and never in the midst of the results.
+fn progress(pictures: usize) -> ProgressBar {
+    if pictures < 2 || io::stdout().is_terminal() || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} pictures, {per_sec}, {eta} left");
+    let bar = ProgressBar::with_draw_target(Some(pictures as u64), ProgressDrawTarget::stderr());
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

@@ -1,0 +1,95 @@
+//! Decoding ahead of the session.
+//!
+//! A thread takes the sources batch by batch, spreads each over the pool and hands it on in order. The channel holds
+//! one batch: with the one being decoded and the one being run, three are in memory, however many pictures there
+//! are.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use image::RgbImage;
+use rayon::ThreadPool;
+use rayon::prelude::*;
+
+use crate::classifier::Source;
+use crate::decode;
+use crate::error::Result;
+use crate::preprocess::Preprocessor;
+use crate::results::Timings;
+
+/// A picture on its way: of the input's size, or the reason why not.
+pub(crate) struct Prepared {
+    pub(crate) path: PathBuf,
+    pub(crate) picture: Result<RgbImage>,
+    pub(crate) timings: Timings,
+}
+
+/// Batches of prepared pictures, in the order of their sources.
+pub(crate) struct Pipeline {
+    batches: Receiver<Vec<Prepared>>,
+    worker: Option<JoinHandle<()>>,
+}
+
+impl Pipeline {
+    pub(crate) fn start(
+        pool: Arc<ThreadPool>,
+        preprocessor: Arc<Preprocessor>,
+        sources: Vec<Source>,
+        batch: usize,
+    ) -> Self {
+        let (sender, batches) = sync_channel(1);
+        let work = move || {
+            let mut sources = sources.into_iter();
+            loop {
+                let batch: Vec<_> = sources.by_ref().take(batch).collect();
+                if batch.is_empty() {
+                    return;
+                }
+                let prepared = pool
+                    .install(|| batch.into_par_iter().map(|source| prepare(source, &preprocessor)).collect());
+                // Nobody reads on: the receiver was dropped early.
+                if sender.send(prepared).is_err() {
+                    return;
+                }
+            }
+        };
+        Self { batches, worker: Some(thread::spawn(work)) }
+    }
+}
+
+impl Iterator for Pipeline {
+    type Item = Vec<Prepared>;
+
+    fn next(&mut self) -> Option<Vec<Prepared>> {
+        if let Ok(batch) = self.batches.recv() {
+            return Some(batch);
+        }
+        // A panic on the other side must not look like the end of the pictures.
+        if let Some(Err(panic)) = self.worker.take().map(JoinHandle::join) {
+            std::panic::resume_unwind(panic);
+        }
+        None
+    }
+}
+
+fn prepare(source: Source, preprocessor: &Preprocessor) -> Prepared {
+    let mut timings = Timings::default();
+    let start = Instant::now();
+    let decoded = match &source {
+        Source::File(path) => decode::file(path),
+        Source::Bytes { path, bytes } => decode::bytes(bytes).map_err(|error| error.at(path)),
+    };
+    timings.decode = milliseconds(start);
+    let start = Instant::now();
+    let picture = decoded.map(|picture| preprocessor.prepare(&picture));
+    timings.preprocess = milliseconds(start);
+    let (Source::File(path) | Source::Bytes { path, .. }) = source;
+    Prepared { path, picture, timings }
+}
+
+pub(crate) fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}

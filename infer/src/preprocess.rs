@@ -1,0 +1,174 @@
+//! From RGB8 to the network's input, as the model card says.
+//!
+//! The steps are torchvision's `Resize(size)`, `CenterCrop(crop)`, `ToTensor()`, `Normalize(mean, std)`, and give
+//! what Pillow's give. They are written here once: training's evaluation and inference share them.
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::RgbImage;
+use models::card::{ColorOrder, Preprocessing, ResizeFilter};
+
+/// Channels of a picture and of the network's input.
+pub const CHANNELS: usize = 3;
+
+/// A picture's way to the input tensor.
+#[derive(Debug, Clone)]
+pub struct Preprocessor {
+    resize: u32,
+    crop: u32,
+    filter: FilterType,
+    /// Per channel, what each of the 256 values becomes.
+    normalized: [[f32; 256]; CHANNELS],
+}
+
+impl Preprocessor {
+    /// The steps of `preprocessing`.
+    ///
+    /// # Panics
+    /// When the crop is empty or larger than the resized picture; [`ModelCard`](models::card::ModelCard) refuses
+    /// such cards.
+    pub fn new(preprocessing: &Preprocessing) -> Self {
+        let Preprocessing { color: ColorOrder::Rgb, filter, resize, crop, mean, std } = *preprocessing;
+        assert!(0 < crop && crop <= resize, "a crop of {crop} from a shorter side of {resize}");
+        let filter = match filter {
+            ResizeFilter::BilinearAntialias => FilterType::Bilinear,
+        };
+        let normalized = std::array::from_fn(|channel| {
+            std::array::from_fn(|value| (value as f32 / 255.0 - mean[channel]) / std[channel])
+        });
+        Self { resize, crop, filter, normalized }
+    }
+
+    /// Height and width of the input tensor, in pixels.
+    pub fn size(&self) -> u32 {
+        self.crop
+    }
+
+    /// `[C, H, W]` of one item of the input tensor.
+    pub fn input_shape(&self) -> [usize; 3] {
+        [CHANNELS, self.crop as usize, self.crop as usize]
+    }
+
+    /// Number of values in one item of the input tensor.
+    pub fn input_len(&self) -> usize {
+        self.input_shape().iter().product()
+    }
+
+    /// Resizes and crops to [`size`](Self::size) x `size`. A picture of that size that needs no resizing comes back
+    /// as it is.
+    ///
+    /// # Panics
+    /// When the picture has no pixels; no decoder returns such a one.
+    pub fn prepare(&self, picture: &RgbImage) -> RgbImage {
+        let (width, height) = picture.dimensions();
+        let (resized_width, resized_height) = self.resized(width, height);
+        let (left, top) = (centre(resized_width, self.crop), centre(resized_height, self.crop));
+        if (resized_width, resized_height) == (width, height) {
+            return image::imageops::crop_imm(picture, left, top, self.crop, self.crop).to_image();
+        }
+        // Only the part inside the crop is computed: the same values, and a panorama costs no more than a square.
+        let (x, w) = source_span(left, self.crop, width, resized_width);
+        let (y, h) = source_span(top, self.crop, height, resized_height);
+        let options = ResizeOptions::new()
+            .resize_alg(ResizeAlg::Convolution(self.filter))
+            .crop(x, y, w, h)
+            .use_alpha(false);
+        let source = ImageRef::new(width, height, picture.as_raw(), PixelType::U8x3)
+            .expect("an RGB8 picture holds three bytes a pixel");
+        let mut target = Image::new(self.crop, self.crop, PixelType::U8x3);
+        Resizer::new()
+            .resize(&source, &mut target, &options)
+            .expect("both are RGB8 and the span lies inside the source");
+        RgbImage::from_raw(self.crop, self.crop, target.into_vec()).expect("the target is RGB8")
+    }
+
+    /// Writes `picture`, `[H, W, C]` bytes, to `out`, `[C, H, W]` floats `(x / 255 - mean) / std`.
+    ///
+    /// # Panics
+    /// When `out` does not have `C * H * W` elements.
+    pub fn normalize_into(&self, picture: &RgbImage, out: &mut [f32]) {
+        let pixels = picture.as_raw();
+        assert_eq!(out.len(), pixels.len(), "one float for each byte of the picture");
+        let plane = pixels.len() / CHANNELS;
+        for (channel, (plane, table)) in out.chunks_exact_mut(plane).zip(&self.normalized).enumerate() {
+            for (to, pixel) in plane.iter_mut().zip(pixels.chunks_exact(CHANNELS)) {
+                *to = table[usize::from(pixel[channel])];
+            }
+        }
+    }
+
+    /// Width and height with the shorter side at `resize`, the longer one rounded down, as torchvision does.
+    fn resized(&self, width: u32, height: u32) -> (u32, u32) {
+        let long = |long: u32, short: u32| {
+            let length = u64::from(self.resize) * u64::from(long) / u64::from(short);
+            u32::try_from(length).unwrap_or(u32::MAX)
+        };
+        match width <= height {
+            true => (self.resize, long(height, width)),
+            false => (long(width, height), self.resize),
+        }
+    }
+}
+
+/// Where a centred crop begins; halves go to the even neighbour, as Python's `round` does.
+fn centre(length: u32, crop: u32) -> u32 {
+    (f64::from(length - crop) / 2.0).round_ties_even() as u32
+}
+
+/// Start and length, in source pixels, of `crop` pixels from `start` on after resizing `length` to `resized`.
+fn source_span(start: u32, crop: u32, length: u32, resized: u32) -> (f64, f64) {
+    let scale = f64::from(length) / f64::from(resized);
+    let start = f64::from(start) * scale;
+    (start, (f64::from(crop) * scale).min(f64::from(length) - start))
+}
+
+#[cfg(test)]
+mod tests {
+    use image::Rgb;
+
+    use super::*;
+
+    fn preprocessor(resize: u32, crop: u32) -> Preprocessor {
+        Preprocessor::new(&Preprocessing { resize, crop, ..Preprocessing::for_size(32) })
+    }
+
+    #[test]
+    fn sizes_are_torchvisions() {
+        assert_eq!(preprocessor(256, 224).resized(640, 427), (383, 256));
+        assert_eq!(preprocessor(256, 224).resized(427, 640), (256, 383));
+        assert_eq!([1, 2, 3, 5].map(|margin| centre(10 + margin, 10)), [0, 1, 2, 2]);
+    }
+
+    #[test]
+    fn a_fitting_picture_stays_as_it_is() {
+        let picture = RgbImage::from_fn(32, 32, |x, y| Rgb([x as u8, y as u8, 7]));
+        assert_eq!(preprocessor(32, 32).prepare(&picture), picture);
+    }
+
+    #[test]
+    fn a_fitting_shorter_side_is_only_cropped() {
+        let picture = RgbImage::from_fn(37, 32, |x, y| Rgb([x as u8, y as u8, 7]));
+        let cropped = preprocessor(32, 32).prepare(&picture);
+        assert_eq!(cropped.get_pixel(0, 0).0, [2, 0, 7]);
+    }
+
+    #[test]
+    fn a_thread_of_a_picture_costs_no_more_than_a_square() {
+        let picture = RgbImage::from_pixel(16_384, 1, Rgb([9, 8, 7]));
+        let prepared = preprocessor(256, 224).prepare(&picture);
+        assert!(prepared.pixels().all(|pixel| pixel.0 == [9, 8, 7]));
+    }
+
+    #[test]
+    fn values_are_planar_and_normalised() {
+        let preprocessor = preprocessor(32, 32);
+        let picture = RgbImage::from_fn(2, 1, |x, _| Rgb([0, 255, x as u8]));
+        let mut out = [0.0; 6];
+        preprocessor.normalize_into(&picture, &mut out);
+        let Preprocessing { mean, std, .. } = Preprocessing::for_size(32);
+        let expected = |value: f32, channel: usize| (value / 255.0 - mean[channel]) / std[channel];
+        let channels = [(0.0, 0), (0.0, 0), (255.0, 1), (255.0, 1), (0.0, 2), (1.0, 2)];
+        assert_eq!(out, channels.map(|(value, channel)| expected(value, channel)));
+        assert_eq!(preprocessor.input_shape(), [3, 32, 32]);
+    }
+}

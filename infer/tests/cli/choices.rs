@@ -1,0 +1,123 @@
+//! The model, the runtime, the device: a wrong choice ends the program with the way out.
+
+use std::fs;
+
+use models::card::CARD_KEY;
+
+use crate::support::{RED, Said, Workplace, encoded, model_with};
+
+fn with_model(content: &[u8]) -> Said {
+    let place = Workplace::without_model();
+    place.picture("x.png", RED);
+    fs::write(place.path("m.onnx"), content).unwrap();
+    Said::by(place.infer().args(["classify", "x.png", "--model", "m.onnx"]))
+}
+
+#[test]
+fn no_model() {
+    let place = Workplace::without_model();
+    Said::by(place.infer().args(["classify", "x.png"])).fails(2, &["./model.onnx", "--model", "INFER_MODEL"]);
+    let said = Said::by(place.infer().args(["classify", "x.png", "--model", "gone.onnx"]));
+    said.fails(2, &["error: gone.onnx: no such file", "--model"]);
+}
+
+#[test]
+fn the_environment_names_the_model() {
+    let place = Workplace::new();
+    place.picture("x.png", RED);
+    fs::rename(place.path("model.onnx"), place.path("other.onnx")).unwrap();
+    let said = Said::by(place.infer().args(["classify", "x.png"]).env("INFER_MODEL", "other.onnx"));
+    assert_eq!(said.code, 0, "{}", said.stderr);
+}
+
+#[test]
+fn no_onnx_model() {
+    let whole = model_with(|_| {});
+    for content in [&whole[..whole.len() / 2], b"", b"<html>404</html>", &[7; 1000]] {
+        let size = format!("{} bytes", content.len());
+        with_model(content).fails(2, &["error: m.onnx: not an ONNX model (is it complete?", &size]);
+    }
+    let place = Workplace::new();
+    let said = Said::by(place.infer().args(["classify", "x.png", "--model", "."]));
+    said.fails(2, &["error: .: is a folder"]);
+}
+
+#[test]
+fn no_card_or_one_for_another_network() {
+    with_model(&encoded(&[])).fails(2, &["m.onnx: has no model card", "`train export`"]);
+    let said = with_model(&model_with(|card| card.labels.push("fourth".into())));
+    said.fails(2, &["m.onnx: gives [batch, 3], but its card has 4 labels"]);
+    let said =
+        with_model(&model_with(|card| (card.preprocessing.crop, card.preprocessing.resize) = (32, 32)));
+    said.fails(2, &["takes [batch, 3, 16, 16], but its card prepares [batch, 3, 32, 32]"]);
+    with_model(&encoded(&[(CARD_KEY, "{")])).fails(2, &["m.onnx: the model card is not readable"]);
+}
+
+#[test]
+fn wrong_runtime() {
+    let place = Workplace::new();
+    place.picture("x.png", RED);
+    fs::write(place.path("lib.so"), "text").unwrap();
+    fs::create_dir(place.path("empty")).unwrap();
+    let with = |path: &str| Said::by(place.infer().args(["classify", "x.png", "--ort-lib", path]));
+    with("lib.so").fails(2, &["lib.so: cannot be loaded", "cargo xtask setup", "--ort-lib"]);
+    with("none.so").fails(2, &["error: none.so: no such file", "--ort-lib"]);
+    with("empty").fails(2, &["error: empty: no ONNX Runtime in this folder"]);
+    let said =
+        Said::by(place.infer_without_runtime().args(["classify", "x.png"]).env("ORT_DYLIB_PATH", "none.so"));
+    said.fails(2, &["error: none.so: no such file", "ORT_DYLIB_PATH"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn another_library_is_no_runtime() {
+    let place = Workplace::new();
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let libc =
+        maps.lines().find_map(|line| line.split_whitespace().last().filter(|path| path.contains("/libc.so")));
+    let said = Said::by(place.infer().args(["classify", "x.png", "--ort-lib", libc.unwrap()]));
+    said.fails(2, &["libc.so", "is not ONNX Runtime", "cargo xtask setup"]);
+}
+
+/// The runtime of the tests is the CPU form; with the CUDA form this checks that a missing GPU is an error too.
+#[test]
+fn an_explicit_device_never_falls_back() {
+    let place = Workplace::new();
+    place.picture("x.png", RED);
+    let said = Said::by(place.infer().args(["classify", "x.png", "--device", "cuda:7"]));
+    said.fails(2, &["error: --device cuda:7: ", "or use --device cpu"]);
+    let said = Said::by(place.infer().args(["classify", "x.png", "--device", "cpu"]));
+    assert_eq!(said.code, 0, "{}", said.stderr);
+}
+
+#[test]
+fn wrong_usage() {
+    let place = Workplace::new();
+    for args in [
+        &["classify"][..],
+        &["classify", "x.png", "--top-k", "0"],
+        &["classify", "x", "--device", "tpu"],
+        &[],
+    ] {
+        let said = Said::by(place.infer().args(args));
+        assert_eq!((said.code, said.stdout.as_str()), (2, ""), "{args:?}");
+        assert!(!said.stderr.is_empty());
+    }
+    let help = Said::by(place.infer().args(["classify", "--help"]));
+    assert!(help.code == 0 && help.stdout.contains("Examples:"), "{}", help.stdout);
+}
+
+#[test]
+fn nothing_is_left_in_the_users_home() {
+    let place = Workplace::new();
+    place.picture("x.png", RED);
+    let home = tempfile::tempdir().unwrap();
+    let mut command = place.infer();
+    // Variables that would keep the telemetry of ONNX Runtime quiet without us.
+    for name in ["ORT_DISABLE_TELEMETRY", "CI", "GITHUB_ACTIONS", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"] {
+        command.env_remove(name);
+    }
+    let said = Said::by(command.args(["classify", "x.png"]).env("HOME", home.path()));
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+}

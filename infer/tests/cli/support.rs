@@ -1,0 +1,161 @@
+//! A tiny network of three classes, pictures for it, and the program to run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use image::{Rgb, RgbImage};
+use models::card::{CARD_FORMAT, CARD_KEY, ModelCard, Preprocessing, Provenance};
+use models::layers::{Conv2d, Linear};
+use models::onnx::{self, Interface, Opset};
+use models::ops::{Module, Ops, Reduce};
+use models::shapes;
+use ndarray::ArrayD;
+use tempfile::TempDir;
+
+/// Side of the network's input.
+pub const SIZE: u32 = 16;
+
+/// Says which of red, green and blue there is most of.
+struct Tiny {
+    conv: Conv2d,
+    head: Linear,
+}
+
+impl Tiny {
+    fn new() -> Self {
+        let head = Linear { name: "head".into(), in_features: 8, out_features: 3, bias: true };
+        Self { conv: Conv2d::new("conv", 3, 8, 1), head }
+    }
+}
+
+impl Module for Tiny {
+    fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+        let x = ops.relu(&ops.conv2d(x, &self.conv)?)?;
+        ops.linear(&ops.reduce(&x, Reduce::Mean, &[2, 3], false)?, &self.head)
+    }
+}
+
+fn card() -> ModelCard {
+    ModelCard {
+        format: CARD_FORMAT,
+        labels: ["red", "green", "blue"].map(Into::into).to_vec(),
+        preprocessing: Preprocessing { mean: [0.0; 3], std: [1.0; 3], ..Preprocessing::for_size(SIZE) },
+        architecture: serde_json::Value::Null,
+        training: None,
+        provenance: Provenance {
+            producer: "test".into(),
+            engine: "none".into(),
+            created: "2026-01-01T00:00:00Z".into(),
+        },
+    }
+}
+
+/// The network's file, with the card that `change` makes of the right one.
+pub fn model_with(change: impl FnOnce(&mut ModelCard)) -> Vec<u8> {
+    let mut card = card();
+    change(&mut card);
+    encoded(&[(CARD_KEY, &card.to_json())])
+}
+
+/// The network's file with `metadata`.
+pub fn encoded(metadata: &[(&str, &str)]) -> Vec<u8> {
+    let network = Tiny::new();
+    let item = [3, SIZE as usize, SIZE as usize];
+    let described = shapes::describe(&network, &[1, item[0], item[1], item[2]]).unwrap();
+    // Channel c of the eight and class c look at colour c mod 3.
+    let weight = |shape: &[usize]| {
+        ArrayD::from_shape_fn(shape, |at| match shape.len() {
+            1 => 0.0,
+            _ if at[0] % 3 == at[1] % 3 => 2.0,
+            _ => -0.5,
+        })
+    };
+    let weights = described.params.iter().map(|param| (param.name.clone(), weight(&param.shape))).collect();
+    let interface = Interface::new(item).output("logits");
+    let graph = onnx::trace(&network, &weights, &interface, Opset::default()).unwrap();
+    onnx::encode(&graph, metadata)
+}
+
+/// A folder with `model.onnx`, where the program runs.
+pub struct Workplace(TempDir);
+
+impl Workplace {
+    pub fn new() -> Self {
+        let empty = Self::without_model();
+        fs::write(empty.path("model.onnx"), model_with(|_| {})).unwrap();
+        empty
+    }
+
+    pub fn without_model() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A picture of one colour, with the folders it lies in.
+    pub fn picture(&self, name: &str, color: [u8; 3]) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        RgbImage::from_pixel(20, 24, Rgb(color)).save(path).unwrap();
+    }
+
+    /// `infer` with the runtime that `cargo xtask setup` brought.
+    pub fn infer(&self) -> Command {
+        let mut command = self.infer_without_runtime();
+        command.env("ORT_DYLIB_PATH", runtime());
+        command
+    }
+
+    pub fn infer_without_runtime(&self) -> Command {
+        let mut command = Command::cargo_bin("infer").unwrap();
+        command.current_dir(self.0.path()).env_remove("ORT_DYLIB_PATH").env_remove("INFER_MODEL");
+        command
+    }
+}
+
+/// The folder of ONNX Runtime's library.
+pub fn runtime() -> PathBuf {
+    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH") {
+        return path.into();
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.native/onnxruntime");
+    assert!(folder.is_dir(), "these tests need ONNX Runtime: `cargo xtask setup` brings it");
+    folder
+}
+
+pub const RED: [u8; 3] = [250, 10, 20];
+pub const GREEN: [u8; 3] = [30, 240, 20];
+pub const BLUE: [u8; 3] = [0, 20, 255];
+
+/// What a run said.
+pub struct Said {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Said {
+    pub fn by(command: &mut Command) -> Self {
+        let output = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+        Self { code: output.status.code().expect("no signal"), stdout, stderr }
+    }
+
+    /// Ends with `code`, and its one error line has each of `parts`.
+    #[track_caller]
+    pub fn fails(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, code, "{}", self.stderr);
+        let errors: Vec<_> = self.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert_eq!(errors.len(), 1, "{}", self.stderr);
+        for part in parts {
+            assert!(errors[0].contains(part), "`{part}` is not in: {}", errors[0]);
+        }
+        for line in self.stderr.lines() {
+            assert!(!line.contains('\u{1b}') && !line.contains("backtrace"), "{line}");
+        }
+    }
+}

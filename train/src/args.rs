@@ -1,0 +1,158 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use models::layers::Attention;
+use models::resnet::Stem;
+use train::device::DeviceRequest;
+
+/// Train an image classifier and write it as ONNX, without Python.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "\
+Examples:
+  train fit --data photos --out runs/photos      learn from photos/CLASS/*.jpg
+  train export runs/photos -o model.onnx         write the model, checked against libtorch
+  infer classify --model model.onnx photo.jpg    use it"
+)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a network on a folder of pictures
+    Fit(FitArgs),
+    /// Write a trained network as .onnx, verified against libtorch
+    Export(ExportArgs),
+}
+
+/// Flags of `train fit`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  train fit --data photos
+  train fit --data photos --recipe from-scratch --epochs 10 --out runs/ten
+  train fit --data photos --pretrained resnet18.safetensors --image-size 224
+  train fit --data photos --recipe my.toml --limit 200 --epochs 1   a short try
+
+DATA is DIR/CLASS/*.jpg, or DIR/train/CLASS/*.jpg with DIR/test (or DIR/val).
+Ctrl-C ends the run after saving; a second Ctrl-C ends it at once.")]
+pub struct FitArgs {
+    /// Folder of class folders
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Recipe: three-phase, from-scratch, or a TOML file
+    #[arg(long, default_value = "three-phase", value_name = "NAME|FILE")]
+    pub recipe: String,
+    /// Weights to start from: a .safetensors file, or none
+    #[arg(long, default_value = "none", value_name = "FILE|none")]
+    pub pretrained: String,
+    /// Run folder [default: runs/DATA-TIME]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// auto, cpu, cuda, cuda:N or mps
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceRequest,
+    /// Epochs in all; the recipe's phases keep their shares [default: the recipe's]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: Option<u32>,
+    /// Pictures per step [default: the recipe's]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..))]
+    pub batch_size: Option<u32>,
+    /// Height and width of the network's input [default: 32 for small pictures, else 224]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(8..=1024))]
+    pub image_size: Option<u32>,
+    /// First layers of the network [default: by image size]
+    #[arg(long, value_enum)]
+    pub stem: Option<StemArg>,
+    /// Attention after each stage
+    #[arg(long, value_enum, default_value = "cbam")]
+    pub attention: AttentionArg,
+    /// Reduction of the channel attention's hidden layer
+    #[arg(long, default_value_t = Attention::default().ratio)]
+    pub attention_ratio: usize,
+    /// Kernel of the spatial attention, odd
+    #[arg(long, default_value_t = Attention::default().kernel)]
+    pub attention_kernel: usize,
+    /// Seed of every random choice
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    /// Use at most N training and N test pictures, from all classes alike
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+}
+
+/// `--stem`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StemArg {
+    /// 3x3 convolution, no pooling
+    Cifar,
+    /// 7x7 convolution and pooling, both with stride 2
+    Imagenet,
+}
+
+impl From<StemArg> for Stem {
+    fn from(stem: StemArg) -> Self {
+        match stem {
+            StemArg::Cifar => Self::Cifar,
+            StemArg::Imagenet => Self::Imagenet,
+        }
+    }
+}
+
+/// `--attention`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AttentionArg {
+    /// Channel and spatial attention
+    Cbam,
+    /// A plain ResNet18
+    None,
+}
+
+/// Flags of `train export`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  train export runs/photos
+  train export runs/photos -o photos.onnx --opset 18
+  train export weights.safetensors --labels labels.txt --image-size 32
+
+The file is run under ONNX Runtime and compared with libtorch before it is put in place.")]
+pub struct ExportArgs {
+    /// Run folder, or a .safetensors checkpoint
+    #[arg(value_name = "RUN|CHECKPOINT")]
+    pub source: PathBuf,
+    /// The file to write
+    #[arg(short, long, default_value = "model.onnx", value_name = "FILE")]
+    pub output: PathBuf,
+    /// Version of the ONNX operators, 17 to 23
+    #[arg(long, default_value_t = models::onnx::Opset::default().version())]
+    pub opset: u32,
+    /// Keep batch norm as operators of its own
+    #[arg(long)]
+    pub no_fold: bool,
+    /// Largest difference to libtorch, relative to the largest logit
+    #[arg(long, default_value_t = 1e-4)]
+    pub tolerance: f64,
+    /// ONNX Runtime's library [default: $ORT_DYLIB_PATH, beside the executable, .native/]
+    #[arg(long, value_name = "FILE")]
+    pub ort_lib: Option<PathBuf>,
+    /// Bare checkpoint: class names, one a line [default: class 0, class 1, ...]
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// Bare checkpoint: height and width of the input [default: 32 for a 3x3 stem, 224 for a 7x7 one]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(8..=1024))]
+    pub image_size: Option<u32>,
+    /// Bare checkpoint: mean per channel, R,G,B in [0, 1] [default: CIFAR-10's or ImageNet's, by size]
+    #[arg(long, value_delimiter = ',', num_args = 3)]
+    pub mean: Option<Vec<f32>>,
+    /// Bare checkpoint: standard deviation per channel, R,G,B in [0, 1] [default: as for --mean]
+    #[arg(long, value_delimiter = ',', num_args = 3)]
+    pub std: Option<Vec<f32>>,
+}

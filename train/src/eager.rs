@@ -1,0 +1,145 @@
+//! What the operations mean on libtorch: computed at once, recorded for autograd.
+
+use std::collections::HashSet;
+
+use models::layers::{BatchNorm2d, Conv2d, Linear, MaxPool2d};
+use models::{Ops, Reduce};
+use tch::Tensor;
+
+use crate::error::TorchError;
+use crate::params::Params;
+
+/// Runs a network on libtorch with the values of [`Params`].
+///
+/// Training or evaluation, and what is frozen, are the interpreter's state and never the network's.
+pub struct Eager<'a> {
+    params: &'a Params,
+    mode: Mode<'a>,
+}
+
+enum Mode<'a> {
+    Eval,
+    Train { frozen_norms: &'a HashSet<String> },
+}
+
+impl<'a> Eager<'a> {
+    /// Batch norm uses its running statistics.
+    pub fn eval(params: &'a Params) -> Self {
+        Self { params, mode: Mode::Eval }
+    }
+
+    /// Batch norm uses and updates the batch's statistics, but for the layers in `frozen_norms`.
+    pub fn train(params: &'a Params, frozen_norms: &'a HashSet<String>) -> Self {
+        Self { params, mode: Mode::Train { frozen_norms } }
+    }
+
+    fn param(&self, name: &str) -> Result<&Tensor, EagerError> {
+        self.params.get(name).ok_or_else(|| EagerError::Missing(name.into()))
+    }
+}
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EagerError {
+    /// The parameters lack one that the network names.
+    #[error("the parameters lack {0}")]
+    Missing(String),
+    /// libtorch refused.
+    #[error("{layer}: {source}")]
+    Torch {
+        /// The layer or operation.
+        layer: String,
+        /// What libtorch said.
+        source: TorchError,
+    },
+}
+
+/// Names the layer in an error of libtorch.
+fn at<T>(layer: &str, result: Result<T, tch::TchError>) -> Result<T, EagerError> {
+    result.map_err(|error| EagerError::Torch { layer: layer.into(), source: error.into() })
+}
+
+fn both(size: usize) -> [i64; 2] {
+    [size as i64; 2]
+}
+
+fn ints(axes: &[usize]) -> Vec<i64> {
+    axes.iter().map(|&axis| axis as i64).collect()
+}
+
+impl Ops for Eager<'_> {
+    type Value = Tensor;
+    type Error = EagerError;
+
+    fn conv2d(&self, x: &Tensor, layer: &Conv2d) -> Result<Tensor, EagerError> {
+        let weight = self.param(&layer.weight_name())?;
+        let bias = layer.bias_name().map(|name| self.param(&name)).transpose()?;
+        let (stride, padding) = (both(layer.stride), both(layer.padding));
+        at(&layer.name, x.f_conv2d(weight, bias, stride, padding, both(1), 1))
+    }
+
+    fn batch_norm(&self, x: &Tensor, layer: &BatchNorm2d) -> Result<Tensor, EagerError> {
+        let training = match self.mode {
+            Mode::Eval => false,
+            Mode::Train { frozen_norms } => !frozen_norms.contains(&layer.name),
+        };
+        let [weight, bias, mean, var] = layer.names();
+        let (weight, bias) = (self.param(&weight)?, self.param(&bias)?);
+        let (mean, var) = (self.param(&mean)?, self.param(&var)?);
+        let (momentum, eps) = (BatchNorm2d::MOMENTUM, BatchNorm2d::EPS);
+        let y =
+            x.f_batch_norm(Some(weight), Some(bias), Some(mean), Some(var), training, momentum, eps, true);
+        at(&layer.name, y)
+    }
+
+    fn linear(&self, x: &Tensor, layer: &Linear) -> Result<Tensor, EagerError> {
+        let weight = self.param(&layer.weight_name())?;
+        let bias = layer.bias_name().map(|name| self.param(&name)).transpose()?;
+        at(&layer.name, x.f_linear(weight, bias))
+    }
+
+    fn max_pool2d(&self, x: &Tensor, layer: &MaxPool2d) -> Result<Tensor, EagerError> {
+        let MaxPool2d { kernel, stride, padding } = *layer;
+        at("max_pool2d", x.f_max_pool2d(both(kernel), both(stride), both(padding), both(1), false))
+    }
+
+    fn relu(&self, x: &Tensor) -> Result<Tensor, EagerError> {
+        at("relu", x.f_relu())
+    }
+
+    fn sigmoid(&self, x: &Tensor) -> Result<Tensor, EagerError> {
+        at("sigmoid", x.f_sigmoid())
+    }
+
+    fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor, EagerError> {
+        at("add", a.f_add(b))
+    }
+
+    fn mul(&self, a: &Tensor, b: &Tensor) -> Result<Tensor, EagerError> {
+        at("mul", a.f_mul(b))
+    }
+
+    /// The gradient of a maximum goes to one element, as in the reference; `amax` would share it among equals,
+    /// which are many after a ReLU.
+    fn reduce(&self, x: &Tensor, how: Reduce, axes: &[usize], keep_dims: bool) -> Result<Tensor, EagerError> {
+        match how {
+            Reduce::Mean => at("mean", x.f_mean_dim(ints(axes), keep_dims, None)),
+            Reduce::Max => {
+                let mut axes = ints(axes);
+                axes.sort_unstable_by(|a, b| b.cmp(a));
+                axes.iter()
+                    .try_fold(x.shallow_clone(), |x, &axis| Ok(at("max", x.f_max_dim(axis, keep_dims))?.0))
+            }
+        }
+    }
+
+    fn concat(&self, xs: &[&Tensor], axis: usize) -> Result<Tensor, EagerError> {
+        at("concat", Tensor::f_cat(xs, axis as i64))
+    }
+
+    fn unsqueeze(&self, x: &Tensor, axes: &[usize]) -> Result<Tensor, EagerError> {
+        let mut axes = ints(axes);
+        axes.sort_unstable();
+        axes.iter().try_fold(x.shallow_clone(), |x, &axis| at("unsqueeze", x.f_unsqueeze(axis)))
+    }
+}

@@ -1,0 +1,91 @@
+//! The tensors of a network's parameters, by PyTorch's names.
+
+use indexmap::IndexMap;
+use models::Weights;
+use models::layers::{Init, Param};
+use ndarray::ArrayD;
+use tch::{Device, Kind, Tensor};
+
+use crate::error::TorchError;
+
+/// Parameters and buffers of a network on a device.
+#[derive(Debug)]
+pub struct Params {
+    tensors: IndexMap<String, Parameter>,
+    device: Device,
+}
+
+#[derive(Debug)]
+struct Parameter {
+    tensor: Tensor,
+    trainable: bool,
+}
+
+impl Params {
+    /// Draws initial values from the distributions that the layers name.
+    pub fn initialise(params: &[Param], seed: u64, device: Device) -> Result<Self, TorchError> {
+        // libtorch seeds with a signed integer; all bits count.
+        tch::manual_seed(seed.cast_signed());
+        let draw = |param: &Param| -> Result<(String, Parameter), TorchError> {
+            let shape: Vec<i64> = param.shape.iter().map(|&size| size as i64).collect();
+            let mut values = Tensor::f_zeros(&shape, (Kind::Float, Device::Cpu))?;
+            let _ = match param.init {
+                Init::Constant(value) => values.f_fill_(value)?,
+                Init::Uniform { bound } => values.f_uniform_(-bound, bound)?,
+                Init::Normal { std } => values.f_normal_(0.0, std)?,
+            };
+            let tensor = values.f_to_device(device)?;
+            Ok((param.name.clone(), Parameter { tensor, trainable: param.trainable }))
+        };
+        Ok(Self { tensors: params.iter().map(draw).collect::<Result<_, _>>()?, device })
+    }
+
+    /// Where they are.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// The tensor `name`.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.get(name).map(|parameter| &parameter.tensor)
+    }
+
+    /// All names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Names and tensors that an optimizer may change; running statistics are not among them.
+    pub fn trainable(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors
+            .iter()
+            .filter(|(_, parameter)| parameter.trainable)
+            .map(|(name, parameter)| (name.as_str(), &parameter.tensor))
+    }
+
+    /// Overwrites the values of `name`, which exists in this shape.
+    pub fn assign(&self, name: &str, values: &ArrayD<f32>) -> Result<(), TorchError> {
+        let tensor = &self.tensors[name].tensor;
+        let values = Tensor::f_from_slice(values.as_standard_layout().as_slice().unwrap_or_default())?
+            .f_view(&tensor.size()[..])?;
+        let _guard = tch::no_grad_guard();
+        tensor.shallow_clone().f_copy_(&values)?;
+        Ok(())
+    }
+
+    /// Copies all values to memory.
+    pub fn to_weights(&self) -> Result<Weights, TorchError> {
+        self.tensors
+            .iter()
+            .map(|(name, parameter)| Ok((name.clone(), to_array(&parameter.tensor)?)))
+            .collect()
+    }
+}
+
+/// The values of a float tensor, wherever it is.
+pub fn to_array(tensor: &Tensor) -> Result<ArrayD<f32>, TorchError> {
+    let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
+    let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?.f_view(-1)?;
+    let values = Vec::<f32>::try_from(&flat)?;
+    Ok(ArrayD::from_shape_vec(shape, values).expect("as many values as the shape has"))
+}

@@ -1,0 +1,253 @@
+//! What a run leaves behind: one folder with everything to repeat it, and what came of it.
+//!
+//! | file | what |
+//! |---|---|
+//! | `config.toml` | everything needed to repeat the run |
+//! | `metrics.jsonl` | one [`EpochMetrics`] a line |
+//! | `best.safetensors` | weights of the epoch with the best validation accuracy |
+//! | `last/weights.safetensors` | weights of the last epoch, or of the moment of an interruption |
+//! | `result.json` | a [`RunResult`], once the run has ended |
+//! | `predictions.csv` | what libtorch says of every test picture, with the best weights |
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use models::Weights;
+use models::card::Preprocessing;
+use models::resnet::Architecture;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{self, CheckpointError};
+use crate::data::pictures::PictureSet;
+use crate::data::{Sample, split};
+use crate::recipe::Recipe;
+use crate::trainer::{EpochMetrics, Prediction};
+
+/// Everything needed to repeat a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunConfig {
+    /// Version of the program.
+    pub version: String,
+    /// The folder of pictures.
+    pub data: PathBuf,
+    /// Most pictures used of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Where it ran.
+    pub device: String,
+    /// Weights it started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pretrained: Option<PathBuf>,
+    /// Names of the classes.
+    pub labels: Vec<String>,
+    /// From a picture to the input tensor.
+    pub preprocessing: Preprocessing,
+    /// The network.
+    pub architecture: Architecture,
+    /// How it is trained.
+    pub recipe: Recipe,
+}
+
+impl RunConfig {
+    /// Name of the data set: its folder's, without the path to it.
+    pub fn dataset(&self) -> String {
+        self.data.file_name().map_or_else(|| "pictures".into(), |name| name.to_string_lossy().into_owned())
+    }
+
+    /// The pictures to learn from and to validate with; the same whenever it is asked.
+    pub fn split(&self, samples: Vec<Sample>) -> (Vec<Sample>, Vec<Sample>) {
+        split::stratified(&self.limited(samples), self.recipe.validation, self.seed)
+    }
+
+    /// The samples that `limit` leaves.
+    pub fn limited(&self, samples: Vec<Sample>) -> Vec<Sample> {
+        match self.limit {
+            Some(limit) if limit < samples.len() => split::limited(&samples, limit, self.seed),
+            _ => samples,
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// Epochs done.
+    pub epochs: usize,
+    /// The epoch, counted from 1, whose weights are in `best.safetensors`.
+    pub best_epoch: usize,
+    /// Its accuracy on the validation pictures, in [0, 1].
+    pub validation_accuracy: f64,
+    /// Its accuracy on the test pictures, in [0, 1], where there are some.
+    pub test_accuracy: Option<f64>,
+    /// Pictures trained on.
+    pub train_images: usize,
+}
+
+/// Why a run folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The folder is taken.
+    #[error("{0} is not empty: choose another --out, or remove it")]
+    Exists(PathBuf),
+    /// The file system refused.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file of the folder does not hold what it should.
+    #[error("{path} is damaged: {why}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The weights.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The run was stopped before any epoch was complete.
+    #[error("{0} has no weights yet: let at least one epoch complete")]
+    NoWeights(PathBuf),
+}
+
+/// A run's folder.
+#[derive(Debug, Clone)]
+pub struct RunFolder(PathBuf);
+
+impl RunFolder {
+    /// Makes the folder of a new run and writes its configuration.
+    pub fn create(path: &Path, config: &RunConfig) -> Result<Self, RunError> {
+        let io = |action, path: &Path| {
+            let path = path.to_owned();
+            move |source| RunError::Io { action, path, source }
+        };
+        let last = path.join("last");
+        if path.is_dir() && fs::read_dir(path).map_err(io("cannot read", path))?.next().is_some() {
+            return Err(RunError::Exists(path.into()));
+        }
+        fs::create_dir_all(&last).map_err(io("cannot create", &last))?;
+        let run = Self(path.into());
+        let text = toml::to_string(config)
+            .map_err(|error| RunError::Damaged { path: run.path("config.toml"), why: error.to_string() })?;
+        run.write("config.toml", text.as_bytes())?;
+        Ok(run)
+    }
+
+    /// Opens the folder of an earlier run.
+    pub fn open(path: &Path) -> Result<(Self, RunConfig), RunError> {
+        let run = Self(path.into());
+        let text = run.read("config.toml")?;
+        let config = toml::from_str(&text).map_err(|error| run.damaged("config.toml", &error))?;
+        Ok((run, config))
+    }
+
+    /// Where `name` lies.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Adds an epoch to `metrics.jsonl`.
+    pub fn record(&self, metrics: &EpochMetrics) -> Result<(), RunError> {
+        let path = self.path("metrics.jsonl");
+        let append = || -> io::Result<()> {
+            let mut line = serde_json::to_vec(metrics)?;
+            line.push(b'\n');
+            OpenOptions::new().create(true).append(true).open(&path)?.write_all(&line)
+        };
+        append().map_err(|source| RunError::Io { action: "cannot write", path, source })
+    }
+
+    /// Replaces the weights of the last epoch.
+    pub fn save_last(&self, weights: &Weights) -> Result<(), RunError> {
+        Ok(checkpoint::save(weights, &self.path("last/weights.safetensors"))?)
+    }
+
+    /// Replaces the weights of the best epoch.
+    pub fn save_best(&self, weights: &Weights) -> Result<(), RunError> {
+        Ok(checkpoint::save(weights, &self.path("best.safetensors"))?)
+    }
+
+    /// The best weights, or the last ones of a run that was stopped before its first epoch was complete.
+    pub fn weights(&self) -> Result<(Weights, PathBuf), RunError> {
+        let file = ["best.safetensors", "last/weights.safetensors"]
+            .map(|name| self.path(name))
+            .into_iter()
+            .find(|path| path.exists())
+            .ok_or_else(|| RunError::NoWeights(self.0.clone()))?;
+        Ok((checkpoint::load(&file)?, file))
+    }
+
+    /// Writes `result.json`.
+    pub fn finish(&self, result: &RunResult) -> Result<(), RunError> {
+        let json = serde_json::to_vec_pretty(result).map_err(|error| self.damaged("result.json", &error))?;
+        self.write("result.json", &json)
+    }
+
+    /// How the run ended, if it has.
+    pub fn result(&self) -> Result<Option<RunResult>, RunError> {
+        if self.path("result.json").exists() { self.json("result.json").map(Some) } else { Ok(None) }
+    }
+
+    /// The epochs so far.
+    pub fn metrics(&self) -> Result<Vec<EpochMetrics>, RunError> {
+        let text = self.read("metrics.jsonl")?;
+        text.lines()
+            .map(|line| serde_json::from_str(line).map_err(|error| self.damaged("metrics.jsonl", &error)))
+            .collect()
+    }
+
+    /// Writes `predictions.csv`: path, label, predicted, probability.
+    pub fn write_predictions(
+        &self,
+        set: &PictureSet,
+        predictions: &[Prediction],
+        labels: &[String],
+    ) -> Result<(), RunError> {
+        let table = || -> Result<Vec<u8>, csv::Error> {
+            let mut writer = csv::Writer::from_writer(Vec::new());
+            writer.write_record(["path", "label", "predicted", "probability"])?;
+            for (index, prediction) in predictions.iter().enumerate() {
+                writer.write_record([
+                    &set.path(index).to_string_lossy(),
+                    labels[set.label(index)].as_str(),
+                    &labels[prediction.class],
+                    &prediction.probability.to_string(),
+                ])?;
+            }
+            writer.into_inner().map_err(|error| error.into_error().into())
+        };
+        let bytes = table().map_err(|error| self.damaged("predictions.csv", &error))?;
+        self.write("predictions.csv", &bytes)
+    }
+
+    fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, RunError> {
+        serde_json::from_str(&self.read(name)?).map_err(|error| self.damaged(name, &error))
+    }
+
+    fn read(&self, name: &str) -> Result<String, RunError> {
+        let path = self.path(name);
+        fs::read_to_string(&path).map_err(|source| RunError::Io { action: "cannot read", path, source })
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunError> {
+        let path = self.path(name);
+        infer::files::write_atomically(&path, |out| out.write_all(bytes)).map_err(|source| RunError::Io {
+            action: "cannot write",
+            path,
+            source,
+        })
+    }
+
+    fn damaged(&self, name: &str, why: &dyn std::error::Error) -> RunError {
+        RunError::Damaged { path: self.path(name), why: why.to_string().trim().into() }
+    }
+}
