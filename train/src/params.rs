@@ -1,5 +1,7 @@
 //! The tensors of a network's parameters, by PyTorch's names.
 
+use std::sync::{Mutex, PoisonError};
+
 use indexmap::IndexMap;
 use models::Weights;
 use models::layers::{Init, Param};
@@ -24,7 +26,10 @@ struct Parameter {
 impl Params {
     /// Draws initial values from the distributions that the layers name.
     pub fn initialise(params: &[Param], seed: u64, device: Device) -> Result<Self, TorchError> {
-        // libtorch seeds with a signed integer; all bits count.
+        // libtorch has one generator for the process: nobody else draws between the seed and the last value.
+        static GENERATOR: Mutex<()> = Mutex::new(());
+        let _drawing = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+        // It takes a signed integer; all bits count.
         tch::manual_seed(seed.cast_signed());
         let draw = |param: &Param| -> Result<(String, Parameter), TorchError> {
             let shape: Vec<i64> = param.shape.iter().map(|&size| size as i64).collect();

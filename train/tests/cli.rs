@@ -1,0 +1,297 @@
+//! The binary: a whole run, and what it refuses.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command as Process;
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use common::{COLOURS, colour_set, colours};
+use infer::results::Outcome;
+use infer::{Classifier, Device};
+use predicates::prelude::*;
+use predicates::str::{contains, is_empty};
+
+fn train(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
+    command.current_dir(dir);
+    command
+}
+
+/// A short run on small pictures.
+fn fit(dir: &Path) -> Command {
+    let mut command = train(dir);
+    command.args([
+        "fit",
+        "--data",
+        "colours",
+        "--out",
+        "run",
+        "--image-size",
+        "8",
+        "--recipe",
+        "from-scratch",
+    ]);
+    command.args(["--batch-size", "16", "--epochs", "3", "--device", "cpu"]);
+    command
+}
+
+fn stderr(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.starts_with("error: "), "{text}");
+    assert!(!text.contains("panicked") && !text.contains("Exception raised"), "{text}");
+    text
+}
+
+#[test]
+fn fit_export_and_classify_agree_picture_by_picture() {
+    let (dir, data) = colour_set();
+    fit(dir.path())
+        .assert()
+        .success()
+        .stdout(contains("test accuracy").and(contains("epoch 3/3")))
+        .stderr(is_empty());
+    let run = dir.path().join("run");
+    for file in
+        ["config.toml", "metrics.jsonl", "best.safetensors", "last/weights.safetensors", "result.json"]
+    {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics.lines().count(), 3);
+    for key in ["epoch", "phase", "learning_rates", "train_loss", "validation_accuracy", "images_per_second"]
+    {
+        assert!(metrics.lines().all(|line| line.contains(&format!("\"{key}\":"))), "{key}");
+    }
+
+    train(dir.path())
+        .args(["export", "run", "-o", "model.onnx"])
+        .assert()
+        .success()
+        .stdout(contains("top-1 3 of 3").and(contains("validation pictures")));
+
+    let mut classifier =
+        Classifier::builder().device(Device::Cpu).load(&dir.path().join("model.onnx")).unwrap();
+    assert_eq!(classifier.card().labels, COLOURS.map(|(class, _)| class));
+    assert!(classifier.card().training.as_ref().unwrap().test_accuracy.is_some());
+    let metadata = |key: &str| classifier.session().metadata(key).unwrap();
+    assert_eq!(metadata("names"), "{0: 'blue', 1: 'green', 2: 'red'}");
+    assert_eq!(metadata("class_names"), r#"["blue","green","red"]"#);
+    assert!(!classifier.card().to_json().contains(dir.path().to_str().unwrap()), "no path of this machine");
+
+    let mut rows = csv::Reader::from_path(run.join("predictions.csv")).unwrap();
+    let rows: Vec<csv::StringRecord> = rows.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 12);
+    let paths: Vec<_> = rows.iter().map(|row| data.join(&row[0])).collect();
+    for (outcome, row) in classifier.classify_files(paths).zip(&rows) {
+        let Outcome::Classified(found) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(found.predictions[0].label, row[2], "{}", &row[0]);
+        let probability: f64 = row[3].parse().unwrap();
+        assert!((f64::from(found.predictions[0].probability) - probability).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn an_export_that_does_not_agree_is_refused_and_leaves_the_old_file() {
+    let (dir, _) = colour_set();
+    fit(dir.path()).args(["--epochs", "1"]).assert().success();
+    fs::write(dir.path().join("model.onnx"), "the old one").unwrap();
+    let error = stderr(train(dir.path()).args(["export", "run", "--tolerance", "0"]));
+    assert!(error.contains("does not agree with libtorch") && error.contains("was not kept"), "{error}");
+    assert_eq!(fs::read_to_string(dir.path().join("model.onnx")).unwrap(), "the old one");
+    let others = fs::read_dir(dir.path())
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains("tmp"));
+    assert_eq!(others.count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn a_bare_checkpoint_describes_itself() {
+    let (dir, _) = colour_set();
+    fit(dir.path()).args(["--epochs", "1", "--attention-ratio", "8"]).assert().success();
+    let checkpoint = "run/best.safetensors";
+    train(dir.path())
+        .args(["export", checkpoint, "--image-size", "16", "--opset", "21", "--mean", "0.5,0.4,0.3"])
+        .assert()
+        .success()
+        .stdout(contains("ratio 8, kernel 7").and(contains("3 classes")).and(contains("generated pictures")));
+    let classifier = Classifier::builder().device(Device::Cpu).load(&dir.path().join("model.onnx")).unwrap();
+    assert_eq!(classifier.card().labels, ["class 0", "class 1", "class 2"]);
+    assert_eq!(classifier.card().preprocessing.mean, [0.5, 0.4, 0.3]);
+    assert_eq!(classifier.card().preprocessing.crop, 16);
+
+    fs::write(dir.path().join("labels.txt"), "one\ntwo\n").unwrap();
+    let error = stderr(train(dir.path()).args(["export", checkpoint, "--labels", "labels.txt"]));
+    assert!(error.contains("names 2 classes, the checkpoint has 3"), "{error}");
+    let error = stderr(train(dir.path()).args(["export", "run", "--labels", "labels.txt"]));
+    assert!(error.contains("--labels is for bare checkpoints"), "{error}");
+    let error = stderr(train(dir.path()).args(["export", checkpoint, "--opset", "16"]));
+    assert!(error.contains("opset 16 is not supported: choose 17 to 23"), "{error}");
+}
+
+#[test]
+fn checkpoints_that_do_not_fit_are_refused_by_name() {
+    let (dir, _) = colour_set();
+    fit(dir.path()).args(["--epochs", "1"]).assert().success();
+    // Of another class count, in a run that says three.
+    colours(&dir.path().join("two"), "train", &COLOURS[..2], 14);
+    fit(dir.path()).args(["--data", "two", "--out", "other", "--epochs", "1"]).assert().success();
+    fs::copy(dir.path().join("other/best.safetensors"), dir.path().join("run/best.safetensors")).unwrap();
+    let error = stderr(train(dir.path()).args(["export", "run"]));
+    assert!(error.contains("2 classes") && error.contains("3 classes"), "{error}");
+    // Without attention.
+    fit(dir.path()).args(["--out", "plain", "--attention", "none", "--epochs", "1"]).assert().success();
+    fs::copy(dir.path().join("plain/best.safetensors"), dir.path().join("run/best.safetensors")).unwrap();
+    let error = stderr(train(dir.path()).args(["export", "run"]));
+    assert!(error.contains("run/best.safetensors holds a resnet18, 3x3 stem"), "{error}");
+    // Not a checkpoint at all.
+    fs::write(dir.path().join("run/best.safetensors"), "not a checkpoint").unwrap();
+    let error = stderr(train(dir.path()).args(["export", "run"]));
+    assert!(error.contains("is not a safetensors checkpoint"), "{error}");
+    let error = stderr(train(dir.path()).args(["export", "nowhere.safetensors"]));
+    assert!(error.contains("nowhere.safetensors: No such file"), "{error}");
+    // As a start.
+    let error = stderr(fit(dir.path()).args(["--out", "new", "--pretrained", "run/best.safetensors"]));
+    assert!(error.contains("is not a safetensors checkpoint"), "{error}");
+}
+
+#[test]
+fn a_pretrained_start_says_what_is_new_and_freezes_the_rest() {
+    let (dir, _) = colour_set();
+    fit(dir.path()).args(["--attention", "none", "--out", "base", "--epochs", "1"]).assert().success();
+    fit(dir.path())
+        .args(["--recipe", "three-phase", "--pretrained", "base/best.safetensors"])
+        .assert()
+        .success()
+        .stdout(
+            contains("pretrained weights: 102 tensors loaded")
+                .and(contains("new: cbam_layer1.channel_attn.fc.0.weight, "))
+                .and(contains(
+                    "1 epochs at 1e-3, 14 parameters learn, 60 frozen, statistics of 20 batch norms",
+                )),
+        );
+}
+
+#[test]
+fn data_that_cannot_be_trained_on_is_named() {
+    let (dir, data) = colour_set();
+    let add = |path: &str, bytes: &[u8]| fs::write(data.join(path), bytes).unwrap();
+    let good = fs::read(data.join("train/red/000.png")).unwrap();
+    add("train/red/text.png", b"this is no picture");
+    add("train/blue/empty.png", b"");
+    add("train/green/cut.png", &good[..good.len() / 2]);
+    let error = stderr(&mut fit(dir.path()));
+    assert!(error.contains("3 of the pictures cannot be used"), "{error}");
+    for name in ["red/text.png", "blue/empty.png", "green/cut.png"] {
+        assert!(error.contains(name), "{name}: {error}");
+    }
+    assert!(!dir.path().join("run").exists(), "nothing was begun");
+
+    fs::create_dir(dir.path().join("nothing")).unwrap();
+    let refused = |data: &str| stderr(fit(dir.path()).args(["--data", data]));
+    assert!(refused("nothing").contains("no class folders"));
+    assert!(refused("nowhere").contains("nowhere: No such file"));
+    colours(dir.path(), "single", &COLOURS[..1], 3);
+    assert!(refused("single").contains("only one class (blue)"));
+    fs::create_dir(dir.path().join("single/white")).unwrap();
+    assert!(refused("single").contains("white holds no pictures"));
+    colours(&dir.path().join("extra"), "train", &COLOURS[..2], 3);
+    colours(&dir.path().join("extra"), "test", &COLOURS[1..], 3);
+    assert!(refused("extra").contains("class red in"));
+}
+
+#[test]
+fn flags_that_make_no_sense_are_refused() {
+    let (dir, _) = colour_set();
+    let refused = |flags: &[&str]| stderr(fit(dir.path()).args(flags));
+    assert!(refused(&["--recipe", "none.toml"]).contains("cannot read the recipe none.toml"));
+    assert!(refused(&["--attention-kernel", "4"]).contains("must be odd, not 4"));
+    assert!(refused(&["--attention-ratio", "100"]).contains("ratio of 100"));
+    assert!(refused(&["--pretrained", "weights.pth"]).contains("only .safetensors"));
+    assert!(refused(&["--limit", "2"]).contains("too few"));
+    fit(dir.path()).args(["--device", "gpu"]).assert().code(2).stderr(contains("use auto, cpu, cuda"));
+    fs::create_dir(dir.path().join("run")).unwrap();
+    fs::write(dir.path().join("run/mine"), "").unwrap();
+    assert!(refused(&[]).contains("run is not empty: choose another --out"));
+}
+
+#[test]
+fn an_explicit_gpu_never_falls_back() {
+    let (dir, _) = colour_set();
+    if tch::Cuda::is_available() {
+        return;
+    }
+    let error = stderr(fit(dir.path()).args(["--device", "cuda:1"]));
+    assert!(error.contains("--device cuda:1: ") && error.contains("or use --device cpu"), "{error}");
+    fit(dir.path())
+        .args(["--device", "auto", "--epochs", "1"])
+        .assert()
+        .success()
+        .stdout(contains("device      cpu"));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_ends() {
+    let (dir, _) = colour_set();
+    let child = Process::new(env!("CARGO_BIN_EXE_train"))
+        .current_dir(dir.path())
+        .args([
+            "fit",
+            "--data",
+            "colours",
+            "--out",
+            "run",
+            "--image-size",
+            "32",
+            "--epochs",
+            "500",
+            "--device",
+            "cpu",
+        ])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let metrics = dir.path().join("run/metrics.jsonl");
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !metrics.exists() {
+        assert!(Instant::now() < deadline, "no epoch was completed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(Process::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("weights saved in run/last"), "{text}");
+    train(dir.path()).args(["export", "run"]).assert().success();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_while_saving_is_named_and_keeps_what_was_there() {
+    let (dir, _) = colour_set();
+    // A limit on the size of files stands for the disk: the write fails in the same place, with the system's reason.
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 4000; exec {} fit --data colours --out run --image-size 8 --epochs 1 --device cpu",
+        env!("CARGO_BIN_EXE_train")
+    );
+    let output = Process::new("sh").current_dir(dir.path()).args(["-c", &script]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("cannot save run/last/weights.safetensors: File too large"), "{error}");
+    let left: Vec<_> = fs::read_dir(dir.path().join("run/last")).unwrap().collect();
+    assert!(left.is_empty(), "no half-written file stays: {left:?}");
+}
+
+#[test]
+fn help_has_examples() {
+    for arguments in [&["--help"][..], &["fit", "--help"], &["export", "--help"]] {
+        train(Path::new(".")).args(arguments).assert().success().stdout(contains("Examples:"));
+    }
+}

@@ -1,0 +1,97 @@
+//! What the tests share.
+
+#![allow(dead_code)] // each test binary uses its part
+
+use std::path::{Path, PathBuf};
+
+use image::{Rgb, RgbImage};
+use models::resnet::{BasicBlock, ResNet18};
+use models::{Module, Ops, Weights, shapes};
+use ndarray::ArrayD;
+use tch::{Device, Tensor};
+use train::checkpoint;
+use train::params::Params;
+
+/// A golden output, see `models/tests/goldens/generate.py`.
+pub fn golden(name: &str) -> ArrayD<f32> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/goldens/goldens.safetensors");
+    checkpoint::load(&path).unwrap().shift_remove(name).unwrap()
+}
+
+/// Parameters of `module` with these values.
+pub fn params(module: &impl Module, input: &[usize], weights: &Weights) -> Params {
+    let params =
+        Params::initialise(&shapes::describe(module, input).unwrap().params, 0, Device::Cpu).unwrap();
+    for (name, values) in weights {
+        params.assign(name, values).unwrap();
+    }
+    params
+}
+
+/// An array as a tensor.
+pub fn tensor(values: &ArrayD<f32>) -> Tensor {
+    let shape: Vec<i64> = values.shape().iter().map(|&size| size as i64).collect();
+    Tensor::from_slice(values.as_slice().unwrap()).view(&shape[..])
+}
+
+/// Largest difference, relative to the largest value.
+pub fn relative_difference(found: &ArrayD<f32>, expected: &ArrayD<f32>) -> f32 {
+    assert_eq!(found.shape(), expected.shape());
+    assert!(found.iter().all(|value| value.is_finite()));
+    let scale = expected.iter().fold(0.0, |max: f32, value| max.max(value.abs()));
+    found.iter().zip(expected).fold(0.0, |max: f32, (a, b)| max.max((a - b).abs())) / scale
+}
+
+/// Whatever the goldens are of.
+pub enum Golden {
+    /// A residual block.
+    Block(BasicBlock),
+    /// An attention layer.
+    Channel(models::layers::ChannelAttention),
+    /// An attention layer.
+    Spatial(models::layers::SpatialAttention),
+    /// An attention layer.
+    Cbam(models::layers::Cbam),
+    /// The whole network.
+    Network(Box<ResNet18>),
+}
+
+impl Module for Golden {
+    fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+        match self {
+            Self::Block(module) => module.forward(ops, x),
+            Self::Channel(module) => module.forward(ops, x),
+            Self::Spatial(module) => module.forward(ops, x),
+            Self::Cbam(module) => module.forward(ops, x),
+            Self::Network(module) => module.forward(ops, x),
+        }
+    }
+}
+
+/// A data set of squares of one colour a class with noise: small, and learnable in an epoch or two.
+pub fn colours(dir: &Path, split: &str, classes: &[(&str, [u8; 3])], count: usize) {
+    for (class, colour) in classes {
+        let folder = dir.join(split).join(class);
+        std::fs::create_dir_all(&folder).unwrap();
+        for index in 0..count {
+            let picture = RgbImage::from_fn(8, 8, |x, y| {
+                let noise = (x * 7 + y * 13 + index as u32 * 29) % 40;
+                Rgb(colour.map(|value| value.saturating_add(noise as u8)))
+            });
+            picture.save(folder.join(format!("{index:03}.png"))).unwrap();
+        }
+    }
+}
+
+/// Three classes of [`colours`].
+pub const COLOURS: [(&str, [u8; 3]); 3] =
+    [("blue", [0, 0, 180]), ("green", [0, 180, 0]), ("red", [180, 0, 0])];
+
+/// A data set with training and test pictures.
+pub fn colour_set() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("colours");
+    colours(&data, "train", &COLOURS, 14);
+    colours(&data, "test", &COLOURS, 4);
+    (dir, data)
+}

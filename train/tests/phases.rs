@@ -1,0 +1,87 @@
+//! What is frozen does not move by a bit; what is new always learns.
+
+mod common;
+
+use std::collections::HashSet;
+
+use infer::Preprocessor;
+use models::card::Preprocessing;
+use models::resnet::{Architecture, ResNet18};
+use models::{Weights, shapes};
+use tch::Device;
+use train::data::batches::Batches;
+use train::data::folder::ImageFolder;
+use train::data::pictures::PictureSet;
+use train::params::Params;
+use train::recipe::{FrozenBatchNorm, Recipe};
+use train::trainer::Trainer;
+
+/// One epoch in each phase of three-phase; weights before, and after each phase.
+fn run(new: &[&str], frozen_bn: FrozenBatchNorm) -> Vec<Weights> {
+    let (_dir, data) = common::colour_set();
+    let preprocessor = Preprocessor::new(&Preprocessing::for_size(8));
+    let set = PictureSet::load(ImageFolder::scan(&data).unwrap().train, &preprocessor, || ()).unwrap();
+    let network = ResNet18::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
+    let described = shapes::describe(&network, &[1, 3, 8, 8]).unwrap().params;
+    let params = Params::initialise(&described, 1, Device::Cpu).unwrap();
+    let recipe = Recipe { frozen_bn, batch_size: 16, ..Recipe::load("three-phase").unwrap().scaled_to(3) };
+    let batches = Batches { set: &set, preprocessor: &preprocessor, device: Device::Cpu };
+    let new: HashSet<String> = params
+        .names()
+        .filter(|name| new.iter().any(|prefix| name.starts_with(prefix)))
+        .map(Into::into)
+        .collect();
+    let mut trainer = Trainer::new(&network, &params, &recipe, [batches; 2], &new, 5);
+    let mut weights = vec![params.to_weights().unwrap()];
+    for epoch in 0..3 {
+        let metrics = trainer.epoch(epoch, |_| true).unwrap().unwrap();
+        assert_eq!(metrics.learning_rates, [[1e-3, 1e-4, 1e-5][epoch]]);
+        weights.push(params.to_weights().unwrap());
+    }
+    weights
+}
+
+/// Names that differ between two moments.
+fn moved(before: &Weights, after: &Weights) -> HashSet<String> {
+    before.iter().filter(|(name, values)| after[*name] != **values).map(|(name, _)| name.clone()).collect()
+}
+
+fn is_statistic(name: &str) -> bool {
+    name.contains(".running_")
+}
+
+#[test]
+fn frozen_parameters_stand_still_and_the_rest_learns() {
+    let weights = run(&["backbone.fc", "cbam_"], FrozenBatchNorm::Auto);
+    let first = moved(&weights[0], &weights[1]);
+    assert!(
+        first.iter().all(|name| name.starts_with("backbone.fc") || name.starts_with("cbam_")),
+        "{first:?}"
+    );
+    assert_eq!(first.len(), 2 + 12, "and statistics stand still, for the stem was loaded");
+    let second = moved(&weights[1], &weights[2]);
+    let high = ["backbone.fc", "cbam_", "backbone.layer3", "backbone.layer4"];
+    assert!(second.iter().all(|name| high.iter().any(|prefix| name.starts_with(prefix))), "{second:?}");
+    assert!(
+        second.contains("backbone.layer3.0.conv1.weight")
+            && second.contains("backbone.layer4.1.bn2.running_var")
+    );
+    let third = moved(&weights[2], &weights[3]);
+    assert_eq!(third.len(), weights[0].len(), "everything moves in the end");
+}
+
+#[test]
+fn a_new_stem_is_never_frozen_and_statistics_adapt_to_it() {
+    let weights = run(&["backbone.fc", "cbam_", "backbone.conv1"], FrozenBatchNorm::Auto);
+    let first = moved(&weights[0], &weights[1]);
+    assert!(first.contains("backbone.conv1.weight"));
+    assert!(first.contains("backbone.layer2.0.bn1.running_mean"), "its statistics adapt");
+    let frozen = |name: &String| name.starts_with("backbone.layer") && !is_statistic(name);
+    assert!(!first.iter().any(frozen), "{first:?}");
+}
+
+#[test]
+fn a_recipe_may_hold_statistics_all_the_same() {
+    let weights = run(&["backbone.fc", "cbam_", "backbone.conv1"], FrozenBatchNorm::Eval);
+    assert!(!moved(&weights[0], &weights[1]).iter().any(|name| is_statistic(name)));
+}
