@@ -34,7 +34,9 @@ pub enum Command {
 
 /// Flags of `train fit`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    args_override_self = true,
+    after_help = "\
 Examples:
   train fit --data photos
   train fit --data photos --recipe from-scratch --epochs 10 --out runs/ten
@@ -42,7 +44,8 @@ Examples:
   train fit --data photos --recipe my.toml --limit 200 --epochs 1   a short try
 
 DATA is DIR/CLASS/*.jpg, or DIR/train/CLASS/*.jpg with DIR/test (or DIR/val).
-Ctrl-C ends the run after saving; a second Ctrl-C ends it at once.")]
+Ctrl-C ends the run after saving; a second Ctrl-C ends it at once."
+)]
 pub struct FitArgs {
     /// Folder of class folders
     #[arg(long, value_name = "DIR")]
@@ -117,13 +120,16 @@ pub enum AttentionArg {
 
 /// Flags of `train export`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    args_override_self = true,
+    after_help = "\
 Examples:
   train export runs/photos
   train export runs/photos -o photos.onnx --opset 18
   train export weights.safetensors --labels labels.txt --image-size 32
 
-The file is run under ONNX Runtime and compared with libtorch before it is put in place.")]
+The file is run under ONNX Runtime and compared with libtorch before it is put in place."
+)]
 pub struct ExportArgs {
     /// Run folder, or a .safetensors checkpoint
     #[arg(value_name = "RUN|CHECKPOINT")]
@@ -149,10 +155,19 @@ pub struct ExportArgs {
     /// Bare checkpoint: height and width of the input [default: 32 for a 3x3 stem, 224 for a 7x7 one]
     #[arg(long, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub image_size: Option<u32>,
-    /// Bare checkpoint: mean per channel, R,G,B in [0, 1] [default: CIFAR-10's or ImageNet's, by size]
-    #[arg(long, value_delimiter = ',', num_args = 3)]
-    pub mean: Option<Vec<f32>>,
-    /// Bare checkpoint: standard deviation per channel, R,G,B in [0, 1] [default: as for --mean]
-    #[arg(long, value_delimiter = ',', num_args = 3)]
-    pub std: Option<Vec<f32>>,
+    /// Bare checkpoint: mean per channel in [0, 1] [default: CIFAR-10's or ImageNet's, by size]
+    #[arg(long, value_name = "R,G,B", value_parser = channels)]
+    pub mean: Option<[f32; 3]>,
+    /// Bare checkpoint: standard deviation per channel in [0, 1] [default: as for --mean]
+    #[arg(long, value_name = "R,G,B", value_parser = channels)]
+    pub std: Option<[f32; 3]>,
+}
+
+/// One number a channel.
+fn channels(text: &str) -> Result<[f32; 3], String> {
+    let numbers: Result<Vec<f32>, _> = text.split(',').map(|number| number.trim().parse()).collect();
+    numbers
+        .ok()
+        .and_then(|numbers| numbers.try_into().ok())
+        .ok_or_else(|| "expected three numbers, as 0.485,0.456,0.406".into())
 }

@@ -49,7 +49,7 @@ fn stderr(command: &mut Command) -> String {
 
 #[test]
 fn fit_export_and_classify_agree_picture_by_picture() {
-    let (dir, data) = colour_set();
+    let (dir, _) = colour_set();
     fit(dir.path())
         .assert()
         .success()
@@ -86,7 +86,7 @@ fn fit_export_and_classify_agree_picture_by_picture() {
     let mut rows = csv::Reader::from_path(run.join("predictions.csv")).unwrap();
     let rows: Vec<csv::StringRecord> = rows.records().map(Result::unwrap).collect();
     assert_eq!(rows.len(), 12);
-    let paths: Vec<_> = rows.iter().map(|row| data.join(&row[0])).collect();
+    let paths: Vec<_> = rows.iter().map(|row| dir.path().join(&row[0])).collect();
     for (outcome, row) in classifier.classify_files(paths).zip(&rows) {
         let Outcome::Classified(found) = outcome else { panic!("{outcome:?}") };
         assert_eq!(found.predictions[0].label, row[2], "{}", &row[0]);
@@ -129,6 +129,8 @@ fn a_bare_checkpoint_describes_itself() {
     assert!(error.contains("names 2 classes, the checkpoint has 3"), "{error}");
     let error = stderr(train(dir.path()).args(["export", "run", "--labels", "labels.txt"]));
     assert!(error.contains("--labels is for bare checkpoints"), "{error}");
+    let error = stderr(train(dir.path()).args(["export", checkpoint, "--std", "1,1,0"]));
+    assert!(error.contains("--std must be positive"), "{error}");
     let error = stderr(train(dir.path()).args(["export", checkpoint, "--opset", "16"]));
     assert!(error.contains("opset 16 is not supported: choose 17 to 23"), "{error}");
 }

@@ -134,11 +134,9 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
         Stem::Imagenet => 224,
     });
     let mut preprocessing = Preprocessing::for_size(size);
-    for (field, given) in [(&mut preprocessing.mean, &args.mean), (&mut preprocessing.std, &args.std)] {
-        if let Some(&[r, g, b]) = given.as_deref() {
-            *field = [r, g, b];
-        }
-    }
+    preprocessing.mean = args.mean.unwrap_or(preprocessing.mean);
+    preprocessing.std = args.std.unwrap_or(preprocessing.std);
+    ensure!(preprocessing.std.iter().all(|std| *std > 0.0), "--std must be positive");
     let labels = labels(args.labels.as_deref(), architecture.classes)?;
     let images = generated_images(&Preprocessor::new(&preprocessing))?;
     let card = card(labels, preprocessing, &architecture, None)?;
