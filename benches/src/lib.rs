@@ -70,8 +70,8 @@ impl<'a> Peers<'a> {
         let session = Session::from_bytes(&onnx::encode(&graph, &[]), &options)?;
         tch::set_num_threads(threads as i32);
         let input = testing::input(&shape);
-        let tensor =
-            Tensor::try_from(input.as_slice().unwrap_or_default())?.view(shape.map(|size| size as i64));
+        let tensor = Tensor::f_from_slice(input.as_slice().unwrap_or_default())?
+            .f_view(shape.map(|size| size as i64))?;
         let mut peers = Self { layer, params, session, input, tensor };
         let (libtorch, onnx) = (to_array(&peers.libtorch()?)?, peers.onnxruntime()?);
         let difference = libtorch.iter().zip(&onnx).fold(0.0, |max: f32, (a, b)| max.max((a - b).abs()));

@@ -1,5 +1,7 @@
 //! The exported graph as a person would draw it.
 
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
 use std::collections::HashSet;
 
 use models::layers::Attention;

@@ -1,5 +1,7 @@
 //! Names, shapes and initial distributions equal PyTorch's.
 
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
 use std::collections::BTreeMap;
 
 use models::layers::Init;

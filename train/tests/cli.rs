@@ -1,5 +1,7 @@
 //! The binary: a whole run, and what it refuses.
 
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
 mod common;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! The three meanings of the operations agree.
 
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
 mod common;
 
 use common::{Golden, params, tensor};

@@ -1,6 +1,6 @@
 //! The interpretation that writes ONNX, and the passes over what it writes.
 //!
-//! A module becomes a [`Graph`] (`trace`), passes simplify it ([`passes`]), [`encode`] makes the file:
+//! A module becomes a [`Graph`] ([`trace()`]), passes simplify it ([`passes`]), [`encode()`] makes the file:
 //!
 //! ```
 //! # use models::{layers::Cbam, layers::Attention, onnx, shapes, Weights};
