@@ -39,7 +39,7 @@ pub enum Command {
     after_help = "\
 Examples:
   train fit --data photos
-  train fit --data photos --recipe from-scratch --epochs 10 --out runs/ten
+  train fit --data photos --epochs 10 --out runs/ten
   train fit --data photos --pretrained resnet18.safetensors --image-size 224
   train fit --data photos --recipe my.toml --limit 200 --epochs 1   a short try
 
@@ -50,9 +50,10 @@ pub struct FitArgs {
     /// Folder of class folders
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
-    /// Recipe: three-phase, from-scratch, or a TOML file
-    #[arg(long, default_value = "three-phase", value_name = "NAME|FILE")]
-    pub recipe: String,
+    /// Recipe: three-phase, from-scratch, or a TOML file [default: three-phase with pretrained weights, else
+    /// from-scratch]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub recipe: Option<String>,
     /// Weights to start from: a .safetensors file, or none
     #[arg(long, default_value = "none", value_name = "FILE|none")]
     pub pretrained: String,
@@ -89,6 +90,13 @@ pub struct FitArgs {
     /// Use at most N training and N test pictures, from all classes alike
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
+}
+
+impl FitArgs {
+    /// The weights to start from.
+    pub fn pretrained(&self) -> Option<PathBuf> {
+        (self.pretrained != "none").then(|| PathBuf::from(&self.pretrained))
+    }
 }
 
 /// `--stem`.

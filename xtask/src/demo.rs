@@ -49,7 +49,7 @@ struct Binaries {
 }
 
 fn build() -> Result<Binaries> {
-    println!("the first build compiles torch-sys, C++ of some minutes");
+    println!("the first build takes some minutes, one of them for torch-sys, which is C++");
     // Cargo itself says where the binaries are: target folders can be set in many ways.
     let messages = workspace::output(&mut cargo(&[
         "build",
@@ -106,7 +106,7 @@ fn farewell(steps: &Steps, Binaries { train, infer }: &Binaries) {
     println!(
         "\nDone in {}. It lies in\n  \
            {DATA}        the pictures, a folder per class\n  \
-           {RUN}         the training run; open {RUN}/report.html\n  \
+           {RUN}         the training run: metrics.jsonl, best.safetensors, predictions.csv\n  \
            {MODEL}  the model\n\n\
          Next:\n  \
            {infer} classify --model {MODEL} your.png\n  \

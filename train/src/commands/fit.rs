@@ -53,7 +53,8 @@ pub fn run(args: &FitArgs) -> Result<()> {
 }
 
 fn recipe(args: &FitArgs) -> Result<Recipe> {
-    let mut recipe = Recipe::load(&args.recipe)?;
+    let default = if args.pretrained().is_some() { "three-phase" } else { "from-scratch" };
+    let mut recipe = Recipe::load(args.recipe.as_deref().unwrap_or(default))?;
     if let Some(epochs) = args.epochs {
         recipe = recipe.scaled_to(epochs as usize);
     }
@@ -79,7 +80,7 @@ fn config(args: &FitArgs, recipe: Recipe, folder: &ImageFolder, device: Device) 
         limit: args.limit.map(|limit| limit as usize),
         seed: args.seed,
         device: device::name(device),
-        pretrained: (args.pretrained != "none").then(|| PathBuf::from(&args.pretrained)),
+        pretrained: args.pretrained(),
         labels: folder.classes.clone(),
         preprocessing: Preprocessing::for_size(size),
         architecture: Architecture { classes: folder.classes.len(), stem, attention },
@@ -97,7 +98,6 @@ fn natural_size(first: &Path) -> Result<u32> {
 fn start_from(params: &Params, file: Option<&Path>) -> Result<HashSet<String>> {
     let Some(file) = file else {
         println!("no pretrained weights: every layer is new and learns in every phase");
-        println!("  (three-phase's later learning rates suit fine-tuning; --recipe from-scratch suits this)");
         return Ok(params.names().map(Into::into).collect());
     };
     ensure!(
