@@ -17,6 +17,7 @@ pub const STAGE_CHANNELS: [usize; 4] = [64, 128, 256, 512];
 
 /// Configuration of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "network", rename = "resnet18")]
 pub struct Architecture {
     /// Outputs.
     pub classes: usize,

@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 use models::Weights;
 use models::card::Preprocessing;
 use models::resnet::Architecture;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, CheckpointError};
@@ -194,15 +193,11 @@ impl RunFolder {
 
     /// How the run ended, if it has.
     pub fn result(&self) -> Result<Option<RunResult>, RunError> {
-        if self.path("result.json").exists() { self.json("result.json").map(Some) } else { Ok(None) }
-    }
-
-    /// The epochs so far.
-    pub fn metrics(&self) -> Result<Vec<EpochMetrics>, RunError> {
-        let text = self.read("metrics.jsonl")?;
-        text.lines()
-            .map(|line| serde_json::from_str(line).map_err(|error| self.damaged("metrics.jsonl", &error)))
-            .collect()
+        if !self.path("result.json").exists() {
+            return Ok(None);
+        }
+        let text = self.read("result.json")?;
+        serde_json::from_str(&text).map(Some).map_err(|error| self.damaged("result.json", &error))
     }
 
     /// Writes `predictions.csv`: path, label, predicted, probability.
@@ -227,10 +222,6 @@ impl RunFolder {
         };
         let bytes = table().map_err(|error| self.damaged("predictions.csv", &error))?;
         self.write("predictions.csv", &bytes)
-    }
-
-    fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, RunError> {
-        serde_json::from_str(&self.read(name)?).map_err(|error| self.damaged(name, &error))
     }
 
     fn read(&self, name: &str) -> Result<String, RunError> {

@@ -25,17 +25,7 @@ fn train(dir: &Path) -> Command {
 /// A short run on small pictures.
 fn fit(dir: &Path) -> Command {
     let mut command = train(dir);
-    command.args([
-        "fit",
-        "--data",
-        "colours",
-        "--out",
-        "run",
-        "--image-size",
-        "8",
-        "--recipe",
-        "from-scratch",
-    ]);
+    command.args(["fit", "--data", "colours", "--out", "run", "--image-size", "8"]);
     command.args(["--batch-size", "16", "--epochs", "3", "--device", "cpu"]);
     command
 }
@@ -55,7 +45,9 @@ fn fit_export_and_classify_agree_picture_by_picture() {
     fit(dir.path())
         .assert()
         .success()
-        .stdout(contains("test accuracy").and(contains("epoch 3/3")))
+        .stdout(
+            contains("test accuracy").and(contains("epoch 3/3")).and(contains("recipe      from-scratch")),
+        )
         .stderr(is_empty());
     let run = dir.path().join("run");
     for file in
@@ -167,17 +159,12 @@ fn checkpoints_that_do_not_fit_are_refused_by_name() {
 fn a_pretrained_start_says_what_is_new_and_freezes_the_rest() {
     let (dir, _) = colour_set();
     fit(dir.path()).args(["--attention", "none", "--out", "base", "--epochs", "1"]).assert().success();
-    fit(dir.path())
-        .args(["--recipe", "three-phase", "--pretrained", "base/best.safetensors"])
-        .assert()
-        .success()
-        .stdout(
-            contains("pretrained weights: 102 tensors loaded")
-                .and(contains("new: cbam_layer1.channel_attn.fc.0.weight, "))
-                .and(contains(
-                    "1 epochs at 1e-3, 14 parameters learn, 60 frozen, statistics of 20 batch norms",
-                )),
-        );
+    fit(dir.path()).args(["--pretrained", "base/best.safetensors"]).assert().success().stdout(
+        contains("pretrained weights: 102 tensors loaded")
+            .and(contains("recipe      three-phase, 3 epochs"))
+            .and(contains("new: cbam_layer1.channel_attn.fc.0.weight, "))
+            .and(contains("1 epochs at 1e-3, 14 parameters learn, 60 frozen, statistics of 20 batch norms")),
+    );
 }
 
 #[test]

@@ -132,15 +132,17 @@ fn class_folders(dir: &Path) -> Result<Vec<String>, FolderError> {
 mod tests {
     use super::*;
 
-    /// A folder with these files, each of one byte: scanning does not decode.
+    /// A folder with these files, each of one byte, and folders: scanning does not decode.
     fn tree(files: &[&str]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         for file in files {
             let path = dir.path().join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            if !file.ends_with('/') {
-                fs::write(path, "x").unwrap();
+            if file.ends_with('/') {
+                fs::create_dir_all(path).unwrap();
+                continue;
             }
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
         }
         dir
     }
