@@ -33,7 +33,7 @@ impl Default for ExportOptions {
 }
 
 /// How an exported file compares with libtorch.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Verification {
     /// Pictures compared.
     pub images: usize,
@@ -126,14 +126,7 @@ impl<M: Module> Trained<'_, M> {
         let io = |source| ExportError::Io { path: path.into(), source };
         let cpu = Options { device: infer::Device::Cpu, ..Options::default() };
         let mut session = Session::from_bytes(&bytes, &cpu)?;
-        let mut found = Verification {
-            images: 0,
-            max_difference: 0.0,
-            max_relative_difference: 0.0,
-            agreeing: 0,
-            ties: 0,
-            bytes: bytes.len() as u64,
-        };
+        let mut found = Verification { bytes: bytes.len() as u64, ..Verification::default() };
         for images in batches {
             let ours = run(&mut session, images)?;
             found.compare(&ours, &logits(self.network, &params, images)?, options.tolerance);
@@ -224,14 +217,7 @@ mod tests {
     use ndarray::array;
 
     fn verified(ours: &Array2<f32>, reference: &Array2<f32>) -> Verification {
-        let mut found = Verification {
-            images: 0,
-            max_difference: 0.0,
-            max_relative_difference: 0.0,
-            agreeing: 0,
-            ties: 0,
-            bytes: 0,
-        };
+        let mut found = Verification::default();
         found.compare(ours, reference, 1e-4);
         found
     }

@@ -129,16 +129,24 @@ impl RunFolder {
             let path = path.to_owned();
             move |source| RunError::Io { action, path, source }
         };
+        Self::check_free(path)?;
         let last = path.join("last");
-        if path.is_dir() && fs::read_dir(path).map_err(io("cannot read", path))?.next().is_some() {
-            return Err(RunError::Exists(path.into()));
-        }
         fs::create_dir_all(&last).map_err(io("cannot create", &last))?;
         let run = Self(path.into());
         let text = toml::to_string(config)
             .map_err(|error| RunError::Damaged { path: run.path("config.toml"), why: error.to_string() })?;
         run.write("config.toml", text.as_bytes())?;
         Ok(run)
+    }
+
+    /// Refuses a folder that holds something: better before the pictures are decoded than after.
+    pub fn check_free(path: &Path) -> Result<(), RunError> {
+        match fs::read_dir(path) {
+            Ok(entries) if entries.count() == 0 => Ok(()),
+            Ok(_) => Err(RunError::Exists(path.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(RunError::Io { action: "cannot use", path: path.into(), source }),
+        }
     }
 
     /// Opens the folder of an earlier run.

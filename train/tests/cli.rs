@@ -163,7 +163,7 @@ fn a_pretrained_start_says_what_is_new_and_freezes_the_rest() {
         contains("pretrained weights: 102 tensors loaded")
             .and(contains("recipe      three-phase, 3 epochs"))
             .and(contains("new: cbam_layer1.channel_attn.fc.0.weight, "))
-            .and(contains("1 epochs at 1e-3, 14 parameters learn, 60 frozen, statistics of 20 batch norms")),
+            .and(contains("1 epoch at 1e-3, 14 parameters learn, 60 frozen, statistics of 20 batch norms")),
     );
 }
 

@@ -34,6 +34,8 @@ pub fn run(args: &FitArgs) -> Result<()> {
     let recipe = recipe(args)?;
     let folder = ImageFolder::scan(&args.data)?;
     let config = config(args, recipe, &folder, device)?;
+    let out = args.out.clone().unwrap_or_else(|| default_out(&config));
+    RunFolder::check_free(&out)?;
     let network = ResNet18::new(&config.architecture)?;
     let side = config.preprocessing.crop as usize;
     let described = shapes::describe(&network, &[1, 3, side, side])?.params;
@@ -42,7 +44,6 @@ pub fn run(args: &FitArgs) -> Result<()> {
 
     let preprocessor = Preprocessor::new(&config.preprocessing);
     let sets = Sets::load(folder, &config, &preprocessor)?;
-    let out = args.out.clone().unwrap_or_else(|| default_out(&config));
     let run = RunFolder::create(&out, &config)?;
     announce(&config, &sets, &out);
 
@@ -257,9 +258,10 @@ fn phase_line(phase: &Phase, plan: &Plan) -> String {
         norms => format!(", statistics of {norms} batch norms stand still"),
     };
     format!(
-        "phase {:?}: {} epochs at {:.0e}, {} parameters learn, {} frozen{statistics}",
+        "phase {:?}: {} epoch{} at {:.0e}, {} parameters learn, {} frozen{statistics}",
         phase.name,
         phase.epochs,
+        if phase.epochs == 1 { "" } else { "s" },
         phase.learning_rate,
         plan.trained.len(),
         plan.frozen.len()
