@@ -141,8 +141,8 @@ impl RunFolder {
 
     /// Refuses a folder that holds something: better before the pictures are decoded than after.
     pub fn check_free(path: &Path) -> Result<(), RunError> {
-        match fs::read_dir(path) {
-            Ok(entries) if entries.count() == 0 => Ok(()),
+        match fs::read_dir(path).map(Iterator::count) {
+            Ok(0) => Ok(()),
             Ok(_) => Err(RunError::Exists(path.into())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(source) => Err(RunError::Io { action: "cannot use", path: path.into(), source }),
