@@ -63,6 +63,11 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::R
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
+    // The system's own words would name the temporary file.
+    if !folder.is_dir() {
+        let missing = format!("there is no folder {}", folder.display());
+        return Err(io::Error::new(io::ErrorKind::NotFound, missing));
+    }
     let mut builder = tempfile::Builder::new();
     // Temporary files are private to their owner unless told otherwise; the umask still applies.
     #[cfg(unix)]
@@ -136,6 +141,8 @@ mod tests {
         assert_eq!(failed.unwrap_err().to_string(), "no space");
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let nowhere = write_atomically(&folder.path().join("none/file"), |_| Ok(())).unwrap_err().to_string();
+        assert!(nowhere.starts_with("there is no folder ") && nowhere.ends_with("/none"), "{nowhere}");
     }
 
     #[cfg(unix)]

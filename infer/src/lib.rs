@@ -44,3 +44,8 @@ pub use device::Device;
 pub use error::{Error, Result};
 pub use preprocess::Preprocessor;
 pub use session::Session;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -92,6 +92,9 @@ pub enum RunError {
     /// The folder is taken.
     #[error("{0} is not empty: choose another --out, or remove it")]
     Exists(PathBuf),
+    /// No run has been here.
+    #[error("{0} is not a run folder: it has no config.toml, which `train fit` writes")]
+    NotARun(PathBuf),
     /// The file system refused.
     #[error("{action} {path}: {source}")]
     Io {
@@ -152,6 +155,9 @@ impl RunFolder {
     /// Opens the folder of an earlier run.
     pub fn open(path: &Path) -> Result<(Self, RunConfig), RunError> {
         let run = Self(path.into());
+        if !run.path("config.toml").exists() {
+            return Err(RunError::NotARun(path.into()));
+        }
         let text = run.read("config.toml")?;
         let config = toml::from_str(&text).map_err(|error| run.damaged("config.toml", &error))?;
         Ok((run, config))

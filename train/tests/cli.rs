@@ -97,6 +97,8 @@ fn an_export_that_does_not_agree_is_refused_and_leaves_the_old_file() {
     let error = stderr(train(dir.path()).args(["export", "run", "--tolerance", "0"]));
     assert!(error.contains("does not agree with libtorch") && error.contains("was not kept"), "{error}");
     assert_eq!(fs::read_to_string(dir.path().join("model.onnx")).unwrap(), "the old one");
+    let error = stderr(train(dir.path()).args(["export", "run", "-o", "nowhere/model.onnx"]));
+    assert!(error.contains("cannot write nowhere/model.onnx: there is no folder nowhere"), "{error}");
     let others = fs::read_dir(dir.path())
         .unwrap()
         .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains("tmp"));
@@ -150,6 +152,8 @@ fn checkpoints_that_do_not_fit_are_refused_by_name() {
     assert!(error.contains("is not a safetensors checkpoint"), "{error}");
     let error = stderr(train(dir.path()).args(["export", "nowhere.safetensors"]));
     assert!(error.contains("nowhere.safetensors: No such file"), "{error}");
+    let error = stderr(train(dir.path()).args(["export", "colours"]));
+    assert!(error.contains("colours is not a run folder"), "{error}");
     // As a start.
     let error = stderr(fit(dir.path()).args(["--out", "new", "--pretrained", "run/best.safetensors"]));
     assert!(error.contains("is not a safetensors checkpoint"), "{error}");
