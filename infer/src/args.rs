@@ -1,6 +1,7 @@
 //! What users type.
 
-use std::path::{Path, PathBuf};
+use std::env;
+use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -62,8 +63,8 @@ pub struct ClassifyArgs {
 /// The model and where it runs.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// The model [default: ./model.onnx]
-    #[arg(long, value_name = "FILE", env = "INFER_MODEL")]
+    /// The model [default: $INFER_MODEL, else ./model.onnx]
+    #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
 
     /// ONNX Runtime's library or its folder [default: $ORT_DYLIB_PATH, beside the program, .native/]
@@ -80,14 +81,10 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// The model's file.
-    pub fn model(&self) -> &Path {
-        self.model.as_deref().unwrap_or(Path::new("model.onnx"))
-    }
-
-    /// Whether the user chose the model.
-    pub fn is_model_chosen(&self) -> bool {
-        self.model.is_some()
+    /// The model that the user chose.
+    pub fn chosen_model(&self) -> Option<PathBuf> {
+        let variable = || env::var_os("INFER_MODEL").filter(|path| !path.is_empty());
+        self.model.clone().or_else(|| variable().map(PathBuf::from))
     }
 }
 

@@ -156,16 +156,6 @@ impl Classifier {
         self.predictions(&logits[0])
     }
 
-    /// The most likely classes of each of `pictures`, which go through the network together.
-    ///
-    /// # Errors
-    /// As [`classify`](Self::classify); one picture's failure is the batch's.
-    pub fn classify_batch(&mut self, pictures: &[RgbImage]) -> Result<Vec<Vec<Prediction>>> {
-        let prepared: Vec<_> = pictures.iter().map(|picture| self.preprocessor.prepare(picture)).collect();
-        let logits = self.logits(&prepared.iter().collect::<Vec<_>>())?;
-        logits.iter().map(|logits| self.predictions(logits)).collect()
-    }
-
     /// What becomes of each of `sources`, in their order. Other threads decode ahead while the network runs; one
     /// picture's failure is its own.
     pub fn classify_files<S: Into<Source>>(

@@ -5,7 +5,7 @@
 //! upright as the EXIF orientation says.
 //!
 //! A picture is refused from its header, before memory is taken, when a side is longer than [`MAX_SIDE`] or its
-//! pixels fill more than [`MAX_BYTES`]; a file that ends early is refused too, never classified half gray.
+//! pixels fill more than [`MAX_BYTES`]; a file without its end is refused too, rather than classified half gray.
 
 use std::error::Error as _;
 use std::fs::File;

@@ -21,12 +21,10 @@ pub fn is_picture(path: &Path) -> bool {
 /// are followed.
 ///
 /// # Errors
-/// [`Error::NotFound`] or [`Error::Io`], naming the folder that cannot be read. A link to nowhere is listed as a
-/// picture: its reader says what is wrong.
+/// [`Error::NotFound`] or [`Error::Io`], naming the folder that cannot be read. A link to nowhere with a
+/// picture's name is listed: its reader says what is wrong; other broken links are left out.
 pub fn pictures_in(dir: &Path) -> Result<Vec<PathBuf>> {
-    let visible = |entry: &DirEntry| {
-        entry.depth() == 0 || !entry.file_name().to_str().is_some_and(|name| name.starts_with('.'))
-    };
+    let visible = |entry: &DirEntry| entry.depth() == 0 || !is_hidden(entry.path());
     let mut pictures = Vec::new();
     for entry in WalkDir::new(dir).follow_links(true).into_iter().filter_entry(visible) {
         match entry {
@@ -34,8 +32,9 @@ pub fn pictures_in(dir: &Path) -> Result<Vec<PathBuf>> {
                 pictures.push(entry.into_path());
             }
             Ok(_) => {}
-            Err(error) => match dangling_picture(&error) {
-                Some(path) => pictures.push(path),
+            Err(error) => match broken_link(&error).filter(|path| *path != dir) {
+                Some(path) if is_picture(path) && !is_hidden(path) => pictures.push(path.to_owned()),
+                Some(_) => {}
                 None => return Err(walk_error(dir, error)),
             },
         }
@@ -44,9 +43,13 @@ pub fn pictures_in(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(pictures)
 }
 
-fn dangling_picture(error: &walkdir::Error) -> Option<PathBuf> {
-    let path = error.path()?;
-    (path.is_symlink() && is_picture(path)).then(|| path.to_owned())
+/// The link that leads nowhere, or to a folder above it.
+fn broken_link(error: &walkdir::Error) -> Option<&Path> {
+    error.path().filter(|path| path.is_symlink())
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with('.'))
 }
 
 fn walk_error(dir: &Path, error: walkdir::Error) -> Error {
@@ -125,7 +128,10 @@ mod tests {
     #[test]
     fn a_dangling_link_is_the_readers_business() {
         let folder = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink("nowhere", folder.path().join("x.png")).unwrap();
+        for name in ["x.png", "README", ".#y.png"] {
+            std::os::unix::fs::symlink("nowhere", folder.path().join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(".", folder.path().join("loop")).unwrap();
         assert_eq!(pictures_in(folder.path()).unwrap().len(), 1);
     }
 

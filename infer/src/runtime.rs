@@ -2,7 +2,7 @@
 //!
 //! The library is opened when the program runs, so that one build serves every version and both CPU and GPU. It
 //! is, in this order: the path given, `$ORT_DYLIB_PATH`, beside the program, `.native/onnxruntime/` in a folder
-//! above the program or above the current one. The first two are a choice: when wrong they are an error, never
+//! above the program or in the current one. The first two are a choice: when wrong they are an error, never
 //! passed over.
 //!
 //! # Telemetry
@@ -126,13 +126,9 @@ fn search_path() -> Vec<PathBuf> {
     let program = env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
     let current = env::current_dir().ok();
     let mut folders: Vec<PathBuf> = program.iter().cloned().collect();
-    for start in program.iter().chain(&current) {
-        for folder in start.ancestors().map(native) {
-            if !folders.contains(&folder) {
-                folders.push(folder);
-            }
-        }
-    }
+    folders.extend(program.iter().flat_map(|program| program.ancestors()).map(native));
+    // Not above the current folder: who can write there is anybody's guess.
+    folders.extend(current.as_deref().map(native).filter(|folder| !folders.contains(folder)));
     folders
 }
 

@@ -81,6 +81,21 @@ impl Preprocessing {
         let (color, filter) = (ColorOrder::Rgb, ResizeFilter::BilinearAntialias);
         Self { color, resize, filter, crop: size, mean, std }
     }
+
+    /// What is wrong with it, if it cannot be carried out.
+    pub fn check(&self) -> Result<(), String> {
+        let Self { resize, crop, mean, std, .. } = self;
+        if *crop == 0 || resize < crop {
+            return Err(format!("a crop of {crop} from a shorter side of {resize}"));
+        }
+        if !mean.iter().all(|mean| mean.is_finite()) {
+            return Err(format!("a mean of {mean:?}"));
+        }
+        if !std.iter().all(|std| std.is_finite() && *std > 0.0) {
+            return Err(format!("a standard deviation of {std:?}"));
+        }
+        Ok(())
+    }
 }
 
 /// What is known of the training run.
@@ -152,18 +167,10 @@ impl ModelCard {
     }
 
     fn check(&self) -> Result<(), CardError> {
-        let inconsistent = |text: String| Err(CardError::Inconsistent(text));
-        let Preprocessing { resize, crop, std, .. } = &self.preprocessing;
         if self.labels.len() < 2 {
-            return inconsistent(format!("{} labels", self.labels.len()));
+            return Err(CardError::Inconsistent(format!("{} labels", self.labels.len())));
         }
-        if *crop == 0 || resize < crop {
-            return inconsistent(format!("a crop of {crop} from a shorter side of {resize}"));
-        }
-        if std.iter().any(|s| !s.is_finite() || *s <= 0.0) {
-            return inconsistent(format!("a standard deviation of {std:?}"));
-        }
-        Ok(())
+        self.preprocessing.check().map_err(CardError::Inconsistent)
     }
 
     /// `names` as Ultralytics' tools read it: the text of a Python dict, `{0: 'cat', 1: 'dog'}`.

@@ -61,7 +61,13 @@ impl Architecture {
         let attention = match shape(SQUEEZE) {
             None => None,
             Some(_) => {
-                let ratio = STAGE_CHANNELS[0] / size(SQUEEZE, 0)?.max(1);
+                let mut hidden = [0; 4];
+                for (stage, hidden) in (1..).zip(&mut hidden) {
+                    *hidden = size(&format!("cbam_layer{stage}.channel_attn.fc.0.weight"), 0)?;
+                }
+                // Channels are divided with a rest, so one stage alone does not tell the ratio.
+                let ratio = (1..=STAGE_CHANNELS[0]).find(|&ratio| hidden_units(ratio) == hidden);
+                let ratio = ratio.ok_or_else(|| missing("ratio that gives its attention's shapes"))?;
                 Some(Attention { ratio, kernel: size(MASK, 2)? })
             }
         };
@@ -70,6 +76,20 @@ impl Architecture {
         ResNet18::new(&architecture)?;
         Ok(architecture)
     }
+
+    /// Whether both have parameters of the same shapes; ratios may differ and leave as many hidden units.
+    pub fn same_shapes(&self, other: &Self) -> bool {
+        let shapes = |a: &Self| {
+            let attention = a.attention.map(|attention| (hidden_units(attention.ratio), attention.kernel));
+            (a.classes, a.stem, attention)
+        };
+        shapes(self) == shapes(other)
+    }
+}
+
+/// Hidden units of the channel attention in each stage.
+fn hidden_units(ratio: usize) -> [usize; 4] {
+    STAGE_CHANNELS.map(|channels| channels / ratio)
 }
 
 /// Parameters that tell ratio and kernel of the attention.

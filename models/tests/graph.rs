@@ -110,6 +110,13 @@ fn weights_tell_their_architecture() {
         let weights = testing::weights(&network, &[1, 3, 64, 64]).unwrap();
         assert_eq!(Architecture::of(&weights), Ok(architecture));
     }
+    for ratio in 1..=64 {
+        let architecture = Architecture { classes: 2, stem: Stem::Cifar, attention: some(ratio, 3) };
+        let network = ResNet18::new(&architecture).unwrap();
+        let shapes = describe(&network, &[1, 3, 64, 64]).unwrap().params;
+        let weights = shapes.into_iter().map(|p| (p.name, ndarray::ArrayD::zeros(p.shape))).collect();
+        assert!(Architecture::of(&weights).unwrap().same_shapes(&architecture), "ratio {ratio}");
+    }
     let other: Weights = [("fc.weight".to_owned(), ndarray::ArrayD::zeros(vec![2, 2]))].into();
     assert!(Architecture::of(&other).unwrap_err().to_string().contains("backbone.conv1.weight"));
 }

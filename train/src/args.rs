@@ -92,13 +92,6 @@ pub struct FitArgs {
     pub limit: Option<u32>,
 }
 
-impl FitArgs {
-    /// The weights to start from.
-    pub fn pretrained(&self) -> Option<PathBuf> {
-        (self.pretrained != "none").then(|| PathBuf::from(&self.pretrained))
-    }
-}
-
 /// `--stem`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum StemArg {

@@ -77,6 +77,12 @@ impl CudaLibrary {
         }
     }
 
+    /// Why `auto` is the CPU although libtorch's CUDA library is there.
+    pub fn fell_back(&self, request: DeviceRequest) -> Option<&'static str> {
+        let unexpected = request == DeviceRequest::Auto && self.0.is_ok() && !Cuda::is_available();
+        unexpected.then_some("using the CPU: libtorch's CUDA form is here, but no CUDA device is available")
+    }
+
     /// The device to use; an explicit one never falls back.
     pub fn resolve(&self, request: DeviceRequest) -> Result<Device, DeviceError> {
         let refuse = |why: String| Err(DeviceError { request, why });

@@ -3,6 +3,14 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use train::trainer::{EpochMetrics, Progress};
 
+/// A line on standard output. A reader that has gone must not end a run: nothing fails for that.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 /// A bar for `len` pictures that is drawn on a terminal only.
 pub fn bar(label: &str, len: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg} {eta:>4} left")

@@ -1,8 +1,9 @@
 //! `train`: from a folder of pictures to an `.onnx`.
 
 mod args;
-mod commands;
+#[macro_use]
 mod display;
+mod commands;
 mod interrupt;
 
 use std::panic;

@@ -145,7 +145,8 @@ impl Recipe {
         Ok(recipe)
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// What is wrong with it, if it cannot be followed.
+    pub fn check(&self) -> Result<(), String> {
         let positive = |value: f64, what: &str| match value > 0.0 && value.is_finite() {
             true => Ok(()),
             false => Err(format!("{what} must be positive, not {value}")),

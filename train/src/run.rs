@@ -116,8 +116,8 @@ pub enum RunError {
     /// The weights.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The run was stopped before any epoch was complete.
-    #[error("{0} has no weights yet: let at least one epoch complete")]
+    /// The run was stopped before it saved anything.
+    #[error("{0} has no weights: the run was stopped before it saved any")]
     NoWeights(PathBuf),
 }
 
@@ -159,7 +159,9 @@ impl RunFolder {
             return Err(RunError::NotARun(path.into()));
         }
         let text = run.read("config.toml")?;
-        let config = toml::from_str(&text).map_err(|error| run.damaged("config.toml", &error))?;
+        let config: RunConfig = toml::from_str(&text).map_err(|error| run.damaged("config.toml", &error))?;
+        let sound = config.preprocessing.check().and_then(|()| config.recipe.check());
+        sound.map_err(|why| RunError::Damaged { path: run.path("config.toml"), why })?;
         Ok((run, config))
     }
 

@@ -81,7 +81,9 @@ pub enum TrainError {
     #[error("{0}")]
     Recipe(String),
     /// The loss became infinite or not a number.
-    #[error("the loss is {loss} in epoch {epoch}: lower the learning rate of phase {phase:?}")]
+    #[error(
+        "the loss is {loss} in epoch {epoch}: lower the learning rate of phase {phase:?} (the weights of earlier epochs are kept)"
+    )]
     Diverged {
         /// Counted from 1.
         epoch: usize,
@@ -228,6 +230,7 @@ impl<'a, M: Module> Trainer<'a, M> {
             // Reading a number waits for the device.
             if step % READ_EVERY == 0 {
                 (progress.loss, progress.accuracy) = totals.read()?;
+                self.check_finite(progress.loss, epoch, phase)?;
             }
             if !go_on(progress) {
                 return Ok(None);
@@ -235,14 +238,11 @@ impl<'a, M: Module> Trainer<'a, M> {
         }
         let (train_loss, train_accuracy) = totals.read()?;
         let train_seconds = started.elapsed().as_secs_f64();
-        let (epoch, phase_name) = (epoch + 1, phase.name.clone());
-        if !train_loss.is_finite() {
-            return Err(TrainError::Diverged { epoch, phase: phase_name, loss: train_loss });
-        }
-        let validated = evaluate(self.network, self.params, self.validation, || ())?;
+        self.check_finite(train_loss, epoch, phase)?;
+        let validated = evaluate(self.network, self.params, self.validation)?;
         Ok(Some(EpochMetrics {
-            epoch,
-            phase: phase_name,
+            epoch: epoch + 1,
+            phase: phase.name.clone(),
             learning_rates: vec![phase.learning_rate],
             train_loss,
             train_accuracy,
@@ -251,6 +251,13 @@ impl<'a, M: Module> Trainer<'a, M> {
             images_per_second: totals.images as f64 / train_seconds,
             seconds: started.elapsed().as_secs_f64(),
         }))
+    }
+
+    fn check_finite(&self, loss: f64, epoch: usize, phase: &Phase) -> Result<(), TrainError> {
+        if loss.is_finite() {
+            return Ok(());
+        }
+        Err(TrainError::Diverged { epoch: epoch + 1, phase: phase.name.clone(), loss })
     }
 }
 
@@ -291,12 +298,11 @@ impl Totals {
     }
 }
 
-/// What the network says of a set, in evaluation mode and without gradients; `done` is told of each batch.
+/// What the network says of a set, in evaluation mode and without gradients.
 pub fn evaluate(
     network: &impl Module,
     params: &Params,
     batches: Batches<'_>,
-    mut done: impl FnMut(),
 ) -> Result<Evaluation, TrainError> {
     let _guard = tch::no_grad_guard();
     let eager = Eager::eval(params);
@@ -315,7 +321,6 @@ pub fn evaluate(
                 .zip(probabilities)
                 .map(|(&class, probability)| Prediction { class: class as usize, probability }),
         );
-        done();
     }
     let (loss, accuracy) = totals.read()?;
     Ok(Evaluation { loss, accuracy, predictions })

@@ -126,7 +126,7 @@ fn a_bare_checkpoint_describes_itself() {
     let error = stderr(train(dir.path()).args(["export", "run", "--labels", "labels.txt"]));
     assert!(error.contains("--labels is for bare checkpoints"), "{error}");
     let error = stderr(train(dir.path()).args(["export", checkpoint, "--std", "1,1,0"]));
-    assert!(error.contains("--std must be positive"), "{error}");
+    assert!(error.contains("--mean and --std: a standard deviation of [1.0, 1.0, 0.0]"), "{error}");
     let error = stderr(train(dir.path()).args(["export", checkpoint, "--opset", "16"]));
     assert!(error.contains("opset 16 is not supported: choose 17 to 23"), "{error}");
 }
@@ -282,6 +282,36 @@ fn a_full_disk_while_saving_is_named_and_keeps_what_was_there() {
     assert!(error.contains("cannot save run/last/weights.safetensors: File too large"), "{error}");
     let left: Vec<_> = fs::read_dir(dir.path().join("run/last")).unwrap().collect();
     assert!(left.is_empty(), "no half-written file stays: {left:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_leaves_does_not_end_a_run() {
+    let (dir, _) = colour_set();
+    let script = format!(
+        "{} fit --data colours --out run --image-size 8 --epochs 1 --device cpu | head -n 0",
+        env!("CARGO_BIN_EXE_train")
+    );
+    let output = Process::new("sh").current_dir(dir.path()).args(["-c", &script]).output().unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert!(dir.path().join("run/result.json").exists());
+}
+
+#[test]
+fn a_damaged_run_is_named() {
+    let (dir, _) = colour_set();
+    fit(dir.path()).args(["--epochs", "1"]).assert().success();
+    let config = dir.path().join("run/config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    for (from, to, why) in [
+        ("resize = 8", "resize = 4", "a crop of 8 from a shorter side of 4"),
+        ("validation = 0.1", "validation = 3.0", "validation must be at least 0 and below 1"),
+        ("seed", "sead", "missing field `seed`"),
+    ] {
+        fs::write(&config, text.replacen(from, to, 1)).unwrap();
+        let error = stderr(train(dir.path()).args(["export", "run"]));
+        assert!(error.contains("run/config.toml is damaged") && error.contains(why), "{error}");
+    }
 }
 
 #[test]

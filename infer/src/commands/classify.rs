@@ -33,7 +33,8 @@ pub fn run(args: &ClassifyArgs) -> Result<Done> {
 
 fn load(args: &ClassifyArgs) -> Result<Classifier> {
     let ModelArgs { ort_lib, device, threads, .. } = &args.model;
-    let model = args.model.model();
+    let chosen = args.model.chosen_model();
+    let model = chosen.as_deref().unwrap_or(Path::new("model.onnx"));
     let builder = Classifier::builder()
         .device(*device)
         .threads(*threads)
@@ -41,7 +42,7 @@ fn load(args: &ClassifyArgs) -> Result<Classifier> {
         .top_k(args.top_k)
         .batch(args.batch);
     let classifier = match builder.load(model) {
-        Err(Error::NotFound { .. }) if !args.model.is_model_chosen() => {
+        Err(Error::NotFound { .. }) if chosen.is_none() => {
             bail!(
                 "no model: there is no ./model.onnx: `--model FILE` or INFER_MODEL names one, `train export` makes one"
             )
@@ -112,18 +113,21 @@ impl Report {
             }
         }
         self.progress.inc(1);
-        Ok(self.writer.write(outcome)?)
+        self.writer.write(outcome).context("standard output")
     }
 
     fn finish(mut self, seconds: f64, provider: &str) -> Result<Done> {
         self.progress.finish_and_clear();
-        self.writer.finish()?;
+        self.writer.finish().context("standard output")?;
         let Self { classified, failed, .. } = self;
         if self.format == Format::Table {
             let device = provider.trim_end_matches("ExecutionProvider");
-            let rate = (classified + failed) as f64 / seconds;
             let failed = if failed == 0 { String::new() } else { format!(", {failed} failed") };
-            report::note(format_args!("{classified} classified{failed} on {device}, {rate:.1} images/s"));
+            let rate = match classified {
+                0 => String::new(),
+                _ => format!(" on {device}, {:.1} images/s", classified as f64 / seconds),
+            };
+            report::note(format_args!("{classified} classified{failed}{rate}"));
         }
         Ok(Done::from_counts(classified, failed))
     }

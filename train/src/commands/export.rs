@@ -50,22 +50,24 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     let started = Instant::now();
     let trained = Trained { network: &network, weights: &source.weights, card: &source.card };
     let found = trained.export(&args.output, &source.images, &options)?;
-    println!("network     {}", source.architecture);
-    println!("verified    on {} {}, ONNX Runtime against libtorch", found.images, source.description);
-    println!(
+    say!("network     {}", source.architecture);
+    say!("verified    on {} {}, ONNX Runtime against libtorch", found.images, source.description);
+    say!(
         "difference  {:.2e} at most, {:.2e} of the largest logit (allowed {:.0e})",
-        found.max_difference, found.max_relative_difference, args.tolerance
+        found.max_difference,
+        found.max_relative_difference,
+        args.tolerance
     );
     let ties = if found.ties == 0 { String::new() } else { format!(", {} ties", found.ties) };
-    println!("agreement   top-1 {} of {}{ties}", found.agreeing, found.images);
-    println!(
+    say!("agreement   top-1 {} of {}{ties}", found.agreeing, found.images);
+    say!(
         "written     {} ({:.1} MB, opset {}) in {:.1} s",
         args.output.display(),
         found.bytes as f64 / 1e6,
         args.opset,
         started.elapsed().as_secs_f64()
     );
-    println!("next: infer classify --model {} PHOTO", args.output.display());
+    say!("next: infer classify --model {} PHOTO", args.output.display());
     Ok(())
 }
 
@@ -83,7 +85,7 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
     let (weights, file) = run.weights()?;
     let found = Architecture::of(&weights).with_context(|| file.display().to_string())?;
     ensure!(
-        found == config.architecture,
+        found.same_shapes(&config.architecture),
         "{} holds a {found}, the run is a {}",
         file.display(),
         config.architecture
@@ -124,7 +126,7 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
     let path = &args.source;
     ensure!(
         path.extension().is_some_and(|extension| extension == "safetensors"),
-        "{}: expected a run folder or a .safetensors checkpoint",
+        "{}: expected a run folder or a .safetensors checkpoint (.pth files are not read yet)",
         path.display()
     );
     let weights = checkpoint::load(path)?;
@@ -136,7 +138,7 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
     let mut preprocessing = Preprocessing::for_size(size);
     preprocessing.mean = args.mean.unwrap_or(preprocessing.mean);
     preprocessing.std = args.std.unwrap_or(preprocessing.std);
-    ensure!(preprocessing.std.iter().all(|std| *std > 0.0), "--std must be positive");
+    preprocessing.check().map_err(anyhow::Error::msg).context("--mean and --std")?;
     let labels = labels(args.labels.as_deref(), architecture.classes)?;
     let images = generated_images(&Preprocessor::new(&preprocessing))?;
     let card = card(labels, preprocessing, &architecture, None)?;
@@ -183,6 +185,7 @@ fn card(
     architecture: &Architecture,
     training: Option<TrainingSummary>,
 ) -> Result<ModelCard> {
+    let trained = training.is_some();
     Ok(ModelCard {
         format: CARD_FORMAT,
         labels,
@@ -191,7 +194,7 @@ fn card(
         training,
         provenance: Provenance {
             producer: format!("{PRODUCER} {}", env!("CARGO_PKG_VERSION")),
-            engine: "libtorch 2.13.0".into(),
+            engine: if trained { "libtorch 2.13.0" } else { "unknown" }.into(),
             created: jiff::Timestamp::now().round(jiff::Unit::Second)?.to_string(),
         },
     })

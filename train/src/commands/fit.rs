@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use infer::preprocess::Preprocessor;
 use models::card::{IMAGENET_MIN_SIZE, Preprocessing};
 use models::layers::Attention;
@@ -30,7 +30,14 @@ pub fn run(args: &FitArgs) -> Result<()> {
     // First of all: libtorch looks for CUDA once.
     let cuda = CudaLibrary::open(args.device);
     let device = cuda.resolve(args.device)?;
+    if let Some(warning) = cuda.fell_back(args.device) {
+        eprintln!("warning: {warning}");
+    }
     let interrupt = Interrupt::listen()?;
+    ensure!(
+        args.data != Path::new("cifar10") || args.data.is_dir(),
+        "--data cifar10 cannot be downloaded yet: give a folder of class folders"
+    );
     let recipe = recipe(args)?;
     let folder = ImageFolder::scan(&args.data)?;
     let config = config(args, recipe, &folder, device)?;
@@ -43,18 +50,18 @@ pub fn run(args: &FitArgs) -> Result<()> {
     let new = start_from(&params, config.pretrained.as_deref())?;
 
     let preprocessor = Preprocessor::new(&config.preprocessing);
-    let sets = Sets::load(folder, &config, &preprocessor)?;
+    let sets = Sets::load(folder, &config, &preprocessor, &interrupt)?;
     let run = RunFolder::create(&out, &config)?;
     announce(&config, &sets, &out);
 
     let session = Session { config: &config, network: &network, params: &params, sets: &sets, run: &run };
     session.train(&preprocessor, device, &new, &interrupt)?;
-    println!("next: train export {}", out.display());
+    say!("next: train export {}", out.display());
     Ok(())
 }
 
 fn recipe(args: &FitArgs) -> Result<Recipe> {
-    let default = if args.pretrained().is_some() { "three-phase" } else { "from-scratch" };
+    let default = if args.pretrained == "none" { "from-scratch" } else { "three-phase" };
     let mut recipe = Recipe::load(args.recipe.as_deref().unwrap_or(default))?;
     if let Some(epochs) = args.epochs {
         recipe = recipe.scaled_to(epochs as usize);
@@ -81,12 +88,24 @@ fn config(args: &FitArgs, recipe: Recipe, folder: &ImageFolder, device: Device) 
         limit: args.limit.map(|limit| limit as usize),
         seed: args.seed,
         device: device::name(device),
-        pretrained: args.pretrained(),
+        pretrained: pretrained_file(args)?,
         labels: folder.classes.clone(),
         preprocessing: Preprocessing::for_size(size),
         architecture: Architecture { classes: folder.classes.len(), stem, attention },
         recipe,
     })
+}
+
+/// The weights to start from, wherever the run is repeated from.
+fn pretrained_file(args: &FitArgs) -> Result<Option<PathBuf>> {
+    let file = match args.pretrained.as_str() {
+        "none" => return Ok(None),
+        "imagenet" => bail!("--pretrained imagenet cannot be downloaded yet: give a .safetensors file"),
+        file => Path::new(file),
+    };
+    let is_safetensors = file.extension().is_some_and(|extension| extension == "safetensors");
+    ensure!(is_safetensors, "--pretrained {}: only .safetensors files can be loaded", file.display());
+    Ok(Some(file.canonicalize().with_context(|| format!("cannot read --pretrained {}", file.display()))?))
 }
 
 /// 32 for small pictures and 224 for photos, judged by the first one.
@@ -98,22 +117,17 @@ fn natural_size(first: &Path) -> Result<u32> {
 /// Loads pretrained weights; returns the names of the parameters that are new.
 fn start_from(params: &Params, file: Option<&Path>) -> Result<HashSet<String>> {
     let Some(file) = file else {
-        println!("no pretrained weights: every layer is new and learns in every phase");
+        say!("no pretrained weights: every layer is new and learns in every phase");
         return Ok(params.names().map(Into::into).collect());
     };
-    ensure!(
-        file.extension().is_some_and(|extension| extension == "safetensors"),
-        "--pretrained {}: only .safetensors files can be loaded",
-        file.display()
-    );
     let loaded = pretrained::load(params, &checkpoint::load(file)?)
         .with_context(|| format!("--pretrained {}", file.display()))?;
-    println!("pretrained weights: {} tensors loaded from {}", loaded.loaded.len(), file.display());
+    say!("pretrained weights: {} tensors loaded from {}", loaded.loaded.len(), file.display());
     let mut new: Vec<_> = loaded.new.iter().map(String::as_str).collect();
     new.sort_unstable();
-    println!("  new: {}", if new.is_empty() { "none".into() } else { new.join(", ") });
+    say!("  new: {}", if new.is_empty() { "none".into() } else { new.join(", ") });
     if !loaded.ignored.is_empty() {
-        println!("  ignored: {}", loaded.ignored.join(", "));
+        say!("  ignored: {}", loaded.ignored.join(", "));
     }
     Ok(loaded.new)
 }
@@ -131,11 +145,17 @@ struct Sets {
 }
 
 impl Sets {
-    fn load(folder: ImageFolder, config: &RunConfig, preprocessor: &Preprocessor) -> Result<Self> {
+    fn load(
+        folder: ImageFolder,
+        config: &RunConfig,
+        preprocessor: &Preprocessor,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
         let load = |label: &str, samples: Vec<Sample>| -> Result<PictureSet> {
             let bar = display::bar(label, samples.len());
             let set = PictureSet::load(samples, preprocessor, || bar.inc(1));
             bar.finish_and_clear();
+            ensure!(!interrupt.requested(), Interrupted);
             Ok(set?)
         };
         let (train, validation) = config.split(folder.train);
@@ -155,22 +175,22 @@ impl Sets {
 }
 
 fn announce(config: &RunConfig, sets: &Sets, out: &Path) {
-    println!("network     {}", config.architecture);
+    say!("network     {}", config.architecture);
     let size = config.preprocessing.crop;
     let test = sets.test.as_ref().map_or(0, PictureSet::len);
-    println!(
+    say!(
         "pictures    {} train, {} validation, {test} test, at {size}x{size}",
         sets.train.len(),
         sets.validation.len()
     );
-    println!(
+    say!(
         "recipe      {}, {} epochs, batch {}",
         config.recipe.name,
         config.recipe.epochs(),
         config.recipe.batch_size
     );
-    println!("device      {}", config.device);
-    println!("run folder  {}", out.display());
+    say!("device      {}", config.device);
+    say!("run folder  {}", out.display());
 }
 
 /// A run under way.
@@ -198,7 +218,7 @@ impl Session<'_> {
         let mut best = Best::default();
         for epoch in 0..recipe.epochs() {
             if let Some((phase, plan)) = trainer.enter(epoch)? {
-                println!("{}", phase_line(phase, plan));
+                say!("{}", phase_line(phase, plan));
             }
             let bar = display::bar(&format!("epoch {}/{}", epoch + 1, recipe.epochs()), sets.train.len());
             let metrics = trainer.epoch(epoch, |progress| {
@@ -209,20 +229,20 @@ impl Session<'_> {
             let weights = params.to_weights()?;
             run.save_last(&weights)?;
             let Some(metrics) = metrics else {
-                println!(
-                    "interrupted in epoch {}: weights saved in {}",
-                    epoch + 1,
-                    run.path("last").display()
-                );
+                say!("interrupted in epoch {}: weights saved in {}", epoch + 1, run.path("last").display());
+                match best.epoch {
+                    0 => say!("next: train export takes these"),
+                    best => say!("next: train export takes those of epoch {best}, the best so far"),
+                }
                 return Err(Interrupted.into());
             };
-            // Best first: a kill in between repeats a line rather than losing the weights it speaks of.
+            // Best first: a kill in between loses a line rather than the weights it speaks of.
             let improved = best.improves(metrics.epoch, metrics.validation_accuracy, metrics.validation_loss);
             if improved {
                 run.save_best(&weights)?;
             }
             run.record(&metrics)?;
-            println!("{}", display::epoch_line(&metrics, recipe.epochs(), improved));
+            say!("{}", display::epoch_line(&metrics, recipe.epochs(), improved));
         }
         self.finish(&best, batches)
     }
@@ -240,11 +260,11 @@ impl Session<'_> {
             test_accuracy: None,
             train_images: self.sets.train.len(),
         };
-        println!("best epoch {} (*), validation accuracy {:.2} %", best.epoch, 100.0 * best.accuracy);
+        say!("best epoch {} (*), validation accuracy {:.2} %", best.epoch, 100.0 * best.accuracy);
         if let Some(test) = &self.sets.test {
-            let evaluation = evaluate(self.network, self.params, batches(test), || ())?;
+            let evaluation = evaluate(self.network, self.params, batches(test))?;
             self.run.write_predictions(test, &evaluation.predictions, &self.config.labels)?;
-            println!("test accuracy {:.2} % of {} pictures", 100.0 * evaluation.accuracy, test.len());
+            say!("test accuracy {:.2} % of {} pictures", 100.0 * evaluation.accuracy, test.len());
             result.test_accuracy = Some(evaluation.accuracy);
         }
         self.run.finish(&result)?;
