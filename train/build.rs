@@ -1,9 +1,27 @@
-//! Lets the binaries find libtorch without any variable set: where it was built, or beside an installed binary.
+//! Compiles what tch does not offer of libtorch, and lets the binaries find libtorch without any variable set: where
+//! it was built, or beside an installed binary.
+
+use std::path::{Path, PathBuf};
 
 fn main() {
     println!("cargo:rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
-    if let Ok(lib) = std::env::var("DEP_TCH_LIBTORCH_LIB") {
-        println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
-        println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../libtorch/torch/lib");
-    }
+    println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
+    println!("cargo:rerun-if-changed=src/native/native.cpp");
+    let Some(lib) = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else { return };
+    compile(&lib);
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../libtorch/torch/lib");
+}
+
+fn compile(lib: &Path) {
+    // As torch-sys: headers lie beside the libraries unless they are named.
+    let root =
+        std::env::var_os("LIBTORCH_INCLUDE").map_or_else(|| lib.join(".."), PathBuf::from).join("include");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++20")
+        .includes([root.join("torch/csrc/api/include"), root])
+        .warnings(false)
+        .file("src/native/native.cpp")
+        .compile("ferronnx_native");
 }

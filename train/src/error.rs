@@ -7,9 +7,16 @@ use tch::TchError;
 #[error("{0}")]
 pub struct TorchError(String);
 
+impl TorchError {
+    /// From what a C++ exception says.
+    pub(crate) fn new(message: &str) -> Self {
+        Self(first_words(message).into())
+    }
+}
+
 impl From<TchError> for TorchError {
     fn from(error: TchError) -> Self {
-        Self(first_words(&error.to_string()).into())
+        Self::new(&error.to_string())
     }
 }
 

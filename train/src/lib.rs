@@ -12,6 +12,8 @@ pub mod device;
 pub mod eager;
 pub mod error;
 pub mod export;
+mod native;
+pub mod optimizer;
 pub mod params;
 pub mod pretrained;
 pub mod recipe;

@@ -71,10 +71,41 @@ impl Params {
     /// Overwrites the values of `name`, which exists in this shape.
     pub fn assign(&self, name: &str, values: &ArrayD<f32>) -> Result<(), TorchError> {
         let tensor = &self.tensors[name].tensor;
-        let values = Tensor::f_from_slice(values.as_standard_layout().as_slice().unwrap_or_default())?
-            .f_view(&tensor.size()[..])?;
+        let values = to_tensor(values)?.f_view(&tensor.size()[..])?;
         let _guard = tch::no_grad_guard();
         tensor.shallow_clone().f_copy_(&values)?;
+        Ok(())
+    }
+
+    /// Names and tensors, running statistics included.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors.iter().map(|(name, parameter)| (name.as_str(), &parameter.tensor))
+    }
+
+    /// Overwrites the values of those that `weights` names; others of its names are left out.
+    pub fn assign_all(&self, weights: &Weights) -> Result<(), TorchError> {
+        weights
+            .iter()
+            .filter(|(name, _)| self.tensors.contains_key(*name))
+            .try_for_each(|(name, values)| self.assign(name, values))
+    }
+
+    /// The same values in memory of their own, for which no gradients are computed.
+    pub fn duplicate(&self) -> Result<Self, TorchError> {
+        let copy = |(name, parameter): (&String, &Parameter)| {
+            let mut tensor = parameter.tensor.f_detach()?.f_empty_like()?;
+            tensor.f_copy_(&parameter.tensor.f_detach()?)?;
+            Ok((name.clone(), Parameter { tensor, trainable: parameter.trainable }))
+        };
+        Ok(Self { tensors: self.tensors.iter().map(copy).collect::<Result<_, TorchError>>()?, device: self.device })
+    }
+
+    /// Lays the kernels of convolutions out as `[N, H, W, C]`, which GPUs compute faster; shapes stay as they are.
+    pub fn to_channels_last(&self) -> Result<(), TorchError> {
+        for parameter in self.tensors.values().filter(|parameter| parameter.tensor.dim() == 4) {
+            let laid_out = channels_last(&parameter.tensor.f_detach()?)?;
+            parameter.tensor.shallow_clone().f_set_data(&laid_out)?;
+        }
         Ok(())
     }
 
@@ -85,6 +116,17 @@ impl Params {
             .map(|(name, parameter)| Ok((name.clone(), to_array(&parameter.tensor)?)))
             .collect()
     }
+}
+
+/// The same `[N, C, H, W]` with the channels next to each other in memory.
+pub(crate) fn channels_last(tensor: &Tensor) -> Result<Tensor, TorchError> {
+    Ok(tensor.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
+}
+
+/// A float tensor in memory with these values.
+pub fn to_tensor(values: &ArrayD<f32>) -> Result<Tensor, TorchError> {
+    let shape: Vec<i64> = values.shape().iter().map(|&size| size as i64).collect();
+    Ok(Tensor::f_from_slice(values.as_standard_layout().as_slice().unwrap_or_default())?.f_view(&shape[..])?)
 }
 
 /// The values of a float tensor, wherever it is.

@@ -3,16 +3,22 @@
 //! A recipe is a TOML file; the ones in `train/recipes/` are built in. It says which parameters learn in which
 //! phase, by patterns over their names (`*` matches anything), and nothing about the data.
 
-use std::collections::HashSet;
+mod phase;
+mod schedule;
+
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
+pub use self::phase::{Group, Phase};
+pub use self::schedule::{Plateau, Rates, Schedule};
+use crate::optimizer::Settings;
+
 /// The recipes that ship with the project.
-pub const BUILT_IN: [(&str, &str); 2] = [
+pub const BUILT_IN: [(&str, &str); 3] = [
     ("three-phase", include_str!("../recipes/three-phase.toml")),
+    ("differential", include_str!("../recipes/differential.toml")),
     ("from-scratch", include_str!("../recipes/from-scratch.toml")),
 ];
 
@@ -27,9 +33,27 @@ pub struct Recipe {
     /// Share of the training pictures that is held out for validation, stratified.
     #[serde(default = "default_validation")]
     pub validation: f64,
-    /// Adam's settings.
+    /// Steps whose gradients are added up before the parameters move: a batch that many times as large.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulate: usize,
+    /// Largest norm of all gradients together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Share of the target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567).
     #[serde(default)]
-    pub adam: Adam,
+    pub label_smoothing: f64,
+    /// Decay of the moving average of the weights that is validated and kept instead of the weights themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// Epochs without a better validation loss that end a phase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<usize>,
+    /// The optimizer.
+    #[serde(default)]
+    pub optimizer: Settings,
+    /// When rates fall under the plateau schedule.
+    #[serde(default)]
+    pub plateau: Plateau,
     /// Random changes to training pictures.
     #[serde(default)]
     pub augment: Augment,
@@ -45,22 +69,13 @@ fn default_validation() -> f64 {
     0.1
 }
 
-/// Adam (Kingma and Ba 2015, arXiv:1412.6980).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Adam {
-    /// Decay of the two moments.
-    pub betas: [f64; 2],
-    /// Added to the root of the second moment.
-    pub eps: f64,
-    /// L2 penalty.
-    pub weight_decay: f64,
+fn one() -> usize {
+    1
 }
 
-impl Default for Adam {
-    fn default() -> Self {
-        Self { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 }
-    }
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_one(value: &usize) -> bool {
+    *value == 1
 }
 
 /// Random changes to training pictures, drawn per picture. The default changes nothing.
@@ -85,20 +100,6 @@ pub enum FrozenBatchNorm {
     Eval,
     /// Statistics adapt.
     Train,
-}
-
-/// A stretch of epochs with one choice of what learns, and how fast.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Phase {
-    /// Its name, for people.
-    pub name: String,
-    /// How long it lasts.
-    pub epochs: usize,
-    /// Adam's learning rate.
-    pub learning_rate: f64,
-    /// Patterns of the parameters that learn; new ones learn in any case.
-    pub train: Vec<String>,
 }
 
 /// Why there is no recipe.
@@ -147,14 +148,6 @@ impl Recipe {
 
     /// What is wrong with it, if it cannot be followed.
     pub fn check(&self) -> Result<(), String> {
-        let positive = |value: f64, what: &str| match value > 0.0 && value.is_finite() {
-            true => Ok(()),
-            false => Err(format!("{what} must be positive, not {value}")),
-        };
-        let fraction = |value: f64, what: &str| match (0.0..1.0).contains(&value) {
-            true => Ok(()),
-            false => Err(format!("{what} must be at least 0 and below 1, not {value}")),
-        };
         // A batch of one has no statistics to normalise with.
         if self.batch_size < 2 {
             return Err(format!("batch_size must be at least 2, not {}", self.batch_size));
@@ -167,20 +160,31 @@ impl Recipe {
         if !(0.0..=1.0).contains(&self.augment.horizontal_flip) {
             return Err("augment.horizontal_flip must be a probability".into());
         }
-        fraction(self.adam.betas[0], "adam.betas[0]")?;
-        fraction(self.adam.betas[1], "adam.betas[1]")?;
-        positive(self.adam.eps, "adam.eps")?;
+        self.check_optimisation()?;
         if self.phases.is_empty() {
             return Err("there is no [[phase]]".into());
         }
-        for phase in &self.phases {
-            if phase.epochs == 0 {
-                return Err(format!("phase {:?} has no epochs", phase.name));
-            }
-            positive(phase.learning_rate, &format!("the learning rate of phase {:?}", phase.name))?;
-            phase.patterns()?;
+        self.phases.iter().try_for_each(Phase::check)
+    }
+
+    fn check_optimisation(&self) -> Result<(), String> {
+        let settings = &self.optimizer;
+        fraction(settings.betas[0], "optimizer.betas[0]")?;
+        fraction(settings.betas[1], "optimizer.betas[1]")?;
+        positive(settings.eps, "optimizer.eps")?;
+        if !(settings.weight_decay >= 0.0 && settings.weight_decay.is_finite()) {
+            return Err(format!("optimizer.weight_decay must not be negative: {}", settings.weight_decay));
         }
-        Ok(())
+        if self.accumulate == 0 {
+            return Err("accumulate must be at least 1".into());
+        }
+        self.clip_norm.map_or(Ok(()), |norm| positive(norm, "clip_norm"))?;
+        fraction(self.label_smoothing, "label_smoothing")?;
+        self.ema.map_or(Ok(()), |decay| fraction(decay, "ema"))?;
+        if self.early_stopping == Some(0) {
+            return Err("early_stopping must be at least 1 epoch".into());
+        }
+        self.plateau.check()
     }
 
     /// Epochs of all phases.
@@ -206,34 +210,19 @@ impl Recipe {
         }
         Self { phases, ..self.clone() }
     }
+}
 
-    /// The phase of an epoch, both counted from 0, where there is one.
-    pub fn phase_of(&self, epoch: usize) -> Option<usize> {
-        let mut end = 0;
-        self.phases.iter().position(|phase| {
-            end += phase.epochs;
-            epoch < end
-        })
+fn positive(value: f64, what: &str) -> Result<(), String> {
+    match value > 0.0 && value.is_finite() {
+        true => Ok(()),
+        false => Err(format!("{what} must be positive, not {value}")),
     }
 }
 
-impl Phase {
-    fn patterns(&self) -> Result<GlobSet, String> {
-        let mut set = GlobSetBuilder::new();
-        for pattern in &self.train {
-            set.add(Glob::new(pattern).map_err(|error| format!("phase {:?}: {error}", self.name))?);
-        }
-        set.build().map_err(|error| format!("phase {:?}: {error}", self.name))
-    }
-
-    /// Those of `names` that learn: the ones the patterns match, and the new ones.
-    pub fn trained<'n>(
-        &self,
-        names: impl Iterator<Item = &'n str>,
-        new: &HashSet<String>,
-    ) -> Result<HashSet<&'n str>, String> {
-        let patterns = self.patterns()?;
-        Ok(names.filter(|name| new.contains(*name) || patterns.is_match(name)).collect())
+fn fraction(value: f64, what: &str) -> Result<(), String> {
+    match (0.0..1.0).contains(&value) {
+        true => Ok(()),
+        false => Err(format!("{what} must be at least 0 and below 1, not {value}")),
     }
 }
 
@@ -286,11 +275,6 @@ mod tests {
         assert_eq!(epochs(&recipe.scaled_to(3)), [1, 1, 1]);
         assert_eq!(epochs(&recipe.scaled_to(2)), [1, 1]);
         assert_eq!(epochs(&recipe.scaled_to(1)), [1]);
-        let six = recipe.scaled_to(6);
-        assert_eq!(
-            (0..7).map(|epoch| six.phase_of(epoch)).collect::<Vec<_>>(),
-            [Some(0), Some(1), Some(2), Some(2), Some(2), Some(2), None]
-        );
     }
 
     #[test]
@@ -302,6 +286,12 @@ mod tests {
         assert!(why("batch_size = 64", "batch_size = 1").contains("batch_size must be at least 2"));
         assert!(why("epochs = 5", "epochs = 0").contains("has no epochs"));
         assert!(why("learning_rate = 1e-3", "learning_rate = -1.0").contains("must be positive"));
+        assert!(why("name =", "accumulate = 0\nname =").contains("accumulate must be at least 1"));
+        assert!(why("name =", "ema = 1.0\nname =").contains("ema must be at least 0 and below 1"));
+        assert!(why("name =", "clip_norm = 0.0\nname =").contains("clip_norm must be positive"));
+        assert!(why("name =", "label_smoothing = 1.5\nname =").contains("label_smoothing must be"));
+        assert!(why("name =", "early_stopping = 0\nname =").contains("early_stopping must be"));
+        assert!(why("factor = 0.5", "factor = 1.0").contains("plateau.factor must be between"));
         assert!(why("batch_size", "batchsize").contains("batchsize"));
         assert!(why("\"cbam_layer*\"", "\"cbam_layer[\"").contains("phase"));
         let missing = Recipe::load("no-such-recipe").unwrap_err().to_string();

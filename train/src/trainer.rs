@@ -1,18 +1,37 @@
-//! The training loop, one epoch at a time.
+//! The training loop: epochs through the phases of a recipe, from any step to any other, to the bit.
+//!
+//! Every random choice depends on the seed, the epoch and the picture or step alone, so a [`Snapshot`] is all that a
+//! run needs to go on as if it had never stopped.
+
+mod average;
+mod evaluate;
+mod plan;
+mod precision;
+mod snapshot;
+mod totals;
 
 use std::collections::HashSet;
 use std::time::Instant;
 
+use indexmap::IndexMap;
 use models::Module;
-use ndarray::Array2;
 use serde::{Deserialize, Serialize};
-use tch::{COptimizer, Kind, Reduction, Tensor};
+use tch::{Device, Kind, Reduction, Tensor};
 
-use crate::data::batches::{Batch, Batches};
+use self::average::Average;
+pub use self::evaluate::{Evaluation, Prediction, evaluate, logits};
+pub use self::plan::Plan;
+pub use self::precision::Amp;
+use self::precision::Scaler;
+pub use self::snapshot::{Best, Position, Snapshot};
+use self::totals::{NotFinite, Sums, Totals, Watch};
+use crate::data::DataError;
+use crate::data::batches::{Batch, Loader};
 use crate::eager::{Eager, EagerError};
 use crate::error::TorchError;
+use crate::optimizer::{Optimizer, StateError};
 use crate::params::Params;
-use crate::recipe::{FrozenBatchNorm, Phase, Recipe};
+use crate::recipe::{Phase, Recipe};
 
 /// What an epoch came to: a line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,11 +40,11 @@ pub struct EpochMetrics {
     pub epoch: usize,
     /// Name of the phase.
     pub phase: String,
-    /// Learning rate of each parameter group.
-    pub learning_rates: Vec<f64>,
-    /// Mean cross-entropy over the training pictures, in training mode.
+    /// Learning rate of each group at the epoch's last step.
+    pub learning_rates: IndexMap<String, f64>,
+    /// Mean loss over the training pictures, in training mode.
     pub train_loss: f64,
-    /// In [0, 1], in training mode.
+    /// In [0, 1], in training mode; under mixup and cutmix, of the picture that has the larger share.
     pub train_accuracy: f64,
     /// Mean cross-entropy over the validation pictures.
     pub validation_loss: f64,
@@ -48,24 +67,17 @@ pub struct Progress {
     pub accuracy: f64,
 }
 
-/// What a network says of a picture.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Prediction {
-    /// Index of the most probable class.
-    pub class: usize,
-    /// Its probability.
-    pub probability: f32,
-}
-
-/// What a network says of a set of pictures.
+/// A complete epoch.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Evaluation {
-    /// Mean cross-entropy.
-    pub loss: f64,
-    /// In [0, 1].
-    pub accuracy: f64,
-    /// One a picture.
-    pub predictions: Vec<Prediction>,
+pub struct Epoch {
+    /// Its numbers.
+    pub metrics: EpochMetrics,
+    /// Whether its weights are the best so far.
+    pub improved: bool,
+    /// Training pictures left out because they cannot be decoded.
+    pub skipped: usize,
+    /// Whether the phase ended early, for lack of progress.
+    pub stopped_early: bool,
 }
 
 /// Why training cannot go on.
@@ -77,20 +89,31 @@ pub enum TrainError {
     /// libtorch refused.
     #[error(transparent)]
     Torch(#[from] TorchError),
+    /// Pictures cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// The recipe does not fit the network.
     #[error("{0}")]
     Recipe(String),
+    /// A snapshot is of another run.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The loss became infinite or not a number.
     #[error(
-        "the loss is {loss} in epoch {epoch}: lower the learning rate of phase {phase:?} (the weights of earlier epochs are kept)"
+        "the loss is {loss} in epoch {epoch}, step {step} (phase {phase:?}), on {pictures}: lower the learning rate, \
+         or set clip_norm in the recipe"
     )]
     Diverged {
         /// Counted from 1.
         epoch: usize,
+        /// Counted from 1 in the epoch.
+        step: usize,
         /// Name of the phase.
         phase: String,
         /// The loss.
         loss: f64,
+        /// Those of the batch.
+        pictures: String,
     },
 }
 
@@ -100,61 +123,38 @@ impl From<tch::TchError> for TrainError {
     }
 }
 
-/// What learns in a phase.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// Parameters that learn.
-    pub trained: HashSet<String>,
-    /// Parameters that do not change by a bit.
-    pub frozen: HashSet<String>,
-    /// Batch-norm layers whose statistics stand still.
-    pub frozen_norms: HashSet<String>,
+/// How a recipe is run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Mixed precision.
+    pub amp: Option<Amp>,
 }
 
-impl Plan {
-    /// What `phase` means for `params`, of which `new` were not loaded.
-    pub fn new(
-        params: &Params,
-        phase: &Phase,
-        frozen_bn: FrozenBatchNorm,
-        new: &HashSet<String>,
-    ) -> Result<Self, TrainError> {
-        let names: Vec<&str> = params.trainable().map(|(name, _)| name).collect();
-        let trained = phase.trained(names.iter().copied(), new).map_err(TrainError::Recipe)?;
-        if trained.is_empty() {
-            let text =
-                format!("phase {:?} trains nothing: no parameter matches {:?}", phase.name, phase.train);
-            return Err(TrainError::Recipe(text));
-        }
-        let (trained, frozen): (HashSet<_>, HashSet<_>) =
-            names.iter().map(|&name| name.to_owned()).partition(|name| trained.contains(name.as_str()));
-        let stand_still = match frozen_bn {
-            FrozenBatchNorm::Eval => true,
-            FrozenBatchNorm::Train => false,
-            FrozenBatchNorm::Auto => !new.contains("backbone.conv1.weight"),
-        };
-        let is_norm = |layer: &str| params.get(&format!("{layer}.running_mean")).is_some();
-        let frozen_norms = frozen
-            .iter()
-            .filter_map(|name| name.strip_suffix(".weight"))
-            .filter(|layer| stand_still && is_norm(layer))
-            .map(Into::into)
-            .collect();
-        Ok(Self { trained, frozen, frozen_norms })
-    }
-}
-
-/// Trains a network epoch by epoch, through the phases of a recipe.
+/// Trains a network through the phases of a recipe.
 pub struct Trainer<'a, M> {
     network: &'a M,
     params: &'a Params,
     recipe: &'a Recipe,
-    train: Batches<'a>,
-    validation: Batches<'a>,
+    train: Loader<'a>,
+    validation: Loader<'a>,
     new: &'a HashSet<String>,
-    seed: u64,
-    current: Option<(usize, Plan, COptimizer)>,
+    options: Options,
+    position: Position,
+    active: Option<Active>,
+    average: Option<Average>,
+    scaler: Option<Scaler>,
 }
+
+/// The phase under way.
+struct Active {
+    plan: Plan,
+    optimizer: Optimizer,
+}
+
+/// Steps between two looks at the numbers on the device.
+const READ_EVERY: usize = 10;
 
 impl<'a, M: Module> Trainer<'a, M> {
     /// A trainer before its first epoch; `new` names the parameters that were not loaded.
@@ -162,177 +162,272 @@ impl<'a, M: Module> Trainer<'a, M> {
         network: &'a M,
         params: &'a Params,
         recipe: &'a Recipe,
-        [train, validation]: [Batches<'a>; 2],
+        [train, validation]: [Loader<'a>; 2],
         new: &'a HashSet<String>,
-        seed: u64,
-    ) -> Self {
-        Self { network, params, recipe, train, validation, new, seed, current: None }
-    }
-
-    /// Enters the phase of `epoch` (counted from 0) and says what learns there, if it is another than before.
-    ///
-    /// # Panics
-    /// When the recipe has no such epoch.
-    pub fn enter(&mut self, epoch: usize) -> Result<Option<(&Phase, &Plan)>, TrainError> {
-        let index = self.recipe.phase_of(epoch).expect("an epoch of the recipe");
-        if self.current.as_ref().is_some_and(|(current, ..)| *current == index) {
-            return Ok(None);
+        options: Options,
+    ) -> Result<Self, TrainError> {
+        if matches!(params.device(), Device::Cuda(_)) {
+            params.to_channels_last()?;
         }
-        let phase = &self.recipe.phases[index];
-        let plan = Plan::new(self.params, phase, self.recipe.frozen_bn, self.new)?;
-        let optimizer = self.optimizer(phase, &plan)?;
-        let (_, plan, _) = self.current.insert((index, plan, optimizer));
-        Ok(Some((phase, plan)))
+        let average = recipe.ema.map(|decay| Average::new(params, decay)).transpose()?;
+        let scaler = match options.amp {
+            Some(Amp::Fp16) => Some(Scaler::new(precision::ScalerState::default(), params.device())?),
+            _ => None,
+        };
+        let position = Position::start(recipe);
+        let active = None;
+        Ok(Self {
+            network,
+            params,
+            recipe,
+            train,
+            validation,
+            new,
+            options,
+            position,
+            active,
+            average,
+            scaler,
+        })
     }
 
-    /// A fresh Adam over what learns. What does not has no gradient, and no state that could move it.
-    fn optimizer(&self, phase: &Phase, plan: &Plan) -> Result<COptimizer, TrainError> {
-        let adam = self.recipe.adam;
-        let [beta1, beta2] = adam.betas;
-        let mut optimizer =
-            COptimizer::adam(phase.learning_rate, beta1, beta2, adam.weight_decay, adam.eps, false)?;
+    /// Where it stands.
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// The parameters that are validated: the moving average where there is one.
+    pub fn validated(&self) -> &Params {
+        self.average.as_ref().map_or(self.params, Average::params)
+    }
+
+    /// Enters the phase of the next epoch, and says what learns there if that is not known yet; `None` at the end of
+    /// the recipe.
+    pub fn enter(&mut self) -> Result<Option<(&Phase, Option<&Plan>)>, TrainError> {
+        let Some(phase) = self.recipe.phases.get(self.position.phase) else { return Ok(None) };
+        if self.active.is_some() {
+            return Ok(Some((phase, None)));
+        }
+        let plan = Plan::new(self.params, phase, self.recipe.frozen_bn, self.new)?;
+        let optimizer = self.optimizer(&plan)?;
+        let active = self.active.insert(Active { plan, optimizer });
+        Ok(Some((phase, Some(&active.plan))))
+    }
+
+    /// An optimizer over what learns. What does not has no gradient, and no state that could move it.
+    fn optimizer(&self, plan: &Plan) -> Result<Optimizer, TrainError> {
+        let mut optimizer = Optimizer::new(self.recipe.optimizer);
+        let group: IndexMap<&str, usize> =
+            plan.trained.iter().map(|(name, group)| (name.as_str(), *group)).collect();
         for (name, tensor) in self.params.trainable() {
-            let learns = plan.trained.contains(name);
-            let mut tensor = tensor.f_set_requires_grad(learns)?;
+            let mut tensor = tensor.f_set_requires_grad(group.contains_key(name))?;
             tensor.zero_grad();
-            if learns {
-                optimizer.add_parameters(&tensor, 0)?;
+            if let Some(&group) = group.get(name) {
+                optimizer.add(name, &tensor, group)?;
             }
         }
         Ok(optimizer)
     }
 
-    /// Trains one epoch (counted from 0) and validates; `None` when `go_on` said no.
+    /// Trains to the end of the epoch and validates; `None` when `go_on` said no: called again, it goes on there.
     ///
-    /// `go_on` is called after every step, with numbers that wait for the device only now and then.
-    pub fn epoch(
-        &mut self,
-        epoch: usize,
-        mut go_on: impl FnMut(Progress) -> bool,
-    ) -> Result<Option<EpochMetrics>, TrainError> {
-        self.enter(epoch)?;
-        let Some((phase, plan, optimizer)) = &self.current else { return Ok(None) };
-        let phase = &self.recipe.phases[*phase];
+    /// `go_on` is called after every update, with numbers that wait for the device only now and then.
+    pub fn epoch(&mut self, mut go_on: impl FnMut(Progress) -> bool) -> Result<Option<Epoch>, TrainError> {
+        self.enter()?;
         let started = Instant::now();
-        let eager = Eager::train(self.params, &plan.frozen_norms);
-        let mut totals = Totals::default();
-        let groups = self.train.shuffled(self.recipe.batch_size, self.seed, epoch);
-        let mut progress = Progress { images: 0, loss: f64::NAN, accuracy: f64::NAN };
-        for (step, indices) in groups.iter().enumerate() {
-            let batch = self.train.augmented(indices, &self.recipe.augment, self.seed, epoch)?;
-            let logits = self.network.forward(&eager, &batch.images)?;
-            let loss = cross_entropy(&logits, &batch)?;
-            optimizer.zero_grad()?;
-            loss.f_backward()?;
-            optimizer.step()?;
-            totals.add(&loss.f_detach()?, &logits.f_detach()?, &batch)?;
-            progress.images = totals.images;
+        let done = self.train_epoch(&mut go_on);
+        self.position.seconds += started.elapsed().as_secs_f64();
+        if !done? {
+            return Ok(None);
+        }
+        let train_seconds = self.position.seconds;
+        let started = Instant::now();
+        let validated = evaluate(self.network, self.validated(), &self.validation)?;
+        let seconds = train_seconds + started.elapsed().as_secs_f64();
+        Ok(Some(self.complete(&validated, train_seconds, seconds)))
+    }
+
+    /// Trains from the current step to the end of the epoch; false when `go_on` said no.
+    fn train_epoch(&mut self, go_on: &mut impl FnMut(Progress) -> bool) -> Result<bool, TrainError> {
+        let recipe = self.recipe;
+        let mut totals = Totals::new(&self.position.sums, self.params.device())?;
+        let mut watch = Watch::default();
+        let mut progress = Progress { images: totals.images(), loss: f64::NAN, accuracy: f64::NAN };
+        let train = self.train.clone();
+        let seed = self.options.seed;
+        let steps = train.steps(recipe.batch_size);
+        let (epoch, first) = (self.position.epoch, self.position.step);
+        for batch in train.training(&recipe.augment, recipe.batch_size, seed, epoch, first) {
+            let batch = batch?;
+            let step = batch.step;
+            let (loss, logits) = self.backward(&batch, steps)?;
+            totals.add(&loss, &logits, &batch)?;
+            watch.keep(loss, step, &batch.indices);
+            if (step + 1) % recipe.accumulate != 0 && step + 1 < steps {
+                continue;
+            }
+            self.update(step, steps)?;
+            self.position.step = step + 1;
+            progress.images = totals.images();
             // Reading a number waits for the device.
-            if step % READ_EVERY == 0 {
-                (progress.loss, progress.accuracy) = totals.read()?;
-                self.check_finite(progress.loss, epoch, phase)?;
+            if step % READ_EVERY < recipe.accumulate {
+                self.check(watch.look()?)?;
+                (progress.loss, progress.accuracy) = totals.read()?.means();
             }
             if !go_on(progress) {
-                return Ok(None);
+                self.check(watch.look()?)?;
+                self.position.sums = totals.read()?;
+                return Ok(false);
             }
         }
-        let (train_loss, train_accuracy) = totals.read()?;
-        let train_seconds = started.elapsed().as_secs_f64();
-        self.check_finite(train_loss, epoch, phase)?;
-        let validated = evaluate(self.network, self.params, self.validation)?;
-        Ok(Some(EpochMetrics {
-            epoch: epoch + 1,
+        self.check(watch.look()?)?;
+        self.position.sums = totals.read()?;
+        Ok(true)
+    }
+
+    /// Adds the gradients of a batch; returns its loss `[]` and logits `[N, classes]`, detached.
+    fn backward(&self, batch: &Batch, steps: usize) -> Result<(Tensor, Tensor), TrainError> {
+        let Some(Active { plan, optimizer }) = &self.active else { return Err(no_phase()) };
+        let accumulate = self.recipe.accumulate;
+        let first = batch.step - batch.step % accumulate;
+        if batch.step == first {
+            optimizer.zero_grad();
+        }
+        let images = match self.params.device() {
+            Device::Cuda(_) => crate::params::channels_last(&batch.images)?,
+            _ => batch.images.shallow_clone(),
+        };
+        let logits = {
+            let _short = self.options.amp.map(|amp| amp.enter(self.params.device())).transpose()?;
+            self.network.forward(&Eager::train(self.params, &plan.frozen_norms), &images)?
+        };
+        let logits = logits.f_to_kind(Kind::Float)?;
+        let loss = cross_entropy(&logits, batch, self.recipe.label_smoothing)?;
+        let group = accumulate.min(steps - first);
+        let scaled = if group > 1 { loss.f_div_scalar(group as f64)? } else { loss.shallow_clone() };
+        match &self.scaler {
+            Some(scaler) => scaler.scaled(&scaled)?.f_backward()?,
+            None => scaled.f_backward()?,
+        }
+        Ok((loss.f_detach()?, logits.f_detach()?))
+    }
+
+    /// Moves the parameters along the gradients of the steps up to `step`.
+    fn update(&mut self, step: usize, steps: usize) -> Result<(), TrainError> {
+        let recipe = self.recipe;
+        let rates = self.rates(step, steps);
+        let Some(Active { optimizer, .. }) = &mut self.active else { return Err(no_phase()) };
+        let overflow = match &mut self.scaler {
+            Some(scaler) => Some(scaler.unscale(&optimizer.parameters())?),
+            None => None,
+        };
+        if let Some(norm) = recipe.clip_norm {
+            optimizer.clip(norm)?;
+        }
+        optimizer.step(&rates, overflow)?;
+        if let Some(scaler) = &mut self.scaler {
+            scaler.update()?;
+        }
+        self.position.updates += 1;
+        if let Some(average) = &self.average {
+            average.update(self.params, self.position.updates)?;
+        }
+        Ok(())
+    }
+
+    /// The learning rate of each group at a step of the epoch under way.
+    fn rates(&self, step: usize, steps: usize) -> Vec<f64> {
+        let phase = &self.recipe.phases[self.position.phase];
+        let updates = steps.div_ceil(self.recipe.accumulate);
+        let update = self.position.phase_epoch * updates + step / self.recipe.accumulate;
+        let warm_up = (phase.warm_up * updates as f64).round() as usize;
+        self.position.rates.at(phase.schedule, update, warm_up, phase.epochs * updates)
+    }
+
+    /// Closes the epoch: its numbers, the best so far, the rates of the next one, and perhaps the next phase.
+    fn complete(&mut self, validated: &Evaluation, train_seconds: f64, seconds: f64) -> Epoch {
+        let phase = &self.recipe.phases[self.position.phase];
+        let steps = self.train.steps(self.recipe.batch_size);
+        let rates = self.rates(steps.saturating_sub(1), steps);
+        let names = phase.group_names().into_iter().map(Into::into);
+        let sums = self.position.sums;
+        let (train_loss, train_accuracy) = sums.means();
+        let metrics = EpochMetrics {
+            epoch: self.position.epoch + 1,
             phase: phase.name.clone(),
-            learning_rates: vec![phase.learning_rate],
+            learning_rates: names.zip(rates).collect(),
             train_loss,
             train_accuracy,
             validation_loss: validated.loss,
             validation_accuracy: validated.accuracy,
-            images_per_second: totals.images as f64 / train_seconds,
-            seconds: started.elapsed().as_secs_f64(),
-        }))
-    }
-
-    fn check_finite(&self, loss: f64, epoch: usize, phase: &Phase) -> Result<(), TrainError> {
-        if loss.is_finite() {
-            return Ok(());
+            images_per_second: sums.images as f64 / train_seconds,
+            seconds,
+        };
+        let improved = self.position.best.improves(&metrics);
+        let ended = self.position.advance(self.recipe, validated.loss);
+        if ended.is_some() {
+            self.active = None;
         }
-        Err(TrainError::Diverged { epoch: epoch + 1, phase: phase.name.clone(), loss })
+        Epoch { metrics, improved, skipped: sums.skipped, stopped_early: ended == Some(true) }
     }
-}
 
-/// Steps between two looks at the numbers on the device.
-const READ_EVERY: usize = 10;
+    fn check(&self, found: Option<NotFinite>) -> Result<(), TrainError> {
+        let Some(NotFinite { loss, step, indices }) = found else { return Ok(()) };
+        Err(TrainError::Diverged {
+            epoch: self.position.epoch + 1,
+            step: step + 1,
+            phase: self.recipe.phases[self.position.phase].name.clone(),
+            loss,
+            pictures: self.train.named(&indices),
+        })
+    }
 
-/// Pictures at once where no gradient is needed.
-const EVALUATION_BATCH: usize = 100;
+    /// Everything that is needed to go on from here; waits for the device.
+    pub fn snapshot(&self) -> Result<Snapshot, TrainError> {
+        let mut position = self.position.clone();
+        position.scaler = self.scaler.as_ref().map(Scaler::state).transpose()?;
+        let optimizer = self.active.as_ref().map(|active| active.optimizer.state()).transpose()?;
+        Ok(Snapshot {
+            position,
+            weights: self.params.to_weights()?,
+            average: self.average.as_ref().map(|average| average.params().to_weights()).transpose()?,
+            optimizer: optimizer.unwrap_or_default(),
+        })
+    }
 
-fn cross_entropy(logits: &Tensor, batch: &Batch) -> Result<Tensor, TorchError> {
-    Ok(logits.f_cross_entropy_loss::<Tensor>(&batch.labels, None, Reduction::Mean, -100, 0.0)?)
-}
-
-/// Sums that stay on the device until they are read.
-#[derive(Default)]
-struct Totals {
-    images: usize,
-    sums: Option<(Tensor, Tensor)>,
-}
-
-impl Totals {
-    fn add(&mut self, loss: &Tensor, logits: &Tensor, batch: &Batch) -> Result<(), TorchError> {
-        let loss = loss.f_mul_scalar(batch.len() as f64)?;
-        let correct = logits.f_argmax(1, false)?.f_eq_tensor(&batch.labels)?.f_sum(Kind::Float)?;
-        self.images += batch.len();
-        self.sums = Some(match self.sums.take() {
-            None => (loss, correct),
-            Some((losses, corrects)) => (losses.f_add(&loss)?, corrects.f_add(&correct)?),
-        });
+    /// Goes on from a snapshot of the same run.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), TrainError> {
+        self.params.assign_all(&snapshot.weights)?;
+        if let (Some(average), Some(weights)) = (&self.average, &snapshot.average) {
+            average.params().assign_all(weights)?;
+        }
+        if let (Some(scaler), Some(state)) = (&mut self.scaler, snapshot.position.scaler) {
+            *scaler = Scaler::new(state, self.params.device())?;
+        }
+        self.position = snapshot.position.clone();
+        self.active = None;
+        // Between two phases there is no optimizer yet.
+        if !snapshot.optimizer.is_empty() {
+            self.enter()?;
+            if let Some(active) = &mut self.active {
+                active.optimizer.load_state(&snapshot.optimizer)?;
+            }
+        }
         Ok(())
     }
-
-    /// Mean loss and accuracy so far.
-    fn read(&self) -> Result<(f64, f64), TorchError> {
-        let Some((losses, corrects)) = &self.sums else { return Ok((f64::NAN, f64::NAN)) };
-        let mean = |sum: &Tensor| Ok::<_, TorchError>(sum.f_double_value(&[])? / self.images as f64);
-        Ok((mean(losses)?, mean(corrects)?))
-    }
 }
 
-/// What the network says of a set, in evaluation mode and without gradients.
-pub fn evaluate(
-    network: &impl Module,
-    params: &Params,
-    batches: Batches<'_>,
-) -> Result<Evaluation, TrainError> {
-    let _guard = tch::no_grad_guard();
-    let eager = Eager::eval(params);
-    let mut totals = Totals::default();
-    let mut predictions = Vec::with_capacity(batches.set.len());
-    for indices in batches.in_order(EVALUATION_BATCH) {
-        let batch = batches.plain(&indices)?;
-        let logits = network.forward(&eager, &batch.images)?;
-        totals.add(&cross_entropy(&logits, &batch)?, &logits, &batch)?;
-        let (probabilities, classes) = logits.f_softmax(1, Kind::Float)?.f_max_dim(1, false)?;
-        let classes = Vec::<i64>::try_from(&classes)?;
-        let probabilities = Vec::<f32>::try_from(&probabilities)?;
-        predictions.extend(
-            classes
-                .iter()
-                .zip(probabilities)
-                .map(|(&class, probability)| Prediction { class: class as usize, probability }),
-        );
-    }
-    let (loss, accuracy) = totals.read()?;
-    Ok(Evaluation { loss, accuracy, predictions })
+fn no_phase() -> TrainError {
+    TrainError::Recipe("the recipe has ended".into())
 }
 
-/// Logits `[N, classes]` for images `[N, 3, H, W]`, in evaluation mode.
-pub fn logits(network: &impl Module, params: &Params, images: &Tensor) -> Result<Array2<f32>, TrainError> {
-    let _guard = tch::no_grad_guard();
-    let logits = network
-        .forward(&Eager::eval(params), &images.f_to_device(params.device()).map_err(TorchError::from)?)?;
-    let array = crate::params::to_array(&logits)?;
-    array
-        .into_dimensionality()
-        .map_err(|error| TrainError::Recipe(format!("the network's output is not a table: {error}")))
+/// Mean cross-entropy `[]` of `logits` `[N, classes]`.
+fn cross_entropy(logits: &Tensor, batch: &Batch, smoothing: f64) -> Result<Tensor, TorchError> {
+    let against = |labels: &Tensor| {
+        logits.f_cross_entropy_loss::<Tensor>(labels, None, Reduction::Mean, -100, smoothing)
+    };
+    let loss = against(&batch.labels)?;
+    let Some(mixed) = &batch.mixed else { return Ok(loss) };
+    let other = against(&mixed.labels)?.f_mul_scalar(1.0 - mixed.share)?;
+    Ok(loss.f_mul_scalar(mixed.share)?.f_add(&other)?)
 }

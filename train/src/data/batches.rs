@@ -19,6 +19,67 @@ pub struct Batch {
     pub images: Tensor,
     /// Class indices.
     pub labels: Tensor,
+    /// What was mixed in.
+    pub mixed: Option<Mixed>,
+    /// Indices of the pictures in their set.
+    pub indices: Vec<usize>,
+    /// Its number in the epoch, counted from 0.
+    pub step: usize,
+    /// Pictures that were left out.
+    pub skipped: usize,
+}
+
+/// Other pictures mixed into those of a batch.
+#[derive(Debug)]
+pub struct Mixed {
+    /// Their classes, `[N]`.
+    pub labels: Tensor,
+    /// Share of the batch's own pictures.
+    pub share: f64,
+}
+
+/// STANDIN
+#[derive(Debug, Clone)]
+pub struct Loader<'a>(Batches<'a>);
+
+impl<'a> Loader<'a> {
+    /// A
+    pub fn new(set: &'a PictureSet, preprocessor: &'a Preprocessor, device: Device) -> Self {
+        Self(Batches { set, preprocessor, device })
+    }
+    /// A
+    pub fn training(
+        &self,
+        augment: &Augment,
+        batch_size: usize,
+        seed: u64,
+        epoch: usize,
+        first: usize,
+    ) -> impl Iterator<Item = Result<Batch, super::DataError>> {
+        let groups = self.0.shuffled(batch_size, seed, epoch);
+        groups.into_iter().enumerate().skip(first).map(move |(step, group)| {
+            let mut batch = self.0.augmented(&group, augment, seed, epoch)?;
+            batch.step = step;
+            Ok(batch)
+        })
+    }
+    /// A
+    pub fn steps(&self, batch_size: usize) -> usize {
+        self.0.shuffled(batch_size, 0, 0).len()
+    }
+    /// A
+    pub fn in_order(&self, batch_size: usize) -> impl Iterator<Item = Result<Batch, super::DataError>> {
+        self.0.in_order(batch_size).into_iter().map(|group| Ok(self.0.plain(&group)?))
+    }
+    /// A
+    pub fn named(&self, indices: &[usize]) -> String {
+        let name = |&index: &usize| self.0.set.path(index).display().to_string();
+        let names: Vec<String> = indices.iter().take(3).map(name).collect();
+        match indices.len().saturating_sub(3) {
+            0 => names.join(", "),
+            more => format!("{} and {more} more", names.join(", ")),
+        }
+    }
 }
 
 impl Batch {
@@ -93,6 +154,10 @@ impl Batches<'_> {
         Ok(Batch {
             images: Tensor::f_from_slice(&values)?.f_view(shape)?.f_to_device(self.device)?,
             labels: Tensor::f_from_slice(&labels)?.f_to_device(self.device)?,
+            mixed: None,
+            indices: indices.to_vec(),
+            step: 0,
+            skipped: 0,
         })
     }
 }

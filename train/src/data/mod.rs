@@ -8,6 +8,14 @@ pub mod split;
 
 use std::path::PathBuf;
 
+/// STANDIN
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A
+    #[error(transparent)]
+    Torch(#[from] crate::error::TorchError),
+}
+
 /// A labelled picture file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {

@@ -1,0 +1,155 @@
+//! What tch does not offer of libtorch, through a small C++ file: fused optimizers, all gradients at once, autocast.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::ptr;
+
+use tch::{Device, Tensor};
+use torch_sys::C_tensor;
+
+use crate::error::TorchError;
+
+type Tensors = *const *mut C_tensor;
+
+unsafe extern "C" {
+    fn ferronnx_free(message: *mut c_char);
+    fn ferronnx_adam(
+        parameters: Tensors,
+        exp_avgs: Tensors,
+        exp_avg_sqs: Tensors,
+        steps: Tensors,
+        count: usize,
+        options: *const AdamOptions,
+        found_inf: *mut C_tensor,
+    ) -> *mut c_char;
+    fn ferronnx_unscale(
+        parameters: Tensors,
+        count: usize,
+        found_inf: *mut C_tensor,
+        inv_scale: *const C_tensor,
+    ) -> *mut c_char;
+    fn ferronnx_clip(parameters: Tensors, count: usize, max_norm: f64) -> *mut c_char;
+    fn ferronnx_autocast(device_type: c_int, kind: c_int) -> *mut c_char;
+}
+
+/// Settings of one fused Adam step; `decoupled` weight decay makes it AdamW.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AdamOptions {
+    pub learning_rate: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub weight_decay: f64,
+    pub eps: f64,
+    pub decoupled: bool,
+}
+
+/// A parameter with its state; all four on one device.
+pub(crate) struct AdamSlot<'a> {
+    pub parameter: &'a Tensor,
+    pub exp_avg: &'a Tensor,
+    pub exp_avg_sq: &'a Tensor,
+    pub step: &'a Tensor,
+}
+
+/// One step on those of `slots` whose parameter has a gradient; none when `found_inf` holds 1.
+pub(crate) fn adam(
+    slots: &[AdamSlot<'_>],
+    options: &AdamOptions,
+    found_inf: Option<&Tensor>,
+) -> Result<(), TorchError> {
+    let list = |of: fn(&AdamSlot<'_>) -> *mut C_tensor| slots.iter().map(of).collect::<Vec<_>>();
+    let parameters = list(|slot| pointer(slot.parameter));
+    let exp_avgs = list(|slot| pointer(slot.exp_avg));
+    let exp_avg_sqs = list(|slot| pointer(slot.exp_avg_sq));
+    let steps = list(|slot| pointer(slot.step));
+    // SAFETY: the four lists have the length that is passed and point to tensors borrowed for the call.
+    check(unsafe {
+        ferronnx_adam(
+            parameters.as_ptr(),
+            exp_avgs.as_ptr(),
+            exp_avg_sqs.as_ptr(),
+            steps.as_ptr(),
+            slots.len(),
+            options,
+            found_inf.map_or(ptr::null_mut(), pointer),
+        )
+    })
+}
+
+/// Multiplies the gradients by `inv_scale` `[1]`; `found_inf` `[1]` becomes 1 when one of them is not finite.
+pub(crate) fn unscale(
+    parameters: &[&Tensor],
+    found_inf: &Tensor,
+    inv_scale: &Tensor,
+) -> Result<(), TorchError> {
+    let list = pointers(parameters);
+    // SAFETY: the list has the length that is passed and points to tensors borrowed for the call.
+    check(unsafe { ferronnx_unscale(list.as_ptr(), list.len(), pointer(found_inf), pointer(inv_scale)) })
+}
+
+/// Scales the gradients down to a norm of `max_norm` together, as PyTorch's `clip_grad_norm_`.
+pub(crate) fn clip_gradients(parameters: &[&Tensor], max_norm: f64) -> Result<(), TorchError> {
+    let list = pointers(parameters);
+    // SAFETY: the list has the length that is passed and points to tensors borrowed for the call.
+    check(unsafe { ferronnx_clip(list.as_ptr(), list.len(), max_norm) })
+}
+
+/// A float of two bytes, by its number in c10::ScalarType.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ShortFloat {
+    /// IEEE half precision.
+    Half = 5,
+    /// The upper half of a single-precision float.
+    BFloat16 = 15,
+}
+
+/// While it lives, operations of this thread on a kind of device compute in a shorter float where that is safe.
+#[derive(Debug)]
+pub(crate) struct Autocast {
+    device_type: c_int,
+}
+
+impl Autocast {
+    /// Begins autocast to `kind` for operations on devices of the kind of `device`.
+    pub fn enter(device: Device, kind: ShortFloat) -> Result<Self, TorchError> {
+        // c10::DeviceType.
+        let device_type = match device {
+            Device::Cuda(_) => 1,
+            Device::Mps => 13,
+            _ => 0,
+        };
+        // SAFETY: two integers that libtorch checks.
+        check(unsafe { ferronnx_autocast(device_type, kind as c_int) })?;
+        Ok(Self { device_type })
+    }
+}
+
+impl Drop for Autocast {
+    fn drop(&mut self) {
+        // SAFETY: two integers that libtorch checks.
+        // What could be entered can be left.
+        let _ = check(unsafe { ferronnx_autocast(self.device_type, -1) });
+    }
+}
+
+fn pointers(tensors: &[&Tensor]) -> Vec<*mut C_tensor> {
+    tensors.iter().map(|tensor| pointer(tensor)).collect()
+}
+
+/// libtorch's functions take handles that can be written through, whatever they do with them.
+fn pointer(tensor: &Tensor) -> *mut C_tensor {
+    tensor.as_ptr().cast_mut()
+}
+
+fn check(message: *mut c_char) -> Result<(), TorchError> {
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: the functions above return null or a string that ends in a zero and is ours to free.
+    let text = unsafe {
+        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
+        ferronnx_free(message);
+        text
+    };
+    Err(TorchError::new(&text))
+}

@@ -1,0 +1,75 @@
+//! What a network says of pictures, in evaluation mode and without gradients.
+
+use models::Module;
+use ndarray::Array2;
+use tch::{Kind, Tensor};
+
+use super::totals::{Sums, Totals};
+use super::{TrainError, cross_entropy};
+use crate::data::batches::Loader;
+use crate::eager::Eager;
+use crate::error::TorchError;
+use crate::params::{Params, to_array};
+
+/// What a network says of a picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Prediction {
+    /// Index of the picture in its set.
+    pub index: usize,
+    /// Index of the most probable class.
+    pub class: usize,
+    /// Its probability.
+    pub probability: f32,
+}
+
+/// What a network says of a set of pictures.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// Mean cross-entropy.
+    pub loss: f64,
+    /// In [0, 1].
+    pub accuracy: f64,
+    /// One a picture that could be decoded.
+    pub predictions: Vec<Prediction>,
+}
+
+/// Pictures at once where no gradient is needed.
+const EVALUATION_BATCH: usize = 100;
+
+/// What the network says of a set.
+pub fn evaluate(
+    network: &impl Module,
+    params: &Params,
+    pictures: &Loader<'_>,
+) -> Result<Evaluation, TrainError> {
+    let _guard = tch::no_grad_guard();
+    let eager = Eager::eval(params);
+    let mut totals = Totals::new(&Sums::default(), params.device())?;
+    let mut predictions = Vec::new();
+    for batch in pictures.in_order(EVALUATION_BATCH) {
+        let batch = batch?;
+        let logits = network.forward(&eager, &batch.images)?;
+        totals.add(&cross_entropy(&logits, &batch, 0.0)?, &logits, &batch)?;
+        let (probabilities, classes) = logits.f_softmax(1, Kind::Float)?.f_max_dim(1, false)?;
+        let classes = Vec::<i64>::try_from(&classes)?;
+        let probabilities = Vec::<f32>::try_from(&probabilities)?;
+        let found = batch.indices.iter().zip(classes).zip(probabilities);
+        predictions.extend(found.map(|((&index, class), probability)| Prediction {
+            index,
+            class: class as usize,
+            probability,
+        }));
+    }
+    let (loss, accuracy) = totals.read()?.means();
+    Ok(Evaluation { loss, accuracy, predictions })
+}
+
+/// Logits `[N, classes]` for images `[N, 3, H, W]`, in evaluation mode.
+pub fn logits(network: &impl Module, params: &Params, images: &Tensor) -> Result<Array2<f32>, TrainError> {
+    let _guard = tch::no_grad_guard();
+    let images = images.f_to_device(params.device()).map_err(TorchError::from)?;
+    let array = to_array(&network.forward(&Eager::eval(params), &images)?)?;
+    array
+        .into_dimensionality()
+        .map_err(|error| TrainError::Recipe(format!("the network's output is not a table: {error}")))
+}

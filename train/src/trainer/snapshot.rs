@@ -1,0 +1,127 @@
+//! All that a run needs to go on.
+
+use models::Weights;
+use serde::{Deserialize, Serialize};
+
+use super::EpochMetrics;
+use super::precision::ScalerState;
+use super::totals::Sums;
+use crate::recipe::{Rates, Recipe, Schedule};
+
+/// Where a run stands, but for its tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Epochs done.
+    pub epoch: usize,
+    /// The phase of the next step.
+    pub phase: usize,
+    /// Epochs done of it.
+    pub phase_epoch: usize,
+    /// Batches done of the epoch under way.
+    pub step: usize,
+    /// Optimizer steps of the whole run.
+    pub updates: usize,
+    /// The epoch that validated best.
+    pub best: Best,
+    /// Sums of the epoch under way.
+    pub(super) sums: Sums,
+    /// Time spent on it, in seconds.
+    pub(super) seconds: f64,
+    /// Learning rates of the phase.
+    pub(super) rates: Rates,
+    /// Lowest validation loss of the phase.
+    pub(super) lowest: Option<f64>,
+    /// Epochs since.
+    pub(super) stale: usize,
+    /// Loss scaling of mixed precision.
+    pub(super) scaler: Option<ScalerState>,
+}
+
+/// A moment of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// Where it stands.
+    pub position: Position,
+    /// The parameters.
+    pub weights: Weights,
+    /// Their moving average, where the recipe asks for one.
+    pub average: Option<Weights>,
+    /// The optimizer's state; empty between two phases.
+    pub optimizer: Weights,
+}
+
+/// The best epoch so far: by validation accuracy, then by loss.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Counted from 1; 0 before there is one.
+    pub epoch: usize,
+    /// In [0, 1].
+    pub accuracy: f64,
+    /// Mean cross-entropy.
+    pub loss: f64,
+}
+
+impl Best {
+    /// Whether an epoch is better; it is the best then.
+    pub(super) fn improves(&mut self, metrics: &EpochMetrics) -> bool {
+        let (epoch, accuracy, loss) =
+            (metrics.epoch, metrics.validation_accuracy, metrics.validation_loss);
+        let better =
+            self.epoch == 0 || accuracy > self.accuracy || (accuracy == self.accuracy && loss < self.loss);
+        if better {
+            *self = Self { epoch, accuracy, loss };
+        }
+        better
+    }
+}
+
+impl Position {
+    /// Before the first step of `recipe`.
+    pub(super) fn start(recipe: &Recipe) -> Self {
+        let rates = recipe.phases.first().map(|phase| phase.rates()).unwrap_or_default();
+        Self {
+            epoch: 0,
+            phase: 0,
+            phase_epoch: 0,
+            step: 0,
+            updates: 0,
+            best: Best::default(),
+            sums: Sums::default(),
+            seconds: 0.0,
+            rates: Rates::new(rates),
+            lowest: None,
+            stale: 0,
+            scaler: None,
+        }
+    }
+
+    /// Goes on to the next epoch; says so when that is in another phase, and whether this one ended early.
+    pub(super) fn advance(&mut self, recipe: &Recipe, validation_loss: f64) -> Option<bool> {
+        let phase = &recipe.phases[self.phase];
+        self.epoch += 1;
+        self.phase_epoch += 1;
+        self.step = 0;
+        self.sums = Sums::default();
+        self.seconds = 0.0;
+        if phase.schedule == Schedule::Plateau {
+            self.rates.observe(validation_loss, &recipe.plateau);
+        }
+        if self.lowest.is_none_or(|lowest| validation_loss < lowest) {
+            self.lowest = Some(validation_loss);
+            self.stale = 0;
+        } else {
+            self.stale += 1;
+        }
+        let complete = self.phase_epoch >= phase.epochs;
+        let given_up = recipe.early_stopping.is_some_and(|patience| self.stale >= patience);
+        if !complete && !given_up {
+            return None;
+        }
+        self.phase += 1;
+        self.phase_epoch = 0;
+        self.lowest = None;
+        self.stale = 0;
+        self.rates = Rates::new(recipe.phases.get(self.phase).map(|phase| phase.rates()).unwrap_or_default());
+        Some(!complete)
+    }
+}

@@ -1,0 +1,101 @@
+//! Sums over batches that stay on the device until they are read, and losses that are watched.
+
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::data::batches::Batch;
+use crate::error::TorchError;
+
+/// What has been summed, in memory; the sums are floats as they are on the device, so nothing is lost in saving them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sums {
+    /// Pictures.
+    pub images: usize,
+    /// Pictures left out because they cannot be decoded.
+    pub skipped: usize,
+    /// Sum of the losses of all pictures.
+    pub loss: f32,
+    /// Pictures whose class was found.
+    pub correct: f32,
+}
+
+impl Sums {
+    /// Mean loss and accuracy.
+    pub fn means(&self) -> (f64, f64) {
+        let mean = |sum: f32| f64::from(sum) / self.images as f64;
+        (mean(self.loss), mean(self.correct))
+    }
+}
+
+/// Sums under way.
+#[derive(Debug)]
+pub(crate) struct Totals {
+    images: usize,
+    skipped: usize,
+    /// Losses and correct answers, `[2]`.
+    sums: Tensor,
+}
+
+impl Totals {
+    /// Goes on from what has been summed already.
+    pub fn new(sums: &Sums, device: tch::Device) -> Result<Self, TorchError> {
+        let tensor = Tensor::f_from_slice(&[sums.loss, sums.correct])?.f_to_device(device)?;
+        Ok(Self { images: sums.images, skipped: sums.skipped, sums: tensor })
+    }
+
+    /// Pictures so far.
+    pub fn images(&self) -> usize {
+        self.images
+    }
+
+    /// Adds a batch: its mean `loss` `[]` and `logits` `[N, classes]`.
+    pub fn add(&mut self, loss: &Tensor, logits: &Tensor, batch: &Batch) -> Result<(), TorchError> {
+        let loss = loss.f_mul_scalar(batch.len() as f64)?;
+        let correct = logits.f_argmax(1, false)?.f_eq_tensor(&batch.labels)?.f_sum(Kind::Float)?;
+        self.images += batch.len();
+        self.skipped += batch.skipped;
+        self.sums = self.sums.f_add(&Tensor::f_stack(&[loss, correct], 0)?)?;
+        Ok(())
+    }
+
+    /// The sums; waits for the device.
+    pub fn read(&self) -> Result<Sums, TorchError> {
+        let sums = Vec::<f32>::try_from(&self.sums)?;
+        Ok(Sums { images: self.images, skipped: self.skipped, loss: sums[0], correct: sums[1] })
+    }
+}
+
+/// The losses since they were last looked at, so that the step at which one went wrong is known without waiting for
+/// the device after each.
+#[derive(Debug, Default)]
+pub(crate) struct Watch(Vec<(Tensor, usize, Vec<usize>)>);
+
+/// A loss that is not finite.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct NotFinite {
+    /// The loss.
+    pub loss: f64,
+    /// Its step, counted from 0.
+    pub step: usize,
+    /// The pictures of its batch.
+    pub indices: Vec<usize>,
+}
+
+impl Watch {
+    /// Keeps the loss of a step.
+    pub fn keep(&mut self, loss: Tensor, step: usize, indices: &[usize]) {
+        self.0.push((loss, step, indices.to_vec()));
+    }
+
+    /// Forgets what was kept, and returns the first that is not finite; waits for the device.
+    pub fn look(&mut self) -> Result<Option<NotFinite>, TorchError> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let kept = std::mem::take(&mut self.0);
+        let losses: Vec<&Tensor> = kept.iter().map(|(loss, ..)| loss).collect();
+        let values = Vec::<f64>::try_from(&Tensor::f_stack(&losses, 0)?.f_to_kind(Kind::Double)?)?;
+        let mut found = kept.into_iter().zip(values).filter(|(_, loss)| !loss.is_finite());
+        Ok(found.next().map(|((_, step, indices), loss)| NotFinite { loss, step, indices }))
+    }
+}
