@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use models::layers::Attention;
 use models::resnet::Stem;
 use train::device::DeviceRequest;
+use train::trainer::Amp;
 
 /// Train an image classifier and write it as ONNX, without Python.
 #[derive(Debug, Parser)]
@@ -40,35 +41,55 @@ pub enum Command {
 Examples:
   train fit --data photos
   train fit --data photos --epochs 10 --out runs/ten
-  train fit --data photos --pretrained resnet18.safetensors --image-size 224
+  train fit --data photos --pretrained imagenet --image-size 224
+  train fit --data cifar10 --pretrained resnet18.pth --recipe differential
   train fit --data photos --recipe my.toml --limit 200 --epochs 1   a short try
+  train fit --resume runs/ten                                      go on where it stopped
 
-DATA is DIR/CLASS/*.jpg, or DIR/train/CLASS/*.jpg with DIR/test (or DIR/val).
-Ctrl-C ends the run after saving; a second Ctrl-C ends it at once."
+DATA is DIR/CLASS/*.jpg, or DIR/train/CLASS/*.jpg with DIR/test (or DIR/val), or cifar10 (downloaded once), or
+cifar10:PATH of its binary archive. Ctrl-C ends the run after saving; a second Ctrl-C ends it at once."
 )]
 pub struct FitArgs {
-    /// Folder of class folders
-    #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
-    /// Recipe: three-phase, from-scratch, or a TOML file [default: three-phase with pretrained weights, else
-    /// from-scratch]
+    /// Folder of class folders, cifar10, or cifar10:PATH
+    #[arg(long, value_name = "DIR|cifar10", required_unless_present = "resume")]
+    pub data: Option<PathBuf>,
+    /// Go on with a run exactly where it stopped
+    #[arg(long, value_name = "RUN", conflicts_with_all = [
+        "data", "recipe", "pretrained", "stem_init", "freeze_stem", "out", "epochs", "batch_size", "early_stopping",
+        "image_size", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp",
+    ])]
+    pub resume: Option<PathBuf>,
+    /// Recipe: three-phase, differential, from-scratch, or a TOML file [default: three-phase with pretrained
+    /// weights, else from-scratch]
     #[arg(long, value_name = "NAME|FILE")]
     pub recipe: Option<String>,
-    /// Weights to start from: a .safetensors file, or none
-    #[arg(long, default_value = "none", value_name = "FILE|none")]
+    /// Weights to start from: a .safetensors or .pth file, imagenet (downloaded once), or none
+    #[arg(long, default_value = "none", value_name = "FILE|imagenet|none")]
     pub pretrained: String,
+    /// A 3x3 stem from a pretrained 7x7 one: its centre, or random
+    #[arg(long, value_enum, default_value = "centre")]
+    pub stem_init: StemInitArg,
+    /// Freeze the stem in the phases that do not name it, even when it is new
+    #[arg(long)]
+    pub freeze_stem: bool,
     /// Run folder [default: runs/DATA-TIME]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// auto, cpu, cuda, cuda:N or mps
-    #[arg(long, default_value = "auto")]
-    pub device: DeviceRequest,
+    /// auto, cpu, cuda, cuda:N or mps [default: auto; with --resume the run's]
+    #[arg(long)]
+    pub device: Option<DeviceRequest>,
+    /// Mixed precision on CUDA: bf16 (the default) or fp16
+    #[arg(long, value_name = "FLOAT", num_args = 0..=1, require_equals = true, default_missing_value = "bf16")]
+    pub amp: Option<Amp>,
     /// Epochs in all; the recipe's phases keep their shares [default: the recipe's]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: Option<u32>,
     /// Pictures per step [default: the recipe's]
     #[arg(long, value_parser = clap::value_parser!(u32).range(2..))]
     pub batch_size: Option<u32>,
+    /// End a phase after N epochs without a better validation loss [default: the recipe's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub early_stopping: Option<u32>,
     /// Height and width of the network's input [default: 32 for small pictures, else 224]
     #[arg(long, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub image_size: Option<u32>,
@@ -90,6 +111,19 @@ pub struct FitArgs {
     /// Use at most N training and N test pictures, from all classes alike
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
+    /// Leave out pictures that cannot be decoded, and count them
+    #[arg(long)]
+    pub skip_bad: bool,
+}
+
+/// `--stem-init`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StemInitArg {
+    /// The centre of the pretrained 7x7 kernel
+    #[value(alias = "center")]
+    Centre,
+    /// Random values
+    Random,
 }
 
 /// `--stem`.

@@ -1,7 +1,8 @@
 //! What a person sees while training: bars on a terminal, plain lines everywhere.
 
 use indicatif::{ProgressBar, ProgressStyle};
-use train::trainer::{EpochMetrics, Progress};
+use train::recipe::Phase;
+use train::trainer::{EpochMetrics, Plan, Progress, modules};
 
 /// A line on standard output. A reader that has gone must not end a run: nothing fails for that.
 macro_rules! say {
@@ -29,6 +30,28 @@ pub fn show(bar: &ProgressBar, progress: &Progress) {
     ));
 }
 
+/// Says what learns in a phase, and how fast.
+pub fn phase(phase: &Phase, plan: &Plan) {
+    let rates: Vec<String> = phase
+        .group_names()
+        .iter()
+        .zip(phase.rates())
+        .map(|(name, rate)| if *name == "all" { format!("{rate:.0e}") } else { format!("{rate:.0e} ({name})") })
+        .collect();
+    let epochs = if phase.epochs == 1 { "1 epoch".into() } else { format!("{} epochs", phase.epochs) };
+    say!("phase {:?}: {epochs} at {}", phase.name, rates.join(", "));
+    let trained = plan.trained.iter().map(|(name, _)| name.as_str());
+    say!("  {} parameters learn: {}", plan.trained.len(), modules(trained).join(" "));
+    if !plan.frozen.is_empty() {
+        let frozen = plan.frozen.iter().map(String::as_str);
+        say!("  {} parameters are frozen: {}", plan.frozen.len(), modules(frozen).join(" "));
+        match plan.frozen_norms.len() {
+            0 => say!("  statistics of their batch norms adapt"),
+            norms => say!("  statistics of {norms} batch norms stand still"),
+        }
+    }
+}
+
 /// The line of an epoch; at most 80 columns.
 pub fn epoch_line(metrics: &EpochMetrics, epochs: usize, best: bool) -> String {
     let width = epochs.to_string().len();
@@ -54,7 +77,7 @@ mod tests {
         let metrics = EpochMetrics {
             epoch: 7,
             phase: "fine-tune".into(),
-            learning_rates: vec![1e-3],
+            learning_rates: [("all".to_owned(), 1e-3)].into(),
             train_loss: 0.51236,
             train_accuracy: 0.8123,
             validation_loss: 12.6,

@@ -192,6 +192,16 @@ impl Recipe {
         self.phases.iter().map(|phase| phase.epochs).sum()
     }
 
+    /// Freezes the stem, even a new one, in the phases that do not name it: the naive recipe.
+    pub fn freeze_stem(&mut self) {
+        for phase in &mut self.phases {
+            let whole = phase.train.iter().any(|pattern| pattern == "*");
+            if !whole {
+                phase.freeze_new.extend(["backbone.conv1.*".into(), "backbone.bn1.*".into()]);
+            }
+        }
+    }
+
     /// The same phases in `epochs` epochs: each keeps its share and at least one epoch, as long as there are
     /// enough; with fewer epochs than phases, the first phases run.
     pub fn scaled_to(&self, epochs: usize) -> Self {

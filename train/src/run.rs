@@ -3,11 +3,16 @@
 //! | file | what |
 //! |---|---|
 //! | `config.toml` | everything needed to repeat the run |
+//! | `plan.json` | a [`RunPlan`]: what was loaded, and what learns in which phase |
 //! | `metrics.jsonl` | one [`EpochMetrics`] a line |
 //! | `best.safetensors` | weights of the epoch with the best validation accuracy |
-//! | `last/weights.safetensors` | weights of the last epoch, or of the moment of an interruption |
+//! | `last/` | what the run goes on from: weights, optimizer, position |
 //! | `result.json` | a [`RunResult`], once the run has ended |
 //! | `predictions.csv` | what libtorch says of every test picture, with the best weights |
+//! | `report.html` | all of it to look at |
+//! | `events.out.tfevents.*` | the metrics for TensorBoard |
+
+mod state;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -22,7 +27,7 @@ use crate::checkpoint::{self, CheckpointError};
 use crate::data::pictures::PictureSet;
 use crate::data::{Sample, split};
 use crate::recipe::Recipe;
-use crate::trainer::{EpochMetrics, Prediction};
+use crate::trainer::{Amp, EpochMetrics, Prediction};
 
 /// Everything needed to repeat a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,13 +36,21 @@ pub struct RunConfig {
     pub version: String,
     /// The folder of pictures.
     pub data: PathBuf,
+    /// Digest of the names of its pictures: a run goes on with the same ones only.
+    pub data_digest: String,
     /// Most pictures used of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// Seed of every random choice.
     pub seed: u64,
-    /// Where it ran.
+    /// Where it runs.
     pub device: String,
+    /// Mixed precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amp: Option<Amp>,
+    /// Whether pictures that cannot be decoded are left out.
+    #[serde(default)]
+    pub skip_bad: bool,
     /// Weights it started from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<PathBuf>,
@@ -69,6 +82,32 @@ impl RunConfig {
             _ => samples,
         }
     }
+}
+
+/// What a run began with, and what learns when.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunPlan {
+    /// Tensors that were taken from the pretrained weights.
+    pub loaded: Vec<String>,
+    /// Parameters that were not: they learn in every phase unless the recipe freezes them by name.
+    pub new: Vec<String>,
+    /// Tensors of the pretrained weights that the network has no place for.
+    pub ignored: Vec<String>,
+    /// What learns in each phase.
+    pub phases: Vec<PhaseRecord>,
+}
+
+/// What learns in a phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseRecord {
+    /// Name of the phase.
+    pub name: String,
+    /// Parameters that learn.
+    pub trained: Vec<String>,
+    /// Parameters that do not change by a bit.
+    pub frozen: Vec<String>,
+    /// Batch-norm layers whose statistics stand still.
+    pub frozen_norms: Vec<String>,
 }
 
 /// How a run ended.
@@ -133,8 +172,7 @@ impl RunFolder {
             move |source| RunError::Io { action, path, source }
         };
         Self::check_free(path)?;
-        let last = path.join("last");
-        fs::create_dir_all(&last).map_err(io("cannot create", &last))?;
+        fs::create_dir_all(path).map_err(io("cannot create", path))?;
         let run = Self(path.into());
         let text = toml::to_string(config)
             .map_err(|error| RunError::Damaged { path: run.path("config.toml"), why: error.to_string() })?;
@@ -181,9 +219,37 @@ impl RunFolder {
         append().map_err(|source| RunError::Io { action: "cannot write", path, source })
     }
 
-    /// Replaces the weights of the last epoch.
-    pub fn save_last(&self, weights: &Weights) -> Result<(), RunError> {
-        Ok(checkpoint::save(weights, &self.path("last/weights.safetensors"))?)
+    /// Forgets the epochs after the first `epochs`, which will be trained again.
+    pub fn truncate_metrics(&self, epochs: usize) -> Result<(), RunError> {
+        let path = self.path("metrics.jsonl");
+        if !path.exists() {
+            return Ok(());
+        }
+        let text = self.read("metrics.jsonl")?;
+        let kept: String = text.split_inclusive('\n').filter(|line| line.ends_with('\n')).take(epochs).collect();
+        if kept == text { Ok(()) } else { self.write("metrics.jsonl", kept.as_bytes()) }
+    }
+
+    /// The epochs so far; a last line that a kill cut off is none.
+    pub fn metrics(&self) -> Result<Vec<EpochMetrics>, RunError> {
+        if !self.path("metrics.jsonl").exists() {
+            return Ok(Vec::new());
+        }
+        let text = self.read("metrics.jsonl")?;
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        let lines = complete.lines().map(serde_json::from_str);
+        lines.collect::<Result<_, _>>().map_err(|error| self.damaged("metrics.jsonl", &error))
+    }
+
+    /// Writes `plan.json`.
+    pub fn write_plan(&self, plan: &RunPlan) -> Result<(), RunError> {
+        let json = serde_json::to_vec_pretty(plan).map_err(|error| self.damaged("plan.json", &error))?;
+        self.write("plan.json", &json)
+    }
+
+    /// What the run began with.
+    pub fn plan(&self) -> Result<RunPlan, RunError> {
+        serde_json::from_str(&self.read("plan.json")?).map_err(|error| self.damaged("plan.json", &error))
     }
 
     /// Replaces the weights of the best epoch.
@@ -226,10 +292,10 @@ impl RunFolder {
         let table = || -> Result<Vec<u8>, csv::Error> {
             let mut writer = csv::Writer::from_writer(Vec::new());
             writer.write_record(["path", "label", "predicted", "probability"])?;
-            for (index, prediction) in predictions.iter().enumerate() {
+            for prediction in predictions {
                 writer.write_record([
-                    &set.path(index).to_string_lossy(),
-                    labels[set.label(index)].as_str(),
+                    &set.path(prediction.index).to_string_lossy(),
+                    labels[set.label(prediction.index)].as_str(),
                     &labels[prediction.class],
                     &prediction.probability.to_string(),
                 ])?;

@@ -20,11 +20,11 @@ use tch::{Device, Kind, Reduction, Tensor};
 
 use self::average::Average;
 pub use self::evaluate::{Evaluation, Prediction, evaluate, logits};
-pub use self::plan::Plan;
+pub use self::plan::{Plan, modules};
 pub use self::precision::Amp;
 use self::precision::Scaler;
 pub use self::snapshot::{Best, Position, Snapshot};
-use self::totals::{NotFinite, Sums, Totals, Watch};
+use self::totals::{NotFinite, Totals, Watch};
 use crate::data::DataError;
 use crate::data::batches::{Batch, Loader};
 use crate::eager::{Eager, EagerError};

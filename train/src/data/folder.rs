@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use sha2::{Digest, Sha256};
+
 use super::Sample;
 
 /// The pictures of a folder, by class.
@@ -76,6 +78,17 @@ impl ImageFolder {
         let held_out = ["test", "val"].map(|name| dir.join(name)).into_iter().find(|path| path.is_dir());
         let test = held_out.map(|path| scan_known(&path, &classes)).transpose()?;
         Ok(Self { classes, train, test })
+    }
+
+    /// Digest of the pictures' names and classes, whatever folder they lie in today.
+    pub fn digest(&self) -> String {
+        let mut hasher = Sha256::new();
+        for sample in self.train.iter().chain(self.test.iter().flatten()) {
+            let name = sample.path.file_name().unwrap_or_default();
+            hasher.update(name.as_encoded_bytes());
+            hasher.update(sample.label.to_le_bytes());
+        }
+        hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::TrainError;
 use crate::params::Params;
 use crate::recipe::{FrozenBatchNorm, Phase};
+use crate::run::PhaseRecord;
 
 /// What a phase means for the parameters of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,4 +52,29 @@ impl Plan {
         let trained = trained.into_iter().map(|(name, group)| (name.to_owned(), group)).collect();
         Ok(Self { trained, frozen, frozen_norms })
     }
+
+    /// What is written down of it.
+    pub fn record(&self, phase: &str) -> PhaseRecord {
+        let mut frozen_norms: Vec<String> = self.frozen_norms.iter().cloned().collect();
+        frozen_norms.sort_unstable();
+        PhaseRecord {
+            name: phase.into(),
+            trained: self.trained.iter().map(|(name, _)| name.clone()).collect(),
+            frozen: self.frozen.clone(),
+            frozen_norms,
+        }
+    }
+}
+
+/// The modules of parameters, each once and in order, for people: `conv1`, `layer1`, `cbam_layer1`.
+pub fn modules<'n>(names: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
+    let mut found: Vec<&str> = Vec::new();
+    for name in names {
+        let name = name.strip_prefix("backbone.").unwrap_or(name);
+        let module = name.split('.').next().unwrap_or(name);
+        if !found.contains(&module) {
+            found.push(module);
+        }
+    }
+    found
 }

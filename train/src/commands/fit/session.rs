@@ -1,0 +1,198 @@
+//! A run under way: epochs, what is saved after each, and its end.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use infer::preprocess::Preprocessor;
+use models::resnet::ResNet18;
+use tch::Device;
+use train::data::Sample;
+use train::data::batches::Loader;
+use train::data::folder::ImageFolder;
+use train::data::pictures::PictureSet;
+use train::params::Params;
+use train::run::{RunConfig, RunFolder, RunResult};
+use train::trainer::{Best, Options, Trainer, evaluate};
+
+use super::start::Start;
+use crate::display;
+use crate::interrupt::{Interrupt, Interrupted};
+
+/// Longest time that a kill costs.
+const SAVE_EVERY: Duration = Duration::from_secs(300);
+
+/// The pictures.
+pub struct Sets {
+    train: PictureSet,
+    validation: PictureSet,
+    test: Option<PictureSet>,
+}
+
+impl Sets {
+    /// Splits the pictures of a folder as the run's configuration says, and reads them.
+    pub fn load(
+        folder: ImageFolder,
+        config: &RunConfig,
+        preprocessor: &Preprocessor,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
+        let load = |label: &str, samples: Vec<Sample>| -> Result<PictureSet> {
+            let bar = display::bar(label, samples.len());
+            let set = PictureSet::load(samples, preprocessor, || bar.inc(1));
+            bar.finish_and_clear();
+            ensure!(!interrupt.requested(), Interrupted);
+            Ok(set?)
+        };
+        let (train, validation) = config.split(folder.train);
+        ensure!(
+            train.len() > 1 && !validation.is_empty(),
+            "{} training and {} validation pictures are too few: add pictures, or raise --limit",
+            train.len(),
+            validation.len()
+        );
+        let test = folder.test.map(|test| config.limited(test));
+        Ok(Self {
+            train: load("reading train", train)?,
+            validation: load("reading validation", validation)?,
+            test: test.map(|test| load("reading test", test)).transpose()?,
+        })
+    }
+}
+
+/// A run under way.
+pub struct Session<'a> {
+    /// What it is.
+    pub config: &'a RunConfig,
+    /// The network.
+    pub network: &'a ResNet18,
+    /// Its parameters.
+    pub params: &'a Params,
+    /// The pictures.
+    pub sets: &'a Sets,
+    /// Where it is kept.
+    pub run: &'a RunFolder,
+}
+
+impl Session<'_> {
+    /// Says what will be done.
+    pub fn announce(&self, out: &Path) {
+        let Self { config, sets, .. } = self;
+        say!("network     {}", config.architecture);
+        let size = config.preprocessing.crop;
+        let test = sets.test.as_ref().map_or(0, PictureSet::len);
+        say!(
+            "pictures    {} train, {} validation, {test} test, at {size}x{size}",
+            sets.train.len(),
+            sets.validation.len()
+        );
+        let recipe = &config.recipe;
+        say!("recipe      {}, {} epochs, batch {}", recipe.name, recipe.epochs(), recipe.batch_size);
+        let amp = config.amp.map_or_else(String::new, |amp| format!(", mixed precision {amp}"));
+        say!("device      {}{amp}", config.device);
+        say!("run folder  {}", out.display());
+    }
+
+    /// Trains from `start` to the end of the recipe, and closes the run.
+    pub fn train(
+        &self,
+        preprocessor: &Preprocessor,
+        device: Device,
+        start: Start,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        let Self { config, network, params, sets, run } = *self;
+        let loader = |set| Loader::new(set, preprocessor, device);
+        let training = [loader(&sets.train), loader(&sets.validation)];
+        let options = Options { seed: config.seed, amp: config.amp };
+        let mut trainer = Trainer::new(network, params, &config.recipe, training, &start.new, options)?;
+        if let Some(snapshot) = &start.snapshot {
+            trainer.restore(snapshot)?;
+        } else {
+            run.write_plan(&start.plan)?;
+        }
+        run.truncate_metrics(trainer.position().epoch)?;
+        while self.epoch(&mut trainer, interrupt)? {}
+        let best = trainer.position().best;
+        self.finish(&best, trainer.position().epoch, loader)
+    }
+
+    /// One epoch, and what is saved of it; false at the end of the recipe.
+    fn epoch(&self, trainer: &mut Trainer<'_, ResNet18>, interrupt: &Interrupt) -> Result<bool> {
+        let Self { config, run, sets, .. } = self;
+        let epochs = config.recipe.epochs();
+        let Some((phase, plan)) = trainer.enter()? else { return Ok(false) };
+        if let Some(plan) = plan {
+            display::phase(phase, plan);
+        }
+        let number = trainer.position().epoch + 1;
+        let bar = display::bar(&format!("epoch {number}/{epochs}"), sets.train.len());
+        let saved = Instant::now();
+        let epoch = trainer.epoch(|progress| {
+            display::show(&bar, &progress);
+            !interrupt.requested() && saved.elapsed() < SAVE_EVERY
+        });
+        bar.finish_and_clear();
+        let Some(epoch) = epoch.with_context(|| self.last_good(trainer))? else {
+            run.save_last(&trainer.snapshot()?)?;
+            if interrupt.requested() {
+                say!("interrupted in epoch {number}, everything is saved in {}", run.path("").display());
+                say!("next: train fit --resume {}", run.path("").display());
+                return Err(Interrupted.into());
+            }
+            return Ok(true);
+        };
+        // The state last: after a kill in between, the epoch is trained again and comes to the same.
+        if epoch.improved {
+            run.save_best(&trainer.validated().to_weights()?)?;
+        }
+        run.record(&epoch.metrics)?;
+        run.save_last(&trainer.snapshot()?)?;
+        say!("{}", display::epoch_line(&epoch.metrics, epochs, epoch.improved));
+        if epoch.skipped > 0 {
+            say!("  {} pictures left out: they cannot be decoded", epoch.skipped);
+        }
+        if epoch.stopped_early {
+            say!("  the phase ends here: no better validation loss lately");
+        }
+        Ok(true)
+    }
+
+    /// Where to go back to when something went wrong.
+    fn last_good(&self, trainer: &Trainer<'_, ResNet18>) -> String {
+        match trainer.position().epoch {
+            0 => "nothing is saved yet".into(),
+            epoch => format!(
+                "the last good checkpoint is {}, after epoch {epoch}",
+                self.run.path("last").display()
+            ),
+        }
+    }
+
+    /// The test set is looked at once, with the best weights.
+    fn finish<'a>(
+        &'a self,
+        best: &Best,
+        epochs: usize,
+        loader: impl Fn(&'a PictureSet) -> Loader<'a>,
+    ) -> Result<()> {
+        let (weights, _) = self.run.weights()?;
+        self.params.assign_all(&weights)?;
+        let mut result = RunResult {
+            epochs,
+            best_epoch: best.epoch,
+            validation_accuracy: best.accuracy,
+            test_accuracy: None,
+            train_images: self.sets.train.len(),
+        };
+        say!("best epoch {} (*), validation accuracy {:.2} %", best.epoch, 100.0 * best.accuracy);
+        if let Some(test) = &self.sets.test {
+            let evaluation = evaluate(self.network, self.params, &loader(test))?;
+            self.run.write_predictions(test, &evaluation.predictions, &self.config.labels)?;
+            say!("test accuracy {:.2} % of {} pictures", 100.0 * evaluation.accuracy, test.len());
+            result.test_accuracy = Some(evaluation.accuracy);
+        }
+        self.run.finish(&result)?;
+        Ok(())
+    }
+}

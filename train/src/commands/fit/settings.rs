@@ -1,0 +1,95 @@
+//! From what was typed to a run's configuration.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use models::card::{IMAGENET_MIN_SIZE, Preprocessing};
+use models::layers::Attention;
+use models::resnet::{Architecture, Stem};
+use tch::Device;
+use train::data::folder::ImageFolder;
+use train::device;
+use train::recipe::Recipe;
+use train::run::RunConfig;
+
+use crate::args::{AttentionArg, FitArgs};
+
+/// The recipe, with what the flags change of it.
+pub fn recipe(args: &FitArgs) -> Result<Recipe> {
+    let default = if args.pretrained == "none" { "from-scratch" } else { "three-phase" };
+    let mut recipe = Recipe::load(args.recipe.as_deref().unwrap_or(default))?;
+    if let Some(epochs) = args.epochs {
+        recipe = recipe.scaled_to(epochs as usize);
+    }
+    if let Some(batch_size) = args.batch_size {
+        recipe.batch_size = batch_size as usize;
+    }
+    if let Some(patience) = args.early_stopping {
+        recipe.early_stopping = Some(patience as usize);
+    }
+    if args.freeze_stem {
+        recipe.freeze_stem();
+    }
+    Ok(recipe)
+}
+
+/// Everything needed to repeat the run.
+pub fn config(
+    args: &FitArgs,
+    data: &Path,
+    recipe: Recipe,
+    folder: &ImageFolder,
+    device: Device,
+) -> Result<RunConfig> {
+    ensure!(
+        args.amp.is_none() || matches!(device, Device::Cuda(_)),
+        "--amp is for CUDA: on {} it is slower than full precision",
+        device::name(device)
+    );
+    let size = match args.image_size {
+        Some(size) => size,
+        None => natural_size(&folder.train[0].path)?,
+    };
+    let attention = match args.attention {
+        AttentionArg::Cbam => Some(Attention { ratio: args.attention_ratio, kernel: args.attention_kernel }),
+        AttentionArg::None => None,
+    };
+    let stem = args.stem.map_or_else(|| Stem::for_size(size), Into::into);
+    Ok(RunConfig {
+        version: env!("CARGO_PKG_VERSION").into(),
+        data: data.canonicalize().with_context(|| format!("cannot read {}", data.display()))?,
+        data_digest: folder.digest(),
+        limit: args.limit.map(|limit| limit as usize),
+        seed: args.seed,
+        device: device::name(device),
+        amp: args.amp,
+        skip_bad: args.skip_bad,
+        pretrained: pretrained_file(&args.pretrained)?,
+        labels: folder.classes.clone(),
+        preprocessing: Preprocessing::for_size(size),
+        architecture: Architecture { classes: folder.classes.len(), stem, attention },
+        recipe,
+    })
+}
+
+/// The weights to start from, wherever the run is repeated from.
+fn pretrained_file(pretrained: &str) -> Result<Option<PathBuf>> {
+    let file = match pretrained {
+        "none" => return Ok(None),
+        "imagenet" => bail!("--pretrained imagenet cannot be downloaded yet: give a .safetensors file"),
+        file => Path::new(file),
+    };
+    Ok(Some(file.canonicalize().with_context(|| format!("cannot read --pretrained {}", file.display()))?))
+}
+
+/// 32 for small pictures and 224 for photos, judged by the first one.
+fn natural_size(first: &Path) -> Result<u32> {
+    let (width, height) = infer::decode::file(first)?.dimensions();
+    Ok(if width.min(height) < IMAGENET_MIN_SIZE { 32 } else { 224 })
+}
+
+/// `runs/DATA-TIME`.
+pub fn default_out(config: &RunConfig) -> PathBuf {
+    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
+    Path::new("runs").join(format!("{}-{now}", config.dataset()))
+}
