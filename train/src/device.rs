@@ -68,11 +68,18 @@ const CUDA_LIBRARY: &str = "torch_cuda.dll";
 #[cfg(not(target_os = "windows"))]
 const CUDA_LIBRARY: &str = "libtorch_cuda.so";
 
+/// Names the CUDA library where it lies elsewhere.
+const CUDA_LIBRARY_VARIABLE: &str = "TORCH_CUDA_LIB";
+
 impl CudaLibrary {
-    /// Opens libtorch's CUDA library when `request` may need it. To be called before anything else of libtorch.
+    /// Opens libtorch's CUDA library when `request` may need it: `$TORCH_CUDA_LIB`, or the one beside libtorch. To be
+    /// called before anything else of libtorch.
     pub fn open(request: DeviceRequest) -> Self {
         match request {
-            DeviceRequest::Auto | DeviceRequest::Cuda(_) => Self(open_global(CUDA_LIBRARY)),
+            DeviceRequest::Auto | DeviceRequest::Cuda(_) => {
+                let named = std::env::var(CUDA_LIBRARY_VARIABLE);
+                Self(open_global(named.as_deref().unwrap_or(CUDA_LIBRARY)))
+            }
             DeviceRequest::Cpu | DeviceRequest::Mps => Self(Err("not asked for".into())),
         }
     }
@@ -95,7 +102,7 @@ impl CudaLibrary {
             DeviceRequest::Cuda(index) => match &self.0 {
                 Err(reason) => refuse(format!(
                     "libtorch's CUDA library cannot be opened ({reason}): get the CUDA form with \
-                     `cargo xtask setup --cuda`, or use --device cpu"
+                     `cargo xtask setup --cuda`, name it in {CUDA_LIBRARY_VARIABLE}, or use --device cpu"
                 )),
                 Ok(_) if !Cuda::is_available() => refuse(
                     "no CUDA device is available: is there a GPU, and a driver for CUDA 13? \

@@ -70,6 +70,11 @@ impl RunConfig {
         self.data.file_name().map_or_else(|| "pictures".into(), |name| name.to_string_lossy().into_owned())
     }
 
+    /// The name of a picture from the data set's folder on.
+    pub fn short<'p>(&self, picture: &'p Path) -> &'p Path {
+        picture.strip_prefix(&self.data).unwrap_or(picture)
+    }
+
     /// The pictures to learn from and to validate with; the same whenever it is asked.
     pub fn split(&self, samples: Vec<Sample>) -> (Vec<Sample>, Vec<Sample>) {
         split::stratified(&self.limited(samples), self.recipe.validation, self.seed)
@@ -282,19 +287,20 @@ impl RunFolder {
         serde_json::from_str(&text).map(Some).map_err(|error| self.damaged("result.json", &error))
     }
 
-    /// Writes `predictions.csv`: path, label, predicted, probability.
+    /// Writes `predictions.csv`: path (from the folder of pictures on), label, predicted, probability.
     pub fn write_predictions(
         &self,
         set: &PictureSet,
         predictions: &[Prediction],
-        labels: &[String],
+        config: &RunConfig,
     ) -> Result<(), RunError> {
+        let labels = &config.labels;
         let table = || -> Result<Vec<u8>, csv::Error> {
             let mut writer = csv::Writer::from_writer(Vec::new());
             writer.write_record(["path", "label", "predicted", "probability"])?;
             for prediction in predictions {
                 writer.write_record([
-                    &set.path(prediction.index).to_string_lossy(),
+                    &config.short(set.path(prediction.index)).to_string_lossy(),
                     labels[set.label(prediction.index)].as_str(),
                     &labels[prediction.class],
                     &prediction.probability.to_string(),

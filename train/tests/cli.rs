@@ -51,7 +51,7 @@ fn fit_export_and_classify_agree_picture_by_picture() {
         .stderr(is_empty());
     let run = dir.path().join("run");
     for file in
-        ["config.toml", "metrics.jsonl", "best.safetensors", "last/weights.safetensors", "result.json"]
+        ["config.toml", "plan.json", "metrics.jsonl", "best.safetensors", "last/state.json", "result.json"]
     {
         assert!(run.join(file).is_file(), "{file}");
     }
@@ -80,7 +80,7 @@ fn fit_export_and_classify_agree_picture_by_picture() {
     let mut rows = csv::Reader::from_path(run.join("predictions.csv")).unwrap();
     let rows: Vec<csv::StringRecord> = rows.records().map(Result::unwrap).collect();
     assert_eq!(rows.len(), 12);
-    let paths: Vec<_> = rows.iter().map(|row| dir.path().join(&row[0])).collect();
+    let paths: Vec<_> = rows.iter().map(|row| dir.path().join("colours").join(&row[0])).collect();
     for (outcome, row) in classifier.classify_files(paths).zip(&rows) {
         let Outcome::Classified(found) = outcome else { panic!("{outcome:?}") };
         assert_eq!(found.predictions[0].label, row[2], "{}", &row[0]);
@@ -167,7 +167,8 @@ fn a_pretrained_start_says_what_is_new_and_freezes_the_rest() {
         contains("pretrained weights: 102 tensors loaded")
             .and(contains("recipe      three-phase, 3 epochs"))
             .and(contains("new: cbam_layer1.channel_attn.fc.0.weight, "))
-            .and(contains("1 epoch at 1e-3, 14 parameters learn, 60 frozen, statistics of 20 batch norms")),
+            .and(contains("1 epoch at 1e-3\n  14 parameters learn: fc cbam_layer1"))
+            .and(contains("60 parameters are frozen: conv1 bn1 layer1 layer2 layer3 layer4\n  statistics of 20")),
     );
 }
 
@@ -263,7 +264,8 @@ fn ctrl_c_saves_and_ends() {
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(130));
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("weights saved in run/last"), "{text}");
+    assert!(text.contains("everything is saved in run"), "{text}");
+    assert!(text.contains("next: train fit --resume run"), "{text}");
     train(dir.path()).args(["export", "run"]).assert().success();
 }
 
@@ -279,8 +281,9 @@ fn a_full_disk_while_saving_is_named_and_keeps_what_was_there() {
     let output = Process::new("sh").current_dir(dir.path()).args(["-c", &script]).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{error}");
-    assert!(error.contains("cannot save run/last/weights.safetensors: File too large"), "{error}");
-    let left: Vec<_> = fs::read_dir(dir.path().join("run/last")).unwrap().collect();
+    assert!(error.contains("cannot save run/best.safetensors: File too large"), "{error}");
+    let left = fs::read_dir(dir.path().join("run")).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("tmp")).collect();
     assert!(left.is_empty(), "no half-written file stays: {left:?}");
 }
 

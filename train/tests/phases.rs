@@ -11,12 +11,12 @@ use models::card::Preprocessing;
 use models::resnet::{Architecture, ResNet18};
 use models::{Weights, shapes};
 use tch::Device;
-use train::data::batches::Batches;
+use train::data::batches::Loader;
 use train::data::folder::ImageFolder;
 use train::data::pictures::PictureSet;
 use train::params::Params;
 use train::recipe::{FrozenBatchNorm, Recipe};
-use train::trainer::Trainer;
+use train::trainer::{Options, Trainer};
 
 /// One epoch in each phase of three-phase; weights before, and after each phase.
 fn run(new: &[&str], frozen_bn: FrozenBatchNorm) -> Vec<Weights> {
@@ -27,17 +27,19 @@ fn run(new: &[&str], frozen_bn: FrozenBatchNorm) -> Vec<Weights> {
     let described = shapes::describe(&network, &[1, 3, 8, 8]).unwrap().params;
     let params = Params::initialise(&described, 1, Device::Cpu).unwrap();
     let recipe = Recipe { frozen_bn, batch_size: 16, ..Recipe::load("three-phase").unwrap().scaled_to(3) };
-    let batches = Batches { set: &set, preprocessor: &preprocessor, device: Device::Cpu };
+    let loader = Loader::new(&set, &preprocessor, Device::Cpu);
     let new: HashSet<String> = params
         .names()
         .filter(|name| new.iter().any(|prefix| name.starts_with(prefix)))
         .map(Into::into)
         .collect();
-    let mut trainer = Trainer::new(&network, &params, &recipe, [batches; 2], &new, 5);
+    let loaders = [loader.clone(), loader];
+    let options = Options { seed: 5, amp: None };
+    let mut trainer = Trainer::new(&network, &params, &recipe, loaders, &new, options).unwrap();
     let mut weights = vec![params.to_weights().unwrap()];
     for epoch in 0..3 {
-        let metrics = trainer.epoch(epoch, |_| true).unwrap().unwrap();
-        assert_eq!(metrics.learning_rates, [[1e-3, 1e-4, 1e-5][epoch]]);
+        let metrics = trainer.epoch(|_| true).unwrap().unwrap().metrics;
+        assert_eq!(metrics.learning_rates["all"], [1e-3, 1e-4, 1e-5][epoch]);
         weights.push(params.to_weights().unwrap());
     }
     weights

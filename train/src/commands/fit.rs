@@ -34,7 +34,8 @@ fn begin(args: &FitArgs) -> Result<()> {
     let interrupt = Interrupt::listen()?;
     let recipe = settings::recipe(args)?;
     let data = args.data.as_deref().context("--data is missing")?;
-    let folder = ImageFolder::scan(data)?;
+    let data = data.canonicalize().with_context(|| format!("cannot read --data {}", data.display()))?;
+    let folder = ImageFolder::scan(&data)?;
     let config = settings::config(args, data, recipe, &folder, device)?;
     let out = args.out.clone().unwrap_or_else(|| settings::default_out(&config));
     RunFolder::check_free(&out)?;

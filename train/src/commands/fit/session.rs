@@ -188,7 +188,7 @@ impl Session<'_> {
         say!("best epoch {} (*), validation accuracy {:.2} %", best.epoch, 100.0 * best.accuracy);
         if let Some(test) = &self.sets.test {
             let evaluation = evaluate(self.network, self.params, &loader(test))?;
-            self.run.write_predictions(test, &evaluation.predictions, &self.config.labels)?;
+            self.run.write_predictions(test, &evaluation.predictions, self.config)?;
             say!("test accuracy {:.2} % of {} pictures", 100.0 * evaluation.accuracy, test.len());
             result.test_accuracy = Some(evaluation.accuracy);
         }

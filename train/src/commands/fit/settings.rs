@@ -36,7 +36,7 @@ pub fn recipe(args: &FitArgs) -> Result<Recipe> {
 /// Everything needed to repeat the run.
 pub fn config(
     args: &FitArgs,
-    data: &Path,
+    data: PathBuf,
     recipe: Recipe,
     folder: &ImageFolder,
     device: Device,
@@ -57,7 +57,7 @@ pub fn config(
     let stem = args.stem.map_or_else(|| Stem::for_size(size), Into::into);
     Ok(RunConfig {
         version: env!("CARGO_PKG_VERSION").into(),
-        data: data.canonicalize().with_context(|| format!("cannot read {}", data.display()))?,
+        data,
         data_digest: folder.digest(),
         limit: args.limit.map(|limit| limit as usize),
         seed: args.seed,

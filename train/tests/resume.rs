@@ -1,0 +1,190 @@
+//! A run that was stopped goes on as if it had not been, to the bit.
+
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+mod common;
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use infer::Preprocessor;
+use models::card::Preprocessing;
+use models::resnet::{Architecture, ResNet18};
+use models::shapes;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tch::Device;
+use train::data::batches::Loader;
+use train::data::folder::ImageFolder;
+use train::data::pictures::PictureSet;
+use train::params::Params;
+use train::recipe::Recipe;
+use train::run::RunFolder;
+use train::trainer::{EpochMetrics, Options, Snapshot, Trainer};
+
+/// Everything that has a state, in one recipe.
+const EVERYTHING: &str = r#"
+name = "everything"
+batch_size = 4
+accumulate = 2
+clip_norm = 1.0
+ema = 0.9
+label_smoothing = 0.1
+early_stopping = 12
+
+[optimizer]
+name = "adamw"
+weight_decay = 0.01
+
+[plateau]
+patience = 0
+
+[augment]
+crop_padding = 0.125
+horizontal_flip = 0.5
+
+[[phase]]
+name = "head"
+epochs = 8
+learning_rate = 1e-3
+train = ["backbone.fc.*", "cbam_layer*"]
+
+[[phase]]
+name = "all"
+epochs = 22
+learning_rate = 1e-4
+new_learning_rate = 1e-3
+schedule = "cosine"
+warm_up = 0.5
+train = ["*"]
+"#;
+
+/// Trains an epoch of each phase, stopping after every `stop_every` updates: a new trainer goes on each time.
+fn train(stop_every: usize) -> (Vec<EpochMetrics>, Snapshot) {
+    let (dir, data) = common::colour_set();
+    let file = dir.path().join("everything.toml");
+    fs::write(&file, EVERYTHING).unwrap();
+    let recipe = Recipe::load(file.to_str().unwrap()).unwrap().scaled_to(2);
+    let preprocessor = Preprocessor::new(&Preprocessing::for_size(8));
+    let set = PictureSet::load(ImageFolder::scan(&data).unwrap().train, &preprocessor, || ()).unwrap();
+    let network = ResNet18::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
+    let described = shapes::describe(&network, &[1, 3, 8, 8]).unwrap().params;
+    let new = HashSet::from(["backbone.fc.weight".to_owned(), "backbone.fc.bias".to_owned()]);
+    let mut snapshot: Option<Snapshot> = None;
+    let mut epochs = Vec::new();
+    loop {
+        // Other random values each time: all that counts must come from the snapshot.
+        let seed = if snapshot.is_some() { 99 } else { 1 };
+        let params = Params::initialise(&described, seed, Device::Cpu).unwrap();
+        let loader = Loader::new(&set, &preprocessor, Device::Cpu);
+        let options = Options { seed: 5, amp: None };
+        let mut trainer =
+            Trainer::new(&network, &params, &recipe, [loader.clone(), loader], &new, options).unwrap();
+        if let Some(snapshot) = &snapshot {
+            trainer.restore(snapshot).unwrap();
+        }
+        if trainer.enter().unwrap().is_none() {
+            return (epochs, trainer.snapshot().unwrap());
+        }
+        let mut updates = 0;
+        let done = trainer.epoch(|_| {
+            updates += 1;
+            updates < stop_every
+        });
+        if let Some(epoch) = done.unwrap() {
+            epochs.push(EpochMetrics { seconds: 0.0, images_per_second: 0.0, ..epoch.metrics });
+        }
+        snapshot = Some(trainer.snapshot().unwrap());
+    }
+}
+
+#[test]
+fn stopping_after_any_update_changes_nothing() {
+    let (epochs, whole) = train(usize::MAX);
+    assert_eq!(epochs.len(), 2);
+    for stop_every in [1, 3] {
+        let (stopped_epochs, stopped) = train(stop_every);
+        assert_eq!(stopped_epochs, epochs);
+        assert_eq!(stopped.weights, whole.weights);
+        assert_eq!(stopped.average, whole.average);
+        assert_eq!(stopped.position, whole.position);
+    }
+}
+
+fn start(dir: &Path, arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_train"))
+        .current_dir(dir)
+        .args(arguments)
+        .stdout(fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).unwrap())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap()
+}
+
+fn fit(out: &'static str) -> Vec<&'static str> {
+    let data = ["fit", "--data", "colours", "--limit", "15", "--image-size", "8"];
+    [&data[..], &["--out", out, "--recipe", "everything.toml", "--device", "cpu"]].concat()
+}
+
+/// Everything of a run that does not speak of time.
+fn outcome(run: &Path) -> Vec<(String, Vec<u8>)> {
+    let (folder, _) = RunFolder::open(run).unwrap();
+    let mut metrics = folder.metrics().unwrap();
+    metrics.iter_mut().for_each(|epoch| (epoch.seconds, epoch.images_per_second) = (0.0, 0.0));
+    let mut files = vec![("metrics".to_owned(), serde_json::to_vec(&metrics).unwrap())];
+    for name in [
+        "best.safetensors",
+        "last/weights.safetensors",
+        "last/average.safetensors",
+        "last/optimizer.safetensors",
+        "predictions.csv",
+        "result.json",
+        "plan.json",
+        //REPORT
+    ] {
+        files.push((name.into(), fs::read(run.join(name)).unwrap()));
+    }
+    files
+}
+
+#[test]
+fn twenty_kills_change_nothing() {
+    let (dir, _) = common::colour_set();
+    fs::write(dir.path().join("everything.toml"), EVERYTHING).unwrap();
+    assert!(start(dir.path(), &fit("whole")).wait().unwrap().success());
+    let (whole, _) = RunFolder::open(&dir.path().join("whole")).unwrap();
+    let epochs = whole.metrics().unwrap();
+    let seconds = epochs.iter().map(|epoch| epoch.seconds).sum::<f64>() / epochs.len() as f64;
+
+    let run = dir.path().join("killed");
+    let mut rng = ChaCha8Rng::seed_from_u64(20);
+    for kill in 0..20 {
+        let begun = run.join("config.toml").exists();
+        let state = run.join("last/state.json");
+        let before = fs::read(&state).ok();
+        let arguments = if begun { &["fit", "--resume", "killed"][..] } else { &fit("killed")[..] };
+        let mut child = start(dir.path(), arguments);
+        // Half of the kills come at any moment from the start on, saving included; the others let an epoch pass, so
+        // that the run gets on.
+        if kill % 2 == 1 {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while fs::read(&state).ok() == before && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        std::thread::sleep(Duration::from_secs_f64(rng.random_range(0.0..1.5 * seconds.max(0.2))));
+        assert_eq!(child.try_wait().unwrap(), None, "the run ended before kill {kill}: it needs more epochs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(start(dir.path(), &["fit", "--resume", "killed"]).wait().unwrap().success());
+    for ((name, whole), (_, killed)) in outcome(&dir.path().join("whole")).iter().zip(outcome(&run)) {
+        assert!(*whole == killed, "{name} differs");
+    }
+    // Another time there is nothing to do.
+    assert!(start(dir.path(), &["fit", "--resume", "killed"]).wait().unwrap().success());
+    assert!(fs::read_to_string(dir.path().join("log")).unwrap().contains("killed has ended already"));
+}
