@@ -10,6 +10,8 @@ use std::{fs, io};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
+use crate::data::augment::Augment;
+
 /// The recipes that ship with the project.
 pub const BUILT_IN: [(&str, &str); 2] = [
     ("three-phase", include_str!("../recipes/three-phase.toml")),
@@ -61,16 +63,6 @@ impl Default for Adam {
     fn default() -> Self {
         Self { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 }
     }
-}
-
-/// Random changes to training pictures, drawn per picture. The default changes nothing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Augment {
-    /// Zero border before a random crop back to the size, as a fraction of the side: 0.125 is 4 pixels at 32x32.
-    pub crop_padding: f64,
-    /// Probability of a horizontal flip.
-    pub horizontal_flip: f64,
 }
 
 /// What batch norm does in a frozen layer.
@@ -163,10 +155,7 @@ impl Recipe {
             return Err("validation must be above 0: the best weights are chosen by it".into());
         }
         fraction(self.validation, "validation")?;
-        fraction(self.augment.crop_padding, "augment.crop_padding")?;
-        if !(0.0..=1.0).contains(&self.augment.horizontal_flip) {
-            return Err("augment.horizontal_flip must be a probability".into());
-        }
+        self.augment.check()?;
         fraction(self.adam.betas[0], "adam.betas[0]")?;
         fraction(self.adam.betas[1], "adam.betas[1]")?;
         positive(self.adam.eps, "adam.eps")?;

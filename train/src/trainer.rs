@@ -8,7 +8,8 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use tch::{COptimizer, Kind, Reduction, Tensor};
 
-use crate::data::batches::{Batch, Batches};
+use crate::data::DataError;
+use crate::data::batches::{Batch, Loader};
 use crate::eager::{Eager, EagerError};
 use crate::error::TorchError;
 use crate::params::Params;
@@ -77,6 +78,9 @@ pub enum TrainError {
     /// libtorch refused.
     #[error(transparent)]
     Torch(#[from] TorchError),
+    /// There is no batch.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// The recipe does not fit the network.
     #[error("{0}")]
     Recipe(String),
@@ -149,8 +153,8 @@ pub struct Trainer<'a, M> {
     network: &'a M,
     params: &'a Params,
     recipe: &'a Recipe,
-    train: Batches<'a>,
-    validation: Batches<'a>,
+    train: Loader<'a>,
+    validation: Loader<'a>,
     new: &'a HashSet<String>,
     seed: u64,
     current: Option<(usize, Plan, COptimizer)>,
@@ -162,7 +166,7 @@ impl<'a, M: Module> Trainer<'a, M> {
         network: &'a M,
         params: &'a Params,
         recipe: &'a Recipe,
-        [train, validation]: [Batches<'a>; 2],
+        [train, validation]: [Loader<'a>; 2],
         new: &'a HashSet<String>,
         seed: u64,
     ) -> Self {
@@ -216,10 +220,10 @@ impl<'a, M: Module> Trainer<'a, M> {
         let started = Instant::now();
         let eager = Eager::train(self.params, &plan.frozen_norms);
         let mut totals = Totals::default();
-        let groups = self.train.shuffled(self.recipe.batch_size, self.seed, epoch);
+        let Recipe { augment, batch_size, .. } = self.recipe;
         let mut progress = Progress { images: 0, loss: f64::NAN, accuracy: f64::NAN };
-        for (step, indices) in groups.iter().enumerate() {
-            let batch = self.train.augmented(indices, &self.recipe.augment, self.seed, epoch)?;
+        for batch in self.train.training(augment, *batch_size, self.seed, epoch, 0) {
+            let batch = batch?;
             let logits = self.network.forward(&eager, &batch.images)?;
             let loss = cross_entropy(&logits, &batch)?;
             optimizer.zero_grad()?;
@@ -228,7 +232,7 @@ impl<'a, M: Module> Trainer<'a, M> {
             totals.add(&loss.f_detach()?, &logits.f_detach()?, &batch)?;
             progress.images = totals.images;
             // Reading a number waits for the device.
-            if step % READ_EVERY == 0 {
+            if batch.step % READ_EVERY == 0 {
                 (progress.loss, progress.accuracy) = totals.read()?;
                 self.check_finite(progress.loss, epoch, phase)?;
             }
@@ -268,7 +272,11 @@ const READ_EVERY: usize = 10;
 const EVALUATION_BATCH: usize = 100;
 
 fn cross_entropy(logits: &Tensor, batch: &Batch) -> Result<Tensor, TorchError> {
-    Ok(logits.f_cross_entropy_loss::<Tensor>(&batch.labels, None, Reduction::Mean, -100, 0.0)?)
+    let loss =
+        |labels: &Tensor| logits.f_cross_entropy_loss::<Tensor>(labels, None, Reduction::Mean, -100, 0.0);
+    let own = loss(&batch.labels)?;
+    let Some(mixed) = &batch.mixed else { return Ok(own) };
+    Ok(own.f_mul_scalar(mixed.share)?.f_add(&loss(&mixed.labels)?.f_mul_scalar(1.0 - mixed.share)?)?)
 }
 
 /// Sums that stay on the device until they are read.
@@ -302,14 +310,14 @@ impl Totals {
 pub fn evaluate(
     network: &impl Module,
     params: &Params,
-    batches: Batches<'_>,
+    loader: Loader<'_>,
 ) -> Result<Evaluation, TrainError> {
     let _guard = tch::no_grad_guard();
     let eager = Eager::eval(params);
     let mut totals = Totals::default();
-    let mut predictions = Vec::with_capacity(batches.set.len());
-    for indices in batches.in_order(EVALUATION_BATCH) {
-        let batch = batches.plain(&indices)?;
+    let mut predictions = Vec::with_capacity(loader.set().len());
+    for batch in loader.in_order(EVALUATION_BATCH) {
+        let batch = batch?;
         let logits = network.forward(&eager, &batch.images)?;
         totals.add(&cross_entropy(&logits, &batch)?, &logits, &batch)?;
         let (probabilities, classes) = logits.f_softmax(1, Kind::Float)?.f_max_dim(1, false)?;

@@ -11,9 +11,9 @@ use models::card::Preprocessing;
 use models::resnet::{Architecture, ResNet18};
 use models::{Weights, shapes};
 use tch::Device;
-use train::data::batches::Batches;
+use train::data::batches::Loader;
 use train::data::folder::ImageFolder;
-use train::data::pictures::PictureSet;
+use train::data::pictures::{Loading, PictureSet};
 use train::params::Params;
 use train::recipe::{FrozenBatchNorm, Recipe};
 use train::trainer::Trainer;
@@ -22,12 +22,13 @@ use train::trainer::Trainer;
 fn run(new: &[&str], frozen_bn: FrozenBatchNorm) -> Vec<Weights> {
     let (_dir, data) = common::colour_set();
     let preprocessor = Preprocessor::new(&Preprocessing::for_size(8));
-    let set = PictureSet::load(ImageFolder::scan(&data).unwrap().train, &preprocessor, || ()).unwrap();
+    let samples = ImageFolder::scan(&data).unwrap().train;
+    let set = PictureSet::load(samples, &preprocessor, Loading::new(Device::Cpu), || ()).unwrap();
     let network = ResNet18::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
     let described = shapes::describe(&network, &[1, 3, 8, 8]).unwrap().params;
     let params = Params::initialise(&described, 1, Device::Cpu).unwrap();
     let recipe = Recipe { frozen_bn, batch_size: 16, ..Recipe::load("three-phase").unwrap().scaled_to(3) };
-    let batches = Batches { set: &set, preprocessor: &preprocessor, device: Device::Cpu };
+    let batches = Loader::new(&set, &preprocessor, Device::Cpu);
     let new: HashSet<String> = params
         .names()
         .filter(|name| new.iter().any(|prefix| name.starts_with(prefix)))

@@ -11,9 +11,9 @@ use models::resnet::{Architecture, ResNet18, Stem};
 use models::shapes;
 use tch::Device;
 use train::data::Sample;
-use train::data::batches::Batches;
+use train::data::batches::Loader;
 use train::data::folder::ImageFolder;
-use train::data::pictures::PictureSet;
+use train::data::pictures::{Loading, PictureSet};
 use train::device::{self, CudaLibrary};
 use train::params::Params;
 use train::recipe::{Phase, Recipe};
@@ -50,7 +50,7 @@ pub fn run(args: &FitArgs) -> Result<()> {
     let new = start_from(&params, config.pretrained.as_deref())?;
 
     let preprocessor = Preprocessor::new(&config.preprocessing);
-    let sets = Sets::load(folder, &config, &preprocessor, &interrupt)?;
+    let sets = Sets::load(folder, &config, &preprocessor, device, &interrupt)?;
     let run = RunFolder::create(&out, &config)?;
     announce(&config, &sets, &out);
 
@@ -149,11 +149,13 @@ impl Sets {
         folder: ImageFolder,
         config: &RunConfig,
         preprocessor: &Preprocessor,
+        device: Device,
         interrupt: &Interrupt,
     ) -> Result<Self> {
-        let load = |label: &str, samples: Vec<Sample>| -> Result<PictureSet> {
+        let load = |label: &str, samples: Vec<Sample>, originals: bool| -> Result<PictureSet> {
+            let how = Loading { originals, ..Loading::new(device) };
             let bar = display::bar(label, samples.len());
-            let set = PictureSet::load(samples, preprocessor, || bar.inc(1));
+            let set = PictureSet::load(samples, preprocessor, how, || bar.inc(1));
             bar.finish_and_clear();
             ensure!(!interrupt.requested(), Interrupted);
             Ok(set?)
@@ -167,9 +169,9 @@ impl Sets {
         );
         let test = folder.test.map(|test| config.limited(test));
         Ok(Self {
-            train: load("reading train", train)?,
-            validation: load("reading validation", validation)?,
-            test: test.map(|test| load("reading test", test)).transpose()?,
+            train: load("reading train", train, config.recipe.augment.needs_originals(preprocessor.size()))?,
+            validation: load("reading validation", validation, false)?,
+            test: test.map(|test| load("reading test", test, false)).transpose()?,
         })
     }
 }
@@ -212,7 +214,7 @@ impl Session<'_> {
     ) -> Result<()> {
         let Self { config, network, params, sets, run } = *self;
         let recipe = &config.recipe;
-        let batches = |set| Batches { set, preprocessor, device };
+        let batches = |set| Loader::new(set, preprocessor, device);
         let training = [batches(&sets.train), batches(&sets.validation)];
         let mut trainer = Trainer::new(network, params, recipe, training, new, config.seed);
         let mut best = Best::default();
@@ -248,7 +250,7 @@ impl Session<'_> {
     }
 
     /// The test set is looked at once, with the best weights.
-    fn finish<'a>(&'a self, best: &Best, batches: impl Fn(&'a PictureSet) -> Batches<'a>) -> Result<()> {
+    fn finish<'a>(&'a self, best: &Best, batches: impl Fn(&'a PictureSet) -> Loader<'a>) -> Result<()> {
         let (weights, _) = self.run.weights()?;
         for (name, values) in &weights {
             self.params.assign(name, values)?;
