@@ -229,6 +229,7 @@ impl Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::augment::Crop;
 
     fn three_phase() -> Recipe {
         Recipe::load("three-phase").unwrap()
@@ -244,6 +245,19 @@ mod tests {
         assert_eq!(epochs(&recipe), [5, 15, 30]);
         assert_eq!(recipe.phases.iter().map(|p| p.learning_rate).collect::<Vec<_>>(), [1e-3, 1e-4, 1e-5]);
         assert_eq!((recipe.batch_size, recipe.validation), (64, 0.1));
+        let augment = Augment {
+            crop: Crop::Auto,
+            crop_padding: 4.0 / 32.0,
+            horizontal_flip: 0.5,
+            brightness: 0.2,
+            contrast: 0.2,
+            saturation: 0.2,
+            hue: 0.1,
+            rotation: 15.0,
+            ..Augment::default()
+        };
+        assert_eq!(recipe.augment, augment);
+        assert_eq!(Recipe::load("from-scratch").unwrap().augment, augment);
         let names = [
             "backbone.conv1.weight",
             "backbone.bn1.weight",
@@ -291,6 +305,7 @@ mod tests {
         assert!(why("batch_size = 64", "batch_size = 1").contains("batch_size must be at least 2"));
         assert!(why("epochs = 5", "epochs = 0").contains("has no epochs"));
         assert!(why("learning_rate = 1e-3", "learning_rate = -1.0").contains("must be positive"));
+        assert!(why("hue = 0.1", "hue = 1.0").contains("my.toml is not a recipe: augment.hue must be"));
         assert!(why("batch_size", "batchsize").contains("batchsize"));
         assert!(why("\"cbam_layer*\"", "\"cbam_layer[\"").contains("phase"));
         let missing = Recipe::load("no-such-recipe").unwrap_err().to_string();

@@ -95,32 +95,36 @@ impl<'a> Loader<'a> {
         let groups = order.chunks(batch_size).filter(|group| group.len() > 1).skip(first_step);
         let groups: Vec<_> = groups.map(<[usize]>::to_vec).collect();
         let draws = Draws { augment: *augment, side: self.preprocessor.size(), seed, epoch };
-        let (loader, mut skipped) = (*self, 0);
-        self.pictures(groups, Some(draws)).zip(first_step..).filter_map(
-            move |(pictures, step)| match pictures
-                .and_then(|pictures| loader.batch(pictures, step, Some(&draws)))
-            {
-                Ok(mut batch) => {
-                    skipped += batch.skipped;
-                    (batch.len() > 1).then(|| {
-                        batch.skipped = std::mem::take(&mut skipped);
-                        Ok(batch)
-                    })
-                }
-                Err(error) => Some(Err(error)),
-            },
-        )
+        self.batches(groups, Some(draws), first_step, 2)
     }
 
     /// All pictures in their own order and as they are.
     pub fn in_order(&self, batch_size: usize) -> impl Iterator<Item = Result<Batch, DataError>> + use<'a> {
         let order: Vec<usize> = (0..self.set.len()).collect();
         let groups = order.chunks(batch_size).map(<[usize]>::to_vec).collect();
-        let loader = *self;
-        self.pictures(groups, None)
-            .zip(0..)
-            .map(move |(pictures, step)| loader.batch(pictures?, step, None))
-            .filter(|batch| !matches!(batch, Ok(batch) if batch.is_empty()))
+        self.batches(groups, None, 0, 1)
+    }
+
+    /// A batch of each group in which at least `least` pictures can be used.
+    fn batches(
+        &self,
+        groups: Vec<Vec<usize>>,
+        draws: Option<Draws>,
+        first_step: usize,
+        least: usize,
+    ) -> impl Iterator<Item = Result<Batch, DataError>> + use<'a> {
+        let (loader, mut skipped) = (*self, 0);
+        self.pictures(groups, draws).zip(first_step..).filter_map(move |(pictures, step)| {
+            let mut pictures = match pictures {
+                Ok(pictures) => pictures,
+                Err(error) => return Some(Err(error)),
+            };
+            skipped += pictures.skipped;
+            (pictures.indices.len() >= least).then(|| {
+                pictures.skipped = std::mem::take(&mut skipped);
+                loader.batch(pictures, step, draws.as_ref())
+            })
+        })
     }
 
     /// The bytes of each group, from memory or from files.

@@ -125,6 +125,15 @@ mod tests {
     }
 
     #[test]
+    fn shares_are_fractions_whatever_alpha() {
+        for alpha in [1e-300, 1e-9, 0.01, 100.0] {
+            for mix in draws(Augment { mixup: alpha, cutmix: alpha, ..Augment::default() }) {
+                assert!((0.0..=1.0).contains(&mix.share(32)), "{mix:?} at {alpha}");
+            }
+        }
+    }
+
+    #[test]
     fn a_coin_decides_between_both() {
         let drawn = draws(Augment { mixup: 0.2, cutmix: 1.0, ..Augment::default() });
         let pasted = drawn.iter().filter(|mix| matches!(mix, Mix::Paste(..))).count();

@@ -63,6 +63,9 @@ impl Crop {
     }
 }
 
+/// Bound of what has none by itself: beyond it is a slip of the pen.
+const LARGEST: f64 = 100.0;
+
 impl Default for Augment {
     fn default() -> Self {
         Self {
@@ -92,17 +95,17 @@ impl Augment {
     pub fn check(&self) -> Result<(), String> {
         let within = |value: f64, most: f64, name: &str| match (0.0..=most).contains(&value) {
             true => Ok(()),
-            false if most == f64::MAX => Err(format!("augment.{name} must be at least 0, not {value}")),
             false => Err(format!("augment.{name} must be from 0 to {most}, not {value}")),
         };
-        let range =
-            |[low, high]: [f64; 2], most: f64, name: &str| match 0.0 < low && low <= high && high <= most {
-                true => Ok(()),
-                false => Err(format!(
-                    "augment.{name} must be a smallest and a largest value above 0{}, not [{low}, {high}]",
-                    if most == f64::MAX { String::new() } else { format!(" and up to {most}") }
-                )),
-            };
+        let range = |[low, high]: [f64; 2], most: f64, name: &str| match 0.0 < low
+            && low <= high
+            && high <= most
+        {
+            true => Ok(()),
+            false => Err(format!(
+                "augment.{name} must be a smallest and a largest value above 0 and up to {most}, not [{low}, {high}]"
+            )),
+        };
         if !(0.0..1.0).contains(&self.crop_padding) {
             return Err(format!(
                 "augment.crop_padding must be a fraction of the side from 0 to below 1, not {}",
@@ -110,15 +113,15 @@ impl Augment {
             ));
         }
         range(self.resized_scale, 1.0, "resized_scale")?;
-        range(self.resized_ratio, f64::MAX, "resized_ratio")?;
+        range(self.resized_ratio, LARGEST, "resized_ratio")?;
         within(self.horizontal_flip, 1.0, "horizontal_flip")?;
-        within(self.brightness, f64::MAX, "brightness")?;
-        within(self.contrast, f64::MAX, "contrast")?;
-        within(self.saturation, f64::MAX, "saturation")?;
+        within(self.brightness, LARGEST, "brightness")?;
+        within(self.contrast, LARGEST, "contrast")?;
+        within(self.saturation, LARGEST, "saturation")?;
         within(self.hue, 0.5, "hue")?;
         within(self.rotation, 180.0, "rotation")?;
-        within(self.mixup, f64::MAX, "mixup")?;
-        within(self.cutmix, f64::MAX, "cutmix")
+        within(self.mixup, LARGEST, "mixup")?;
+        within(self.cutmix, LARGEST, "cutmix")
     }
 }
 
@@ -154,7 +157,7 @@ mod tests {
         );
         assert!(refusal("hue = 0.6").contains("augment.hue must be from 0 to 0.5"));
         assert!(refusal("rotation = -1").contains("augment.rotation must be from 0 to 180"));
-        assert!(refusal("brightness = nan").contains("augment.brightness must be at least 0"));
+        assert!(refusal("brightness = nan").contains("augment.brightness must be from 0 to 100, not NaN"));
         assert!(refusal("mixup = inf").contains("augment.mixup"));
         assert!(refusal("resized_scale = [0.5, 0.1]").contains("[0.5, 0.1]"));
         assert!(refusal("resized_scale = [0.5, 2.0]").contains("up to 1"));
