@@ -72,7 +72,7 @@ impl<'a> Loader<'a> {
         self.set
     }
 
-    /// Batches of an epoch of training.
+    /// Batches of an epoch of training, of at least two pictures each.
     pub fn steps(&self, batch_size: usize) -> usize {
         let rest = self.set.len() % batch_size;
         self.set.len() / batch_size + usize::from(rest > 1)

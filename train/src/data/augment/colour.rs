@@ -3,7 +3,7 @@
 //! Brightness, contrast and saturation are one operation: a picture is moved towards or away from another, which is
 //! black, its mean gray, or itself in gray. Hue is the other.
 
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::draw::{Colour, PictureDraw};
 
@@ -57,8 +57,8 @@ impl Place {
                 Colour::Contrast(factor) => [factor, 0.0, 1.0],
                 Colour::Saturation(factor) => [factor, 1.0, 0.0],
                 Colour::Hue(shift) => {
-                    // Pillow's hues are bytes, and torchvision truncates the shift to whole ones. Even a shift of 0
-                    // rounds colours.
+                    // Pillow's hues are bytes, and torchvision truncates the shift to whole ones: to 0 at times,
+                    // which still rounds colours. A shift of 0 itself is a recipe without shifts.
                     if shift != 0.0 {
                         place.hues.push([index, ((shift * 255.0) as i64).rem_euclid(256)]);
                     }
@@ -80,10 +80,11 @@ impl Place {
 fn blend(values: &Tensor, terms: &Tensor) -> Result<Tensor, TchError> {
     let term = |index: i64| terms.f_select(1, index);
     let gray = gray(values)?;
-    // Whole numbers below 2^53 are exact however they are summed.
-    let pixels = gray.size()[2..].iter().product::<i64>() as f64;
-    let sum = gray.f_sum_dim_intlist([1i64, 2, 3].as_slice(), true, Kind::Double)?;
-    let mean = sum.f_div_scalar(pixels)?.f_add_scalar(0.5)?.f_floor()?.f_to_kind(Kind::Float)?;
+    // In whole numbers, so that the mean is rounded as it is, however it is summed.
+    let pixels = gray.size()[2..].iter().product::<i64>();
+    let sum = gray.f_sum_dim_intlist([1i64, 2, 3].as_slice(), true, Kind::Int64)?;
+    let doubled = sum.f_mul_scalar(2)?.f_add_scalar(pixels)?;
+    let mean = doubled.f_floor_divide_scalar(2 * pixels)?.f_to_kind(Kind::Float)?;
     let other = gray.f_mul(&term(1)?)?.f_add(&mean.f_mul(&term(2)?)?)?;
     let mut moved = values.f_sub(&other)?.f_mul_(&term(0)?)?.f_add_(&other)?;
     moved.f_clamp_(0.0, 255.0)?.f_floor_()
@@ -111,22 +112,24 @@ fn shift_hue(values: &Tensor, shifts: &Tensor) -> Result<Tensor, TchError> {
 /// Hue, saturation and value in [0, 255], whole, each `[M, H, W]`.
 ///
 /// In single precision but for the places where Pillow's C computes in double: the difference of one rounding is a
-/// step of the hue, and that is six of a colour.
+/// step of the hue, and that is six of a colour. MPS has no doubles: there seven colours in a
+/// thousand differ so.
 fn to_hsv(values: &Tensor) -> Result<(Tensor, Tensor, Tensor), TchError> {
     let largest = values.f_amax([1i64], false)?;
     let range = largest.f_sub(&values.f_amin([1i64], false)?)?;
     // Without a range there is no hue: all distances are zero, whatever they are divided by.
     let distances = largest.f_unsqueeze(1)?.f_sub(values)?.f_div(&range.f_clamp_min(1.0)?.f_unsqueeze(1)?)?;
-    let distances = distances.f_to_kind(Kind::Double)?.f_unbind(1)?;
+    let wide = if values.device() == Device::Mps { Kind::Float } else { Kind::Double };
+    let distances = distances.f_to_kind(wide)?.f_unbind(1)?;
     let [red, green, blue] = &distances[..] else { unreachable!("three channels") };
     let is_largest = |channel: i64| values.f_select(1, channel)?.f_eq_tensor(&largest);
     let from_blue = green.f_sub(red)?.f_add_scalar(4.0)?;
     let from_green = red.f_add_scalar(2.0)?.f_sub(blue)?;
     let sixths = from_green.f_where_self(&is_largest(1)?, &from_blue)?;
     let sixths = blue.f_sub(green)?.f_where_self(&is_largest(0)?, &sixths)?;
-    let single = |value: Tensor| value.f_to_kind(Kind::Float)?.f_to_kind(Kind::Double);
+    let single = |value: Tensor| value.f_to_kind(Kind::Float)?.f_to_kind(wide);
     let turns = single(single(sixths)?.f_div_scalar(6.0)?.f_add_scalar(1.0)?.f_frac()?)?;
-    let hue = turns.f_mul_scalar(255.0)?.f_floor()?;
+    let hue = turns.f_mul_scalar(255.0)?.f_floor()?.f_to_kind(Kind::Float)?;
     let saturation = range.f_div(&largest.f_clamp_min(1.0)?)?.f_mul_scalar(255.0)?.f_floor()?;
     Ok((hue, saturation, largest))
 }
