@@ -112,8 +112,8 @@ fn shift_hue(values: &Tensor, shifts: &Tensor) -> Result<Tensor, TchError> {
 /// Hue, saturation and value in [0, 255], whole, each `[M, H, W]`.
 ///
 /// In single precision but for the places where Pillow's C computes in double: the difference of one rounding is a
-/// step of the hue, and that is six of a colour. MPS has no doubles: there seven colours in a
-/// thousand differ so.
+/// step of the hue, and that is six of a colour. MPS has no doubles: there seven colours in a thousand
+/// differ so.
 fn to_hsv(values: &Tensor) -> Result<(Tensor, Tensor, Tensor), TchError> {
     let largest = values.f_amax([1i64], false)?;
     let range = largest.f_sub(&values.f_amin([1i64], false)?)?;
