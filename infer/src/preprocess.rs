@@ -17,6 +17,8 @@ pub struct Preprocessor {
     resize: u32,
     crop: u32,
     filter: FilterType,
+    mean: [f32; CHANNELS],
+    std: [f32; CHANNELS],
     /// Per channel, what each of the 256 values becomes.
     normalized: [[f32; 256]; CHANNELS],
 }
@@ -36,12 +38,18 @@ impl Preprocessor {
         let normalized = std::array::from_fn(|channel| {
             std::array::from_fn(|value| (value as f32 / 255.0 - mean[channel]) / std[channel])
         });
-        Self { resize, crop, filter, normalized }
+        Self { resize, crop, filter, mean, std, normalized }
     }
 
     /// Height and width of the input tensor, in pixels.
     pub fn size(&self) -> u32 {
         self.crop
+    }
+
+    /// What is taken from each channel in [0, 1], and what the difference is divided by: for training, which
+    /// normalises whole batches on the device.
+    pub fn mean_and_std(&self) -> [[f32; CHANNELS]; 2] {
+        [self.mean, self.std]
     }
 
     /// `[C, H, W]` of one item of the input tensor.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::phase::{Group, Phase};
 pub use self::schedule::{Plateau, Rates, Schedule};
+use crate::data::augment::Augment;
 use crate::optimizer::Settings;
 
 /// The recipes that ship with the project.
@@ -76,16 +77,6 @@ fn one() -> usize {
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
 fn is_one(value: &usize) -> bool {
     *value == 1
-}
-
-/// Random changes to training pictures, drawn per picture. The default changes nothing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Augment {
-    /// Zero border before a random crop back to the size, as a fraction of the side: 0.125 is 4 pixels at 32x32.
-    pub crop_padding: f64,
-    /// Probability of a horizontal flip.
-    pub horizontal_flip: f64,
 }
 
 /// What batch norm does in a frozen layer.
@@ -156,10 +147,7 @@ impl Recipe {
             return Err("validation must be above 0: the best weights are chosen by it".into());
         }
         fraction(self.validation, "validation")?;
-        fraction(self.augment.crop_padding, "augment.crop_padding")?;
-        if !(0.0..=1.0).contains(&self.augment.horizontal_flip) {
-            return Err("augment.horizontal_flip must be a probability".into());
-        }
+        self.augment.check()?;
         self.check_optimisation()?;
         if self.phases.is_empty() {
             return Err("there is no [[phase]]".into());
@@ -239,6 +227,7 @@ fn fraction(value: f64, what: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::augment::Crop;
 
     fn three_phase() -> Recipe {
         Recipe::load("three-phase").unwrap()
@@ -254,6 +243,19 @@ mod tests {
         assert_eq!(epochs(&recipe), [5, 15, 30]);
         assert_eq!(recipe.phases.iter().map(|p| p.learning_rate).collect::<Vec<_>>(), [1e-3, 1e-4, 1e-5]);
         assert_eq!((recipe.batch_size, recipe.validation), (64, 0.1));
+        let augment = Augment {
+            crop: Crop::Auto,
+            crop_padding: 4.0 / 32.0,
+            horizontal_flip: 0.5,
+            brightness: 0.2,
+            contrast: 0.2,
+            saturation: 0.2,
+            hue: 0.1,
+            rotation: 15.0,
+            ..Augment::default()
+        };
+        assert_eq!(recipe.augment, augment);
+        assert_eq!(Recipe::load("from-scratch").unwrap().augment, augment);
         let names = [
             "backbone.conv1.weight",
             "backbone.bn1.weight",
@@ -302,6 +304,7 @@ mod tests {
         assert!(why("name =", "label_smoothing = 1.5\nname =").contains("label_smoothing must be"));
         assert!(why("name =", "early_stopping = 0\nname =").contains("early_stopping must be"));
         assert!(why("factor = 0.5", "factor = 1.0").contains("plateau.factor must be between"));
+        assert!(why("hue = 0.1", "hue = 1.0").contains("my.toml is not a recipe: augment.hue must be"));
         assert!(why("batch_size", "batchsize").contains("batchsize"));
         assert!(why("\"cbam_layer*\"", "\"cbam_layer[\"").contains("phase"));
         let missing = Recipe::load("no-such-recipe").unwrap_err().to_string();

@@ -153,7 +153,7 @@ struct Active {
     optimizer: Optimizer,
 }
 
-/// Steps between two looks at the numbers on the device.
+/// Updates between two looks at the numbers on the device.
 const READ_EVERY: usize = 10;
 
 impl<'a, M: Module> Trainer<'a, M> {
@@ -242,7 +242,7 @@ impl<'a, M: Module> Trainer<'a, M> {
         }
         let train_seconds = self.position.seconds;
         let started = Instant::now();
-        let validated = evaluate(self.network, self.validated(), &self.validation)?;
+        let validated = evaluate(self.network, self.validated(), self.validation)?;
         let seconds = train_seconds + started.elapsed().as_secs_f64();
         Ok(Some(self.complete(&validated, train_seconds, seconds)))
     }
@@ -253,24 +253,30 @@ impl<'a, M: Module> Trainer<'a, M> {
         let mut totals = Totals::new(&self.position.sums, self.params.device())?;
         let mut watch = Watch::default();
         let mut progress = Progress { images: totals.images(), loss: f64::NAN, accuracy: f64::NAN };
-        let train = self.train.clone();
+        let train = self.train;
         let seed = self.options.seed;
         let steps = train.steps(recipe.batch_size);
         let (epoch, first) = (self.position.epoch, self.position.step);
-        for batch in train.training(&recipe.augment, recipe.batch_size, seed, epoch, first) {
+        self.forget_gradients();
+        let mut batches =
+            train.training(&recipe.augment, recipe.batch_size, seed, epoch, first).peekable();
+        while let Some(batch) = batches.next() {
             let batch = batch?;
             let step = batch.step;
             let (loss, logits) = self.backward(&batch, steps)?;
             totals.add(&loss, &logits, &batch)?;
             watch.keep(loss, step, &batch.indices);
-            if (step + 1) % recipe.accumulate != 0 && step + 1 < steps {
+            let group = step / recipe.accumulate;
+            if let Some(Ok(next)) = batches.peek()
+                && next.step / recipe.accumulate == group
+            {
                 continue;
             }
             self.update(step, steps)?;
             self.position.step = step + 1;
             progress.images = totals.images();
             // Reading a number waits for the device.
-            if step % READ_EVERY < recipe.accumulate {
+            if group % READ_EVERY == 0 {
                 self.check(watch.look()?)?;
                 (progress.loss, progress.accuracy) = totals.read()?.means();
             }
@@ -287,12 +293,9 @@ impl<'a, M: Module> Trainer<'a, M> {
 
     /// Adds the gradients of a batch; returns its loss `[]` and logits `[N, classes]`, detached.
     fn backward(&self, batch: &Batch, steps: usize) -> Result<(Tensor, Tensor), TrainError> {
-        let Some(Active { plan, optimizer }) = &self.active else { return Err(no_phase()) };
+        let Some(Active { plan, .. }) = &self.active else { return Err(no_phase()) };
         let accumulate = self.recipe.accumulate;
         let first = batch.step - batch.step % accumulate;
-        if batch.step == first {
-            optimizer.zero_grad();
-        }
         let images = match self.params.device() {
             Device::Cuda(_) => crate::params::channels_last(&batch.images)?,
             _ => batch.images.shallow_clone(),
@@ -312,6 +315,12 @@ impl<'a, M: Module> Trainer<'a, M> {
         Ok((loss.f_detach()?, logits.f_detach()?))
     }
 
+    fn forget_gradients(&self) {
+        if let Some(active) = &self.active {
+            active.optimizer.zero_grad();
+        }
+    }
+
     /// Moves the parameters along the gradients of the steps up to `step`.
     fn update(&mut self, step: usize, steps: usize) -> Result<(), TrainError> {
         let recipe = self.recipe;
@@ -328,6 +337,7 @@ impl<'a, M: Module> Trainer<'a, M> {
         if let Some(scaler) = &mut self.scaler {
             scaler.update()?;
         }
+        self.forget_gradients();
         self.position.updates += 1;
         if let Some(average) = &self.average {
             average.update(self.params, self.position.updates)?;

@@ -13,7 +13,7 @@ use models::{Weights, shapes};
 use tch::Device;
 use train::data::batches::Loader;
 use train::data::folder::ImageFolder;
-use train::data::pictures::PictureSet;
+use train::data::pictures::{Loading, PictureSet};
 use train::params::Params;
 use train::recipe::{FrozenBatchNorm, Recipe};
 use train::trainer::{Options, Trainer};
@@ -22,7 +22,8 @@ use train::trainer::{Options, Trainer};
 fn run(new: &[&str], frozen_bn: FrozenBatchNorm) -> Vec<Weights> {
     let (_dir, data) = common::colour_set();
     let preprocessor = Preprocessor::new(&Preprocessing::for_size(8));
-    let set = PictureSet::load(ImageFolder::scan(&data).unwrap().train, &preprocessor, || ()).unwrap();
+    let samples = ImageFolder::scan(&data).unwrap().train;
+    let set = PictureSet::load(samples, &preprocessor, Loading::new(Device::Cpu), || ()).unwrap();
     let network = ResNet18::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
     let described = shapes::describe(&network, &[1, 3, 8, 8]).unwrap().params;
     let params = Params::initialise(&described, 1, Device::Cpu).unwrap();
@@ -33,9 +34,8 @@ fn run(new: &[&str], frozen_bn: FrozenBatchNorm) -> Vec<Weights> {
         .filter(|name| new.iter().any(|prefix| name.starts_with(prefix)))
         .map(Into::into)
         .collect();
-    let loaders = [loader.clone(), loader];
     let options = Options { seed: 5, amp: None };
-    let mut trainer = Trainer::new(&network, &params, &recipe, loaders, &new, options).unwrap();
+    let mut trainer = Trainer::new(&network, &params, &recipe, [loader; 2], &new, options).unwrap();
     let mut weights = vec![params.to_weights().unwrap()];
     for epoch in 0..3 {
         let metrics = trainer.epoch(|_| true).unwrap().unwrap().metrics;

@@ -19,7 +19,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::Device;
 use train::data::batches::Loader;
 use train::data::folder::ImageFolder;
-use train::data::pictures::PictureSet;
+use train::data::pictures::{Loading, PictureSet};
 use train::params::Params;
 use train::recipe::Recipe;
 use train::run::RunFolder;
@@ -69,7 +69,8 @@ fn train(stop_every: usize) -> (Vec<EpochMetrics>, Snapshot) {
     fs::write(&file, EVERYTHING).unwrap();
     let recipe = Recipe::load(file.to_str().unwrap()).unwrap().scaled_to(2);
     let preprocessor = Preprocessor::new(&Preprocessing::for_size(8));
-    let set = PictureSet::load(ImageFolder::scan(&data).unwrap().train, &preprocessor, || ()).unwrap();
+    let samples = ImageFolder::scan(&data).unwrap().train;
+    let set = PictureSet::load(samples, &preprocessor, Loading::new(Device::Cpu), || ()).unwrap();
     let network = ResNet18::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
     let described = shapes::describe(&network, &[1, 3, 8, 8]).unwrap().params;
     let new = HashSet::from(["backbone.fc.weight".to_owned(), "backbone.fc.bias".to_owned()]);
@@ -82,7 +83,7 @@ fn train(stop_every: usize) -> (Vec<EpochMetrics>, Snapshot) {
         let loader = Loader::new(&set, &preprocessor, Device::Cpu);
         let options = Options { seed: 5, amp: None };
         let mut trainer =
-            Trainer::new(&network, &params, &recipe, [loader.clone(), loader], &new, options).unwrap();
+            Trainer::new(&network, &params, &recipe, [loader; 2], &new, options).unwrap();
         if let Some(snapshot) = &snapshot {
             trainer.restore(snapshot).unwrap();
         }

@@ -15,9 +15,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Tensor};
 use train::checkpoint;
-use train::data::batches::Batches;
+use train::data::batches::Loader;
 use train::data::folder::ImageFolder;
-use train::data::pictures::PictureSet;
+use train::data::pictures::{Loading, PictureSet};
 use train::error::TorchError;
 use train::export::{ExportOptions, Trained};
 use train::run::{RunConfig, RunFolder};
@@ -117,9 +117,9 @@ fn validation_images(config: &RunConfig, preprocessor: &Preprocessor) -> Result<
     ensure!(folder.classes == config.labels, "{} has other classes now", config.data.display());
     let (_, mut validation) = config.split(folder.train);
     validation.truncate(PICTURES);
-    let set = PictureSet::load(validation, preprocessor, || ())?;
-    let batches = Batches { set: &set, preprocessor, device: Device::Cpu };
-    batches.in_order(BATCH).iter().map(|indices| Ok(batches.plain(indices)?.images)).collect()
+    let set = PictureSet::load(validation, preprocessor, Loading::new(Device::Cpu), || ())?;
+    let loader = Loader::new(&set, preprocessor, Device::Cpu);
+    loader.in_order(BATCH).map(|batch| Ok(batch?.images)).collect()
 }
 
 fn from_checkpoint(args: &ExportArgs) -> Result<Source> {

@@ -42,7 +42,7 @@ fn begin(args: &FitArgs) -> Result<()> {
     let (network, params) = network(&config, device)?;
     let start = Start::fresh(&config, &params)?;
     let preprocessor = Preprocessor::new(&config.preprocessing);
-    let sets = Sets::load(folder, &config, &preprocessor, &interrupt)?;
+    let sets = Sets::load(folder, &config, &preprocessor, device, &interrupt)?;
     let run = RunFolder::create(&out, &config)?;
     let session = Session { config: &config, network: &network, params: &params, sets: &sets, run: &run };
     session.announce(&out);
@@ -72,7 +72,7 @@ fn resume(args: &FitArgs, path: &Path) -> Result<()> {
     let (network, params) = network(&config, device)?;
     let start = Start::again(&run, &config, &params)?;
     let preprocessor = Preprocessor::new(&config.preprocessing);
-    let sets = Sets::load(folder, &config, &preprocessor, &interrupt)?;
+    let sets = Sets::load(folder, &config, &preprocessor, device, &interrupt)?;
     let session = Session { config: &config, network: &network, params: &params, sets: &sets, run: &run };
     session.announce(path);
     session.train(&preprocessor, device, start, &interrupt)?;

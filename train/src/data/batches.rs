@@ -1,170 +1,250 @@
-//! Batches for the device.
+//! Batches on the device.
 
-use infer::preprocess::Preprocessor;
-use rand::SeedableRng;
+use std::sync::Arc;
+
+use infer::preprocess::{CHANNELS, Preprocessor};
 use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
-use super::augment::augment;
+use super::ahead::{Ahead, Decoded, decode};
+use super::augment::mix::{self, Mix};
+use super::augment::resized::{CropBox, resized_crop};
+use super::augment::{self, Augment, PictureDraw};
+use super::error::{BadPictures, DataError};
 use super::pictures::PictureSet;
-use crate::error::TorchError;
-use crate::recipe::Augment;
+use super::random::{Purpose, stream};
 
-/// Images `[N, 3, H, W]` and labels `[N]` on the device.
+/// Images and labels on the device.
 #[derive(Debug)]
 pub struct Batch {
-    /// Normalised pictures.
+    /// Normalised pictures, `[N, 3, H, W]`.
     pub images: Tensor,
-    /// Class indices.
+    /// Class indices, `[N]`.
     pub labels: Tensor,
-    /// What was mixed in.
+    /// The other labels, where pictures were mixed.
     pub mixed: Option<Mixed>,
-    /// Indices of the pictures in their set.
+    /// Which pictures of the set these are.
     pub indices: Vec<usize>,
-    /// Its number in the epoch, counted from 0.
-    pub step: usize,
-    /// Pictures that were left out.
+    /// Pictures that should have been here, or in a batch before that was left out, and cannot be used.
     pub skipped: usize,
+    /// Its place in the epoch, from 0.
+    pub step: usize,
 }
 
-/// Other pictures mixed into those of a batch.
+/// Labels of the pictures that are mixed into a batch.
 #[derive(Debug)]
 pub struct Mixed {
-    /// Their classes, `[N]`.
+    /// Class indices, `[N]`.
     pub labels: Tensor,
-    /// Share of the batch's own pictures.
+    /// How much the batch's own labels count, in [0, 1]: the loss is
+    /// `share * loss(own) + (1 - share) * loss(these)`.
     pub share: f64,
 }
 
-/// STANDIN
-#[derive(Debug, Clone)]
-pub struct Loader<'a>(Batches<'a>);
+impl Batch {
+    /// How many pictures.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+}
+
+/// Makes batches of a set of pictures.
+#[derive(Debug, Clone, Copy)]
+pub struct Loader<'a> {
+    set: &'a PictureSet,
+    preprocessor: &'a Preprocessor,
+    device: Device,
+}
 
 impl<'a> Loader<'a> {
-    /// A
+    /// Batches of `set` for `device`.
     pub fn new(set: &'a PictureSet, preprocessor: &'a Preprocessor, device: Device) -> Self {
-        Self(Batches { set, preprocessor, device })
+        Self { set, preprocessor, device }
     }
-    /// A
+
+    /// The pictures.
+    pub fn set(&self) -> &'a PictureSet {
+        self.set
+    }
+
+    /// Pictures by name, for people: a few of them stand for all.
+    pub(crate) fn named(&self, indices: &[usize]) -> String {
+        const NAMED: usize = 3;
+        let name = |&index: &usize| self.set.path(index).display().to_string();
+        let names: Vec<String> = indices.iter().take(NAMED).map(name).collect();
+        match indices.len().saturating_sub(NAMED) {
+            0 => names.join(", "),
+            more => format!("{} and {more} more", names.join(", ")),
+        }
+    }
+
+    /// Batches of an epoch of training, of at least two pictures each.
+    pub fn steps(&self, batch_size: usize) -> usize {
+        let rest = self.set.len() % batch_size;
+        self.set.len() / batch_size + usize::from(rest > 1)
+    }
+
+    /// The batches of `epoch` (counted from 0) from `first_step` on: all pictures in random order, each changed by
+    /// draws that depend on seed, epoch and picture alone, so that a batch is the same whatever ran before it.
+    ///
+    /// A batch of one is left out: batch norm cannot learn from it.
     pub fn training(
         &self,
         augment: &Augment,
         batch_size: usize,
         seed: u64,
         epoch: usize,
-        first: usize,
-    ) -> impl Iterator<Item = Result<Batch, super::DataError>> {
-        let groups = self.0.shuffled(batch_size, seed, epoch);
-        groups.into_iter().enumerate().skip(first).map(move |(step, group)| {
-            let mut batch = self.0.augmented(&group, augment, seed, epoch)?;
-            batch.step = step;
-            Ok(batch)
+        first_step: usize,
+    ) -> impl Iterator<Item = Result<Batch, DataError>> + use<'a> {
+        let mut order: Vec<usize> = (0..self.set.len()).collect();
+        order.shuffle(&mut stream(seed, epoch, Purpose::Order));
+        let groups = order.chunks(batch_size).filter(|group| group.len() > 1).skip(first_step);
+        let groups: Vec<_> = groups.map(<[usize]>::to_vec).collect();
+        let draws = Draws { augment: *augment, side: self.preprocessor.size(), seed, epoch };
+        self.batches(groups, Some(draws), first_step, 2)
+    }
+
+    /// All pictures in their own order and as they are.
+    pub fn in_order(&self, batch_size: usize) -> impl Iterator<Item = Result<Batch, DataError>> + use<'a> {
+        let order: Vec<usize> = (0..self.set.len()).collect();
+        let groups = order.chunks(batch_size).map(<[usize]>::to_vec).collect();
+        self.batches(groups, None, 0, 1)
+    }
+
+    /// A batch of each group in which at least `least` pictures can be used.
+    fn batches(
+        &self,
+        groups: Vec<Vec<usize>>,
+        draws: Option<Draws>,
+        first_step: usize,
+        least: usize,
+    ) -> impl Iterator<Item = Result<Batch, DataError>> + use<'a> {
+        let (loader, mut skipped) = (*self, 0);
+        self.pictures(groups, draws).zip(first_step..).filter_map(move |(pictures, step)| {
+            let mut pictures = match pictures {
+                Ok(pictures) => pictures,
+                Err(error) => return Some(Err(error)),
+            };
+            skipped += pictures.skipped;
+            (pictures.indices.len() >= least).then(|| {
+                pictures.skipped = std::mem::take(&mut skipped);
+                loader.batch(pictures, step, draws.as_ref())
+            })
         })
     }
-    /// A
-    pub fn steps(&self, batch_size: usize) -> usize {
-        self.0.shuffled(batch_size, 0, 0).len()
-    }
-    /// A
-    pub fn in_order(&self, batch_size: usize) -> impl Iterator<Item = Result<Batch, super::DataError>> {
-        self.0.in_order(batch_size).into_iter().map(|group| Ok(self.0.plain(&group)?))
-    }
-    /// A
-    pub fn named(&self, indices: &[usize]) -> String {
-        let name = |&index: &usize| self.0.set.path(index).display().to_string();
-        let names: Vec<String> = indices.iter().take(3).map(name).collect();
-        match indices.len().saturating_sub(3) {
-            0 => names.join(", "),
-            more => format!("{} and {more} more", names.join(", ")),
+
+    /// The bytes of each group, from memory or from files.
+    fn pictures(
+        &self,
+        groups: Vec<Vec<usize>>,
+        draws: Option<Draws>,
+    ) -> Box<dyn Iterator<Item = Result<Pictures, DataError>> + 'a> {
+        let loader = *self;
+        let resized = draws.filter(|draws| draws.augment.needs_originals(draws.side));
+        match (self.set.pictures(), resized) {
+            (Some(all), None) => Box::new(groups.into_iter().map(move |indices| {
+                let bytes = all.f_index_select(0, &upload(&indices, all.device())?)?;
+                Ok(Pictures { bytes: bytes.f_to_device(loader.device)?, indices, skipped: 0 })
+            })),
+            _ => {
+                let samples = Arc::clone(self.set.samples());
+                let preprocessor = self.preprocessor.clone();
+                let work = move |index: usize| {
+                    decode(&samples[index].path, |picture| match &resized {
+                        Some(draws) => draws.resized_crop(index, &picture),
+                        None => preprocessor.prepare(&picture),
+                    })
+                };
+                Box::new(Ahead::start(groups, work).map(move |decoded| loader.received(decoded?)))
+            }
         }
     }
-}
 
-impl Batch {
-    /// How many pictures.
-    pub fn len(&self) -> usize {
-        self.labels.size()[0] as usize
+    fn received(&self, decoded: Decoded) -> Result<Pictures, DataError> {
+        let Decoded { indices, bytes, bad } = decoded;
+        if !bad.is_empty() && !self.set.skips_bad() {
+            return Err(BadPictures(bad).into());
+        }
+        let side = i64::from(self.preprocessor.size());
+        let shape = [indices.len() as i64, CHANNELS as i64, side, side];
+        let bytes = Tensor::f_from_slice(&bytes)?.f_view(shape)?.f_to_device(self.device)?;
+        Ok(Pictures { bytes, indices, skipped: bad.len() })
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// Makes batches of a set of pictures.
-#[derive(Debug, Clone, Copy)]
-pub struct Batches<'a> {
-    /// The pictures.
-    pub set: &'a PictureSet,
-    /// How they become numbers.
-    pub preprocessor: &'a Preprocessor,
-    /// Where batches go.
-    pub device: Device,
-}
-
-impl Batches<'_> {
-    /// Indices of all pictures in the random order of `epoch`, in groups of `batch_size`.
-    ///
-    /// A last group of one is left out: batch norm cannot learn from it.
-    pub fn shuffled(&self, batch_size: usize, seed: u64, epoch: usize) -> Vec<Vec<usize>> {
-        let mut order: Vec<usize> = (0..self.set.len()).collect();
-        order.shuffle(&mut stream(seed, epoch, u32::MAX));
-        order.chunks(batch_size).filter(|chunk| chunk.len() > 1).map(<[usize]>::to_vec).collect()
+    fn batch(&self, pictures: Pictures, step: usize, draws: Option<&Draws>) -> Result<Batch, DataError> {
+        let Pictures { mut bytes, indices, skipped } = pictures;
+        let labels: Vec<usize> = indices.iter().map(|&index| self.set.label(index)).collect();
+        let labels = upload(&labels, self.device)?;
+        if let Some(draws) = draws {
+            bytes = augment::apply(&bytes, &draws.of(&indices))?;
+        }
+        let mut batch =
+            Batch { images: self.normalise(&bytes)?, labels, mixed: None, indices, skipped, step };
+        if let Some(mix) = draws.and_then(|draws| draws.mix(step)) {
+            let share = mix.share(i64::from(self.preprocessor.size()));
+            batch.images = mix.apply(&batch.images)?;
+            batch.mixed = Some(Mixed { labels: mix::partners(&batch.labels)?, share });
+        }
+        Ok(batch)
     }
 
-    /// All pictures in their own order.
-    pub fn in_order(&self, batch_size: usize) -> Vec<Vec<usize>> {
-        let order: Vec<usize> = (0..self.set.len()).collect();
-        order.chunks(batch_size).map(<[usize]>::to_vec).collect()
-    }
-
-    /// The pictures at `indices`, as they are.
-    pub fn plain(&self, indices: &[usize]) -> Result<Batch, TorchError> {
-        self.assemble(indices, |index, out| self.preprocessor.normalize_into(self.set.picture(index), out))
-    }
-
-    /// The pictures at `indices`, each changed by draws that depend on seed, epoch and index alone.
-    pub fn augmented(
-        &self,
-        indices: &[usize],
-        how: &Augment,
-        seed: u64,
-        epoch: usize,
-    ) -> Result<Batch, TorchError> {
-        self.assemble(indices, |index, out| {
-            let picture = augment(self.set.picture(index), how, &mut stream(seed, epoch, index as u32));
-            self.preprocessor.normalize_into(&picture, out);
-        })
-    }
-
-    fn assemble(
-        &self,
-        indices: &[usize],
-        fill: impl Fn(usize, &mut [f32]) + Sync,
-    ) -> Result<Batch, TorchError> {
-        let side = self.preprocessor.size() as usize;
-        let item = 3 * side * side;
-        let mut values = vec![0.0; indices.len() * item];
-        values.par_chunks_mut(item).zip(indices).for_each(|(out, &index)| fill(index, out));
-        let shape = [indices.len() as i64, 3, side as i64, side as i64];
-        let labels: Vec<i64> = indices.iter().map(|&index| self.set.label(index) as i64).collect();
-        Ok(Batch {
-            images: Tensor::f_from_slice(&values)?.f_view(shape)?.f_to_device(self.device)?,
-            labels: Tensor::f_from_slice(&labels)?.f_to_device(self.device)?,
-            mixed: None,
-            indices: indices.to_vec(),
-            step: 0,
-            skipped: 0,
-        })
+    /// Bytes `[N, 3, H, W]` as [`Preprocessor::normalize_into`] does it in deployment, to the bit on the CPU.
+    fn normalise(&self, bytes: &Tensor) -> Result<Tensor, TchError> {
+        let channels = |values: [f32; CHANNELS]| {
+            Tensor::f_from_slice(&values)?.f_view([CHANNELS as i64, 1, 1])?.f_to_device(self.device)
+        };
+        let [mean, std] = self.preprocessor.mean_and_std();
+        let mut values = bytes.f_to_kind(Kind::Float)?;
+        values.f_div_scalar_(255.0)?.f_sub_(&channels(mean)?)?.f_div_(&channels(std)?)
     }
 }
 
-/// Random numbers of one picture in one epoch: they do not depend on the order of the work.
-fn stream(seed: u64, epoch: usize, index: u32) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(((epoch as u64) << 32) | u64::from(index));
-    rng
+/// Bytes `[N, 3, H, W]` on the device, and which they are.
+struct Pictures {
+    bytes: Tensor,
+    indices: Vec<usize>,
+    skipped: usize,
 }
+
+fn upload(numbers: &[usize], device: Device) -> Result<Tensor, TchError> {
+    let numbers: Vec<i64> = numbers.iter().map(|&number| number as i64).collect();
+    Tensor::f_from_slice(&numbers)?.f_to_device(device)
+}
+
+/// All that chance decides in an epoch.
+#[derive(Clone, Copy)]
+struct Draws {
+    augment: Augment,
+    side: u32,
+    seed: u64,
+    epoch: usize,
+}
+
+impl Draws {
+    fn of(&self, indices: &[usize]) -> Vec<PictureDraw> {
+        let draw = |&index: &usize| {
+            let mut rng = stream(self.seed, self.epoch, Purpose::Picture(index));
+            PictureDraw::new(&self.augment, self.side, &mut rng)
+        };
+        indices.iter().map(draw).collect()
+    }
+
+    fn resized_crop(&self, index: usize, picture: &image::RgbImage) -> image::RgbImage {
+        let mut rng = stream(self.seed, self.epoch, Purpose::Crop(index));
+        let part = CropBox::draw(&self.augment, picture.width(), picture.height(), &mut rng);
+        resized_crop(picture, part, self.side)
+    }
+
+    fn mix(&self, step: usize) -> Option<Mix> {
+        let mut rng = stream(self.seed, self.epoch, Purpose::Mix(step));
+        Mix::draw(&self.augment, i64::from(self.side), &mut rng)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,20 +1,17 @@
 //! From a folder of pictures to batches.
 
+mod ahead;
 pub mod augment;
 pub mod batches;
+mod error;
 pub mod folder;
 pub mod pictures;
+mod random;
 pub mod split;
 
 use std::path::PathBuf;
 
-/// STANDIN
-#[derive(Debug, thiserror::Error)]
-pub enum DataError {
-    /// A
-    #[error(transparent)]
-    Torch(#[from] crate::error::TorchError),
-}
+pub use error::{BadPictures, DataError};
 
 /// A labelled picture file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,63 +1,102 @@
-//! Decoded pictures in memory, all of one size.
+//! Labelled pictures, in memory where they fit.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use image::RgbImage;
-use infer::preprocess::Preprocessor;
-use rayon::prelude::*;
+use infer::preprocess::{CHANNELS, Preprocessor};
+use tch::{Device, Kind, Tensor};
 
 use super::Sample;
+use super::ahead::{Decoded, decode};
+use super::error::{BadPictures, DataError};
 
-/// Pictures after resizing and cropping, as bytes, with their labels.
-#[derive(Debug)]
-pub struct PictureSet {
-    samples: Vec<Sample>,
-    pictures: Vec<RgbImage>,
+/// How pictures are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Loading {
+    /// Where they are kept.
+    pub device: Device,
+    /// Memory for all of them after resizing, in bytes; a larger set is decoded anew in every epoch.
+    pub budget: u64,
+    /// Whether training needs the pictures before resizing, for resized crops: the set is decoded in every epoch.
+    pub originals: bool,
+    /// Leave out pictures that cannot be used, rather than end.
+    pub skip_bad: bool,
 }
 
-/// Pictures that cannot be used.
-#[derive(Debug)]
-pub struct BadPictures(pub Vec<infer::Error>);
+impl Loading {
+    /// Memory for the pictures of a set, in bytes, unless it is set: 2 GiB hold 14,000 pictures at 224x224, and
+    /// CIFAR-10 thirteen times.
+    pub const DEFAULT_BUDGET: u64 = 2 << 30;
 
-/// As many are named; a folder of the wrong kind would fill the screen.
-const NAMED: usize = 5;
-
-impl std::error::Error for BadPictures {}
-
-impl std::fmt::Display for BadPictures {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} of the pictures cannot be used; remove or repair:", self.0.len())?;
-        for error in self.0.iter().take(NAMED) {
-            write!(f, "\n  {error}")?;
-        }
-        match self.0.len().saturating_sub(NAMED) {
-            0 => Ok(()),
-            more => write!(f, "\n  and {more} more"),
-        }
+    /// In the memory of `device` if they fit; bad pictures end it.
+    pub fn new(device: Device) -> Self {
+        Self { device, budget: Self::DEFAULT_BUDGET, originals: false, skip_bad: false }
     }
 }
 
+/// Labelled pictures: their files, and what fits the budget decoded, resized and cropped, as bytes on the device.
+#[derive(Debug)]
+pub struct PictureSet {
+    samples: Arc<[Sample]>,
+    /// `[N, 3, size, size]`, bytes.
+    resident: Option<Tensor>,
+    skip_bad: bool,
+    skipped: usize,
+}
+
+/// Pictures that are decoded together: enough for all cores, and little memory.
+const CHUNK: usize = 256;
+
 impl PictureSet {
-    /// Decodes `samples` in parallel; `done` is told of each.
+    /// The pictures of `samples`, decoded in parallel if they shall stay in memory; `done` is told of each.
+    ///
+    /// # Errors
+    /// [`DataError::Pictures`] names pictures that cannot be used, unless they are skipped and others are left.
     pub fn load(
         samples: Vec<Sample>,
         preprocessor: &Preprocessor,
+        how: Loading,
         done: impl Fn() + Sync,
-    ) -> Result<Self, BadPictures> {
-        let load = |sample: &Sample| {
-            let picture = infer::decode::file(&sample.path).map(|picture| preprocessor.prepare(&picture));
-            done();
-            picture
-        };
-        let results: Vec<_> = samples.par_iter().map(load).collect();
-        let (mut pictures, mut bad) = (Vec::with_capacity(results.len()), Vec::new());
-        for result in results {
-            match result {
-                Ok(picture) => pictures.push(picture),
-                Err(error) => bad.push(error),
-            }
+    ) -> Result<Self, DataError> {
+        let bytes = samples.len() as u64 * preprocessor.input_len() as u64;
+        if how.originals || bytes > how.budget {
+            let samples = samples.into();
+            return Ok(Self { samples, resident: None, skip_bad: how.skip_bad, skipped: 0 });
         }
-        if bad.is_empty() { Ok(Self { samples, pictures }) } else { Err(BadPictures(bad)) }
+        Self::resident(samples, preprocessor, how, done)
+    }
+
+    fn resident(
+        samples: Vec<Sample>,
+        preprocessor: &Preprocessor,
+        how: Loading,
+        done: impl Fn() + Sync,
+    ) -> Result<Self, DataError> {
+        let side = i64::from(preprocessor.size());
+        let item = [CHANNELS as i64, side, side];
+        let shape = [samples.len() as i64, item[0], item[1], item[2]];
+        let all = Tensor::f_zeros(shape, (Kind::Uint8, how.device))?;
+        let work = |index: usize| {
+            let bytes = decode(&samples[index].path, |picture| preprocessor.prepare(&picture));
+            done();
+            bytes
+        };
+        let (mut kept, mut bad) = (Vec::with_capacity(samples.len()), Vec::new());
+        for chunk in (0..samples.len()).collect::<Vec<_>>().chunks(CHUNK) {
+            let Some(decoded) = Decoded::make(chunk, work, &AtomicBool::new(false)) else { break };
+            let count = decoded.indices.len() as i64;
+            let bytes = Tensor::f_from_slice(&decoded.bytes)?.f_view([count, item[0], item[1], item[2]])?;
+            all.f_narrow(0, kept.len() as i64, count)?.f_copy_(&bytes)?;
+            kept.extend(decoded.indices);
+            bad.extend(decoded.bad);
+        }
+        if !bad.is_empty() && (!how.skip_bad || kept.is_empty()) {
+            return Err(BadPictures(bad).into());
+        }
+        let resident = Some(all.f_narrow(0, 0, kept.len() as i64)?);
+        let samples = kept.into_iter().map(|index| samples[index].clone()).collect();
+        Ok(Self { samples, resident, skip_bad: how.skip_bad, skipped: bad.len() })
     }
 
     /// How many.
@@ -70,9 +109,15 @@ impl PictureSet {
         self.samples.is_empty()
     }
 
-    /// The picture at `index`.
-    pub fn picture(&self, index: usize) -> &RgbImage {
-        &self.pictures[index]
+    /// How many were left out when the set was loaded. Of a set that is decoded in every epoch, the
+    /// [batches](super::batches::Batch::skipped) say it.
+    pub fn skipped(&self) -> usize {
+        self.skipped
+    }
+
+    /// Whether the pictures are in memory.
+    pub fn is_resident(&self) -> bool {
+        self.resident.is_some()
     }
 
     /// The class of the picture at `index`.
@@ -83,5 +128,17 @@ impl PictureSet {
     /// The file of the picture at `index`.
     pub fn path(&self, index: usize) -> &Path {
         &self.samples[index].path
+    }
+
+    pub(super) fn samples(&self) -> &Arc<[Sample]> {
+        &self.samples
+    }
+
+    pub(super) fn pictures(&self) -> Option<&Tensor> {
+        self.resident.as_ref()
+    }
+
+    pub(super) fn skips_bad(&self) -> bool {
+        self.skip_bad
     }
 }

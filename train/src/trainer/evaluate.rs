@@ -40,7 +40,7 @@ const EVALUATION_BATCH: usize = 100;
 pub fn evaluate(
     network: &impl Module,
     params: &Params,
-    pictures: &Loader<'_>,
+    pictures: Loader<'_>,
 ) -> Result<Evaluation, TrainError> {
     let _guard = tch::no_grad_guard();
     let eager = Eager::eval(params);

@@ -10,7 +10,7 @@ use tch::Device;
 use train::data::Sample;
 use train::data::batches::Loader;
 use train::data::folder::ImageFolder;
-use train::data::pictures::PictureSet;
+use train::data::pictures::{Loading, PictureSet};
 use train::params::Params;
 use train::run::{RunConfig, RunFolder, RunResult};
 use train::trainer::{Best, Options, Trainer, evaluate};
@@ -35,14 +35,20 @@ impl Sets {
         folder: ImageFolder,
         config: &RunConfig,
         preprocessor: &Preprocessor,
+        device: Device,
         interrupt: &Interrupt,
     ) -> Result<Self> {
-        let load = |label: &str, samples: Vec<Sample>| -> Result<PictureSet> {
-            let bar = display::bar(label, samples.len());
-            let set = PictureSet::load(samples, preprocessor, || bar.inc(1));
+        let load = |name: &str, samples: Vec<Sample>, originals: bool| -> Result<PictureSet> {
+            let how = Loading { originals, skip_bad: config.skip_bad, ..Loading::new(device) };
+            let bar = display::bar(&format!("reading {name}"), samples.len());
+            let set = PictureSet::load(samples, preprocessor, how, || bar.inc(1));
             bar.finish_and_clear();
             ensure!(!interrupt.requested(), Interrupted);
-            Ok(set?)
+            let set = set?;
+            if set.skipped() > 0 {
+                say!("{} {name} pictures left out: they cannot be decoded", set.skipped());
+            }
+            Ok(set)
         };
         let (train, validation) = config.split(folder.train);
         ensure!(
@@ -53,9 +59,9 @@ impl Sets {
         );
         let test = folder.test.map(|test| config.limited(test));
         Ok(Self {
-            train: load("reading train", train)?,
-            validation: load("reading validation", validation)?,
-            test: test.map(|test| load("reading test", test)).transpose()?,
+            train: load("train", train, config.recipe.augment.needs_originals(preprocessor.size()))?,
+            validation: load("validation", validation, false)?,
+            test: test.map(|test| load("test", test, false)).transpose()?,
         })
     }
 }
@@ -187,7 +193,7 @@ impl Session<'_> {
         };
         say!("best epoch {} (*), validation accuracy {:.2} %", best.epoch, 100.0 * best.accuracy);
         if let Some(test) = &self.sets.test {
-            let evaluation = evaluate(self.network, self.params, &loader(test))?;
+            let evaluation = evaluate(self.network, self.params, loader(test))?;
             self.run.write_predictions(test, &evaluation.predictions, self.config)?;
             say!("test accuracy {:.2} % of {} pictures", 100.0 * evaluation.accuracy, test.len());
             result.test_accuracy = Some(evaluation.accuracy);

@@ -1,0 +1,174 @@
+//! What chance decides for one picture.
+
+use rand::seq::SliceRandom;
+use rand::{Rng, RngExt};
+
+use super::settings::{Augment, Crop};
+
+/// A change of colours. Factors are torchvision's: 1 changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Colour {
+    /// A factor on all values.
+    Brightness(f64),
+    /// A factor on the differences to the mean gray of the picture.
+    Contrast(f64),
+    /// A factor on the differences to the gray of the pixel.
+    Saturation(f64),
+    /// A shift along the circle of hues, from -0.5 to 0.5; 0 changes nothing.
+    Hue(f64),
+}
+
+/// The parameters of one picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PictureDraw {
+    /// Where the crop begins, to the right and down, in pixels; zeros lie outside the picture.
+    pub offset: [i64; 2],
+    /// Whether left and right change places.
+    pub flip: bool,
+    /// Changes of colour, in their order.
+    pub colours: [Colour; 4],
+    /// Rotation around the centre, counter-clockwise, in degrees.
+    pub angle: f64,
+}
+
+impl Default for PictureDraw {
+    fn default() -> Self {
+        let colours =
+            [Colour::Brightness(1.0), Colour::Contrast(1.0), Colour::Saturation(1.0), Colour::Hue(0.0)];
+        Self { offset: [0, 0], flip: false, colours, angle: 0.0 }
+    }
+}
+
+impl PictureDraw {
+    /// Draws for a picture of `side` x `side` pixels. What the recipe leaves out is drawn all the same, so that the
+    /// rest stays as it is.
+    pub fn new(augment: &Augment, side: u32, rng: &mut impl Rng) -> Self {
+        let padding = match augment.crop.for_size(side) {
+            Crop::Padded => (f64::from(side) * augment.crop_padding).round() as i64,
+            _ => 0,
+        };
+        let offset = [rng.random_range(-padding..=padding), rng.random_range(-padding..=padding)];
+        let flip = rng.random_bool(augment.horizontal_flip);
+        let mut factor = |spread: f64| rng.random_range((1.0 - spread).max(0.0)..=1.0 + spread);
+        let mut colours = [
+            Colour::Brightness(factor(augment.brightness)),
+            Colour::Contrast(factor(augment.contrast)),
+            Colour::Saturation(factor(augment.saturation)),
+            Colour::Hue(rng.random_range(-augment.hue..=augment.hue)),
+        ];
+        colours.shuffle(rng);
+        let angle = rng.random_range(-augment.rotation..=augment.rotation);
+        Self { offset, flip, colours, angle }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    const DRAWS: usize = 20_000;
+
+    fn draws(augment: Augment) -> Vec<PictureDraw> {
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        (0..DRAWS).map(|_| PictureDraw::new(&augment, 32, &mut rng)).collect()
+    }
+
+    /// Kolmogorov and Smirnov's distance to the uniform distribution on `[low, high]` is what chance allows once in
+    /// a thousand samples.
+    fn assert_uniform(mut values: Vec<f64>, low: f64, high: f64) {
+        values.sort_by(f64::total_cmp);
+        let count = values.len() as f64;
+        let distance = (0..)
+            .zip(&values)
+            .map(|(rank, value)| {
+                let expected = (value - low) / (high - low);
+                (expected - f64::from(rank) / count).abs().max((f64::from(rank + 1) / count - expected).abs())
+            })
+            .fold(0.0, f64::max);
+        assert!(distance < 1.95 / count.sqrt(), "{distance} from uniform on [{low}, {high}]");
+    }
+
+    /// Pearson's statistic for equally likely `counts`; its mean is the number of cells less one.
+    fn chi_square(counts: &[usize]) -> f64 {
+        let expected = counts.iter().sum::<usize>() as f64 / counts.len() as f64;
+        counts.iter().map(|&count| (count as f64 - expected).powi(2) / expected).sum()
+    }
+
+    fn counts<K: Ord>(values: impl Iterator<Item = K>) -> Vec<usize> {
+        let mut counts = std::collections::BTreeMap::new();
+        values.for_each(|value| *counts.entry(value).or_insert(0) += 1);
+        counts.into_values().collect()
+    }
+
+    #[test]
+    fn the_default_draws_nothing() {
+        for draw in draws(Augment::default()).iter().take(10) {
+            assert_eq!((draw.offset, draw.flip, draw.angle), ([0, 0], false, 0.0));
+            assert!(PictureDraw::default().colours.iter().all(|colour| draw.colours.contains(colour)));
+        }
+    }
+
+    #[test]
+    fn offsets_are_equally_likely() {
+        let drawn = draws(Augment { crop_padding: 0.125, ..Augment::default() });
+        let cells = counts(drawn.iter().map(|draw| draw.offset));
+        assert_eq!(cells.len(), 81, "from -4 to 4 both ways");
+        assert!(chi_square(&cells) < 130.0, "{cells:?}");
+        assert!(drawn.iter().all(|draw| draw.offset.iter().all(|offset| offset.abs() <= 4)));
+    }
+
+    #[test]
+    fn only_a_padded_crop_moves() {
+        let augment = Augment { crop: Crop::None, crop_padding: 0.5, ..Augment::default() };
+        assert!(draws(augment).iter().all(|draw| draw.offset == [0, 0]));
+    }
+
+    #[test]
+    fn flips_by_probability() {
+        let drawn = draws(Augment { horizontal_flip: 0.3, ..Augment::default() });
+        let flipped = drawn.iter().filter(|draw| draw.flip).count() as f64;
+        let deviation = (DRAWS as f64 * 0.3 * 0.7).sqrt();
+        assert!((flipped - 0.3 * DRAWS as f64).abs() < 3.3 * deviation, "{flipped}");
+    }
+
+    #[test]
+    fn colours_are_uniform_and_in_any_order() {
+        let augment =
+            Augment { brightness: 0.2, contrast: 1.5, saturation: 0.4, hue: 0.1, ..Augment::default() };
+        let drawn = draws(augment);
+        let mut factors = [(); 4].map(|()| Vec::new());
+        for colour in drawn.iter().flat_map(|draw| draw.colours) {
+            match colour {
+                Colour::Brightness(factor) => factors[0].push(factor),
+                Colour::Contrast(factor) => factors[1].push(factor),
+                Colour::Saturation(factor) => factors[2].push(factor),
+                Colour::Hue(shift) => factors[3].push(shift),
+            }
+        }
+        let bounds = [(0.8, 1.2), (0.0, 2.5), (0.6, 1.4), (-0.1, 0.1)];
+        for (values, (low, high)) in factors.into_iter().zip(bounds) {
+            assert_eq!(values.len(), DRAWS);
+            assert_uniform(values, low, high);
+        }
+        let orders = counts(drawn.iter().map(|draw| draw.colours.map(|colour| kind(&colour))));
+        assert_eq!(orders.len(), 24);
+        assert!(chi_square(&orders) < 50.0, "{orders:?}");
+    }
+
+    fn kind(colour: &Colour) -> usize {
+        match colour {
+            Colour::Brightness(_) => 0,
+            Colour::Contrast(_) => 1,
+            Colour::Saturation(_) => 2,
+            Colour::Hue(_) => 3,
+        }
+    }
+
+    #[test]
+    fn angles_are_uniform() {
+        let drawn = draws(Augment { rotation: 15.0, ..Augment::default() });
+        assert_uniform(drawn.iter().map(|draw| draw.angle).collect(), -15.0, 15.0);
+    }
+}

@@ -1,0 +1,76 @@
+//! Moving pixels: crop, flip and rotation, all one resampling to the nearest pixel.
+
+use tch::{Kind, TchError, Tensor};
+
+use super::draw::PictureDraw;
+
+/// Fractional bits of the fixed-point numbers in which Pillow resamples.
+const BITS: u32 = 16;
+
+/// Where pixel `(x, y)` of a result lies in its source: column `(a x + b y + c) >> 16`, row `(d x + e y + f) >> 16`,
+/// for `[a, b, c, d, e, f]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Affine([i64; 6]);
+
+impl Affine {
+    const IDENTITY: Self = Self([1 << BITS, 0, 0, 0, 1 << BITS, 0]);
+
+    /// The crop, and then the flip, of a picture of this width.
+    pub(super) fn crop_and_flip(draw: &PictureDraw, width: i64) -> Self {
+        let [left, top] = draw.offset;
+        let (step, start) = if draw.flip { (-1, width - 1 + left) } else { (1, left) };
+        Self([step << BITS, 0, start << BITS, 0, 1 << BITS, top << BITS])
+    }
+
+    /// A rotation around the centre by `angle` degrees, counter-clockwise, as Pillow's `Image.rotate` computes it.
+    pub(super) fn rotation(angle: f64, height: i64, width: i64) -> Self {
+        // Pillow copies such a picture; fixed point would give the same.
+        if angle == 0.0 {
+            return Self::IDENTITY;
+        }
+        let rounded = |value: f64| (value * 1e15).round() / 1e15;
+        let fixed = |value: f64| (value * f64::from(1 << BITS) + 0.5).floor() as i64;
+        let (sin, cos) = (-angle).to_radians().sin_cos();
+        let (sin, cos) = (rounded(sin), rounded(cos));
+        let (centre_x, centre_y) = (width as f64 / 2.0, height as f64 / 2.0);
+        let shift_x = -cos * centre_x - sin * centre_y + centre_x;
+        let shift_y = sin * centre_x - cos * centre_y + centre_y;
+        // Half a pixel: from the middle of one to the middle of the other.
+        Self([
+            fixed(cos),
+            fixed(sin),
+            fixed(shift_x + 0.5 * cos + 0.5 * sin),
+            fixed(-sin),
+            fixed(cos),
+            fixed(shift_y - 0.5 * sin + 0.5 * cos),
+        ])
+    }
+}
+
+/// Moves the pixels of `pictures`, bytes `[N, 3, H, W]`, each by its map; zeros come in from outside.
+pub(super) fn resample(pictures: &Tensor, maps: &[Affine]) -> Result<Tensor, TchError> {
+    if maps.iter().all(|map| *map == Affine::IDENTITY) {
+        return Ok(pictures.shallow_clone());
+    }
+    let (count, channels, height, width) = pictures.size4()?;
+    let device = pictures.device();
+    let flat: Vec<i64> = maps.iter().flat_map(|map| map.0).collect();
+    let terms = Tensor::f_from_slice(&flat)?.f_view([-1, 6, 1, 1])?.f_to_device(device)?.f_unbind(1)?;
+    let [a, b, c, d, e, f] = &terms[..] else { unreachable!("six terms") };
+    let x = Tensor::f_arange(width, (Kind::Int64, device))?;
+    let y = Tensor::f_arange(height, (Kind::Int64, device))?.f_view([height, 1])?;
+    let source = |p: &Tensor, q: &Tensor, r: &Tensor| -> Result<Tensor, TchError> {
+        let place = p.f_mul(&x)?.f_add(&q.f_mul(&y)?.f_add(r)?)?;
+        place.f_bitwise_right_shift_tensor_scalar(i64::from(BITS))
+    };
+    let (column, row) = (source(a, b, c)?, source(d, e, f)?);
+    let within = |place: &Tensor, end: i64| place.f_ge(0)?.f_logical_and(&place.f_lt(end)?);
+    let inside = within(&column, width)?.f_logical_and(&within(&row, height)?)?;
+    // One more pixel than there are, a zero, for all that lie outside.
+    let outside = Tensor::f_full([1], height * width, (Kind::Int64, device))?;
+    let index = row.f_mul_scalar(width)?.f_add(&column)?.f_where_self(&inside, &outside)?;
+    let index = index.f_view([count, 1, height * width])?;
+    let index = index.f_expand([count, channels, height * width], false)?;
+    let pixels = pictures.f_reshape([count, channels, height * width])?.f_constant_pad_nd([0, 1])?;
+    pixels.f_gather(2, &index, false)?.f_view([count, channels, height, width])
+}

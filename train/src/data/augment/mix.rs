@@ -1,0 +1,142 @@
+//! Mixing pictures of a batch: mixup (Zhang et al. 2018, arXiv:1710.09412) and cutmix (Yun et al. 2019,
+//! arXiv:1905.04899), as in torchvision: one share for the batch, and each picture's partner is the one before it.
+
+use rand::{Rng, RngExt};
+use rand_distr::{Beta, Distribution};
+use tch::{TchError, Tensor};
+
+use super::settings::Augment;
+
+/// How the pictures of a batch are mixed with their partners.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Mix {
+    /// Mixup: this share of the picture, the rest of its partner.
+    Blend(f64),
+    /// Cutmix: the partner's pixels from `[left, top]` to before `[right, bottom]`.
+    Paste([i64; 2], [i64; 2]),
+}
+
+impl Mix {
+    /// Draws for a batch of pictures of `side` x `side` pixels, if the recipe mixes.
+    pub fn draw(augment: &Augment, side: i64, rng: &mut impl Rng) -> Option<Self> {
+        let cutmix = match (augment.mixup > 0.0, augment.cutmix > 0.0) {
+            (false, false) => return None,
+            (true, true) => rng.random_bool(0.5),
+            (_, cutmix) => cutmix,
+        };
+        let alpha = if cutmix { augment.cutmix } else { augment.mixup };
+        // Only an alpha that has no distribution is refused, and a recipe with such a one is too.
+        let share = Beta::new(alpha, alpha).ok()?.sample(rng);
+        if !cutmix {
+            return Some(Self::Blend(share));
+        }
+        let centre = [rng.random_range(0..side), rng.random_range(0..side)];
+        Some(Self::around(centre, share, side))
+    }
+
+    /// The box of the area `1 - share` around `centre`, as far as it lies inside the picture.
+    fn around(centre: [i64; 2], share: f64, side: i64) -> Self {
+        let half = (0.5 * (1.0 - share).sqrt() * side as f64) as i64;
+        Self::Paste(centre.map(|at| (at - half).max(0)), centre.map(|at| (at + half).min(side)))
+    }
+
+    /// The share of the pictures' own labels, in a batch of `side` x `side` pixels.
+    pub fn share(&self, side: i64) -> f64 {
+        match self {
+            Self::Blend(share) => *share,
+            Self::Paste([left, top], [right, bottom]) => {
+                1.0 - ((right - left) * (bottom - top)) as f64 / (side * side) as f64
+            }
+        }
+    }
+
+    /// `images`, `[N, 3, H, W]`, with parts of their partners.
+    pub fn apply(&self, images: &Tensor) -> Result<Tensor, TchError> {
+        let partners = partners(images)?;
+        match self {
+            Self::Blend(share) => images.f_mul_scalar(*share)?.f_add(&partners.f_mul_scalar(1.0 - share)?),
+            Self::Paste([left, top], [right, bottom]) => {
+                let part = |of: &Tensor| of.f_narrow(2, *top, bottom - top)?.f_narrow(3, *left, right - left);
+                let mixed = images.f_detach_copy()?;
+                part(&mixed)?.f_copy_(&part(&partners)?)?;
+                Ok(mixed)
+            }
+        }
+    }
+}
+
+/// The other of each: the one before it, and the last for the first.
+pub fn partners(values: &Tensor) -> Result<Tensor, TchError> {
+    values.f_roll([1], [0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+    use tch::{Device, Kind};
+
+    /// Three pictures of 4x4 pixels whose values are 0, 10 and 20.
+    fn images() -> Tensor {
+        (Tensor::arange(3, (Kind::Float, Device::Cpu)) * 10.0).view([3, 1, 1, 1]).expand([3, 3, 4, 4], false)
+    }
+
+    fn draws(augment: Augment) -> Vec<Mix> {
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        (0..4_000).filter_map(|_| Mix::draw(&augment, 32, &mut rng)).collect()
+    }
+
+    #[test]
+    fn mixup_is_a_weighted_sum() {
+        let mixed = Mix::Blend(0.75).apply(&images()).unwrap();
+        let values = Vec::<f64>::try_from(mixed.select(3, 2).select(2, 1).select(1, 0)).unwrap();
+        assert_eq!(values, [0.75 * 0.0 + 0.25 * 20.0, 0.75 * 10.0, 0.75 * 20.0 + 0.25 * 10.0]);
+        assert_eq!(Mix::Blend(0.75).share(4), 0.75);
+    }
+
+    #[test]
+    fn cutmix_pastes_and_counts_what_it_pasted() {
+        // A quarter of 4x4 is 2x2, and at (0, 3) a corner of it is left: 1 column, 2 rows.
+        let mix = Mix::around([0, 3], 0.75, 4);
+        assert_eq!(mix, Mix::Paste([0, 2], [1, 4]));
+        assert_eq!(mix.share(4), 14.0 / 16.0);
+        let images = images();
+        let mixed = mix.apply(&images).unwrap();
+        assert_eq!(mixed.double_value(&[1, 2, 2, 0]), 0.0);
+        assert_eq!(mixed.double_value(&[0, 0, 3, 0]), 20.0);
+        assert_eq!(mixed.ne_tensor(&images).sum(Kind::Int64).int64_value(&[]), 3 * 3 * 2);
+        assert_eq!(images.double_value(&[1, 2, 2, 0]), 10.0, "the batch itself stays as it is");
+    }
+
+    #[test]
+    fn shares_have_the_beta_distribution() {
+        assert_eq!(draws(Augment::default()), []);
+        for alpha in [0.2, 1.0] {
+            let shares: Vec<f64> = draws(Augment { mixup: alpha, ..Augment::default() })
+                .iter()
+                .map(|mix| if let Mix::Blend(share) = mix { *share } else { panic!("{mix:?}") })
+                .collect();
+            let mean = shares.iter().sum::<f64>() / 4_000.0;
+            let variance = shares.iter().map(|share| (share - mean).powi(2)).sum::<f64>() / 4_000.0;
+            assert!((mean - 0.5).abs() < 0.02, "{mean}");
+            assert!((variance - 0.25 / (2.0 * alpha + 1.0)).abs() < 0.006, "{variance} at {alpha}");
+        }
+    }
+
+    #[test]
+    fn shares_are_fractions_whatever_alpha() {
+        for alpha in [1e-300, 1e-9, 0.01, 100.0] {
+            for mix in draws(Augment { mixup: alpha, cutmix: alpha, ..Augment::default() }) {
+                assert!((0.0..=1.0).contains(&mix.share(32)), "{mix:?} at {alpha}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_coin_decides_between_both() {
+        let drawn = draws(Augment { mixup: 0.2, cutmix: 1.0, ..Augment::default() });
+        let pasted = drawn.iter().filter(|mix| matches!(mix, Mix::Paste(..))).count();
+        assert!((1_890..2_110).contains(&pasted), "{pasted} of 4,000");
+    }
+}
