@@ -92,6 +92,9 @@ pub enum TrainError {
     /// Pictures cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// All pictures of an epoch were left out.
+    #[error("none of the training pictures can be decoded")]
+    NoPictures,
     /// The recipe does not fit the network.
     #[error("{0}")]
     Recipe(String),
@@ -263,7 +266,7 @@ impl<'a, M: Module> Trainer<'a, M> {
         while let Some(batch) = batches.next() {
             let batch = batch?;
             let step = batch.step;
-            let (loss, logits) = self.backward(&batch, steps)?;
+            let (loss, logits) = self.backward(&batch)?;
             totals.add(&loss, &logits, &batch)?;
             watch.keep(loss, step, &batch.indices);
             let group = step / recipe.accumulate;
@@ -288,14 +291,15 @@ impl<'a, M: Module> Trainer<'a, M> {
         }
         self.check(watch.look()?)?;
         self.position.sums = totals.read()?;
+        if self.position.sums.images == 0 {
+            return Err(TrainError::NoPictures);
+        }
         Ok(true)
     }
 
     /// Adds the gradients of a batch; returns its loss `[]` and logits `[N, classes]`, detached.
-    fn backward(&self, batch: &Batch, steps: usize) -> Result<(Tensor, Tensor), TrainError> {
+    fn backward(&self, batch: &Batch) -> Result<(Tensor, Tensor), TrainError> {
         let Some(Active { plan, .. }) = &self.active else { return Err(no_phase()) };
-        let accumulate = self.recipe.accumulate;
-        let first = batch.step - batch.step % accumulate;
         let images = match self.params.device() {
             Device::Cuda(_) => crate::params::channels_last(&batch.images)?,
             _ => batch.images.shallow_clone(),
@@ -306,8 +310,11 @@ impl<'a, M: Module> Trainer<'a, M> {
         };
         let logits = logits.f_to_kind(Kind::Float)?;
         let loss = cross_entropy(&logits, batch, self.recipe.label_smoothing)?;
-        let group = accumulate.min(steps - first);
-        let scaled = if group > 1 { loss.f_div_scalar(group as f64)? } else { loss.shallow_clone() };
+        // Every picture of an update counts alike, those of a smaller last batch too.
+        let Recipe { accumulate, batch_size, .. } = *self.recipe;
+        let first = (batch.step - batch.step % accumulate) * batch_size;
+        let pictures = (accumulate * batch_size).min(self.train.used(batch_size) - first);
+        let scaled = loss.f_mul_scalar(batch.len() as f64 / pictures as f64)?;
         match &self.scaler {
             Some(scaler) => scaler.scaled(&scaled)?.f_backward()?,
             None => scaled.f_backward()?,

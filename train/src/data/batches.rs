@@ -85,8 +85,12 @@ impl<'a> Loader<'a> {
 
     /// Batches of an epoch of training, of at least two pictures each.
     pub fn steps(&self, batch_size: usize) -> usize {
-        let rest = self.set.len() % batch_size;
-        self.set.len() / batch_size + usize::from(rest > 1)
+        self.used(batch_size).div_ceil(batch_size)
+    }
+
+    /// Pictures of these batches: all but a last one that would be alone.
+    pub fn used(&self, batch_size: usize) -> usize {
+        self.set.len() - usize::from(self.set.len() % batch_size == 1)
     }
 
     /// The batches of `epoch` (counted from 0) from `first_step` on: all pictures in random order, each changed by
