@@ -2,6 +2,7 @@
 
 pub mod augment;
 pub mod batches;
+pub mod cifar;
 pub mod folder;
 pub mod pictures;
 pub mod split;
