@@ -33,29 +33,31 @@ pub enum Command {
 }
 
 /// Flags of `train fit`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(
     args_override_self = true,
     after_help = "\
 Examples:
   train fit --data photos
+  train fit --data cifar10
   train fit --data photos --epochs 10 --out runs/ten
   train fit --data photos --pretrained resnet18.safetensors --image-size 224
   train fit --data photos --recipe my.toml --limit 200 --epochs 1   a short try
 
-DATA is DIR/CLASS/*.jpg, or DIR/train/CLASS/*.jpg with DIR/test (or DIR/val).
+DATA is DIR/CLASS/*.jpg, or DIR/train/CLASS/*.jpg with DIR/test (or DIR/val); or cifar10, which is downloaded once, or
+cifar10:PATH, its binary archive or folder.
 Ctrl-C ends the run after saving; a second Ctrl-C ends it at once."
 )]
 pub struct FitArgs {
-    /// Folder of class folders
-    #[arg(long, value_name = "DIR")]
+    /// Folder of class folders, cifar10, or cifar10:PATH
+    #[arg(long, value_name = "DIR|cifar10[:PATH]")]
     pub data: PathBuf,
     /// Recipe: three-phase, from-scratch, or a TOML file [default: three-phase with pretrained weights, else
     /// from-scratch]
     #[arg(long, value_name = "NAME|FILE")]
     pub recipe: Option<String>,
-    /// Weights to start from: a .safetensors file, or none
-    #[arg(long, default_value = "none", value_name = "FILE|none")]
+    /// Weights to start from: a .safetensors file, imagenet (timm's resnet18.tv_in1k, downloaded once), or none
+    #[arg(long, default_value = "none", value_name = "FILE|imagenet|none")]
     pub pretrained: String,
     /// Run folder [default: runs/DATA-TIME]
     #[arg(long, value_name = "DIR")]

@@ -18,6 +18,15 @@ pub fn bar(label: &str, len: usize) -> ProgressBar {
     ProgressBar::new(len as u64).with_style(style).with_prefix(label.to_owned())
 }
 
+/// A bar for `len` bytes that is drawn on a terminal only.
+pub fn byte_bar(label: &str, len: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template(
+        "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta:>4} left",
+    )
+    .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(len).with_style(style).with_prefix(label.to_owned())
+}
+
 /// Shows where an epoch stands.
 pub fn show(bar: &ProgressBar, progress: &Progress) {
     bar.set_position(progress.images as u64);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use infer::preprocess::Preprocessor;
 use models::card::{IMAGENET_MIN_SIZE, Preprocessing};
 use models::layers::Attention;
@@ -23,6 +23,7 @@ use train::{checkpoint, pretrained};
 
 use crate::args::{AttentionArg, FitArgs};
 use crate::display;
+use crate::fetch;
 use crate::interrupt::{Interrupt, Interrupted};
 
 /// Runs the command.
@@ -33,12 +34,10 @@ pub fn run(args: &FitArgs) -> Result<()> {
     if let Some(warning) = cuda.fell_back(args.device) {
         eprintln!("warning: {warning}");
     }
-    let interrupt = Interrupt::listen()?;
-    ensure!(
-        args.data != Path::new("cifar10") || args.data.is_dir(),
-        "--data cifar10 cannot be downloaded yet: give a folder of class folders"
-    );
     let recipe = recipe(args)?;
+    // Before anything listens for Ctrl-C: a download ends at once, and goes on from there the next time.
+    let args = &fetched(args)?;
+    let interrupt = Interrupt::listen()?;
     let folder = ImageFolder::scan(&args.data)?;
     let config = config(args, recipe, &folder, device)?;
     let out = args.out.clone().unwrap_or_else(|| default_out(&config));
@@ -58,6 +57,17 @@ pub fn run(args: &FitArgs) -> Result<()> {
     session.train(&preprocessor, device, &new, &interrupt)?;
     say!("next: train export {}", out.display());
     Ok(())
+}
+
+/// The same arguments with files in place of what is fetched by name.
+fn fetched(args: &FitArgs) -> Result<FitArgs> {
+    let mut args = args.clone();
+    args.data = fetch::data(&args.data)?;
+    if args.pretrained == "imagenet" {
+        let file = fetch::imagenet()?;
+        args.pretrained = file.to_str().with_context(|| format!("{} is not UTF-8", file.display()))?.into();
+    }
+    Ok(args)
 }
 
 fn recipe(args: &FitArgs) -> Result<Recipe> {
@@ -100,7 +110,6 @@ fn config(args: &FitArgs, recipe: Recipe, folder: &ImageFolder, device: Device) 
 fn pretrained_file(args: &FitArgs) -> Result<Option<PathBuf>> {
     let file = match args.pretrained.as_str() {
         "none" => return Ok(None),
-        "imagenet" => bail!("--pretrained imagenet cannot be downloaded yet: give a .safetensors file"),
         file => Path::new(file),
     };
     let is_safetensors = file.extension().is_some_and(|extension| extension == "safetensors");
