@@ -166,12 +166,10 @@ mod tests {
         let etag = etag(&announced);
         Server::start(move |request, count| match &request.path[..] {
             "/timm/resnet18.tv_in1k/resolve/main/model.safetensors" => Reply::status(302)
-                .header("Location", "/elsewhere")
+                .header("Location", &format!("http://{}/elsewhere", request.host))
                 .header("X-Repo-Commit", "0123456789abcdef")
                 .header("X-Linked-Etag", &format!("\"{etag}\"")),
-            "/elsewhere" => reply(request.range, count)
-                .header("X-Repo-Commit", "0123456789abcdef")
-                .header("Etag", &format!("\"{etag}\"")),
+            "/elsewhere" => reply(request.range, count),
             _ => Reply::status(404),
         })
     }

@@ -9,6 +9,10 @@ mod retry;
 #[cfg(test)]
 #[path = "../../tests/common/server.rs"]
 mod server;
+#[cfg(test)]
+#[path = "../../tests/common/cifar.rs"]
+#[allow(dead_code)] // other tests use more of it
+mod small;
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
 //! A web server on this machine, for tests of downloads.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -9,6 +9,8 @@ use std::thread;
 #[derive(Debug, Clone)]
 #[allow(dead_code)] // not every test reads all of it
 pub struct Request {
+    /// Name and port of this server.
+    pub host: String,
     /// The path of the URL.
     pub path: String,
     /// The first byte of the range asked for.
@@ -20,8 +22,9 @@ pub struct Reply {
     status: u16,
     headers: Vec<String>,
     body: Vec<u8>,
-    /// Bytes of the body after which the connection ends.
+    /// Bytes of the body after which the connection ends, or nothing more comes.
     sent: usize,
+    stalls: bool,
 }
 
 #[allow(dead_code)]
@@ -34,12 +37,18 @@ impl Reply {
             let length = content.len();
             headers.push(format!("Content-Range: bytes {start}-{}/{length}", length - 1));
         }
-        Self { status: if range.is_some() { 206 } else { 200 }, headers, sent: body.len(), body }
+        Self {
+            status: if range.is_some() { 206 } else { 200 },
+            headers,
+            sent: body.len(),
+            body,
+            stalls: false,
+        }
     }
 
     /// No content.
     pub fn status(status: u16) -> Self {
-        Self { status, headers: vec!["Content-Length: 0".into()], body: Vec::new(), sent: 0 }
+        Self { status, headers: vec!["Content-Length: 0".into()], body: Vec::new(), sent: 0, stalls: false }
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -53,6 +62,12 @@ impl Reply {
         self
     }
 
+    /// Says that the body has `length` bytes, and sends no more after its end.
+    pub fn stalled(self, length: u64) -> Self {
+        let reply = self.without_length().header("Content-Length", &length.to_string());
+        Self { stalls: true, ..reply }
+    }
+
     /// The body ends where the connection does.
     pub fn without_length(mut self) -> Self {
         self.headers.retain(|header| !header.starts_with("Content-Length"));
@@ -62,7 +77,12 @@ impl Reply {
     fn send(&self, mut stream: &TcpStream) -> std::io::Result<()> {
         let headers = self.headers.join("\r\n");
         write!(stream, "HTTP/1.1 {} Test\r\nConnection: close\r\n{headers}\r\n\r\n", self.status)?;
-        stream.write_all(&self.body[..self.sent])
+        stream.write_all(&self.body[..self.sent])?;
+        if self.stalls {
+            // Until the client goes.
+            let _ = stream.read(&mut [0]);
+        }
+        Ok(())
     }
 }
 
@@ -122,7 +142,8 @@ fn read(stream: &TcpStream) -> Option<Request> {
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     let path = lines.next()?.split(' ').nth(1)?.to_owned();
     let headers: Vec<_> = lines.take_while(|line| !line.is_empty()).map(|line| line.to_lowercase()).collect();
-    let range =
-        headers.iter().find_map(|line| line.strip_prefix("range: bytes=")?.split('-').next()?.parse().ok());
-    Some(Request { path, range })
+    let find = |name: &str| headers.iter().find_map(|line| line.strip_prefix(name));
+    let host = find("host: ")?.to_owned();
+    let range = find("range: bytes=").and_then(|range| range.split('-').next()?.parse().ok());
+    Some(Request { host, path, range })
 }
