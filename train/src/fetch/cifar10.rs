@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use train::data::cifar;
 
 use super::cache::Cache;
@@ -36,9 +36,10 @@ pub fn downloaded(cache: &Cache, client: &Client, remote: &Remote) -> Result<Pat
             let bar = display::byte_bar("downloading", remote.bytes);
             let result = client.download(remote, &archive, &bar);
             bar.finish_and_clear();
-            result.with_context(|| {
-                format!("cannot download {}: give --data cifar10:PATH, the archive from {URL}", remote.url)
-            })?;
+            if let Err(error) = result {
+                let url = &remote.url;
+                bail!("cannot download {url}: {error:#}: give --data cifar10:PATH, the archive from {URL}");
+            }
         }
         unpack(&archive, to)?;
         // The pictures are all of it. An archive that stays takes space, no more.
@@ -116,7 +117,7 @@ mod tests {
         let (cache, _, bytes) = place(dir.path());
         let server = Server::serving(bytes.clone());
         let remote = Remote { url: server.url("/cifar"), bytes: bytes.len() as u64, sha256: SHA256.into() };
-        let error = format!("{:#}", downloaded(&cache, &Client::local(1), &remote).unwrap_err());
+        let error = downloaded(&cache, &Client::local(1), &remote).unwrap_err().to_string();
         assert!(error.contains("give --data cifar10:PATH, the archive from https://"), "{error}");
         assert!(error.contains("not the expected one"), "{error}");
         assert_eq!(names(&cache), [".lock"]);

@@ -26,10 +26,8 @@ impl From<ureq::Error> for Failure {
                 Self::Passing(format!("the server answers {code}"))
             }
             Error::StatusCode(code) => Self::Final(format!("the server answers {code}")),
-            // Whoever is offline is told at once.
-            Error::HostNotFound => Self::Final("the server's name is not known: no network?".into()),
             Error::Io(error) => Self::Passing(error.to_string()),
-            Error::Timeout(_) | Error::ConnectionFailed | Error::Protocol(_) => {
+            Error::HostNotFound | Error::Timeout(_) | Error::ConnectionFailed | Error::Protocol(_) => {
                 Self::Passing(error.to_string())
             }
             _ => Self::Final(error.to_string()),
@@ -77,6 +75,6 @@ mod tests {
         assert_eq!(attempts(2, || Failure::Final("x".into())), 1);
         assert_eq!(attempts(2, || ureq::Error::StatusCode(503).into()), 3);
         assert_eq!(attempts(2, || ureq::Error::StatusCode(404).into()), 1);
-        assert_eq!(attempts(2, || ureq::Error::HostNotFound.into()), 1);
+        assert_eq!(attempts(2, || ureq::Error::HostNotFound.into()), 3);
     }
 }

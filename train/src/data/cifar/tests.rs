@@ -140,7 +140,7 @@ fn a_truncated_or_damaged_archive_is_refused() {
         let error = refused(&dir, &path);
         assert!(error.contains("x.tar.gz is damaged or no .tar.gz archive ("), "{length}: {error}");
     }
-    let mut flipped = whole.clone();
+    let mut flipped = whole;
     let last = flipped.len() - 6;
     flipped[last] ^= 1; // in the checksum
     fs::write(&path, &flipped).unwrap();
