@@ -51,7 +51,7 @@ cifar10:PATH of its binary archive. Ctrl-C ends the run after saving; a second C
 )]
 pub struct FitArgs {
     /// Folder of class folders, cifar10, or cifar10:PATH
-    #[arg(long, value_name = "DIR|cifar10", required_unless_present = "resume")]
+    #[arg(long, value_name = "DIR|cifar10[:PATH]", required_unless_present = "resume")]
     pub data: Option<PathBuf>,
     /// Go on with a run exactly where it stopped
     #[arg(long, value_name = "RUN", conflicts_with_all = [
@@ -63,7 +63,8 @@ pub struct FitArgs {
     /// weights, else from-scratch]
     #[arg(long, value_name = "NAME|FILE")]
     pub recipe: Option<String>,
-    /// Weights to start from: a .safetensors or .pth file, imagenet (downloaded once), or none
+    /// Weights to start from: a .safetensors or .pth file, imagenet (timm's resnet18.tv_in1k, downloaded
+    /// once), or none
     #[arg(long, default_value = "none", value_name = "FILE|imagenet|none")]
     pub pretrained: String,
     /// A 3x3 stem from a pretrained 7x7 one: its centre, or random

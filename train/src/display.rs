@@ -19,6 +19,15 @@ pub fn bar(label: &str, len: usize) -> ProgressBar {
     ProgressBar::new(len as u64).with_style(style).with_prefix(label.to_owned())
 }
 
+/// A bar for `len` bytes that is drawn on a terminal only.
+pub fn byte_bar(label: &str, len: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template(
+        "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta:>4} left",
+    )
+    .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(len).with_style(style).with_prefix(label.to_owned())
+}
+
 /// Shows where an epoch stands.
 pub fn show(bar: &ProgressBar, progress: &Progress) {
     bar.set_position(progress.images as u64);
@@ -36,7 +45,11 @@ pub fn phase(phase: &Phase, plan: &Plan) {
         .group_names()
         .iter()
         .zip(phase.rates())
-        .map(|(name, rate)| if *name == "all" { format!("{rate:.0e}") } else { format!("{rate:.0e} ({name})") })
+        .map(
+            |(name, rate)| {
+                if *name == "all" { format!("{rate:.0e}") } else { format!("{rate:.0e} ({name})") }
+            },
+        )
         .collect();
     let epochs = if phase.epochs == 1 { "1 epoch".into() } else { format!("{} epochs", phase.epochs) };
     say!("phase {:?}: {epochs} at {}", phase.name, rates.join(", "));

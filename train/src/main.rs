@@ -4,6 +4,7 @@ mod args;
 #[macro_use]
 mod display;
 mod commands;
+mod fetch;
 mod interrupt;
 
 use std::panic;

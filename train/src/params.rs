@@ -97,7 +97,10 @@ impl Params {
             tensor.f_copy_(&parameter.tensor.f_detach()?)?;
             Ok((name.clone(), Parameter { tensor, trainable: parameter.trainable }))
         };
-        Ok(Self { tensors: self.tensors.iter().map(copy).collect::<Result<_, TorchError>>()?, device: self.device })
+        Ok(Self {
+            tensors: self.tensors.iter().map(copy).collect::<Result<_, TorchError>>()?,
+            device: self.device,
+        })
     }
 
     /// Lays the kernels of convolutions out as `[N, H, W, C]`, which GPUs compute faster; shapes stay as they are.
@@ -126,7 +129,8 @@ pub(crate) fn channels_last(tensor: &Tensor) -> Result<Tensor, TorchError> {
 /// A float tensor in memory with these values.
 pub fn to_tensor(values: &ArrayD<f32>) -> Result<Tensor, TorchError> {
     let shape: Vec<i64> = values.shape().iter().map(|&size| size as i64).collect();
-    Ok(Tensor::f_from_slice(values.as_standard_layout().as_slice().unwrap_or_default())?.f_view(&shape[..])?)
+    Ok(Tensor::f_from_slice(values.as_standard_layout().as_slice().unwrap_or_default())?
+        .f_view(&shape[..])?)
 }
 
 /// The values of a float tensor, wherever it is.

@@ -231,7 +231,8 @@ impl RunFolder {
             return Ok(());
         }
         let text = self.read("metrics.jsonl")?;
-        let kept: String = text.split_inclusive('\n').filter(|line| line.ends_with('\n')).take(epochs).collect();
+        let kept: String =
+            text.split_inclusive('\n').filter(|line| line.ends_with('\n')).take(epochs).collect();
         if kept == text { Ok(()) } else { self.write("metrics.jsonl", kept.as_bytes()) }
     }
 

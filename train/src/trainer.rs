@@ -261,8 +261,7 @@ impl<'a, M: Module> Trainer<'a, M> {
         let steps = train.steps(recipe.batch_size);
         let (epoch, first) = (self.position.epoch, self.position.step);
         self.forget_gradients();
-        let mut batches =
-            train.training(&recipe.augment, recipe.batch_size, seed, epoch, first).peekable();
+        let mut batches = train.training(&recipe.augment, recipe.batch_size, seed, epoch, first).peekable();
         while let Some(batch) = batches.next() {
             let batch = batch?;
             let step = batch.step;

@@ -82,8 +82,7 @@ fn train(stop_every: usize) -> (Vec<EpochMetrics>, Snapshot) {
         let params = Params::initialise(&described, seed, Device::Cpu).unwrap();
         let loader = Loader::new(&set, &preprocessor, Device::Cpu);
         let options = Options { seed: 5, amp: None };
-        let mut trainer =
-            Trainer::new(&network, &params, &recipe, [loader; 2], &new, options).unwrap();
+        let mut trainer = Trainer::new(&network, &params, &recipe, [loader; 2], &new, options).unwrap();
         if let Some(snapshot) = &snapshot {
             trainer.restore(snapshot).unwrap();
         }

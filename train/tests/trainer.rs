@@ -141,7 +141,9 @@ fn smoothing_and_clipping_change_what_is_learned() {
     let settings = Settings { eps: 1.0, ..Settings::default() };
     let free = run(&recipe(|r| r.optimizer = settings), None).unwrap();
     let clipped = run(&recipe(|r| (r.optimizer, r.clip_norm) = (settings, Some(1e-6))), None).unwrap();
-    assert!(difference(&clipped.end.weights, &clipped.start) < 1e-3 * difference(&free.end.weights, &free.start));
+    assert!(
+        difference(&clipped.end.weights, &clipped.start) < 1e-3 * difference(&free.end.weights, &free.start)
+    );
 }
 
 #[test]
@@ -154,6 +156,10 @@ fn mixed_precision_learns_much_the_same() {
         assert!((a.train_loss / b.train_loss - 1.0).abs() < 0.02, "{amp}: {a:?} {b:?}");
         assert!(difference(&full.end.weights, &short.end.weights) < 5e-3, "{amp}");
         let state = serde_json::to_value(&short.end.position).unwrap();
-        assert_eq!(state["scaler"].is_object(), amp == Amp::Fp16, "gradients are scaled in half precision only");
+        assert_eq!(
+            state["scaler"].is_object(),
+            amp == Amp::Fp16,
+            "gradients are scaled in half precision only"
+        );
     }
 }

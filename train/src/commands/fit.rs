@@ -19,6 +19,7 @@ use train::run::{RunConfig, RunFolder};
 use self::session::{Session, Sets};
 use self::start::Start;
 use crate::args::FitArgs;
+use crate::fetch;
 use crate::interrupt::Interrupt;
 
 /// Runs the command.
@@ -31,12 +32,15 @@ pub fn run(args: &FitArgs) -> Result<()> {
 
 fn begin(args: &FitArgs) -> Result<()> {
     let device = find_device(args.device.unwrap_or(DeviceRequest::Auto))?;
-    let interrupt = Interrupt::listen()?;
     let recipe = settings::recipe(args)?;
-    let data = args.data.as_deref().context("--data is missing")?;
+    args.out.as_deref().map_or(Ok(()), RunFolder::check_free)?;
+    // Before anything listens for Ctrl-C: a download ends at once, and goes on from there the next time.
+    let data = fetch::data(args.data.as_deref().context("--data is missing")?)?;
+    let pretrained = settings::pretrained(&args.pretrained)?;
+    let interrupt = Interrupt::listen()?;
     let data = data.canonicalize().with_context(|| format!("cannot read --data {}", data.display()))?;
     let folder = ImageFolder::scan(&data)?;
-    let config = settings::config(args, data, recipe, &folder, device)?;
+    let config = settings::config(args, data, pretrained, recipe, &folder, device)?;
     let out = args.out.clone().unwrap_or_else(|| settings::default_out(&config));
     RunFolder::check_free(&out)?;
     let (network, params) = network(&config, device)?;

@@ -3,6 +3,7 @@
 mod ahead;
 pub mod augment;
 pub mod batches;
+pub mod cifar;
 mod error;
 pub mod folder;
 pub mod pictures;

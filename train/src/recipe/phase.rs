@@ -73,7 +73,9 @@ impl Phase {
         if names.iter().enumerate().any(|(index, name)| names[..index].contains(name)) {
             return fault(format!("two groups have one name: {}", names.join(", ")));
         }
-        for patterns in [&self.train, &self.freeze_new].into_iter().chain(self.groups.iter().map(|g| &g.parameters)) {
+        for patterns in
+            [&self.train, &self.freeze_new].into_iter().chain(self.groups.iter().map(|g| &g.parameters))
+        {
             self.patterns(patterns)?;
         }
         Ok(())
@@ -120,8 +122,10 @@ impl Phase {
     pub fn assign(&self, names: &[&str], new: &HashSet<String>) -> Result<Vec<usize>, String> {
         let sets: Vec<GlobSet> =
             self.groups.iter().map(|group| self.patterns(&group.parameters)).collect::<Result<_, _>>()?;
-        let rest = |name: &str| sets.len() + usize::from(self.new_learning_rate.is_some() && new.contains(name));
-        let group = |&name: &&str| sets.iter().position(|set| set.is_match(name)).unwrap_or_else(|| rest(name));
+        let rest =
+            |name: &str| sets.len() + usize::from(self.new_learning_rate.is_some() && new.contains(name));
+        let group =
+            |&name: &&str| sets.iter().position(|set| set.is_match(name)).unwrap_or_else(|| rest(name));
         Ok(names.iter().map(group).collect())
     }
 }
@@ -176,7 +180,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         let text = "name = \"p\"\nepochs = 2\nlearning_rate = 1e-3\ntrain = [\"*\"]\n";
-        let why = |more: &str| toml::from_str::<Phase>(&format!("{text}{more}")).unwrap().check().unwrap_err();
+        let why =
+            |more: &str| toml::from_str::<Phase>(&format!("{text}{more}")).unwrap().check().unwrap_err();
         assert!(why("warm_up = 3.0").contains("warm_up must be between 0 and its 2 epochs"));
         assert!(why("new_learning_rate = 0.0").contains("must be positive"));
         let group = "[[group]]\nname = \"all\"\nparameters = [\"a[\"]\nlearning_rate = 1.0\n";

@@ -47,7 +47,9 @@ impl Plateau {
             Self { threshold, .. } if !(0.0..1.0).contains(threshold) => {
                 Err(format!("plateau.threshold must be at least 0 and below 1, not {threshold}"))
             }
-            Self { min_learning_rate, .. } if !(*min_learning_rate >= 0.0 && min_learning_rate.is_finite()) => {
+            Self { min_learning_rate, .. }
+                if !(*min_learning_rate >= 0.0 && min_learning_rate.is_finite()) =>
+            {
                 Err(format!("plateau.min_learning_rate must not be negative: {min_learning_rate}"))
             }
             _ => Ok(()),
@@ -140,7 +142,10 @@ mod tests {
             for (epoch, (loss, expected)) in losses.iter().zip(&learning_rates).enumerate() {
                 rates.observe(*loss, &plateau);
                 let found = rates.at(Schedule::Plateau, 7, 0, 10);
-                assert!((found[0] / expected - 1.0).abs() < 1e-12, "epoch {epoch}: {found:?}, not {expected}");
+                assert!(
+                    (found[0] / expected - 1.0).abs() < 1e-12,
+                    "epoch {epoch}: {found:?}, not {expected}"
+                );
             }
         }
     }

@@ -33,8 +33,8 @@ impl RunFolder {
                 checkpoint::save(average, &new.join(AVERAGE))?;
             }
             checkpoint::save(&snapshot.optimizer, &new.join(OPTIMIZER))?;
-            let json = serde_json::to_vec_pretty(&snapshot.position)
-                .map_err(|error| self.damaged(LAST, &error))?;
+            let json =
+                serde_json::to_vec_pretty(&snapshot.position).map_err(|error| self.damaged(LAST, &error))?;
             self.write(&format!("{NEW}/{POSITION}"), &json)
         };
         if let Err(error) = save() {
@@ -57,8 +57,8 @@ impl RunFolder {
             return Ok(None);
         }
         let text = self.read(&format!("{LAST}/{POSITION}"))?;
-        let position: Position =
-            serde_json::from_str(&text).map_err(|error| self.damaged(&format!("{LAST}/{POSITION}"), &error))?;
+        let position: Position = serde_json::from_str(&text)
+            .map_err(|error| self.damaged(&format!("{LAST}/{POSITION}"), &error))?;
         let load = |name: &str| checkpoint::load(&self.path(LAST).join(name));
         let average = self.path(LAST).join(AVERAGE).exists().then(|| load(AVERAGE)).transpose()?;
         Ok(Some(Snapshot { position, weights: load(WEIGHTS)?, average, optimizer: load(OPTIMIZER)? }))
@@ -68,7 +68,9 @@ impl RunFolder {
     fn recover(&self) -> Result<(), RunError> {
         let last = self.path(LAST);
         let complete = |name: &str| Some(self.path(name)).filter(|path| path.join(POSITION).exists());
-        if !last.exists() && let Some(state) = complete(NEW).or_else(|| complete(OLD)) {
+        if !last.exists()
+            && let Some(state) = complete(NEW).or_else(|| complete(OLD))
+        {
             rename(&state, &last)?;
         }
         [NEW, OLD].into_iter().try_for_each(|name| remove(&self.path(name)))

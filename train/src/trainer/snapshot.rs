@@ -64,8 +64,7 @@ pub struct Best {
 impl Best {
     /// Whether an epoch is better; it is the best then.
     pub(super) fn improves(&mut self, metrics: &EpochMetrics) -> bool {
-        let (epoch, accuracy, loss) =
-            (metrics.epoch, metrics.validation_accuracy, metrics.validation_loss);
+        let (epoch, accuracy, loss) = (metrics.epoch, metrics.validation_accuracy, metrics.validation_loss);
         let better =
             self.epoch == 0 || accuracy > self.accuracy || (accuracy == self.accuracy && loss < self.loss);
         if better {

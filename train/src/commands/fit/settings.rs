@@ -1,8 +1,9 @@
 //! From what was typed to a run's configuration.
 
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::{self, Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use models::card::{IMAGENET_MIN_SIZE, Preprocessing};
 use models::layers::Attention;
 use models::resnet::{Architecture, Stem};
@@ -13,6 +14,7 @@ use train::recipe::Recipe;
 use train::run::RunConfig;
 
 use crate::args::{AttentionArg, FitArgs};
+use crate::fetch;
 
 /// The recipe, with what the flags change of it.
 pub fn recipe(args: &FitArgs) -> Result<Recipe> {
@@ -37,6 +39,7 @@ pub fn recipe(args: &FitArgs) -> Result<Recipe> {
 pub fn config(
     args: &FitArgs,
     data: PathBuf,
+    pretrained: Option<PathBuf>,
     recipe: Recipe,
     folder: &ImageFolder,
     device: Device,
@@ -64,7 +67,7 @@ pub fn config(
         device: device::name(device),
         amp: args.amp,
         skip_bad: args.skip_bad,
-        pretrained: pretrained_file(&args.pretrained)?,
+        pretrained,
         labels: folder.classes.clone(),
         preprocessing: Preprocessing::for_size(size),
         architecture: Architecture { classes: folder.classes.len(), stem, attention },
@@ -73,13 +76,16 @@ pub fn config(
 }
 
 /// The weights to start from, wherever the run is repeated from.
-fn pretrained_file(pretrained: &str) -> Result<Option<PathBuf>> {
-    let file = match pretrained {
+pub fn pretrained(name: &str) -> Result<Option<PathBuf>> {
+    let file = match name {
         "none" => return Ok(None),
-        "imagenet" => bail!("--pretrained imagenet cannot be downloaded yet: give a .safetensors file"),
-        file => Path::new(file),
+        "imagenet" => fetch::imagenet()?,
+        file => file.into(),
     };
-    Ok(Some(file.canonicalize().with_context(|| format!("cannot read --pretrained {}", file.display()))?))
+    let cannot_read = || format!("cannot read --pretrained {}", file.display());
+    fs::metadata(&file).with_context(cannot_read)?;
+    // Links stay as they are: the Hub's cache names its files by their digests.
+    Ok(Some(path::absolute(&file).with_context(cannot_read)?))
 }
 
 /// 32 for small pictures and 224 for photos, judged by the first one.

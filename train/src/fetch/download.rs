@@ -1,0 +1,156 @@
+//! One file over HTTP, whose content is known beforehand.
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use indicatif::ProgressBar;
+use ureq::http::{Response, StatusCode, header};
+use ureq::{Agent, Body};
+
+use super::digest;
+use super::retry::{Failure, PAUSES, persist};
+
+/// A server that says nothing for so long has gone.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// A file on a server.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    /// Where it is.
+    pub url: String,
+    /// Its size.
+    pub bytes: u64,
+    /// The SHA-256 of its content, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Downloads, and tries again what may pass.
+#[derive(Debug)]
+pub struct Client {
+    agent: Agent,
+    pauses: Vec<Duration>,
+}
+
+impl Client {
+    /// A client that respects the proxies of the environment (`HTTPS_PROXY`, `NO_PROXY`, ...).
+    pub fn new() -> Self {
+        let config = Agent::config_builder()
+            .timeout_connect(Some(SILENCE / 2))
+            .timeout_recv_response(Some(SILENCE))
+            .timeout_per_read(Some(SILENCE))
+            // Ranges count the bytes of the file itself.
+            .accept_encoding("identity")
+            .build();
+        Self { agent: config.into(), pauses: PAUSES.into() }
+    }
+
+    /// A client for a server of this machine, with short pauses.
+    #[cfg(test)]
+    pub fn local(attempts: usize) -> Self {
+        let agent = Agent::config_builder().proxy(None).accept_encoding("identity").build().into();
+        Self { agent, pauses: vec![Duration::from_millis(1); attempts - 1] }
+    }
+
+    /// Brings `remote` to `to`, which appears when size and digest are right. Until then the content is in `to` with
+    /// `.part` behind it, where a later call goes on, whatever ended this one.
+    pub fn download(&self, remote: &Remote, to: &Path, bar: &ProgressBar) -> Result<()> {
+        let part = part_of(to);
+        persist(&self.pauses, bar, || self.attempt(remote, &part, bar))?;
+        let found = digest::of_file(&part).with_context(|| format!("cannot read {}", part.display()))?;
+        if found != remote.sha256 {
+            let _ = fs::remove_file(&part);
+            bail!(
+                "its content is not the expected one, and was removed: sha256 {found}, not {}",
+                remote.sha256
+            );
+        }
+        fs::rename(&part, to).with_context(|| format!("cannot write {}", to.display()))
+    }
+
+    fn attempt(&self, remote: &Remote, part: &Path, bar: &ProgressBar) -> Result<(), Failure> {
+        let disk = |error: io::Error| Failure::Final(format!("cannot write {}: {error}", part.display()));
+        let mut file =
+            OpenOptions::new().create(true).truncate(false).write(true).open(part).map_err(disk)?;
+        let present = file.metadata().map_err(disk)?.len();
+        if present == remote.bytes {
+            return Ok(());
+        }
+        let (response, start) = self.request(remote, present)?;
+        file.set_len(start).and_then(|()| file.seek(SeekFrom::Start(start))).map_err(disk)?;
+        bar.set_length(remote.bytes);
+        bar.set_position(start);
+        // One byte more than expected is enough to know.
+        let body = response.into_body().into_reader().take(remote.bytes - start + 1);
+        let end = start + copy(body, &mut file, bar, disk)?;
+        if end > remote.bytes {
+            file.set_len(0).map_err(disk)?;
+            return Err(Failure::Final(format!("it has more than {} bytes: another file", remote.bytes)));
+        }
+        if end < remote.bytes {
+            return Err(Failure::Passing(format!("only {end} of {} bytes came", remote.bytes)));
+        }
+        file.sync_all().map_err(disk)
+    }
+
+    /// The response, and the place in the file where its body begins: after the `present` bytes where the server can.
+    fn request(&self, remote: &Remote, present: u64) -> Result<(Response<Body>, u64), Failure> {
+        if (1..remote.bytes).contains(&present) {
+            let range = format!("bytes={present}-");
+            match self.agent.get(&remote.url).header(header::RANGE, &range).call() {
+                Ok(response) if continues(&response, remote, present) => return Ok((response, present)),
+                Ok(_) | Err(ureq::Error::StatusCode(416)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let response = self.agent.get(&remote.url).call()?;
+        if response.status() != StatusCode::OK {
+            return Err(Failure::Final(format!("the server answers {}", response.status())));
+        }
+        match response.body().content_length() {
+            Some(length) if length != remote.bytes => {
+                Err(Failure::Final(format!("it has {length} bytes, not {}: another file", remote.bytes)))
+            }
+            _ => Ok((response, 0)),
+        }
+    }
+}
+
+/// Whether a response is the rest of the file from `start`.
+fn continues(response: &Response<Body>, remote: &Remote, start: u64) -> bool {
+    let expected = format!("bytes {start}-{}/{}", remote.bytes - 1, remote.bytes);
+    let range = response.headers().get(header::CONTENT_RANGE);
+    response.status() == StatusCode::PARTIAL_CONTENT && range.is_some_and(|range| *range == *expected)
+}
+
+/// Copies what comes, and counts it. What has come is in the file, however this ends.
+fn copy(
+    mut body: impl Read,
+    file: &mut File,
+    bar: &ProgressBar,
+    disk: impl Fn(io::Error) -> Failure,
+) -> Result<u64, Failure> {
+    let mut buffer = vec![0; 1 << 16];
+    let mut copied = 0;
+    loop {
+        let read = body.read(&mut buffer).map_err(|error| Failure::Passing(error.to_string()))?;
+        if read == 0 {
+            return Ok(copied);
+        }
+        file.write_all(&buffer[..read]).map_err(&disk)?;
+        copied += read as u64;
+        bar.inc(read as u64);
+    }
+}
+
+/// Where the content of `path` is gathered.
+pub fn part_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    name.into()
+}

@@ -1,0 +1,149 @@
+//! A web server on this machine, for tests of downloads.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// What was asked.
+#[derive(Debug, Clone)]
+#[allow(dead_code)] // not every test reads all of it
+pub struct Request {
+    /// Name and port of this server.
+    pub host: String,
+    /// The path of the URL.
+    pub path: String,
+    /// The first byte of the range asked for.
+    pub range: Option<u64>,
+}
+
+/// What is answered.
+pub struct Reply {
+    status: u16,
+    headers: Vec<String>,
+    body: Vec<u8>,
+    /// Bytes of the body after which the connection ends, or nothing more comes.
+    sent: usize,
+    stalls: bool,
+}
+
+#[allow(dead_code)]
+impl Reply {
+    /// `content` from the byte `range` on.
+    pub fn of(content: &[u8], range: Option<u64>) -> Self {
+        let body = content[range.unwrap_or(0) as usize..].to_vec();
+        let mut headers = vec![format!("Content-Length: {}", body.len())];
+        if let Some(start) = range {
+            let length = content.len();
+            headers.push(format!("Content-Range: bytes {start}-{}/{length}", length - 1));
+        }
+        Self {
+            status: if range.is_some() { 206 } else { 200 },
+            headers,
+            sent: body.len(),
+            body,
+            stalls: false,
+        }
+    }
+
+    /// No content.
+    pub fn status(status: u16) -> Self {
+        Self { status, headers: vec!["Content-Length: 0".into()], body: Vec::new(), sent: 0, stalls: false }
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push(format!("{name}: {value}"));
+        self
+    }
+
+    /// Ends the connection after so many bytes of the body.
+    pub fn cut(mut self, sent: usize) -> Self {
+        self.sent = sent.min(self.body.len());
+        self
+    }
+
+    /// Says that the body has `length` bytes, and sends no more after its end.
+    pub fn stalled(self, length: u64) -> Self {
+        let reply = self.without_length().header("Content-Length", &length.to_string());
+        Self { stalls: true, ..reply }
+    }
+
+    /// The body ends where the connection does.
+    pub fn without_length(mut self) -> Self {
+        self.headers.retain(|header| !header.starts_with("Content-Length"));
+        self
+    }
+
+    fn send(&self, mut stream: &TcpStream) -> std::io::Result<()> {
+        let headers = self.headers.join("\r\n");
+        write!(stream, "HTTP/1.1 {} Test\r\nConnection: close\r\n{headers}\r\n\r\n", self.status)?;
+        stream.write_all(&self.body[..self.sent])?;
+        if self.stalls {
+            // Until the client goes.
+            let _ = stream.read(&mut [0]);
+        }
+        Ok(())
+    }
+}
+
+/// Answers until the test ends.
+pub struct Server {
+    address: SocketAddr,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+#[allow(dead_code)]
+impl Server {
+    /// `answer` is given each request, and how many came before it.
+    pub fn start(answer: impl Fn(&Request, usize) -> Reply + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Self { address: listener.local_addr().unwrap(), requests: Arc::default() };
+        let requests = Arc::clone(&server.requests);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let Some(request) = read(&stream) else { continue };
+                let count = requests.lock().unwrap().len();
+                requests.lock().unwrap().push(request.clone());
+                // A client that has heard enough goes.
+                let _ = answer(&request, count).send(&stream);
+            }
+        });
+        server
+    }
+
+    /// Serves `content` under every path.
+    pub fn serving(content: Vec<u8>) -> Self {
+        Self::start(move |request, _| Reply::of(&content, request.range))
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The ranges asked for, in order.
+    pub fn ranges(&self) -> Vec<Option<u64>> {
+        self.requests.lock().unwrap().iter().map(|request| request.range).collect()
+    }
+
+    /// The paths asked for, in order.
+    pub fn paths(&self) -> Vec<String> {
+        self.requests.lock().unwrap().iter().map(|request| request.path.clone()).collect()
+    }
+}
+
+/// A URL of this machine where nobody listens.
+#[allow(dead_code)]
+pub fn closed_url() -> String {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    format!("http://{address}/")
+}
+
+fn read(stream: &TcpStream) -> Option<Request> {
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let path = lines.next()?.split(' ').nth(1)?.to_owned();
+    let headers: Vec<_> = lines.take_while(|line| !line.is_empty()).map(|line| line.to_lowercase()).collect();
+    let find = |name: &str| headers.iter().find_map(|line| line.strip_prefix(name));
+    let host = find("host: ")?.to_owned();
+    let range = find("range: bytes=").and_then(|range| range.split('-').next()?.parse().ok());
+    Some(Request { host, path, range })
+}
