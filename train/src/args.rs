@@ -54,7 +54,7 @@ pub struct FitArgs {
     /// from-scratch]
     #[arg(long, value_name = "NAME|FILE")]
     pub recipe: Option<String>,
-    /// Weights to start from: a .safetensors file, or none
+    /// Weights to start from: a .safetensors or .pth file, or none
     #[arg(long, default_value = "none", value_name = "FILE|none")]
     pub pretrained: String,
     /// Run folder [default: runs/DATA-TIME]
@@ -127,12 +127,12 @@ pub enum AttentionArg {
 Examples:
   train export runs/photos
   train export runs/photos -o photos.onnx --opset 18
-  train export weights.safetensors --labels labels.txt --image-size 32
+  train export weights.pth --labels labels.txt --image-size 32
 
 The file is run under ONNX Runtime and compared with libtorch before it is put in place."
 )]
 pub struct ExportArgs {
-    /// Run folder, or a .safetensors checkpoint
+    /// Run folder, or a .safetensors or .pth checkpoint
     #[arg(value_name = "RUN|CHECKPOINT")]
     pub source: PathBuf,
     /// The file to write

@@ -8,10 +8,13 @@ use std::fs;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
-use common::{Golden, golden, params, relative_difference, tensor};
-use models::resnet::{Architecture, ResNet18};
+use assert_cmd::Command;
+use common::{Golden, colour_set, golden, params, relative_difference, tensor};
+use models::resnet::{Architecture, ResNet18, Stem};
 use models::{Module, Weights, testing};
 use ndarray::{Array, ArrayD, Axis, Slice};
+use predicates::prelude::*;
+use predicates::str::contains;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -230,20 +233,24 @@ fn bombs_do_not_go_off() {
     assert!(refused(b"Nr\xff\xff\xff\xff.").contains("no dict"), "a place in the memo is no size");
 }
 
-/// The pickle is PyTorch's of the whole reference; the values are made here, so that 45 MB need not be kept.
-#[test]
-fn a_pth_of_the_reference_gives_the_logits_of_the_reference() {
-    let network = ResNet18::new(&Architecture::default()).unwrap();
-    let shape = [5, 3, 32, 32];
-    let weights = testing::weights(&network, &shape).unwrap();
+/// A `.pth` of the whole reference. The pickle is PyTorch's; the values are made here, so that 45 MB need not be kept.
+fn reference(weights: &Weights) -> Vec<u8> {
     let names = String::from_utf8(bytes("reference.txt")).unwrap();
     let storages = names.lines().map(|name| match weights.get(name) {
         Some(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         None => 7_i64.to_le_bytes().to_vec(), // num_batches_tracked
     });
-    let loaded = checkpoint::read(&archive(&bytes("reference.pkl"), storages)).unwrap();
-    assert_eq!(Architecture::of(&loaded).unwrap(), Architecture::default());
+    archive(&bytes("reference.pkl"), storages)
+}
+
+#[test]
+fn a_pth_of_the_reference_gives_the_logits_of_the_reference() {
+    let network = ResNet18::new(&Architecture::default()).unwrap();
+    let shape = [5, 3, 32, 32];
+    let weights = testing::weights(&network, &shape).unwrap();
+    let loaded = checkpoint::read(&reference(&weights)).unwrap();
     assert_eq!(loaded.len(), weights.len());
+    assert_eq!(Architecture::of(&loaded).unwrap(), Architecture::default());
 
     let module = Golden::Network(Box::new(network));
     let first = |array: &ArrayD<f32>| array.slice_axis(Axis(0), Slice::from(..1)).to_owned();
@@ -253,4 +260,49 @@ fn a_pth_of_the_reference_gives_the_logits_of_the_reference() {
     let logits = to_array(&module.forward(&Eager::eval(&params), &tensor(&x)).unwrap()).unwrap();
     let difference = relative_difference(&logits, &y);
     assert!(difference <= 1e-5, "differs by {difference:e}");
+}
+
+#[test]
+fn the_binary_takes_a_pth_wherever_it_takes_weights() {
+    let (dir, _) = colour_set();
+    let train = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
+        command.current_dir(dir.path()).args(arguments);
+        command.assert()
+    };
+    let network = ResNet18::new(&Architecture::default()).unwrap();
+    let weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
+    fs::write(dir.path().join("reference.pth"), reference(&weights)).unwrap();
+    train(&["export", "reference.pth", "--image-size", "16"])
+        .success()
+        .stdout(contains("ratio 16, kernel 7").and(contains("3x3 stem, 10 classes")));
+
+    let fit = ["fit", "--data", "colours", "--image-size", "8", "--epochs", "1", "--device", "cpu"];
+    let started = train(&[&fit[..], &["--pretrained", "reference.pth", "--out", "run"]].concat()).success();
+    started.stdout(
+        contains("112 tensors loaded")
+            .and(contains("new: backbone.fc.bias, backbone.fc.weight\n"))
+            .and(contains("ignored: backbone.fc.weight, backbone.fc.bias\n")),
+    );
+
+    fs::copy(file("hostile-os.pth"), dir.path().join("hostile.pth")).unwrap();
+    let refused = contains("hostile.pth is not a checkpoint: it asks Python for os.system");
+    train(&["export", "hostile.pth"]).code(2).stderr(refused.clone());
+    train(&[&fit[..], &["--pretrained", "hostile.pth", "--out", "other"]].concat()).code(2).stderr(refused);
+}
+
+#[test]
+fn weights_with_the_bare_names_of_torchvision_are_exported() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = Architecture { classes: 7, stem: Stem::Imagenet, attention: None };
+    let weights = testing::weights(&ResNet18::new(&plain).unwrap(), &[1, 3, 64, 64]).unwrap();
+    let bare =
+        weights.into_iter().map(|(name, values)| (name.replacen("backbone.", "", 1), values)).collect();
+    checkpoint::save(&bare, &dir.path().join("resnet18.safetensors")).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_train"))
+        .current_dir(dir.path())
+        .args(["export", "resnet18.safetensors", "--image-size", "64"])
+        .assert()
+        .success()
+        .stdout(contains("network     resnet18, 7x7 stem, 7 classes"));
 }

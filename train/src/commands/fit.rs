@@ -10,16 +10,17 @@ use models::layers::Attention;
 use models::resnet::{Architecture, ResNet18, Stem};
 use models::shapes;
 use tch::Device;
+use train::checkpoint;
 use train::data::Sample;
 use train::data::batches::Batches;
 use train::data::folder::ImageFolder;
 use train::data::pictures::PictureSet;
 use train::device::{self, CudaLibrary};
 use train::params::Params;
+use train::pretrained::{self, StemInit};
 use train::recipe::{Phase, Recipe};
 use train::run::{RunConfig, RunFolder, RunResult};
 use train::trainer::{Plan, Trainer, evaluate};
-use train::{checkpoint, pretrained};
 
 use crate::args::{AttentionArg, FitArgs};
 use crate::display;
@@ -100,11 +101,11 @@ fn config(args: &FitArgs, recipe: Recipe, folder: &ImageFolder, device: Device) 
 fn pretrained_file(args: &FitArgs) -> Result<Option<PathBuf>> {
     let file = match args.pretrained.as_str() {
         "none" => return Ok(None),
-        "imagenet" => bail!("--pretrained imagenet cannot be downloaded yet: give a .safetensors file"),
+        "imagenet" => {
+            bail!("--pretrained imagenet cannot be downloaded yet: give a .safetensors or .pth file")
+        }
         file => Path::new(file),
     };
-    let is_safetensors = file.extension().is_some_and(|extension| extension == "safetensors");
-    ensure!(is_safetensors, "--pretrained {}: only .safetensors files can be loaded", file.display());
     Ok(Some(file.canonicalize().with_context(|| format!("cannot read --pretrained {}", file.display()))?))
 }
 
@@ -120,12 +121,15 @@ fn start_from(params: &Params, file: Option<&Path>) -> Result<HashSet<String>> {
         say!("no pretrained weights: every layer is new and learns in every phase");
         return Ok(params.names().map(Into::into).collect());
     };
-    let loaded = pretrained::load(params, &checkpoint::load(file)?)
+    let loaded = pretrained::load(params, &checkpoint::load(file)?, StemInit::default())
         .with_context(|| format!("--pretrained {}", file.display()))?;
     say!("pretrained weights: {} tensors loaded from {}", loaded.loaded.len(), file.display());
     let mut new: Vec<_> = loaded.new.iter().map(String::as_str).collect();
     new.sort_unstable();
     say!("  new: {}", if new.is_empty() { "none".into() } else { new.join(", ") });
+    if !loaded.adapted.is_empty() {
+        say!("  adapted: {}", loaded.adapted.join(", "));
+    }
     if !loaded.ignored.is_empty() {
         say!("  ignored: {}", loaded.ignored.join(", "));
     }
