@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use models::layers::Attention;
 use models::resnet::Stem;
 use train::device::DeviceRequest;
+use train::pretrained::StemInit;
 use train::trainer::Amp;
 
 /// Train an image classifier and write it as ONNX, without Python.
@@ -68,8 +69,8 @@ pub struct FitArgs {
     #[arg(long, default_value = "none", value_name = "FILE|imagenet|none")]
     pub pretrained: String,
     /// A 3x3 stem from a pretrained 7x7 one: its centre, or random
-    #[arg(long, value_enum, default_value = "centre")]
-    pub stem_init: StemInitArg,
+    #[arg(long, default_value = "centre", value_name = "centre|random")]
+    pub stem_init: StemInit,
     /// Freeze the stem in the phases that do not name it, even when it is new
     #[arg(long)]
     pub freeze_stem: bool,
@@ -117,16 +118,6 @@ pub struct FitArgs {
     pub skip_bad: bool,
 }
 
-/// `--stem-init`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum StemInitArg {
-    /// The centre of the pretrained 7x7 kernel
-    #[value(alias = "center")]
-    Centre,
-    /// Random values
-    Random,
-}
-
 /// `--stem`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum StemArg {
@@ -162,12 +153,12 @@ pub enum AttentionArg {
 Examples:
   train export runs/photos
   train export runs/photos -o photos.onnx --opset 18
-  train export weights.safetensors --labels labels.txt --image-size 32
+  train export weights.pth --labels labels.txt --image-size 32
 
 The file is run under ONNX Runtime and compared with libtorch before it is put in place."
 )]
 pub struct ExportArgs {
-    /// Run folder, or a .safetensors checkpoint
+    /// Run folder, or a .safetensors or .pth checkpoint
     #[arg(value_name = "RUN|CHECKPOINT")]
     pub source: PathBuf,
     /// The file to write

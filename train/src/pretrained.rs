@@ -1,20 +1,48 @@
 //! Starting from weights of another training.
 
 use std::collections::HashSet;
+use std::str::FromStr;
 
 use models::Weights;
+use ndarray::{ArrayD, ArrayViewD, s};
+use serde::{Deserialize, Serialize};
 
 use crate::error::TorchError;
 use crate::params::Params;
 
+/// What becomes of the stem when the weights have torchvision's 7x7 kernel and the network a 3x3 one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StemInit {
+    /// The centre of the 7x7 kernel.
+    #[default]
+    Centre,
+    /// The initial values of a new layer.
+    Random,
+}
+
+impl FromStr for StemInit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "centre" => Ok(Self::Centre),
+            "random" => Ok(Self::Random),
+            other => Err(format!("{other:?} is no way to begin a stem: use centre or random")),
+        }
+    }
+}
+
 /// What became of each tensor, by name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// Taken from the file.
+    /// Taken from the file as they are.
     pub loaded: Vec<String>,
-    /// In the network, and not taken from the file: these keep their initial values, and are never frozen.
+    /// Made from a tensor of the file; these are new all the same.
+    pub adapted: Vec<String>,
+    /// In the network, and not loaded: these begin with values that were not trained, and are never frozen.
     pub new: HashSet<String>,
-    /// In the file, and not in the network.
+    /// In the file, and not used; under the file's names.
     pub ignored: Vec<String>,
 }
 
@@ -33,6 +61,12 @@ pub enum PretrainedError {
         /// What the file holds.
         found: Vec<usize>,
     },
+    /// The same tensor with and without prefix.
+    #[error("{name} is there twice, with and without the prefix {BACKBONE}")]
+    Twice {
+        /// The tensor, in the network.
+        name: String,
+    },
     /// Nothing in the file belongs to the network.
     #[error("none of its {0} tensors has a name of this network")]
     Nothing(usize),
@@ -42,95 +76,93 @@ pub enum PretrainedError {
 }
 
 const BACKBONE: &str = "backbone.";
+const STEM: &str = "backbone.conv1.weight";
+const HEAD: &str = "backbone.fc.";
+
+/// Gives bare names of torchvision the prefix that they have in this project; other names stay.
+pub fn with_prefix(weights: Weights) -> Weights {
+    let bare = !weights.contains_key(STEM) && weights.contains_key(&STEM[BACKBONE.len()..]);
+    if !bare {
+        return weights;
+    }
+    let named = |name: String| if name.starts_with("cbam_") { name } else { format!("{BACKBONE}{name}") };
+    weights.into_iter().map(|(name, values)| (named(name), values)).collect()
+}
 
 /// Copies every tensor whose name and shape match, with or without the `backbone.` prefix.
 ///
-/// A head for other classes and a stem of another kernel are new; any other difference of shape is an error, and
-/// nothing has been copied then.
-pub fn load(params: &Params, weights: &Weights) -> Result<Loaded, PretrainedError> {
+/// A head for other classes is new, and so is a 3x3 stem where the file has a 7x7 one; with [`StemInit::Centre`] it
+/// begins with the centre of the latter.
+///
+/// # Errors
+/// Any other difference of shape, and a file in which nothing matches. Nothing has been copied then.
+pub fn load(params: &Params, weights: &Weights, stem: StemInit) -> Result<Loaded, PretrainedError> {
     let mut result = Loaded::default();
-    let mut matches = Vec::new();
+    let mut copies: Vec<(String, ArrayViewD<'_, f32>)> = Vec::new();
     for (name, values) in weights {
-        let prefixed = format!("{BACKBONE}{name}");
-        let own = if params.get(name).is_some() { name } else { &prefixed };
-        let Some(tensor) = params.get(own) else {
+        let Some((own, expected)) = own(params, name) else {
             result.ignored.push(name.clone());
             continue;
         };
-        let expected: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
-        if expected == values.shape() {
-            matches.push((own.clone(), values));
-        } else if own.starts_with("backbone.fc.") || own == "backbone.conv1.weight" {
-            result.ignored.push(name.clone());
-        } else {
-            return Err(PretrainedError::Shape {
-                name: name.clone(),
-                expected,
-                found: values.shape().to_vec(),
-            });
+        if copies.iter().any(|(copied, _)| *copied == own) {
+            return Err(PretrainedError::Twice { name: own });
+        }
+        match fit(&own, values, &expected) {
+            Fit::Same => {
+                result.loaded.push(own.clone());
+                copies.push((own, values.view()));
+            }
+            Fit::LargerStem if stem == StemInit::Centre => {
+                result.adapted.push(own.clone());
+                copies.push((own, values.slice(s![.., .., 2..5, 2..5]).into_dyn()));
+            }
+            Fit::LargerStem | Fit::OtherClasses => result.ignored.push(name.clone()),
+            Fit::Not => {
+                let found = values.shape().to_vec();
+                return Err(PretrainedError::Shape { name: name.clone(), expected, found });
+            }
         }
     }
-    if matches.is_empty() {
+    if result.loaded.is_empty() {
         return Err(PretrainedError::Nothing(weights.len()));
     }
-    for (name, values) in matches {
-        params.assign(&name, values)?;
-        result.loaded.push(name);
+    for (name, values) in copies {
+        params.assign(&name, &values.to_owned())?;
     }
-    result.new = params
-        .names()
-        .filter(|name| !result.loaded.iter().any(|loaded| loaded == name))
-        .map(Into::into)
-        .collect();
+    let loaded: HashSet<&str> = result.loaded.iter().map(String::as_str).collect();
+    result.new = params.names().filter(|name| !loaded.contains(name)).map(Into::into).collect();
     Ok(result)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use models::layers::Param;
-    use models::resnet::{Architecture, ResNet18, Stem};
-    use models::{shapes, testing};
-    use tch::Device;
+/// The network's name for a tensor of the file, and its shape there.
+fn own(params: &Params, name: &str) -> Option<(String, Vec<usize>)> {
+    let named = |name: String| {
+        let shape = params.get(&name)?.size().iter().map(|&size| size as usize).collect();
+        Some((name, shape))
+    };
+    named(name.to_owned()).or_else(|| named(format!("{BACKBONE}{name}")))
+}
 
-    fn network(architecture: Architecture) -> (Vec<Param>, Weights) {
-        let network = ResNet18::new(&architecture).unwrap();
-        let params = shapes::describe(&network, &[1, 3, 64, 64]).unwrap().params;
-        (params, testing::weights(&network, &[1, 3, 64, 64]).unwrap())
-    }
+/// How a tensor fits where it belongs.
+enum Fit {
+    Same,
+    LargerStem,
+    OtherClasses,
+    Not,
+}
 
-    fn fresh(classes: usize) -> Params {
-        Params::initialise(&network(Architecture { classes, ..Architecture::default() }).0, 1, Device::Cpu)
-            .unwrap()
-    }
-
-    #[test]
-    fn a_torchvision_backbone_without_prefix() {
-        let (_, weights) = network(Architecture { classes: 10, stem: Stem::Imagenet, attention: None });
-        let bare: Weights =
-            weights.into_iter().map(|(name, values)| (name.replacen(BACKBONE, "", 1), values)).collect();
-        let params = fresh(5);
-        let loaded = load(&params, &bare).unwrap();
-        assert_eq!(loaded.ignored, ["conv1.weight", "fc.weight", "fc.bias"], "another stem and head");
-        assert!(loaded.new.contains("backbone.conv1.weight") && loaded.new.contains("backbone.fc.bias"));
-        assert!(loaded.new.contains("cbam_layer4.spatial_attn.conv.weight"));
-        assert_eq!(loaded.new.len(), 3 + 12);
-        assert_eq!(
-            params.to_weights().unwrap()["backbone.layer3.0.conv1.weight"],
-            bare["layer3.0.conv1.weight"]
-        );
-    }
-
-    #[test]
-    fn another_architecture_changes_nothing() {
-        let (_, mut weights) = network(Architecture::default());
-        weights["backbone.layer2.0.conv1.weight"] = ndarray::ArrayD::zeros(vec![128, 64, 1, 1]);
-        let params = fresh(10);
-        let before = params.to_weights().unwrap();
-        let error = load(&params, &weights).unwrap_err().to_string();
-        assert!(error.starts_with("backbone.layer2.0.conv1.weight has shape [128, 64, 1, 1]"), "{error}");
-        assert_eq!(params.to_weights().unwrap(), before);
-        let strange: Weights = [("encoder.weight".to_owned(), ndarray::ArrayD::zeros(vec![2]))].into();
-        assert!(load(&params, &strange).unwrap_err().to_string().contains("none of its 1 tensors"));
+fn fit(own: &str, values: &ArrayD<f32>, expected: &[usize]) -> Fit {
+    match (values.shape(), expected) {
+        (found, expected) if found == expected => Fit::Same,
+        ([filters, channels, 7, 7], [f, c, 3, 3]) if own == STEM && (filters, channels) == (f, c) => {
+            Fit::LargerStem
+        }
+        ([_, found @ ..], [_, expected @ ..]) if own.starts_with(HEAD) && found == expected => {
+            Fit::OtherClasses
+        }
+        _ => Fit::Not,
     }
 }
+
+#[cfg(test)]
+mod tests;

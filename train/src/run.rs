@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{self, CheckpointError};
 use crate::data::pictures::PictureSet;
 use crate::data::{Sample, split};
+use crate::pretrained::StemInit;
 use crate::recipe::Recipe;
 use crate::trainer::{Amp, EpochMetrics, Prediction};
 
@@ -54,6 +55,9 @@ pub struct RunConfig {
     /// Weights it started from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<PathBuf>,
+    /// How a 3x3 stem began where those have a 7x7 one.
+    #[serde(default)]
+    pub stem_init: StemInit,
     /// Names of the classes.
     pub labels: Vec<String>,
     /// From a picture to the input tensor.
@@ -96,6 +100,8 @@ pub struct RunPlan {
     pub loaded: Vec<String>,
     /// Parameters that were not: they learn in every phase unless the recipe freezes them by name.
     pub new: Vec<String>,
+    /// Those of the new ones that were made from pretrained weights all the same.
+    pub adapted: Vec<String>,
     /// Tensors of the pretrained weights that the network has no place for.
     pub ignored: Vec<String>,
     /// What learns in each phase.

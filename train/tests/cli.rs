@@ -149,14 +149,14 @@ fn checkpoints_that_do_not_fit_are_refused_by_name() {
     // Not a checkpoint at all.
     fs::write(dir.path().join("run/best.safetensors"), "not a checkpoint").unwrap();
     let error = stderr(train(dir.path()).args(["export", "run"]));
-    assert!(error.contains("is not a safetensors checkpoint"), "{error}");
+    assert!(error.contains("is not a checkpoint: it is neither a safetensors file nor"), "{error}");
     let error = stderr(train(dir.path()).args(["export", "nowhere.safetensors"]));
     assert!(error.contains("nowhere.safetensors: No such file"), "{error}");
     let error = stderr(train(dir.path()).args(["export", "colours"]));
     assert!(error.contains("colours is not a run folder"), "{error}");
     // As a start.
     let error = stderr(fit(dir.path()).args(["--out", "new", "--pretrained", "run/best.safetensors"]));
-    assert!(error.contains("is not a safetensors checkpoint"), "{error}");
+    assert!(error.contains("is not a checkpoint: it is neither a safetensors file nor"), "{error}");
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn flags_that_make_no_sense_are_refused() {
     assert!(refused(&["--recipe", "none.toml"]).contains("cannot read the recipe none.toml"));
     assert!(refused(&["--attention-kernel", "4"]).contains("must be odd, not 4"));
     assert!(refused(&["--attention-ratio", "100"]).contains("ratio of 100"));
-    assert!(refused(&["--pretrained", "weights.pth"]).contains("only .safetensors"));
+    assert!(refused(&["--pretrained", "weights.pth"]).contains("cannot read --pretrained weights.pth"));
     assert!(refused(&["--limit", "2"]).contains("too few"));
     fit(dir.path()).args(["--device", "gpu"]).assert().code(2).stderr(contains("use auto, cpu, cuda"));
     fs::create_dir(dir.path().join("run")).unwrap();

@@ -14,13 +14,13 @@ use models::resnet::{Architecture, ResNet18, Stem};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Tensor};
-use train::checkpoint;
 use train::data::batches::Loader;
 use train::data::folder::ImageFolder;
 use train::data::pictures::{Loading, PictureSet};
 use train::error::TorchError;
 use train::export::{ExportOptions, Trained};
 use train::run::{RunConfig, RunFolder};
+use train::{checkpoint, pretrained};
 
 use crate::args::ExportArgs;
 
@@ -124,12 +124,7 @@ fn validation_images(config: &RunConfig, preprocessor: &Preprocessor) -> Result<
 
 fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
     let path = &args.source;
-    ensure!(
-        path.extension().is_some_and(|extension| extension == "safetensors"),
-        "{}: expected a run folder or a .safetensors checkpoint (.pth files are not read yet)",
-        path.display()
-    );
-    let weights = checkpoint::load(path)?;
+    let weights = pretrained::with_prefix(checkpoint::load(path)?);
     let architecture = Architecture::of(&weights).with_context(|| path.display().to_string())?;
     let size = args.image_size.unwrap_or(match architecture.stem {
         Stem::Cifar => 32,

@@ -68,6 +68,7 @@ pub fn config(
         amp: args.amp,
         skip_bad: args.skip_bad,
         pretrained,
+        stem_init: args.stem_init,
         labels: folder.classes.clone(),
         preprocessing: Preprocessing::for_size(size),
         architecture: Architecture { classes: folder.classes.len(), stem, attention },

@@ -48,13 +48,22 @@ fn load_pretrained(config: &RunConfig, params: &Params) -> Result<RunPlan> {
         say!("no pretrained weights: every layer is new and learns in every phase");
         return Ok(RunPlan { new: params.names().map(Into::into).collect(), ..RunPlan::default() });
     };
-    let loaded = pretrained::load(params, &checkpoint::load(file)?)
+    let loaded = pretrained::load(params, &checkpoint::load(file)?, config.stem_init)
         .with_context(|| format!("--pretrained {}", file.display()))?;
     say!("pretrained weights: {} tensors loaded from {}", loaded.loaded.len(), file.display());
     let new: Vec<String> = params.names().filter(|name| loaded.new.contains(*name)).map(Into::into).collect();
     say!("  new: {}", if new.is_empty() { "none".into() } else { new.join(", ") });
+    if !loaded.adapted.is_empty() {
+        say!("  of these begun from the file's: {}", loaded.adapted.join(", "));
+    }
     if !loaded.ignored.is_empty() {
         say!("  ignored: {}", loaded.ignored.join(", "));
     }
-    Ok(RunPlan { loaded: loaded.loaded, new, ignored: loaded.ignored, phases: Vec::new() })
+    Ok(RunPlan {
+        loaded: loaded.loaded,
+        new,
+        adapted: loaded.adapted,
+        ignored: loaded.ignored,
+        phases: Vec::new(),
+    })
 }

@@ -1,0 +1,172 @@
+use super::*;
+use models::layers::Param;
+use models::resnet::{Architecture, ResNet18, Stem};
+use models::{shapes, testing};
+use tch::{Device, Kind};
+
+fn network(architecture: Architecture) -> (Vec<Param>, Weights) {
+    let network = ResNet18::new(&architecture).unwrap();
+    let params = shapes::describe(&network, &[1, 3, 64, 64]).unwrap().params;
+    (params, testing::weights(&network, &[1, 3, 64, 64]).unwrap())
+}
+
+fn fresh(architecture: Architecture) -> Params {
+    Params::initialise(&network(architecture).0, 1, Device::Cpu).unwrap()
+}
+
+fn cifar(classes: usize) -> Params {
+    fresh(Architecture { classes, ..Architecture::default() })
+}
+
+/// As torchvision's file: no prefix, no attention, a 7x7 stem.
+fn torchvision(classes: usize) -> Weights {
+    let (_, weights) = network(Architecture { classes, stem: Stem::Imagenet, attention: None });
+    weights.into_iter().map(|(name, values)| (name.replacen(BACKBONE, "", 1), values)).collect()
+}
+
+fn sorted(names: &HashSet<String>) -> Vec<&str> {
+    let mut names: Vec<_> = names.iter().map(String::as_str).collect();
+    names.sort_unstable();
+    names
+}
+
+/// The network does not take these, says why, and is as before.
+fn refused(params: &Params, weights: &Weights) -> String {
+    let before = params.to_weights().unwrap();
+    let error = load(params, weights, StemInit::Centre).unwrap_err().to_string();
+    assert_eq!(params.to_weights().unwrap(), before, "{error}");
+    error
+}
+
+#[test]
+fn the_names_of_torchvision_and_of_the_reference_are_the_same_weights() {
+    let bare = torchvision(10);
+    let prefixed = with_prefix(bare.clone());
+    assert!(prefixed.keys().all(|name| name.starts_with(BACKBONE)));
+    assert_eq!(with_prefix(prefixed.clone()), prefixed, "no second prefix");
+    let [first, second] = [&bare, &prefixed].map(|weights| {
+        let params = fresh(Architecture { stem: Stem::Imagenet, ..Architecture::default() });
+        let loaded = load(&params, weights, StemInit::Centre).unwrap();
+        (loaded, params.to_weights().unwrap())
+    });
+    assert_eq!(first, second);
+    let (loaded, values) = first;
+    assert_eq!(loaded.loaded.len(), 102, "all of them");
+    assert_eq!((loaded.ignored, loaded.adapted), (vec![], vec![]));
+    assert!(loaded.new.iter().all(|name| name.starts_with("cbam_layer")), "{:?}", loaded.new);
+    assert_eq!(loaded.new.len(), 12);
+    assert_eq!(values["backbone.layer3.0.conv1.weight"], bare["layer3.0.conv1.weight"]);
+}
+
+#[test]
+fn attention_is_loaded_with_bare_names_around_it() {
+    let (_, weights) = network(Architecture::default());
+    let bare: Weights =
+        weights.iter().map(|(name, values)| (name.replacen(BACKBONE, "", 1), values.clone())).collect();
+    let same: HashSet<String> = with_prefix(bare.clone()).into_keys().collect();
+    assert_eq!(same, weights.keys().cloned().collect());
+    assert!(load(&cifar(10), &bare, StemInit::Centre).unwrap().new.is_empty());
+}
+
+#[test]
+fn a_head_of_other_classes_is_new() {
+    let params = fresh(Architecture { classes: 5, stem: Stem::Imagenet, attention: None });
+    let before = params.to_weights().unwrap();
+    let loaded = load(&params, &torchvision(1000), StemInit::Centre).unwrap();
+    assert_eq!(loaded.ignored, ["fc.weight", "fc.bias"]);
+    assert_eq!(sorted(&loaded.new), ["backbone.fc.bias", "backbone.fc.weight"]);
+    assert_eq!(params.to_weights().unwrap()["backbone.fc.weight"], before["backbone.fc.weight"]);
+}
+
+#[test]
+fn a_head_behind_other_features_is_of_another_architecture() {
+    let mut weights = torchvision(1000);
+    weights["fc.weight"] = ArrayD::zeros(vec![1000, 2048]);
+    assert!(refused(&cifar(5), &weights).starts_with("fc.weight has shape [1000, 2048]"));
+}
+
+#[test]
+fn a_7x7_stem_leaves_a_3x3_one_random() {
+    let params = cifar(10);
+    let before = params.to_weights().unwrap();
+    let loaded = load(&params, &torchvision(10), StemInit::Random).unwrap();
+    assert_eq!((loaded.ignored, loaded.adapted), (vec!["conv1.weight".to_owned()], vec![]));
+    assert!(loaded.new.contains(STEM));
+    assert_eq!(params.to_weights().unwrap()[STEM], before[STEM]);
+}
+
+#[test]
+fn the_centre_of_a_7x7_stem_makes_a_3x3_one_which_is_new_all_the_same() {
+    let (params, weights) = (cifar(10), torchvision(10));
+    let loaded = load(&params, &weights, StemInit::Centre).unwrap();
+    assert_eq!((loaded.ignored, loaded.adapted), (vec![], vec![STEM.to_owned()]));
+    assert!(loaded.new.contains(STEM) && !loaded.loaded.iter().any(|name| name == STEM));
+    let (kernel, seven) = (&params.to_weights().unwrap()[STEM], &weights["conv1.weight"]);
+    assert_eq!(kernel.shape(), [64, 3, 3, 3]);
+    for (filter, channel, y, x) in [(0, 0, 0, 0), (63, 2, 1, 1), (5, 1, 2, 0), (7, 0, 0, 2)] {
+        assert_eq!(kernel[[filter, channel, y, x]], seven[[filter, channel, y + 2, x + 2]]);
+    }
+}
+
+#[test]
+fn a_3x3_stem_does_not_fit_a_7x7_one() {
+    let (_, weights) = network(Architecture::default());
+    let params = fresh(Architecture { stem: Stem::Imagenet, ..Architecture::default() });
+    let error = refused(&params, &weights);
+    assert!(error.starts_with("backbone.conv1.weight has shape [64, 3, 3, 3]"), "{error}");
+    let mut weights = torchvision(10);
+    for stem in [[64, 3, 5, 5], [32, 3, 7, 7], [64, 1, 7, 7]] {
+        weights["conv1.weight"] = ArrayD::zeros(stem.to_vec());
+        assert!(refused(&cifar(10), &weights).starts_with("conv1.weight has shape"), "{stem:?}");
+    }
+}
+
+#[test]
+fn another_architecture_changes_nothing() {
+    let (_, mut weights) = network(Architecture::default());
+    weights["backbone.layer2.0.conv1.weight"] = ArrayD::zeros(vec![128, 64, 1, 1]);
+    let error = refused(&cifar(10), &weights);
+    assert!(error.starts_with("backbone.layer2.0.conv1.weight has shape [128, 64, 1, 1]"), "{error}");
+    let strange: Weights = [("encoder.weight".to_owned(), ArrayD::zeros(vec![2]))].into();
+    assert!(refused(&cifar(10), &strange).contains("none of its 1 tensors"));
+    let (_, mut twice) = network(Architecture::default());
+    twice.insert("bn1.bias".into(), ArrayD::zeros(vec![64]));
+    assert!(refused(&cifar(10), &twice).starts_with("backbone.bn1.bias is there twice"));
+}
+
+#[test]
+fn what_the_network_does_not_have_is_ignored_by_name() {
+    let mut weights = torchvision(10);
+    weights.insert("layer5.weight".into(), ArrayD::zeros(vec![1]));
+    let loaded = load(&cifar(10), &weights, StemInit::Centre).unwrap();
+    assert_eq!(loaded.ignored, ["layer5.weight"]);
+}
+
+#[test]
+fn half_precision_becomes_single() {
+    let bytes: Vec<u8> = [1.5_f32, -0.25]
+        .iter()
+        .cycle()
+        .take(64)
+        .flat_map(|&value| half::f16::from_f32(value).to_le_bytes())
+        .collect();
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F16, vec![64], &bytes).unwrap();
+    let file = safetensors::serialize([("bn1.bias", view)], None).unwrap();
+    let params = cifar(10);
+    let loaded = load(&params, &crate::checkpoint::read(&file).unwrap(), StemInit::Centre).unwrap();
+    assert_eq!(loaded.loaded, ["backbone.bn1.bias"]);
+    let tensor = params.get("backbone.bn1.bias").unwrap();
+    assert_eq!(
+        (tensor.kind(), tensor.double_value(&[0]), tensor.double_value(&[63])),
+        (Kind::Float, 1.5, -0.25)
+    );
+}
+
+#[test]
+fn both_ways_to_begin_a_stem_are_named_alike_everywhere() {
+    for (name, stem) in [("centre", StemInit::Centre), ("random", StemInit::Random)] {
+        assert_eq!(name.parse(), Ok(stem));
+        assert_eq!(serde_json::to_value(stem).unwrap(), name);
+    }
+    assert!("center".parse::<StemInit>().unwrap_err().contains("use centre or random"));
+}
