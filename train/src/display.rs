@@ -54,7 +54,7 @@ mod tests {
         let metrics = EpochMetrics {
             epoch: 7,
             phase: "fine-tune".into(),
-            learning_rates: vec![1e-3],
+            learning_rates: [("all".into(), 1e-3)].into_iter().collect(),
             train_loss: 0.51236,
             train_accuracy: 0.8123,
             validation_loss: 12.6,

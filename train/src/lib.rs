@@ -15,5 +15,7 @@ pub mod export;
 pub mod params;
 pub mod pretrained;
 pub mod recipe;
+pub mod report;
 pub mod run;
+pub mod tensorboard;
 pub mod trainer;

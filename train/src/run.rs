@@ -86,6 +86,19 @@ pub struct RunResult {
     pub train_images: usize,
 }
 
+/// What learnt in a phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseRecord {
+    /// Name of the phase.
+    pub name: String,
+    /// Parameters that learnt.
+    pub trained: Vec<String>,
+    /// Parameters that did not change.
+    pub frozen: Vec<String>,
+    /// Batch-norm layers whose statistics stood still.
+    pub frozen_norms: Vec<String>,
+}
+
 /// Why a run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
+use indexmap::IndexMap;
 use models::Module;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
@@ -21,8 +22,8 @@ pub struct EpochMetrics {
     pub epoch: usize,
     /// Name of the phase.
     pub phase: String,
-    /// Learning rate of each parameter group.
-    pub learning_rates: Vec<f64>,
+    /// Learning rate of each parameter group, by its name.
+    pub learning_rates: IndexMap<String, f64>,
     /// Mean cross-entropy over the training pictures, in training mode.
     pub train_loss: f64,
     /// In [0, 1], in training mode.
@@ -243,7 +244,7 @@ impl<'a, M: Module> Trainer<'a, M> {
         Ok(Some(EpochMetrics {
             epoch: epoch + 1,
             phase: phase.name.clone(),
-            learning_rates: vec![phase.learning_rate],
+            learning_rates: IndexMap::from([("all".into(), phase.learning_rate)]),
             train_loss,
             train_accuracy,
             validation_loss: validated.loss,

@@ -37,7 +37,7 @@ fn run(new: &[&str], frozen_bn: FrozenBatchNorm) -> Vec<Weights> {
     let mut weights = vec![params.to_weights().unwrap()];
     for epoch in 0..3 {
         let metrics = trainer.epoch(epoch, |_| true).unwrap().unwrap();
-        assert_eq!(metrics.learning_rates, [[1e-3, 1e-4, 1e-5][epoch]]);
+        assert_eq!(metrics.learning_rates["all"], [1e-3, 1e-4, 1e-5][epoch]);
         weights.push(params.to_weights().unwrap());
     }
     weights
