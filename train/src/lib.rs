@@ -17,5 +17,6 @@ pub mod pretrained;
 pub mod recipe;
 pub mod report;
 pub mod run;
+pub mod summary;
 pub mod tensorboard;
 pub mod trainer;

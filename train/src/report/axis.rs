@@ -28,8 +28,12 @@ impl Axis {
         let step = round_step((max - min) / TICKS);
         let (first, last) = ((min / step + 1e-9).floor(), (max / step - 1e-9).ceil());
         let decimals = (-step.log10().floor()).max(0.0) as usize;
+        let label = |value: f64| match decimals {
+            0..=4 => format!("{value:.decimals$}"),
+            _ => format!("{value:.1e}"),
+        };
         let ticks = (first as i64..=last as i64).map(|n| n as f64 * step);
-        let ticks = ticks.map(|value| Tick { value, label: format!("{value:.decimals$}") }).collect();
+        let ticks = ticks.map(|value| Tick { value, label: label(value) }).collect();
         Self { min: first * step, max: last * step, log: false, ticks }
     }
 
@@ -81,12 +85,12 @@ fn extent(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
     })
 }
 
-/// Gives a range without length some, within the bounds.
+/// Widens a range that is short for its numbers, within the bounds: noise shall not look like a trend.
 fn padded((min, max): (f64, f64), [lowest, highest]: [f64; 2]) -> (f64, f64) {
-    if max - min > 1e-9 * max.abs().max(1e-6) {
+    let padding = (0.05 * max.abs()).max(1e-6);
+    if max - min > padding {
         return (min, max);
     }
-    let padding = (0.1 * max.abs()).max(1e-3);
     ((min - padding).max(lowest), (max + padding).min(highest))
 }
 
@@ -122,7 +126,11 @@ mod tests {
     #[test]
     fn a_single_value_has_an_axis_within_the_bounds() {
         assert_eq!(labels(&Axis::linear([100.0], [0.0, 100.0])).last(), Some(&"100"));
-        assert_eq!(labels(&Axis::linear([0.0], ANY))[0], "0.0000");
+        assert_eq!(
+            labels(&Axis::linear([1.8841, 1.8856], ANY)),
+            ["1.75", "1.80", "1.85", "1.90", "1.95", "2.00"]
+        );
+        assert_eq!(labels(&Axis::linear([0.0], ANY))[1], "2.0e-7");
         for axis in [Axis::linear([], ANY), Axis::linear([0.7], ANY), Axis::log([]), Axis::log([1e-3])] {
             assert!(axis.ticks().len() >= 2, "{axis:?}");
             assert!(axis.place(axis.ticks()[1].value).is_finite(), "{axis:?}");

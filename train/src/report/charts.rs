@@ -48,7 +48,7 @@ pub struct Band<'a> {
 /// Size and margins in units of the picture, which is about as wide as a phone's screen has pixels.
 const WIDTH: f64 = 400.0;
 const HEIGHT: f64 = 230.0;
-const LEFT: f64 = 40.0;
+const LEFT: f64 = 44.0;
 const RIGHT: f64 = 8.0;
 const TOP: f64 = 20.0;
 const BOTTOM: f64 = 36.0;
@@ -203,7 +203,7 @@ mod tests {
     fn a_line_goes_through_its_points_and_leaves_gaps() {
         let series = [Series { name: "train", points: vec![(1, 1.0), (2, 0.0), (3, f64::NAN), (4, 0.5)] }];
         let svg = chart(&series, &[]).render().into_string();
-        assert!(svg.contains(r#"d="M84.0 20.0L172.0 194.0M348.0 107.0""#), "{svg}");
+        assert!(svg.contains(r#"d="M87.5 20.0L174.5 194.0M348.5 107.0""#), "{svg}");
         assert_eq!(svg.matches("<circle").count(), 3);
         assert!(svg.contains("<title>train, epoch 2: 0</title>"), "{svg}");
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");

@@ -21,11 +21,11 @@ pub fn curves(metrics: &[EpochMetrics], best_epoch: Option<usize>) -> Markup {
     let rates = rates(metrics);
     html! {
         p.quiet {
-            "In training mode for the training pictures (augmented, with the batch's statistics). "
+            "Training pictures are measured while they are learnt from, augmented; validation pictures after each epoch. "
             @if let Some(best) = best_epoch { "The dotted line marks the best epoch, " (best) ". " }
             "Phases: "
             @for (index, band) in bands.iter().enumerate() {
-                (index + 1) " " (band.name) " (" (range(band)) ")"
+                (index + 1) " " (band.name) " (" span.whole { (range(band)) } ")"
                 @if index + 1 < bands.len() { ", " } @else { "." }
             }
         }

@@ -27,7 +27,7 @@ pub fn confusion_matrix(confusion: &Confusion, labels: &[String]) -> Markup {
         div.scroll {
             // Narrow screens shrink it as far as it can be read, then scroll.
             svg.matrix viewBox=(format!("0 0 {side} {side}")) font-size=(font) role="img" aria-label="Confusion matrix"
-                style=(format!("max-width:{side}px;min-width:{}px", side.min(320.max(side * 3 / 4)))) {
+                style=(format!("max-width:{side}px;min-width:{}px", side * 2 / 3)) {
                 text.axis x=(middle) y="11" text-anchor="middle" { "predicted" }
                 text.axis transform=(format!("translate(11 {middle}) rotate(-90)")) text-anchor="middle" { "actual" }
                 @for (class, label) in labels.iter().enumerate() {
@@ -59,6 +59,8 @@ fn draw_cell(
         return html! {};
     }
     let share = confusion.share(actual, predicted);
+    // Without a number to tell it from an empty one, a pale cell would be overlooked.
+    let palest = if confusion.classes() <= MAX_NUMBERED { 0.06 } else { 0.2 };
     let [x, y] = [predicted, actual].map(|class| left + class * cell);
     html! {
         g.cell.hit[actual == predicted] {
@@ -66,7 +68,7 @@ fn draw_cell(
                 (labels[actual]) " taken for " (labels[predicted]) ": " (count) " of " (confusion.support(actual))
                 (format!(" ({:.1} %)", 100.0 * share))
             }
-            rect x=(x) y=(y) width=(cell - 1) height=(cell - 1) fill-opacity=(format!("{:.3}", 0.06 + 0.94 * share)) {}
+            rect x=(x) y=(y) width=(cell - 1) height=(cell - 1) fill-opacity=(format!("{:.3}", palest + (1.0 - palest) * share)) {}
             @if confusion.classes() <= MAX_NUMBERED {
                 text.strong[share > 0.5] x=(x + cell / 2) y=(y + cell / 2 + 4) text-anchor="middle"
                     font-size=(if count > 9_999 { 8 } else if count > 999 { 10 } else { 12 }) { (count) }

@@ -63,7 +63,7 @@ pub fn section(title: &str, explanation: &str, content: &Markup) -> Markup {
     }
 }
 
-/// A share as people read it, `98.7 %`.
+/// A share as people read it, `98.7 %`, which stays on one line.
 pub fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
+    format!("{:.1}\u{a0}%", 100.0 * share)
 }

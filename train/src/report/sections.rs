@@ -109,8 +109,8 @@ pub fn phases(phases: &[PhaseRecord], metrics: &[EpochMetrics]) -> Markup {
                         @let band = bands.get(index);
                         tr {
                             td { (index + 1) " " (phase.name) }
-                            td { @if let Some(band) = band { (range(band)) } @else { "–" } }
-                            td { @if let Some(band) = band { (rates(metrics, band.from, band.to)) } }
+                            td.whole { @if let Some(band) = band { (range(band)) } @else { "–" } }
+                            td.whole { @if let Some(band) = band { (rates(metrics, band.from, band.to)) } }
                             td { (modules(&phase.trained, &phase.frozen)) }
                             td { (modules(&phase.frozen, &phase.trained)) }
                             td title=(phase.frozen_norms.join(", ")) { (phase.frozen_norms.len()) }

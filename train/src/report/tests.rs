@@ -69,11 +69,11 @@ fn a_finished_run_shows_everything() {
     let html = render(&["cat", "dog"], &[epoch(1, "first"), epoch(2, "second")], Some(evaluated));
     for text in [
         "<title>photos</title>",
-        "<dt>Test accuracy</dt><dd><b>50.0 %</b><span class=\"quiet\">of 4 pictures</span>",
-        "Phases: 1 first (epoch 1), 2 second (epoch 2).",
+        "<dt>Test accuracy</dt><dd><b>50.0\u{a0}%</b><span class=\"quiet\">of 4 pictures</span>",
+        "2 second (<span class=\"whole\">epoch 2</span>).",
         "cat taken for dog: 1 of 2 (50.0 %)",
         "2 of 4 test pictures are mistaken; these are the 1 most confident.",
-        "<span class=\"wrong\">dog</span> 70.0 %<br>is cat",
+        "<span class=\"wrong\">dog</span> 70.0\u{a0}%<br>is cat",
         "<td><code>backbone.fc</code> </td><td><code>backbone.layer1</code> </td>",
         "name = &quot;&lt;b&gt;&quot;",
     ] {
@@ -147,7 +147,7 @@ fn the_headlines_are_these() {
     let lines: Vec<String> =
         report.headlines(None).iter().map(|h| format!("{}: {} {}", h.name, h.value, h.note)).collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
-    Validation accuracy: 40.0 % loss 1.25
+    Validation accuracy: 40.0 % loss 1.25
     Best epoch: 2 in phase second
     Epochs: 2 of 50
     Classes: 3 at 32×32 pixels
