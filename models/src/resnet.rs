@@ -48,6 +48,14 @@ impl Stem {
     pub fn for_size(size: u32) -> Self {
         if size < IMAGENET_MIN_SIZE { Self::Cifar } else { Self::Imagenet }
     }
+
+    /// Height and width of the input that it was made for.
+    pub fn usual_size(self) -> u32 {
+        match self {
+            Self::Cifar => 32,
+            Self::Imagenet => 224,
+        }
+    }
 }
 
 impl Architecture {

@@ -1,4 +1,5 @@
-//! The interpretation that computes shapes: names, shapes and initial distributions of all parameters.
+//! The interpretation that computes shapes: names, shapes and initial distributions of all parameters, and what each
+//! layer gives and costs.
 
 use std::cell::RefCell;
 
@@ -14,13 +15,35 @@ pub struct Description {
     pub output: Vec<usize>,
     /// All parameters and buffers, in the order in which the module uses them.
     pub params: Vec<Param>,
+    /// All layers with parameters, in the order in which the module uses them.
+    pub layers: Vec<LayerDescription>,
+}
+
+/// What a layer gives and costs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerDescription {
+    /// Full name, `backbone.layer1.0.conv1`.
+    pub name: String,
+    /// Shape of the output, `[N, ...]`.
+    pub output: Vec<usize>,
+    /// Trainable values.
+    pub parameters: usize,
+    /// Values that training follows without gradients: the statistics of a batch norm.
+    pub buffers: usize,
+    /// Multiply-accumulates of one item of the batch, over all uses of the layer. Those of convolutions and linear
+    /// layers are counted, as is usual; all else costs little.
+    pub macs: u64,
 }
 
 /// Shapes and parameters of `module` for an input of shape `input`.
 pub fn describe(module: &impl Module, input: &[usize]) -> Result<Description, ShapeError> {
     let ops = Shapes::default();
     let output = module.forward(&ops, &input.to_vec())?;
-    Ok(Description { output, params: ops.params.into_inner().into_values().collect() })
+    Ok(Description {
+        output,
+        params: ops.params.into_inner().into_values().collect(),
+        layers: ops.layers.into_inner().into_values().collect(),
+    })
 }
 
 /// Shapes that do not fit, and where.
@@ -36,24 +59,42 @@ pub struct ShapeError {
 #[derive(Default)]
 struct Shapes {
     params: RefCell<IndexMap<String, Param>>,
+    layers: RefCell<IndexMap<String, LayerDescription>>,
     scope: RefCell<String>,
 }
 
 type Shape = Vec<usize>;
 
 impl Shapes {
-    fn register(&self, layer: &str, params: Vec<Param>) -> Result<(), ShapeError> {
+    fn register(&self, layer: &str, params: &[Param]) -> Result<(), ShapeError> {
         for param in params {
             let mut known = self.params.borrow_mut();
             match known.get(&param.name) {
                 // A layer may be applied twice; two layers may not share a name.
-                Some(previous) if *previous != param => {
+                Some(previous) if previous != param => {
                     return Err(error(layer, format!("{} is defined twice, differently", param.name)));
                 }
-                _ => known.insert(param.name.clone(), param),
+                _ => known.insert(param.name.clone(), param.clone()),
             };
         }
         Ok(())
+    }
+
+    /// A use of a layer: its parameters count once, its multiply-accumulates every time.
+    fn count(&self, name: &str, params: &[Param], output: &Shape, macs: usize) {
+        let values = |trainable: bool| -> usize {
+            let wanted = params.iter().filter(|param| param.trainable == trainable);
+            wanted.map(|param| param.shape.iter().product::<usize>()).sum()
+        };
+        let mut layers = self.layers.borrow_mut();
+        let layer = layers.entry(name.to_owned()).or_insert_with(|| LayerDescription {
+            name: name.to_owned(),
+            output: output.clone(),
+            parameters: values(true),
+            buffers: values(false),
+            macs: 0,
+        });
+        layer.macs += macs as u64;
     }
 
     fn broadcast(&self, a: &Shape, b: &Shape) -> Result<Shape, ShapeError> {
@@ -91,26 +132,36 @@ impl Ops for Shapes {
     type Error = ShapeError;
 
     fn conv2d(&self, x: &Shape, layer: &Conv2d) -> Result<Shape, ShapeError> {
-        self.register(&layer.name, layer.params())?;
+        let params = layer.params();
+        self.register(&layer.name, &params)?;
         let [n, _, h, w] = nchw(&layer.name, x, layer.in_channels)?;
         let out = |size| windows(size, layer.kernel, layer.stride, layer.padding);
-        match (out(h), out(w)) {
-            (Some(h), Some(w)) => Ok(vec![n, layer.out_channels, h, w]),
-            _ => Err(error(&layer.name, format!("{h}x{w} is smaller than its kernel"))),
-        }
+        let (Some(h), Some(w)) = (out(h), out(w)) else {
+            return Err(error(&layer.name, format!("{h}x{w} is smaller than its kernel")));
+        };
+        let output = vec![n, layer.out_channels, h, w];
+        let macs_per_position = layer.out_channels * layer.in_channels * layer.kernel * layer.kernel;
+        self.count(&layer.name, &params, &output, macs_per_position * h * w);
+        Ok(output)
     }
 
     fn batch_norm(&self, x: &Shape, layer: &BatchNorm2d) -> Result<Shape, ShapeError> {
-        self.register(&layer.name, layer.params())?;
-        Ok(nchw(&layer.name, x, layer.channels)?.to_vec())
+        let params = layer.params();
+        self.register(&layer.name, &params)?;
+        let output = nchw(&layer.name, x, layer.channels)?.to_vec();
+        self.count(&layer.name, &params, &output, 0);
+        Ok(output)
     }
 
     fn linear(&self, x: &Shape, layer: &Linear) -> Result<Shape, ShapeError> {
-        self.register(&layer.name, layer.params())?;
-        match x[..] {
-            [n, features] if features == layer.in_features => Ok(vec![n, layer.out_features]),
-            _ => Err(error(&layer.name, format!("expects [N, {}], got {x:?}", layer.in_features))),
-        }
+        let params = layer.params();
+        self.register(&layer.name, &params)?;
+        let output = match x[..] {
+            [n, features] if features == layer.in_features => vec![n, layer.out_features],
+            _ => return Err(error(&layer.name, format!("expects [N, {}], got {x:?}", layer.in_features))),
+        };
+        self.count(&layer.name, &params, &output, layer.in_features * layer.out_features);
+        Ok(output)
     }
 
     fn max_pool2d(&self, x: &Shape, layer: &MaxPool2d) -> Result<Shape, ShapeError> {
@@ -181,5 +232,49 @@ impl Ops for Shapes {
         let result = body();
         self.scope.replace(outer);
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resnet::{Architecture, ResNet18, Stem};
+
+    fn resnet18(attention: bool, stem: Stem, classes: usize, side: usize) -> Description {
+        let attention = attention.then(crate::layers::Attention::default);
+        let network = ResNet18::new(&Architecture { classes, stem, attention }).unwrap();
+        describe(&network, &[1, 3, side, side]).unwrap()
+    }
+
+    #[test]
+    fn torchvisions_resnet18_costs_what_is_known_of_it() {
+        let layers = resnet18(false, Stem::Imagenet, 1000, 224).layers;
+        assert_eq!(layers.iter().map(|layer| layer.parameters).sum::<usize>(), 11_689_512);
+        assert_eq!(layers.iter().map(|layer| layer.buffers).sum::<usize>(), 2 * 4800);
+        // fvcore counts 1.814 GMACs for its convolutions and the head.
+        assert_eq!(layers.iter().map(|layer| layer.macs).sum::<u64>(), 1_814_073_344);
+        assert_eq!(layers[0].output, [1, 64, 112, 112]);
+        assert_eq!(layers[0].macs, 64 * 3 * 49 * 112 * 112);
+    }
+
+    #[test]
+    fn a_layer_that_is_used_twice_counts_twice_and_has_its_parameters_once() {
+        let layers = resnet18(true, Stem::Cifar, 10, 32).layers;
+        let mlp = layers.iter().find(|layer| layer.name == "cbam_layer1.channel_attn.fc.0").unwrap();
+        assert_eq!((mlp.parameters, mlp.macs), (64 * 4, 2 * 64 * 4));
+        assert_eq!(mlp.output, [1, 4]);
+    }
+
+    #[test]
+    fn the_batch_does_not_change_what_an_item_costs() {
+        let linear = Linear { name: "fc".into(), in_features: 3, out_features: 5, bias: true };
+        struct One(Linear);
+        impl Module for One {
+            fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+                ops.linear(x, &self.0)
+            }
+        }
+        let layers = describe(&One(linear), &[7, 3]).unwrap().layers;
+        assert_eq!((layers[0].macs, layers[0].parameters, &layers[0].output[..]), (15, 20, &[7, 5][..]));
     }
 }

@@ -32,6 +32,8 @@ pub enum Command {
     Fit(FitArgs),
     /// Write a trained network as .onnx, verified against libtorch
     Export(ExportArgs),
+    /// Show the layers of a network: output shapes, parameters, multiply-accumulates
+    Summary(SummaryArgs),
 }
 
 /// Flags of `train fit`.
@@ -188,6 +190,37 @@ pub struct ExportArgs {
     /// Bare checkpoint: standard deviation per channel in [0, 1] [default: as for --mean]
     #[arg(long, value_name = "R,G,B", value_parser = channels)]
     pub std: Option<[f32; 3]>,
+}
+
+/// Flags of `train summary`.
+#[derive(Debug, clap::Args)]
+#[command(
+    args_override_self = true,
+    after_help = "\
+Examples:
+  train summary                          the default network, with 10 classes
+  train summary runs/photos
+  train summary weights.safetensors --image-size 224 --format json"
+)]
+pub struct SummaryArgs {
+    /// Run folder, or a .safetensors checkpoint [default: the network of a new run]
+    #[arg(value_name = "RUN|CHECKPOINT")]
+    pub source: Option<PathBuf>,
+    /// Height and width of the input [default: the run's; else 32 for a 3x3 stem, 224 for a 7x7 one]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(8..=1024))]
+    pub image_size: Option<u32>,
+    /// Form of the output
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: SummaryFormat,
+}
+
+/// `--format` of `train summary`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SummaryFormat {
+    /// For people
+    Table,
+    /// One object
+    Json,
 }
 
 /// One number a channel.

@@ -2,7 +2,9 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 use train::recipe::Phase;
-use train::trainer::{EpochMetrics, Plan, Progress, modules};
+use train::report::modules::collapse;
+use train::run::PhaseRecord;
+use train::trainer::{EpochMetrics, Progress};
 
 /// A line on standard output. A reader that has gone must not end a run: nothing fails for that.
 macro_rules! say {
@@ -40,29 +42,29 @@ pub fn show(bar: &ProgressBar, progress: &Progress) {
 }
 
 /// Says what learns in a phase, and how fast.
-pub fn phase(phase: &Phase, plan: &Plan) {
-    let rates: Vec<String> = phase
-        .group_names()
-        .iter()
-        .zip(phase.rates())
-        .map(
-            |(name, rate)| {
-                if *name == "all" { format!("{rate:.0e}") } else { format!("{rate:.0e} ({name})") }
-            },
-        )
-        .collect();
+pub fn phase(phase: &Phase, record: &PhaseRecord) {
+    let rate = |(name, rate): (&str, f64)| match name {
+        "all" => format!("{rate:.0e}"),
+        _ => format!("{rate:.0e} ({name})"),
+    };
+    let rates: Vec<String> = phase.group_names().into_iter().zip(phase.rates()).map(rate).collect();
     let epochs = if phase.epochs == 1 { "1 epoch".into() } else { format!("{} epochs", phase.epochs) };
     say!("phase {:?}: {epochs} at {}", phase.name, rates.join(", "));
-    let trained = plan.trained.iter().map(|(name, _)| name.as_str());
-    say!("  {} parameters learn: {}", plan.trained.len(), modules(trained).join(" "));
-    if !plan.frozen.is_empty() {
-        let frozen = plan.frozen.iter().map(String::as_str);
-        say!("  {} parameters are frozen: {}", plan.frozen.len(), modules(frozen).join(" "));
-        match plan.frozen_norms.len() {
+    let PhaseRecord { trained, frozen, frozen_norms, .. } = record;
+    say!("  {} parameters learn: {}", trained.len(), modules(trained, frozen));
+    if !frozen.is_empty() {
+        say!("  {} parameters are frozen: {}", frozen.len(), modules(frozen, trained));
+        match frozen_norms.len() {
             0 => say!("  statistics of their batch norms adapt"),
             norms => say!("  statistics of {norms} batch norms stand still"),
         }
     }
+}
+
+/// What `chosen` are, without the prefix that nearly all share.
+fn modules(chosen: &[String], others: &[String]) -> String {
+    let short = |module: &str| module.strip_prefix("backbone.").unwrap_or(module).to_owned();
+    collapse(chosen, others).into_iter().map(short).collect::<Vec<_>>().join(" ")
 }
 
 /// The line of an epoch; at most 80 columns.

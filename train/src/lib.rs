@@ -17,5 +17,8 @@ pub mod optimizer;
 pub mod params;
 pub mod pretrained;
 pub mod recipe;
+pub mod report;
 pub mod run;
+pub mod summary;
+pub mod tensorboard;
 pub mod trainer;

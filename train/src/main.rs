@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     let result = panic::catch_unwind(|| match args.command {
         Command::Fit(args) => commands::fit::run(&args),
         Command::Export(args) => commands::export::run(&args),
+        Command::Summary(args) => commands::summary::run(&args),
     });
     match result {
         Ok(Ok(())) => ExitCode::SUCCESS,

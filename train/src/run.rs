@@ -253,6 +253,16 @@ impl RunFolder {
         lines.collect::<Result<_, _>>().map_err(|error| self.damaged("metrics.jsonl", &error))
     }
 
+    /// Replaces `report.html`.
+    pub fn write_report(&self, page: &str) -> Result<(), RunError> {
+        self.write("report.html", page.as_bytes())
+    }
+
+    /// The text of `config.toml`.
+    pub fn config_text(&self) -> Result<String, RunError> {
+        self.read("config.toml")
+    }
+
     /// Writes `plan.json`.
     pub fn write_plan(&self, plan: &RunPlan) -> Result<(), RunError> {
         let json = serde_json::to_vec_pretty(plan).map_err(|error| self.damaged("plan.json", &error))?;

@@ -20,7 +20,7 @@ use tch::{Device, Kind, Reduction, Tensor};
 
 use self::average::Average;
 pub use self::evaluate::{Evaluation, Prediction, evaluate, logits};
-pub use self::plan::{Plan, modules};
+pub use self::plan::Plan;
 pub use self::precision::Amp;
 use self::precision::Scaler;
 pub use self::snapshot::{Best, Position, Snapshot};

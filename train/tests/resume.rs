@@ -143,6 +143,7 @@ fn outcome(run: &Path) -> Vec<(String, Vec<u8>)> {
         "predictions.csv",
         "result.json",
         "plan.json",
+        "report.html",
         //REPORT
     ] {
         files.push((name.into(), fs::read(run.join(name)).unwrap()));

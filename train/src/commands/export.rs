@@ -10,7 +10,7 @@ use infer::preprocess::Preprocessor;
 use models::Weights;
 use models::card::{CARD_FORMAT, ModelCard, Preprocessing, Provenance, TrainingSummary};
 use models::onnx::{Opset, PRODUCER};
-use models::resnet::{Architecture, ResNet18, Stem};
+use models::resnet::{Architecture, ResNet18};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Tensor};
@@ -126,10 +126,7 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
     let path = &args.source;
     let weights = pretrained::with_prefix(checkpoint::load(path)?);
     let architecture = Architecture::of(&weights).with_context(|| path.display().to_string())?;
-    let size = args.image_size.unwrap_or(match architecture.stem {
-        Stem::Cifar => 32,
-        Stem::Imagenet => 224,
-    });
+    let size = args.image_size.unwrap_or(architecture.stem.usual_size());
     let mut preprocessing = Preprocessing::for_size(size);
     preprocessing.mean = args.mean.unwrap_or(preprocessing.mean);
     preprocessing.std = args.std.unwrap_or(preprocessing.std);

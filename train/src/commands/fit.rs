@@ -2,6 +2,7 @@
 
 mod session;
 mod settings;
+mod show;
 mod start;
 
 use std::path::Path;

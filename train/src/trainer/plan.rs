@@ -65,16 +65,3 @@ impl Plan {
         }
     }
 }
-
-/// The modules of parameters, each once and in order, for people: `conv1`, `layer1`, `cbam_layer1`.
-pub fn modules<'n>(names: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
-    let mut found: Vec<&str> = Vec::new();
-    for name in names {
-        let name = name.strip_prefix("backbone.").unwrap_or(name);
-        let module = name.split('.').next().unwrap_or(name);
-        if !found.contains(&module) {
-            found.push(module);
-        }
-    }
-    found
-}

@@ -13,8 +13,9 @@ use train::data::folder::ImageFolder;
 use train::data::pictures::{Loading, PictureSet};
 use train::params::Params;
 use train::run::{RunConfig, RunFolder, RunResult};
-use train::trainer::{Best, Options, Trainer, evaluate};
+use train::trainer::{Options, Position, Trainer, evaluate};
 
+use super::show::Show;
 use super::start::Start;
 use crate::display;
 use crate::interrupt::{Interrupt, Interrupted};
@@ -117,19 +118,25 @@ impl Session<'_> {
         } else {
             run.write_plan(&start.plan)?;
         }
-        run.truncate_metrics(trainer.position().epoch)?;
-        while self.epoch(&mut trainer, interrupt)? {}
-        let best = trainer.position().best;
-        self.finish(&best, trainer.position().epoch, loader)
+        let done = trainer.position().epoch;
+        run.truncate_metrics(done)?;
+        let mut show = Show::new(config, run, start.plan.phases, done)?;
+        while self.epoch(&mut trainer, &mut show, interrupt)? {}
+        self.finish(trainer.position(), &show, loader)
     }
 
     /// One epoch, and what is saved of it; false at the end of the recipe.
-    fn epoch(&self, trainer: &mut Trainer<'_, ResNet18>, interrupt: &Interrupt) -> Result<bool> {
+    fn epoch(
+        &self,
+        trainer: &mut Trainer<'_, ResNet18>,
+        show: &mut Show<'_>,
+        interrupt: &Interrupt,
+    ) -> Result<bool> {
         let Self { config, run, sets, .. } = self;
         let epochs = config.recipe.epochs();
         let Some((phase, plan)) = trainer.enter()? else { return Ok(false) };
         if let Some(plan) = plan {
-            display::phase(phase, plan);
+            display::phase(phase, &plan.record(&phase.name));
         }
         let number = trainer.position().epoch + 1;
         let bar = display::bar(&format!("epoch {number}/{epochs}"), sets.train.len());
@@ -154,6 +161,7 @@ impl Session<'_> {
         }
         run.record(&epoch.metrics)?;
         run.save_last(&trainer.snapshot()?)?;
+        show.epoch(&epoch.metrics, trainer.position().best.epoch)?;
         say!("{}", display::epoch_line(&epoch.metrics, epochs, epoch.improved));
         if epoch.skipped > 0 {
             say!("  {} pictures left out: they cannot be decoded", epoch.skipped);
@@ -175,30 +183,37 @@ impl Session<'_> {
         }
     }
 
-    /// The test set is looked at once, with the best weights.
+    /// The test set is looked at once, with the best weights; the page shows the validation pictures where there is
+    /// none.
     fn finish<'a>(
         &'a self,
-        best: &Best,
-        epochs: usize,
+        position: &Position,
+        show: &Show<'_>,
         loader: impl Fn(&'a PictureSet) -> Loader<'a>,
     ) -> Result<()> {
-        let (weights, _) = self.run.weights()?;
-        self.params.assign_all(&weights)?;
+        let Self { config, network, params, sets, run } = self;
+        let (weights, _) = run.weights()?;
+        params.assign_all(&weights)?;
+        let best = position.best;
         let mut result = RunResult {
-            epochs,
+            epochs: position.epoch,
             best_epoch: best.epoch,
             validation_accuracy: best.accuracy,
             test_accuracy: None,
-            train_images: self.sets.train.len(),
+            train_images: sets.train.len(),
         };
         say!("best epoch {} (*), validation accuracy {:.2} %", best.epoch, 100.0 * best.accuracy);
-        if let Some(test) = &self.sets.test {
-            let evaluation = evaluate(self.network, self.params, loader(test))?;
-            self.run.write_predictions(test, &evaluation.predictions, self.config)?;
-            say!("test accuracy {:.2} % of {} pictures", 100.0 * evaluation.accuracy, test.len());
+        let (split, set) = sets.test.as_ref().map_or(("validation", &sets.validation), |test| ("test", test));
+        let evaluation = evaluate(*network, params, loader(set))?;
+        if sets.test.is_some() {
+            run.write_predictions(set, &evaluation.predictions, config)?;
+            let answered = evaluation.predictions.len();
+            say!("test accuracy {:.2} % of {answered} pictures", 100.0 * evaluation.accuracy);
             result.test_accuracy = Some(evaluation.accuracy);
         }
-        self.run.finish(&result)?;
+        show.evaluation(split, set, &evaluation, best.epoch)?;
+        run.finish(&result)?;
+        say!("report      {}", run.path("report.html").display());
         Ok(())
     }
 }

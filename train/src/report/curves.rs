@@ -1,0 +1,83 @@
+//! How loss, accuracy and learning rate went, epoch by epoch.
+
+use indexmap::IndexSet;
+use maud::{Markup, html};
+
+use super::axis::Axis;
+use super::charts::{Band, LineChart, Series};
+use crate::trainer::EpochMetrics;
+
+/// The charts of a run; `metrics` has at least one epoch.
+pub fn curves(metrics: &[EpochMetrics], best_epoch: Option<usize>) -> Markup {
+    let (Some(first), Some(last)) = (metrics.first(), metrics.last()) else { return html! {} };
+    let bands = phases(metrics);
+    let chart = |title, y: Axis, series: &[Series<'_>]| {
+        let x_range = [first.epoch, last.epoch];
+        let mark = best_epoch.map(|epoch| (epoch, "best"));
+        LineChart { title, x_label: "epoch", x_range, y, series, bands: &bands, mark }.render()
+    };
+    let loss = both(metrics, |m| m.validation_loss, |m| m.train_loss);
+    let accuracy = both(metrics, |m| 100.0 * m.validation_accuracy, |m| 100.0 * m.train_accuracy);
+    let rates = rates(metrics);
+    html! {
+        p.quiet {
+            "Training pictures are measured while they are learnt from, augmented; validation pictures after each epoch. "
+            @if let Some(best) = best_epoch { "The dotted line marks the best epoch, " (best) ". " }
+            "Phases: "
+            @for (index, band) in bands.iter().enumerate() {
+                (index + 1) " " (band.name) " (" span.whole { (range(band)) } ")"
+                @if index + 1 < bands.len() { ", " } @else { "." }
+            }
+        }
+        div.charts {
+            (chart("Loss", Axis::linear(finite(&loss), [0.0, f64::INFINITY]), &loss))
+            (chart("Accuracy, %", Axis::linear(finite(&accuracy), [0.0, 100.0]), &accuracy))
+            (chart("Learning rate", Axis::log(finite(&rates).filter(|rate| *rate > 0.0)), &rates))
+        }
+    }
+}
+
+/// Consecutive epochs of one phase.
+pub(super) fn phases(metrics: &[EpochMetrics]) -> Vec<Band<'_>> {
+    let runs = metrics.chunk_by(|a, b| a.phase == b.phase);
+    runs.map(|run| Band { name: &run[0].phase, from: run[0].epoch, to: run[run.len() - 1].epoch }).collect()
+}
+
+/// `epoch 3`, or `epochs 1–5`.
+pub(super) fn range(band: &Band<'_>) -> String {
+    match (band.from, band.to) {
+        (from, to) if from == to => format!("epoch {from}"),
+        (from, to) => format!("epochs {from}–{to}"),
+    }
+}
+
+fn both(
+    metrics: &[EpochMetrics],
+    validation: fn(&EpochMetrics) -> f64,
+    train: fn(&EpochMetrics) -> f64,
+) -> [Series<'static>; 2] {
+    let series = |name, value: fn(&EpochMetrics) -> f64| Series {
+        name,
+        points: metrics.iter().map(|metrics| (metrics.epoch, value(metrics))).collect(),
+    };
+    [series("validation", validation), series("train", train)]
+}
+
+/// A line for each parameter group. Where a group is absent or stands still at zero there is nothing to draw.
+fn rates(metrics: &[EpochMetrics]) -> Vec<Series<'_>> {
+    let groups: IndexSet<&str> =
+        metrics.iter().flat_map(|metrics| metrics.learning_rates.keys()).map(String::as_str).collect();
+    let rate =
+        |metrics: &EpochMetrics, group: &str| metrics.learning_rates.get(group).copied().unwrap_or(f64::NAN);
+    groups
+        .into_iter()
+        .map(|name| Series {
+            name,
+            points: metrics.iter().map(|metrics| (metrics.epoch, rate(metrics, name))).collect(),
+        })
+        .collect()
+}
+
+fn finite<'a>(series: &'a [Series<'_>]) -> impl Iterator<Item = f64> + 'a {
+    series.iter().flat_map(|series| &series.points).map(|(_, value)| *value).filter(|value| value.is_finite())
+}

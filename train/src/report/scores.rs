@@ -1,0 +1,182 @@
+//! What a classifier's answers are worth: confusion matrix, scores per class, the worst mistakes.
+
+use std::iter;
+
+/// What a classifier said of one picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Answer {
+    /// Index of the true class.
+    pub actual: usize,
+    /// Index of the class that was predicted.
+    pub predicted: usize,
+    /// Probability of the predicted class, in [0, 1].
+    pub probability: f32,
+}
+
+impl Answer {
+    /// Whether the prediction is right.
+    pub fn is_correct(&self) -> bool {
+        self.actual == self.predicted
+    }
+}
+
+/// How often each class was taken for each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confusion {
+    classes: usize,
+    counts: Vec<usize>,
+}
+
+/// Scores of one class, or their means over all classes. A quotient by zero is zero, as in scikit-learn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scores {
+    /// Of what was taken for the class, the share that is of it.
+    pub precision: f64,
+    /// Of what is of the class, the share that was found.
+    pub recall: f64,
+    /// Harmonic mean of precision and recall.
+    pub f1: f64,
+    /// Pictures of the class.
+    pub support: usize,
+}
+
+impl Confusion {
+    /// Counts `answers` among `classes`.
+    ///
+    /// # Panics
+    /// When an answer names a class that does not exist.
+    pub fn new(classes: usize, answers: &[Answer]) -> Self {
+        let mut counts = vec![0; classes * classes];
+        for answer in answers {
+            assert!(answer.predicted < classes, "there is no class {}", answer.predicted);
+            counts[answer.actual * classes + answer.predicted] += 1;
+        }
+        Self { classes, counts }
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// How often `actual` was taken for `predicted`.
+    pub fn count(&self, actual: usize, predicted: usize) -> usize {
+        self.counts[actual * self.classes + predicted]
+    }
+
+    /// Pictures of a class.
+    pub fn support(&self, actual: usize) -> usize {
+        (0..self.classes).map(|predicted| self.count(actual, predicted)).sum()
+    }
+
+    /// Share of a class's pictures that was taken for `predicted`, in [0, 1].
+    pub fn share(&self, actual: usize, predicted: usize) -> f64 {
+        ratio(self.count(actual, predicted), self.support(actual))
+    }
+
+    /// Share of all pictures that was recognised, in [0, 1].
+    pub fn accuracy(&self) -> f64 {
+        let correct = (0..self.classes).map(|class| self.count(class, class)).sum();
+        ratio(correct, self.counts.iter().sum())
+    }
+
+    /// The scores of a class.
+    pub fn scores(&self, class: usize) -> Scores {
+        let (hits, support) = (self.count(class, class), self.support(class));
+        let predicted = (0..self.classes).map(|actual| self.count(actual, class)).sum::<usize>();
+        Scores {
+            precision: ratio(hits, predicted),
+            recall: ratio(hits, support),
+            f1: ratio(2 * hits, predicted + support),
+            support,
+        }
+    }
+
+    /// The means over the classes, each class counting alike (`macro avg`).
+    pub fn macro_average(&self) -> Scores {
+        let all: Vec<Scores> = (0..self.classes).map(|class| self.scores(class)).collect();
+        let mean = |score: fn(&Scores) -> f64| match all.len() {
+            0 => 0.0,
+            classes => all.iter().map(score).sum::<f64>() / classes as f64,
+        };
+        Scores {
+            precision: mean(|scores| scores.precision),
+            recall: mean(|scores| scores.recall),
+            f1: mean(|scores| scores.f1),
+            support: self.counts.iter().sum(),
+        }
+    }
+
+    /// All classes with their scores, the lowest F1 first.
+    pub fn worst_first(&self) -> Vec<(usize, Scores)> {
+        let mut all: Vec<_> = (0..self.classes).map(|class| (class, self.scores(class))).collect();
+        all.sort_by(|(_, a), (_, b)| a.f1.total_cmp(&b.f1));
+        all
+    }
+}
+
+fn ratio(part: usize, whole: usize) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// Indices of the wrong answers, the most confident first; of equal ones, the earlier.
+pub fn mistakes(answers: &[Answer]) -> Vec<usize> {
+    let mut wrong: Vec<usize> =
+        iter::zip(0.., answers).filter(|(_, answer)| !answer.is_correct()).map(|(index, _)| index).collect();
+    wrong.sort_by(|&a, &b| answers[b].probability.total_cmp(&answers[a].probability));
+    wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(pairs: &[(usize, usize)]) -> Vec<Answer> {
+        let answer = |&(actual, predicted)| Answer { actual, predicted, probability: 0.5 };
+        pairs.iter().map(answer).collect()
+    }
+
+    #[test]
+    fn scores_are_those_computed_by_hand() {
+        // Class 0: 2 of 3 found, 1 foreign. Class 1: 1 of 2 found, 1 foreign.
+        let confusion = Confusion::new(2, &answers(&[(0, 0), (0, 0), (0, 1), (1, 1), (1, 0)]));
+        assert_eq!((confusion.count(0, 1), confusion.count(1, 0), confusion.support(0)), (1, 1, 3));
+        assert_eq!(confusion.accuracy(), 0.6);
+        assert_eq!(confusion.share(0, 0), 2.0 / 3.0);
+        let first = confusion.scores(0);
+        assert_eq!((first.precision, first.recall, first.support), (2.0 / 3.0, 2.0 / 3.0, 3));
+        let second = confusion.scores(1);
+        assert_eq!((second.precision, second.recall, second.f1), (0.5, 0.5, 0.5));
+        let mean = confusion.macro_average();
+        assert!((mean.f1 - 7.0 / 12.0).abs() < 1e-12);
+        assert_eq!(mean.support, 5);
+        assert_eq!(confusion.worst_first()[0].0, 1);
+    }
+
+    #[test]
+    fn precision_and_recall_differ_where_they_should() {
+        // Class 0 takes everything: it is always found, and right in a quarter of the cases.
+        let confusion = Confusion::new(2, &answers(&[(0, 0), (1, 0), (1, 0), (1, 0)]));
+        let greedy = confusion.scores(0);
+        assert_eq!((greedy.precision, greedy.recall, greedy.f1), (0.25, 1.0, 0.4));
+    }
+
+    #[test]
+    fn a_quotient_by_zero_is_zero() {
+        let confusion = Confusion::new(3, &answers(&[(0, 0), (0, 1)]));
+        let never_there = Scores { precision: 0.0, recall: 0.0, f1: 0.0, support: 0 };
+        assert_eq!(confusion.scores(1), never_there);
+        assert_eq!(confusion.scores(2), never_there);
+        assert_eq!(confusion.share(2, 2), 0.0);
+        assert_eq!(Confusion::new(2, &[]).accuracy(), 0.0);
+        assert_eq!(Confusion::new(0, &[]).macro_average(), never_there);
+    }
+
+    #[test]
+    fn the_most_confident_mistake_comes_first_and_of_equals_the_earlier() {
+        let answer = |actual, predicted, probability| Answer { actual, predicted, probability };
+        let all =
+            [answer(0, 1, 0.6), answer(0, 0, 0.99), answer(1, 0, 0.9), answer(1, 2, 0.6), answer(2, 0, 0.9)];
+        assert_eq!(mistakes(&all), [2, 4, 0, 3]);
+    }
+}

@@ -1,0 +1,109 @@
+//! What a network consists of and costs, layer by layer.
+
+use models::resnet::{Architecture, ResNet18};
+use models::shapes::{self, LayerDescription};
+use serde::Serialize;
+
+/// A network for pictures of one size, taken one at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// The network in words.
+    pub network: String,
+    /// Shape of the input, `[1, 3, H, W]`.
+    pub input: [usize; 4],
+    /// The layers with parameters, in their order.
+    pub layers: Vec<Layer>,
+    /// All layers together.
+    pub total: Total,
+}
+
+/// A layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Layer {
+    /// Full name.
+    pub name: String,
+    /// Shape of the output, `[1, ...]`.
+    pub output: Vec<usize>,
+    /// Trainable values.
+    pub parameters: usize,
+    /// Multiply-accumulates.
+    pub macs: u64,
+}
+
+/// The sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Total {
+    /// Values that are stored.
+    pub values: usize,
+    /// Those of them that can be trained, which is what is meant by the parameters of a network.
+    pub trainable: usize,
+    /// Multiply-accumulates.
+    pub macs: u64,
+    /// Size of the values as float32, in bytes.
+    pub bytes: usize,
+}
+
+/// Why a network cannot be summed up.
+#[derive(Debug, thiserror::Error)]
+pub enum SummaryError {
+    /// The configuration has no network.
+    #[error(transparent)]
+    Architecture(#[from] models::resnet::ArchitectureError),
+    /// The pictures do not fit.
+    #[error("a picture of {side}x{side} does not fit ({source}): choose another --image-size")]
+    Size {
+        /// Height and width.
+        side: usize,
+        /// Where and why.
+        source: shapes::ShapeError,
+    },
+}
+
+impl Summary {
+    /// The network for square pictures of `side` pixels.
+    pub fn new(architecture: &Architecture, side: usize) -> Result<Self, SummaryError> {
+        let input = [1, 3, side, side];
+        let network = ResNet18::new(architecture)?;
+        let described =
+            shapes::describe(&network, &input).map_err(|source| SummaryError::Size { side, source })?;
+        let values = described.params.iter().map(|param| param.shape.iter().product::<usize>()).sum();
+        let layers = described.layers;
+        let total = Total {
+            values,
+            trainable: layers.iter().map(|layer| layer.parameters).sum(),
+            macs: layers.iter().map(|layer| layer.macs).sum(),
+            bytes: size_of::<f32>() * values,
+        };
+        let layers = layers.into_iter().map(Layer::from).collect();
+        Ok(Self { network: architecture.to_string(), input, layers, total })
+    }
+}
+
+impl From<LayerDescription> for Layer {
+    fn from(layer: LayerDescription) -> Self {
+        let LayerDescription { name, output, parameters, macs, .. } = layer;
+        Self { name, output, parameters, macs }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use models::resnet::Stem;
+
+    use super::*;
+
+    #[test]
+    fn the_totals_of_torchvisions_network_are_those_known() {
+        let plain = Architecture { classes: 1000, stem: Stem::Imagenet, attention: None };
+        let total = Summary::new(&plain, 224).unwrap().total;
+        assert_eq!((total.trainable, total.macs), (11_689_512, 1_814_073_344));
+        assert_eq!((total.values, total.bytes), (11_699_112, 46_796_448));
+    }
+
+    #[test]
+    fn the_last_layer_gives_the_logits() {
+        let summary = Summary::new(&Architecture::default(), 32).unwrap();
+        assert_eq!(summary.layers.last().unwrap().name, "backbone.fc");
+        assert_eq!(summary.layers.last().unwrap().output, [1, 10]);
+    }
+}
