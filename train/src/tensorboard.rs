@@ -1,7 +1,7 @@
 //! TensorBoard's event files: a record per event, each a protobuf message with checksums around it.
 //!
 //! Record: length (u64), checksum of the length (u32), message, checksum of the message (u32), all little endian; the
-//! checksum is CRC-32C, [masked](masked). Messages are the few fields used here of TensorFlow's `event.proto` and
+//! checksum is CRC-32C, masked. Messages are the few fields used here of TensorFlow's `event.proto` and
 //! `summary.proto`.
 
 use std::fs::{self, File, OpenOptions};
@@ -33,7 +33,7 @@ pub struct EventWriter {
 impl EventWriter {
     /// Begins a file in `dir` for the epochs from `from_epoch` (counted from 1) on.
     ///
-    /// A resumed run begins after 1: TensorBoard then forgets what earlier files say of that epoch and later ones.
+    /// TensorBoard then forgets what earlier files of a resumed run say of that epoch and later ones.
     pub fn create(dir: &Path, from_epoch: usize) -> Result<Self, EventError> {
         let path = dir.join(file_name(dir));
         let failed = |source| EventError { path: path.clone(), source };
@@ -41,9 +41,9 @@ impl EventWriter {
         let file = OpenOptions::new().append(true).create_new(true).open(&path).map_err(failed)?;
         let mut writer = Self { path, file };
         writer.append(0, What::FileVersion("brain.Event:2".into()))?;
-        if from_epoch > 1 {
-            writer.append(from_epoch, What::SessionLog(SessionLog { status: SESSION_START }))?;
-        }
+        // The first start of a run has to be told as well: one of TensorBoard's two readers forgets nothing before the
+        // second that it sees.
+        writer.append(from_epoch, What::SessionLog(SessionLog { status: SESSION_START }))?;
         Ok(writer)
     }
 
@@ -208,8 +208,8 @@ mod tests {
         writer.record(&epoch(1)).unwrap();
         let events = read(dir.path());
         assert_eq!(events[0].what, Some(What::FileVersion("brain.Event:2".into())));
-        assert_eq!((events.len(), events[1].step), (2, 1));
-        let Some(What::Summary(summary)) = &events[1].what else { panic!("{events:?}") };
+        assert_eq!((events.len(), events[2].step), (3, 1));
+        let Some(What::Summary(summary)) = &events[2].what else { panic!("{events:?}") };
         let scalars: Vec<_> =
             summary.value.iter().map(|value| (value.tag.as_str(), value.simple_value)).collect();
         assert_eq!(
@@ -234,8 +234,10 @@ mod tests {
         }
         let events = read(dir.path());
         let steps: Vec<i64> = events.iter().map(|event| event.step).collect();
-        assert_eq!(steps, [0, 1, 0, 3, 3, 0, 2, 2]);
-        assert_eq!(events[3].what, Some(What::SessionLog(SessionLog { status: SESSION_START })));
+        assert_eq!(steps, [0, 1, 1, 0, 3, 3, 0, 2, 2]);
+        for start in [1, 4, 7] {
+            assert_eq!(events[start].what, Some(What::SessionLog(SessionLog { status: SESSION_START })));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!
 //! | file | what | knows of training |
 //! |---|---|---|
-//! | [`page`], [`axis`], [`charts`], [`matrix`], [`tiles`], [`scores`] | parts that any report can use | no |
+//! | [`mod@page`], [`axis`], [`charts`], [`matrix`], [`tiles`], [`scores`] | parts that any report can use | no |
 //! | [`curves`], [`modules`], [`sections`] | what is shown of a run | yes |
 
 pub mod axis;
