@@ -8,7 +8,7 @@ mod legacy;
 mod objects;
 mod pickle;
 pub mod pth;
-pub mod safetensors;
+mod safetensors;
 mod tensor;
 
 use std::fs;

@@ -1,7 +1,7 @@
 //! State dicts that `torch.save` wrote.
 //!
-//! Nothing in such a file is run, see [`Global`](super::objects::Global), and no more memory is asked for than the
-//! file has bytes for.
+//! Nothing in such a file is run: there is a short list of what its pickle may name (`Global` in `objects.rs`), and
+//! no way to call anything else. No more memory is asked for than the file has bytes for.
 
 use models::Weights;
 
