@@ -281,7 +281,7 @@ fn the_binary_takes_a_pth_wherever_it_takes_weights() {
     let started = train(&[&fit[..], &["--pretrained", "reference.pth", "--out", "run"]].concat()).success();
     started.stdout(
         contains("112 tensors loaded")
-            .and(contains("new: backbone.fc.bias, backbone.fc.weight\n"))
+            .and(contains("new: backbone.fc.weight, backbone.fc.bias\n"))
             .and(contains("ignored: backbone.fc.weight, backbone.fc.bias\n")),
     );
 

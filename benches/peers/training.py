@@ -1,0 +1,114 @@
+"""Training on the CPU: ours against PyTorch's, both sides in turn in one run.
+
+    python benches/peers/training.py DATA [--threads 2] [--steps 10] [--rounds 3]
+
+DATA is a folder of class folders with pictures of 32x32. Needs torch and torchvision; our side is built first with
+`cargo build --release -p benches --bin training`. The network is models/tests/goldens/reference.py; the loop is what one
+writes with it: Adam, a DataLoader with two workers, torchvision's transforms, the same batch size and threads.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torchvision
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "models/tests/goldens"))
+import reference  # noqa: E402
+
+BATCH = 64
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+
+
+class Pictures(Dataset):
+    """Pictures held decoded in memory, as torchvision's CIFAR10 holds them."""
+
+    def __init__(self, folder, count):
+        found = torchvision.datasets.ImageFolder(folder)
+        chosen = torch.randperm(len(found), generator=torch.Generator().manual_seed(1))[:count]
+        self.items = [found[index] for index in chosen]
+        self.transform = transforms.Compose([
+            transforms.RandomCrop(32, padding=4),
+            transforms.RandomHorizontalFlip(),
+            transforms.ColorJitter(0.2, 0.2, 0.2, 0.1),
+            transforms.RandomRotation(15),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ])
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        picture, label = self.items[index]
+        return self.transform(picture), label
+
+
+def step(model, optimizer, images, labels):
+    optimizer.zero_grad()
+    loss = torch.nn.functional.cross_entropy(model(images), labels)
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+def theirs(data, steps):
+    torch.manual_seed(1)
+    model = reference.ResNet18_CBAM(num_classes=10)
+    model.train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    images, labels = torch.randn(BATCH, 3, 32, 32), torch.randint(10, (BATCH,))
+    times = []
+    for index in range(steps + 2):
+        started = time.perf_counter()
+        step(model, optimizer, images, labels)
+        if index >= 2:
+            times.append((time.perf_counter() - started) * 1e3)
+    loader = DataLoader(Pictures(data, steps * BATCH), BATCH, shuffle=True, num_workers=2, drop_last=False)
+    started, total = time.perf_counter(), 0.0
+    for images, labels in loader:
+        total += step(model, optimizer, images, labels).item()
+    seconds = time.perf_counter() - started
+    return {"step_ms": times, "images_per_second": len(loader.dataset) / seconds}
+
+
+def ours(data, steps, threads):
+    command = [ROOT / "target/release/training", data, str(threads), str(steps)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    data = Path(arguments.data)
+    data = data / "train" if (data / "train").is_dir() else data
+    torch.set_num_threads(arguments.threads)
+    print(f"torch {torch.__version__}, torchvision {torchvision.__version__}, {arguments.threads} threads, batch {BATCH}")
+    sides = {"PyTorch": [], "ours": []}
+    for number in range(arguments.rounds):
+        sides["PyTorch"].append(theirs(data, arguments.steps))
+        sides["ours"].append(ours(data, arguments.steps, arguments.threads))
+        for name, rounds in sides.items():
+            last = rounds[-1]
+            print(f"round {number + 1}  {name:8} step {statistics.median(last['step_ms']):7.1f} ms  "
+                  f"epoch {last['images_per_second']:6.1f} images/s", flush=True)
+    steps = {name: statistics.median(time for last in rounds for time in last["step_ms"]) for name, rounds in sides.items()}
+    rates = {name: statistics.median(last["images_per_second"] for last in rounds) for name, rounds in sides.items()}
+    print(f"step   {steps['ours']:.1f} ms to {steps['PyTorch']:.1f} ms: {steps['ours'] / steps['PyTorch']:.3f} of PyTorch's time")
+    print(f"epoch  {rates['ours']:.1f} to {rates['PyTorch']:.1f} images/s: {rates['ours'] / rates['PyTorch']:.3f} times as fast")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+//! Times training steps and epochs for `benches/peers/training.py`, which times PyTorch's in turn.
+//!
+//! `training DATA THREADS STEPS` prints one JSON object: milliseconds a step on one fixed batch, and pictures per second
+//! of an epoch with all augmentation. DATA is a folder of class folders; the recipe is three-phase's, everything learning.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use infer::Preprocessor;
+use models::card::Preprocessing;
+use models::resnet::{Architecture, ResNet18};
+use models::{Module, shapes};
+use tch::{Device, Kind, Reduction, Tensor};
+use train::data::batches::Loader;
+use train::data::folder::ImageFolder;
+use train::data::pictures::{Loading, PictureSet};
+use train::data::split;
+use train::eager::Eager;
+use train::optimizer::{Optimizer, Settings};
+use train::params::Params;
+use train::recipe::Recipe;
+use train::trainer::{Options, Trainer};
+
+const BATCH: i64 = 64;
+const SIDE: u32 = 32;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [data, threads, steps] = &arguments[..] else {
+        anyhow::bail!("usage: training DATA THREADS STEPS");
+    };
+    let steps: usize = steps.parse().context("STEPS")?;
+    tch::set_num_threads(threads.parse().context("THREADS")?);
+    let folder = ImageFolder::scan(Path::new(data))?;
+    let network = ResNet18::new(&Architecture { classes: folder.classes.len(), ..Architecture::default() })?;
+    let described = shapes::describe(&network, &[1, 3, SIDE as usize, SIDE as usize])?.params;
+    let params = Params::initialise(&described, 1, Device::Cpu)?;
+    let step_ms = time_steps(&network, &params, steps)?;
+    let images_per_second = time_epoch(&network, &params, folder, steps)?;
+    #[allow(clippy::print_stdout)] // the answer
+    {
+        println!("{}", serde_json::json!({ "step_ms": step_ms, "images_per_second": images_per_second }));
+    }
+    Ok(())
+}
+
+/// Milliseconds of each of `steps` steps, after two that are not counted.
+fn time_steps(network: &ResNet18, params: &Params, steps: usize) -> Result<Vec<f64>> {
+    let images = Tensor::randn([BATCH, 3, i64::from(SIDE), i64::from(SIDE)], (Kind::Float, Device::Cpu));
+    let labels = Tensor::randint(10, [BATCH], (Kind::Int64, Device::Cpu));
+    let mut optimizer = Optimizer::new(Settings::default());
+    for (name, tensor) in params.trainable() {
+        optimizer.add(name, &tensor.set_requires_grad(true), 0)?;
+    }
+    let none = HashSet::new();
+    let mut times = Vec::with_capacity(steps);
+    for step in 0..steps + 2 {
+        let started = Instant::now();
+        optimizer.zero_grad();
+        let logits = network.forward(&Eager::train(params, &none), &images)?;
+        logits.cross_entropy_loss::<Tensor>(&labels, None, Reduction::Mean, -100, 0.0).backward();
+        optimizer.step(&[1e-3], None)?;
+        if step >= 2 {
+            times.push(started.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    Ok(times)
+}
+
+/// Pictures per second of an epoch of `steps` batches.
+fn time_epoch(network: &ResNet18, params: &Params, folder: ImageFolder, steps: usize) -> Result<f64> {
+    let mut recipe = Recipe::load("three-phase")?.scaled_to(1);
+    recipe.phases[0].train = vec!["*".into()];
+    recipe.batch_size = BATCH as usize;
+    let preprocessor = Preprocessor::new(&Preprocessing::for_size(SIDE));
+    let load = |count| {
+        let samples = split::limited(&folder.train, count, 1);
+        PictureSet::load(samples, &preprocessor, Loading::new(Device::Cpu), || ())
+    };
+    let (train, validation) = (load(steps * BATCH as usize)?, load(2)?);
+    let loaders = [&train, &validation].map(|set| Loader::new(set, &preprocessor, Device::Cpu));
+    let new = HashSet::new();
+    let mut trainer = Trainer::new(network, params, &recipe, loaders, &new, Options::default())?;
+    let epoch = trainer.epoch(|_| true)?.context("the epoch was not complete")?;
+    Ok(epoch.metrics.images_per_second)
+}
