@@ -200,10 +200,10 @@ pub struct ExportArgs {
 Examples:
   train summary                          the default network, with 10 classes
   train summary runs/photos
-  train summary weights.safetensors --image-size 224 --format json"
+  train summary resnet18.pth --image-size 224 --format json"
 )]
 pub struct SummaryArgs {
-    /// Run folder, or a .safetensors checkpoint [default: the network of a new run]
+    /// Run folder, or a .safetensors or .pth checkpoint [default: the network of a new run]
     #[arg(value_name = "RUN|CHECKPOINT")]
     pub source: Option<PathBuf>,
     /// Height and width of the input [default: the run's; else 32 for a 3x3 stem, 224 for a 7x7 one]

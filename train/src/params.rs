@@ -140,3 +140,55 @@ pub fn to_array(tensor: &Tensor) -> Result<ArrayD<f32>, TorchError> {
     let values = Vec::<f32>::try_from(&flat)?;
     Ok(ArrayD::from_shape_vec(shape, values).expect("as many values as the shape has"))
 }
+
+#[cfg(test)]
+mod tests {
+    use models::Module;
+    use models::layers::{Conv2d, Linear};
+    use models::shapes;
+
+    use super::*;
+    use crate::eager::Eager;
+
+    struct Small(Conv2d, Linear);
+
+    impl Module for Small {
+        fn forward<O: models::Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+            let x = ops.relu(&ops.conv2d(x, &self.0)?)?;
+            ops.linear(&ops.reduce(&x, models::Reduce::Mean, &[2, 3], false)?, &self.1)
+        }
+    }
+
+    fn small() -> (Small, Params) {
+        let fc = Linear { name: "fc".into(), in_features: 8, out_features: 2, bias: true };
+        let network = Small(Conv2d::new("conv", 3, 8, 3), fc);
+        let described = shapes::describe(&network, &[1, 3, 6, 6]).unwrap().params;
+        let params = Params::initialise(&described, 1, Device::Cpu).unwrap();
+        (network, params)
+    }
+
+    #[test]
+    fn the_layout_changes_neither_values_nor_results() {
+        let (network, params) = small();
+        let before = params.to_weights().unwrap();
+        let images = Tensor::randn([4, 3, 6, 6], (Kind::Float, Device::Cpu));
+        let logits = |images: &Tensor| network.forward(&Eager::eval(&params), images).unwrap();
+        let planar = logits(&images);
+        params.to_channels_last().unwrap();
+        assert_eq!(params.get("conv.weight").unwrap().stride(), [27, 1, 9, 3], "channels are neighbours");
+        assert_eq!(params.to_weights().unwrap(), before);
+        let found = logits(&channels_last(&images).unwrap());
+        assert!((found - planar).abs().max().double_value(&[]) < 1e-6);
+        params.assign_all(&before).unwrap();
+        assert_eq!(params.to_weights().unwrap(), before);
+    }
+
+    #[test]
+    fn a_duplicate_has_memory_of_its_own() {
+        let (_, params) = small();
+        let copy = params.duplicate().unwrap();
+        assert_eq!(copy.to_weights().unwrap(), params.to_weights().unwrap());
+        tch::no_grad(|| params.get("fc.bias").unwrap().shallow_clone().fill_(7.0));
+        assert_ne!(copy.to_weights().unwrap()["fc.bias"], params.to_weights().unwrap()["fc.bias"]);
+    }
+}

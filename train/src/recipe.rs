@@ -152,6 +152,11 @@ impl Recipe {
         if self.phases.is_empty() {
             return Err("there is no [[phase]]".into());
         }
+        let twice =
+            |(index, phase): (usize, &Phase)| self.phases[..index].iter().any(|p| p.name == phase.name);
+        if self.phases.iter().enumerate().any(twice) {
+            return Err("two phases have one name".into());
+        }
         self.phases.iter().try_for_each(Phase::check)
     }
 
@@ -296,6 +301,7 @@ mod tests {
             Recipe::parse(&text.replacen(from, to, 1), "my.toml").unwrap_err().to_string()
         };
         assert!(why("batch_size = 64", "batch_size = 1").contains("batch_size must be at least 2"));
+        assert!(why("wake the high level", "warm up the new").contains("two phases have one name"));
         assert!(why("epochs = 5", "epochs = 0").contains("has no epochs"));
         assert!(why("learning_rate = 1e-3", "learning_rate = -1.0").contains("must be positive"));
         assert!(why("name =", "accumulate = 0\nname =").contains("accumulate must be at least 1"));

@@ -50,9 +50,15 @@ fn fit_export_and_classify_agree_picture_by_picture() {
         )
         .stderr(is_empty());
     let run = dir.path().join("run");
-    for file in
-        ["config.toml", "plan.json", "metrics.jsonl", "best.safetensors", "last/state.json", "result.json"]
-    {
+    for file in [
+        "config.toml",
+        "plan.json",
+        "metrics.jsonl",
+        "best.safetensors",
+        "last/state.json",
+        "result.json",
+        "report.html",
+    ] {
         assert!(run.join(file).is_file(), "{file}");
     }
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
@@ -287,6 +293,101 @@ fn a_full_disk_while_saving_is_named_and_keeps_what_was_there() {
     let left = fs::read_dir(dir.path().join("run")).unwrap().map(|entry| entry.unwrap().file_name());
     let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("tmp")).collect();
     assert!(left.is_empty(), "no half-written file stays: {left:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_later_on_leaves_a_state_to_go_on_from() {
+    let (dir, _) = colour_set();
+    let limited = |limit: &str, arguments: &str| {
+        let script =
+            format!("trap '' XFSZ; ulimit -f {limit}; exec {} {arguments}", env!("CARGO_BIN_EXE_train"));
+        let output = Process::new("sh").current_dir(dir.path()).args(["-c", &script]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, error) = limited(
+        "unlimited",
+        "fit --data colours --out run --image-size 8 --epochs 2 --limit 15 --device cpu",
+    );
+    assert_eq!(code, Some(0), "{error}");
+    fs::remove_file(dir.path().join("run/result.json")).unwrap();
+    let state = dir.path().join("run/last/state.json");
+    let text = fs::read_to_string(&state).unwrap();
+    let before = fs::read(dir.path().join("run/last/weights.safetensors")).unwrap();
+    // Back to the beginning of the last epoch, as far as the position goes: it is trained and saved again.
+    let back = text.replace("\"epoch\": 2", "\"epoch\": 1").replace("\"phase\": 2", "\"phase\": 1");
+    assert_ne!(back, text);
+    fs::write(&state, &back).unwrap();
+    let (code, error) = limited("4000", "fit --resume run");
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("File too large"), "{error}");
+    assert_eq!(fs::read(dir.path().join("run/last/weights.safetensors")).unwrap(), before);
+    assert_eq!(fs::read_to_string(&state).unwrap(), back);
+    assert_eq!(limited("unlimited", "fit --resume run").0, Some(0));
+    assert!(dir.path().join("run/result.json").exists());
+}
+
+#[test]
+fn what_cannot_be_resumed_is_named() {
+    let (dir, data) = colour_set();
+    fit(dir.path()).args(["--epochs", "1", "--limit", "15"]).assert().success();
+    let again = || stderr(train(dir.path()).args(["fit", "--resume", "run"]));
+    train(dir.path())
+        .args(["fit", "--resume", "run"])
+        .assert()
+        .success()
+        .stdout(contains("run has ended already: nothing to do"));
+    train(dir.path())
+        .args(["fit", "--resume", "run", "--epochs", "9"])
+        .assert()
+        .code(2)
+        .stderr(contains("--resume <RUN>' cannot be used with '--epochs"));
+    train(dir.path()).arg("fit").assert().code(2).stderr(contains("--data"));
+    fs::remove_file(dir.path().join("run/result.json")).unwrap();
+    fs::remove_file(data.join("train/red/000.png")).unwrap();
+    assert!(again().contains("are not those that run was begun with"));
+    let error = stderr(train(dir.path()).args(["fit", "--resume", "colours"]));
+    assert!(error.contains("colours is not a run folder"), "{error}");
+}
+
+#[test]
+fn bad_pictures_are_left_out_on_request_and_counted() {
+    let (dir, data) = colour_set();
+    let good = fs::read(data.join("train/red/000.png")).unwrap();
+    fs::write(data.join("train/red/cut.png"), &good[..good.len() / 2]).unwrap();
+    fs::write(data.join("train/red/text.png"), "no picture").unwrap();
+    fit(dir.path())
+        .args(["--skip-bad", "--epochs", "1"])
+        .assert()
+        .success()
+        .stdout(contains("pictures left out: they cannot be decoded"));
+}
+
+#[test]
+fn mixed_precision_is_for_gpus() {
+    let (dir, _) = colour_set();
+    for flag in ["--amp", "--amp=fp16"] {
+        let error = stderr(fit(dir.path()).arg(flag));
+        assert!(error.contains("--amp is for CUDA: on cpu it is slower"), "{error}");
+    }
+    fit(dir.path()).arg("--amp=fp8").assert().code(2).stderr(contains("use bf16 or fp16"));
+}
+
+#[test]
+fn a_summary_is_a_table_or_an_object() {
+    let (dir, _) = colour_set();
+    let total = |arguments: &[&str]| -> u64 {
+        let output =
+            train(dir.path()).arg("summary").args(arguments).args(["--format", "json"]).output().unwrap();
+        let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        summary["total"]["trainable"].as_u64().unwrap()
+    };
+    fit(dir.path()).args(["--epochs", "1", "--limit", "15", "--attention", "none"]).assert().success();
+    assert_eq!(total(&["run"]), total(&["run/best.safetensors"]));
+    assert!(total(&[]) > total(&["run"]), "attention has parameters");
+    train(dir.path()).arg("summary").assert().success().stdout(contains("backbone.layer4.1.conv2"));
+    let error = stderr(train(dir.path()).args(["summary", "nowhere.pth"]));
+    assert!(error.contains("nowhere.pth"), "{error}");
 }
 
 #[cfg(unix)]

@@ -5,6 +5,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::HumanCount;
 use models::resnet::Architecture;
 use train::checkpoint;
+use train::pretrained::with_prefix;
 use train::run::RunFolder;
 use train::summary::Summary;
 
@@ -29,7 +30,7 @@ fn network(args: &SummaryArgs) -> Result<(Architecture, Option<u32>)> {
         let (_, config) = RunFolder::open(source)?;
         return Ok((config.architecture, Some(config.preprocessing.crop)));
     }
-    let weights = checkpoint::load(source)?;
+    let weights = with_prefix(checkpoint::load(source)?);
     Ok((Architecture::of(&weights).with_context(|| source.display().to_string())?, None))
 }
 
