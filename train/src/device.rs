@@ -104,11 +104,19 @@ impl CudaLibrary {
                     "libtorch's CUDA library cannot be opened ({reason}): get the CUDA form with \
                      `cargo xtask setup --cuda`, name it in {CUDA_LIBRARY_VARIABLE}, or use --device cpu"
                 )),
-                Ok(_) if !Cuda::is_available() => refuse(
-                    "no CUDA device is available: is there a GPU, and a driver for CUDA 13? \
-                     Otherwise use --device cpu"
+                Ok(_) if !tch::utils::has_cudart() => refuse(
+                    "libtorch's CUDA library was opened, but libtorch does not know it: are both of one version?"
                         .into(),
                 ),
+                Ok(_) if !Cuda::is_available() => {
+                    let version = tch::utils::version_cudart();
+                    refuse(format!(
+                        "no CUDA device is available to CUDA {}.{}: is there a GPU, and a driver for it? \
+                         Otherwise use --device cpu",
+                        version / 1000,
+                        version % 1000 / 10
+                    ))
+                }
                 Ok(_) if index as i64 >= Cuda::device_count() => {
                     refuse(format!("there are {} CUDA devices, counted from 0", Cuda::device_count()))
                 }

@@ -278,7 +278,7 @@ impl<'a, M: Module> Trainer<'a, M> {
             self.position.step = step + 1;
             progress.images = totals.images();
             // Reading a number waits for the device.
-            if group % READ_EVERY == 0 {
+            if group.is_multiple_of(READ_EVERY) {
                 self.check(watch.look()?)?;
                 (progress.loss, progress.accuracy) = totals.read()?.means();
             }

@@ -1,7 +1,7 @@
 //! `last/`: everything that a run needs to go on, replaced as a whole.
 //!
 //! The new state is written beside the old one as `last.new/` and then takes its place by renaming, so that a kill or
-//! a full disk at any moment leaves one complete state: `last/`, or what [`recover`] makes of the others.
+//! a full disk at any moment leaves one complete state: `last/`, or what [`RunFolder::recover`] makes of the others.
 
 use std::fs;
 use std::io;
