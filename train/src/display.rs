@@ -14,6 +14,12 @@ macro_rules! say {
     }};
 }
 
+/// A list of names after its heading, in lines that a narrow terminal does not break.
+pub fn list(heading: &str, names: &str) {
+    let how = textwrap::Options::new(80).subsequent_indent("    ").break_words(false);
+    say!("{}", textwrap::fill(&format!("  {heading}: {names}"), how));
+}
+
 /// A bar for `len` pictures that is drawn on a terminal only.
 pub fn bar(label: &str, len: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg} {eta:>4} left")
@@ -51,9 +57,9 @@ pub fn phase(phase: &Phase, record: &PhaseRecord) {
     let epochs = if phase.epochs == 1 { "1 epoch".into() } else { format!("{} epochs", phase.epochs) };
     say!("phase {:?}: {epochs} at {}", phase.name, rates.join(", "));
     let PhaseRecord { trained, frozen, frozen_norms, .. } = record;
-    say!("  {} parameters learn: {}", trained.len(), modules(trained, frozen));
+    list(&format!("{} parameters learn", trained.len()), &modules(trained, frozen));
     if !frozen.is_empty() {
-        say!("  {} parameters are frozen: {}", frozen.len(), modules(frozen, trained));
+        list(&format!("{} parameters are frozen", frozen.len()), &modules(frozen, trained));
         match frozen_norms.len() {
             0 => say!("  statistics of their batch norms adapt"),
             norms => say!("  statistics of {norms} batch norms stand still"),

@@ -172,7 +172,7 @@ fn a_pretrained_start_says_what_is_new_and_freezes_the_rest() {
     fit(dir.path()).args(["--pretrained", "base/best.safetensors"]).assert().success().stdout(
         contains("pretrained weights: 102 tensors loaded")
             .and(contains("recipe      three-phase, 3 epochs"))
-            .and(contains("new: cbam_layer1.channel_attn.fc.0.weight, "))
+            .and(contains("new: cbam_layer1.channel_attn.fc.0.weight,"))
             .and(contains("1 epoch at 1e-3\n  14 parameters learn: fc cbam_layer1"))
             .and(contains(
                 "60 parameters are frozen: bn1 conv1 layer1 layer2 layer3 layer4\n  statistics of 20",

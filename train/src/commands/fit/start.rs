@@ -8,6 +8,8 @@ use train::run::{RunConfig, RunFolder, RunPlan};
 use train::trainer::{Plan, Snapshot};
 use train::{checkpoint, pretrained};
 
+use crate::display;
+
 /// What a run starts from.
 pub struct Start {
     /// Parameters that were not loaded.
@@ -52,12 +54,12 @@ fn load_pretrained(config: &RunConfig, params: &Params) -> Result<RunPlan> {
         .with_context(|| format!("--pretrained {}", file.display()))?;
     say!("pretrained weights: {} tensors loaded from {}", loaded.loaded.len(), file.display());
     let new: Vec<String> = params.names().filter(|name| loaded.new.contains(*name)).map(Into::into).collect();
-    say!("  new: {}", if new.is_empty() { "none".into() } else { new.join(", ") });
+    display::list("new", &if new.is_empty() { "none".into() } else { new.join(", ") });
     if !loaded.adapted.is_empty() {
-        say!("  of these begun from the file's: {}", loaded.adapted.join(", "));
+        display::list("of these begun from the file's", &loaded.adapted.join(", "));
     }
     if !loaded.ignored.is_empty() {
-        say!("  ignored: {}", loaded.ignored.join(", "));
+        display::list("ignored", &loaded.ignored.join(", "));
     }
     Ok(RunPlan {
         loaded: loaded.loaded,
