@@ -4,7 +4,9 @@
 //! run needs to go on as if it had never stopped.
 
 mod average;
+mod error;
 mod evaluate;
+mod metrics;
 mod plan;
 mod precision;
 mod snapshot;
@@ -15,116 +17,23 @@ use std::time::Instant;
 
 use indexmap::IndexMap;
 use models::Module;
-use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Reduction, Tensor};
 
 use self::average::Average;
+pub use self::error::TrainError;
 pub use self::evaluate::{Evaluation, Prediction, evaluate, logits};
+pub use self::metrics::{Epoch, EpochMetrics, Progress};
 pub use self::plan::Plan;
 pub use self::precision::Amp;
 use self::precision::Scaler;
 pub use self::snapshot::{Best, Position, Snapshot};
 use self::totals::{NotFinite, Totals, Watch};
-use crate::data::DataError;
 use crate::data::batches::{Batch, Loader};
-use crate::eager::{Eager, EagerError};
+use crate::eager::Eager;
 use crate::error::TorchError;
-use crate::optimizer::{Optimizer, StateError};
+use crate::optimizer::Optimizer;
 use crate::params::Params;
 use crate::recipe::{Phase, Recipe};
-
-/// What an epoch came to: a line of `metrics.jsonl`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EpochMetrics {
-    /// Counted from 1.
-    pub epoch: usize,
-    /// Name of the phase.
-    pub phase: String,
-    /// Learning rate of each group at the epoch's last step.
-    pub learning_rates: IndexMap<String, f64>,
-    /// Mean loss over the training pictures, in training mode.
-    pub train_loss: f64,
-    /// In [0, 1], in training mode; under mixup and cutmix, of the picture that has the larger share.
-    pub train_accuracy: f64,
-    /// Mean cross-entropy over the validation pictures.
-    pub validation_loss: f64,
-    /// In [0, 1].
-    pub validation_accuracy: f64,
-    /// Training pictures per second, validation excluded.
-    pub images_per_second: f64,
-    /// The whole epoch, validation included.
-    pub seconds: f64,
-}
-
-/// Where an epoch stands.
-#[derive(Debug, Clone, Copy)]
-pub struct Progress {
-    /// Pictures done.
-    pub images: usize,
-    /// Mean loss so far.
-    pub loss: f64,
-    /// Accuracy so far, in [0, 1].
-    pub accuracy: f64,
-}
-
-/// A complete epoch.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Epoch {
-    /// Its numbers.
-    pub metrics: EpochMetrics,
-    /// Whether its weights are the best so far.
-    pub improved: bool,
-    /// Training pictures left out because they cannot be decoded.
-    pub skipped: usize,
-    /// Whether the phase ended early, for lack of progress.
-    pub stopped_early: bool,
-}
-
-/// Why training cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// An operation of the network failed.
-    #[error(transparent)]
-    Eager(#[from] EagerError),
-    /// libtorch refused.
-    #[error(transparent)]
-    Torch(#[from] TorchError),
-    /// Pictures cannot be read.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// All pictures of an epoch were left out.
-    #[error("none of the training pictures can be decoded")]
-    NoPictures,
-    /// The recipe does not fit the network.
-    #[error("{0}")]
-    Recipe(String),
-    /// A snapshot is of another run.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The loss became infinite or not a number.
-    #[error(
-        "the loss is {loss} in epoch {epoch}, step {step} (phase {phase:?}), on {pictures}: lower the learning rate, \
-         or set clip_norm in the recipe"
-    )]
-    Diverged {
-        /// Counted from 1.
-        epoch: usize,
-        /// Counted from 1 in the epoch.
-        step: usize,
-        /// Name of the phase.
-        phase: String,
-        /// The loss.
-        loss: f64,
-        /// Those of the batch.
-        pictures: String,
-    },
-}
-
-impl From<tch::TchError> for TrainError {
-    fn from(error: tch::TchError) -> Self {
-        Self::Torch(error.into())
-    }
-}
 
 /// How a recipe is run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

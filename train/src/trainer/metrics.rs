@@ -1,0 +1,51 @@
+//! The numbers of training.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+/// What an epoch came to: a line of `metrics.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochMetrics {
+    /// Counted from 1.
+    pub epoch: usize,
+    /// Name of the phase.
+    pub phase: String,
+    /// Learning rate of each group at the epoch's last step.
+    pub learning_rates: IndexMap<String, f64>,
+    /// Mean loss over the training pictures, in training mode.
+    pub train_loss: f64,
+    /// In [0, 1], in training mode; under mixup and cutmix, of the picture that has the larger share.
+    pub train_accuracy: f64,
+    /// Mean cross-entropy over the validation pictures.
+    pub validation_loss: f64,
+    /// In [0, 1].
+    pub validation_accuracy: f64,
+    /// Training pictures per second, validation excluded.
+    pub images_per_second: f64,
+    /// The whole epoch, validation included.
+    pub seconds: f64,
+}
+
+/// Where an epoch stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// Pictures done.
+    pub images: usize,
+    /// Mean loss so far.
+    pub loss: f64,
+    /// Accuracy so far, in [0, 1].
+    pub accuracy: f64,
+}
+
+/// A complete epoch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Epoch {
+    /// Its numbers.
+    pub metrics: EpochMetrics,
+    /// Whether its weights are the best so far.
+    pub improved: bool,
+    /// Training pictures left out because they cannot be decoded.
+    pub skipped: usize,
+    /// Whether the phase ended early, for lack of progress.
+    pub stopped_early: bool,
+}
