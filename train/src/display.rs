@@ -3,7 +3,7 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use train::recipe::Phase;
 use train::report::modules::collapse;
-use train::run::PhaseRecord;
+use train::trainer::PhaseRecord;
 use train::trainer::{EpochMetrics, Progress};
 
 /// A line on standard output. A reader that has gone must not end a run: nothing fails for that.

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use models::Weights;
 
-pub use self::records::{PhaseRecord, RunConfig, RunPlan, RunResult};
+pub use self::records::{RunConfig, RunPlan, RunResult};
 use crate::checkpoint::{self, CheckpointError};
 use crate::data::pictures::PictureSet;
 use crate::trainer::{EpochMetrics, Prediction};

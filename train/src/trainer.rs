@@ -23,7 +23,7 @@ use self::average::Average;
 pub use self::error::TrainError;
 pub use self::evaluate::{Evaluation, Prediction, evaluate, logits};
 pub use self::metrics::{Epoch, EpochMetrics, Progress};
-pub use self::plan::Plan;
+pub use self::plan::{PhaseRecord, Plan};
 pub use self::precision::Amp;
 use self::precision::Scaler;
 pub use self::snapshot::{Best, Position, Snapshot};

@@ -23,8 +23,9 @@ use maud::html;
 
 use self::page::{Headline, page, percent, section};
 use self::scores::{Answer, Confusion};
-use crate::run::{PhaseRecord, RunConfig};
+use crate::run::RunConfig;
 use crate::trainer::EpochMetrics;
+use crate::trainer::PhaseRecord;
 
 /// What a report is made of.
 #[derive(Debug, Clone)]

@@ -10,8 +10,8 @@ use super::modules::collapse;
 use super::page::{percent, section};
 use super::scores::{Confusion, Scores, mistakes};
 use super::tiles::{Tile, tiles};
-use crate::run::PhaseRecord;
 use crate::trainer::EpochMetrics;
+use crate::trainer::PhaseRecord;
 
 /// Most mistakes shown.
 const MISTAKES: usize = 24;

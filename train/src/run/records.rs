@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Sample, split};
 use crate::pretrained::StemInit;
 use crate::recipe::Recipe;
-use crate::trainer::Amp;
+use crate::trainer::{Amp, PhaseRecord};
 
 /// Everything needed to repeat a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -87,19 +87,6 @@ pub struct RunPlan {
     pub ignored: Vec<String>,
     /// What learns in each phase.
     pub phases: Vec<PhaseRecord>,
-}
-
-/// What learns in a phase.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PhaseRecord {
-    /// Name of the phase.
-    pub name: String,
-    /// Parameters that learn.
-    pub trained: Vec<String>,
-    /// Parameters that do not change by a bit.
-    pub frozen: Vec<String>,
-    /// Batch-norm layers whose statistics stand still.
-    pub frozen_norms: Vec<String>,
 }
 
 /// How a run ended.

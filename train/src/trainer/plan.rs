@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::TrainError;
 use crate::params::Params;
 use crate::recipe::{FrozenBatchNorm, Phase};
-use crate::run::PhaseRecord;
 
 /// What a phase means for the parameters of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,4 +65,17 @@ impl Plan {
             frozen_norms,
         }
     }
+}
+
+/// A [`Plan`] as it is written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseRecord {
+    /// Name of the phase.
+    pub name: String,
+    /// Parameters that learn.
+    pub trained: Vec<String>,
+    /// Parameters that do not change by a bit.
+    pub frozen: Vec<String>,
+    /// Batch-norm layers whose statistics stand still.
+    pub frozen_norms: Vec<String>,
 }

@@ -7,9 +7,9 @@ use infer::preprocess::Preprocessor;
 use train::data::pictures::PictureSet;
 use train::report::scores::Answer;
 use train::report::{Evaluated, Report};
-use train::run::{PhaseRecord, RunConfig, RunFolder};
+use train::run::{RunConfig, RunFolder};
 use train::tensorboard::EventWriter;
-use train::trainer::{EpochMetrics, Evaluation};
+use train::trainer::{EpochMetrics, Evaluation, PhaseRecord};
 
 /// Keeps the page and the event files of a run up to date.
 pub struct Show<'a> {
