@@ -61,7 +61,7 @@ pub struct DeviceError {
 /// The binary links the CPU library only; opening `libtorch_cuda` registers the GPU in the same build.
 /// Not run on a GPU.
 #[derive(Debug)]
-pub struct CudaLibrary(Result<libloading::Library, String>);
+pub struct CudaLibrary(Result<(), String>);
 
 #[cfg(target_os = "windows")]
 const CUDA_LIBRARY: &str = "torch_cuda.dll";
@@ -127,18 +127,19 @@ impl CudaLibrary {
 }
 
 #[cfg(unix)]
-fn open_global(name: &str) -> Result<libloading::Library, String> {
+fn open_global(name: &str) -> Result<(), String> {
     use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
     // SAFETY: libtorch's initialisers run as they would had the library been linked; no symbol is taken from it.
     unsafe { Library::open(Some(name), RTLD_NOW | RTLD_GLOBAL) }
-        .map(Into::into)
+        // libtorch calls into it from now on: it is never closed.
+        .map(std::mem::forget)
         .map_err(|error| reason(&error))
 }
 
 #[cfg(not(unix))]
-fn open_global(name: &str) -> Result<libloading::Library, String> {
+fn open_global(name: &str) -> Result<(), String> {
     // SAFETY: libtorch's initialisers run as they would had the library been linked; no symbol is taken from it.
-    unsafe { libloading::Library::new(name) }.map_err(|error| reason(&error))
+    unsafe { libloading::Library::new(name) }.map(std::mem::forget).map_err(|error| reason(&error))
 }
 
 /// The dynamic linker's own words.

@@ -100,7 +100,7 @@ impl Optimizer {
         self.slots.iter().map(|slot| &slot.parameter).collect()
     }
 
-    /// Forgets all gradients, so that parameters which get none are not moved.
+    /// Sets all gradients to zero.
     pub fn zero_grad(&self) {
         for slot in &self.slots {
             slot.parameter.shallow_clone().zero_grad();

@@ -6,6 +6,7 @@
 mod phase;
 mod schedule;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -188,8 +189,9 @@ impl Recipe {
     /// Freezes the stem, even a new one, in the phases that do not name it: the naive recipe.
     pub fn freeze_stem(&mut self) {
         for phase in &mut self.phases {
-            let whole = phase.train.iter().any(|pattern| pattern == "*");
-            if !whole {
+            let stem = ["backbone.conv1.weight"].into_iter();
+            let named = phase.trained(stem, &HashSet::new()).is_ok_and(|trained| !trained.is_empty());
+            if !named {
                 phase.freeze_new.extend(["backbone.conv1.*".into(), "backbone.bn1.*".into()]);
             }
         }
@@ -207,7 +209,8 @@ impl Recipe {
             let end = share.max(done + 1).min(epochs.saturating_sub(count - 1 - index)).max(done);
             let end = if epochs < count { (index + 1).min(epochs) } else { end };
             if end > done {
-                phases.push(Phase { epochs: end - done, ..phase.clone() });
+                let warm_up = phase.warm_up * (end - done) as f64 / phase.epochs as f64;
+                phases.push(Phase { epochs: end - done, warm_up, ..phase.clone() });
             }
             done = end;
         }
@@ -292,6 +295,24 @@ mod tests {
         assert_eq!(epochs(&recipe.scaled_to(3)), [1, 1, 1]);
         assert_eq!(epochs(&recipe.scaled_to(2)), [1, 1]);
         assert_eq!(epochs(&recipe.scaled_to(1)), [1]);
+    }
+
+    #[test]
+    fn a_warm_up_is_scaled_with_its_phase() {
+        let mut recipe = three_phase();
+        recipe.phases[2].warm_up = 15.0;
+        let short = recipe.scaled_to(3);
+        assert_eq!(short.phases[2].warm_up, 0.5);
+        short.check().unwrap();
+    }
+
+    #[test]
+    fn the_stem_is_frozen_where_it_is_not_named() {
+        let mut recipe = three_phase();
+        recipe.phases[1].train = vec!["backbone.*".into()];
+        recipe.freeze_stem();
+        let frozen: Vec<usize> = recipe.phases.iter().map(|phase| phase.freeze_new.len()).collect();
+        assert_eq!(frozen, [2, 0, 0]);
     }
 
     #[test]

@@ -155,6 +155,10 @@ impl<'a, M: Module> Trainer<'a, M> {
         let train_seconds = self.position.seconds;
         let started = Instant::now();
         let validated = evaluate(self.network, self.validated(), self.validation)?;
+        if !validated.loss.is_finite() {
+            let epoch = self.position.epoch + 1;
+            return Err(TrainError::Validation { epoch, loss: validated.loss });
+        }
         let seconds = train_seconds + started.elapsed().as_secs_f64();
         Ok(Some(self.complete(&validated, train_seconds, seconds)))
     }
@@ -187,7 +191,7 @@ impl<'a, M: Module> Trainer<'a, M> {
             self.position.step = step + 1;
             progress.images = totals.images();
             // Reading a number waits for the device.
-            if group.is_multiple_of(READ_EVERY) {
+            if group.is_multiple_of(READ_EVERY) || progress.loss.is_nan() {
                 self.check(watch.look()?)?;
                 (progress.loss, progress.accuracy) = totals.read()?.means();
             }
@@ -331,6 +335,12 @@ impl<'a, M: Module> Trainer<'a, M> {
         }
         self.position = snapshot.position.clone();
         self.active = None;
+        let rates = self.recipe.phases.get(self.position.phase).map(Phase::rates);
+        if rates.is_some_and(|rates| !self.position.rates.follow(rates)) {
+            return Err(TrainError::Recipe(
+                "the phase under way has other groups of learning rates now".into(),
+            ));
+        }
         // Between two phases there is no optimizer yet.
         if !snapshot.optimizer.is_empty() {
             self.enter()?;

@@ -228,6 +228,14 @@ fn bombs_do_not_go_off() {
     let doubling: Vec<u8> = (0..40).flat_map(|_| *b"]q\0(h\0h\0e").collect();
     assert!(refused(&[b")q\0".as_slice(), &doubling, b"."].concat()).contains("no dict"));
     assert!(refused(&[b')'; 1 << 21]).contains("more instructions than weights need"));
+    // A shape of 100,000 numbers, named again and again: terabytes, if each tensor had a copy.
+    let numbers = [b"(".as_slice(), &[b'K', 1].repeat(100_000), b"tq\x02"].concat();
+    let storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0aX\x03\0\0\0cpuK\x01NtQ";
+    let arguments = [b"(".as_slice(), storage, b"K\0h\x02h\x02tq\x03"].concat();
+    let function = b"ctorch._utils\n_rebuild_tensor_v2\n";
+    let tensors = [function.as_slice(), b"h\x03R"].concat().repeat(10_000);
+    let many = [numbers.as_slice(), &arguments, &tensors, b"."].concat();
+    assert!(!refused(&many).is_empty());
     // Lengths of four gigabytes.
     assert!(refused(b"X\xff\xff\xff\xff").contains("it ends early"));
     assert!(refused(b"Nr\xff\xff\xff\xff.").contains("no dict"), "a place in the memo is no size");

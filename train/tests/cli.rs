@@ -355,12 +355,36 @@ fn bad_pictures_are_left_out_on_request_and_counted() {
     let (dir, data) = colour_set();
     let good = fs::read(data.join("train/red/000.png")).unwrap();
     fs::write(data.join("train/red/cut.png"), &good[..good.len() / 2]).unwrap();
-    fs::write(data.join("train/red/text.png"), "no picture").unwrap();
+    fs::write(data.join("train/blue/000.png"), "no picture").unwrap();
     fit(dir.path())
         .args(["--skip-bad", "--epochs", "1"])
         .assert()
         .success()
         .stdout(contains("pictures left out: they cannot be decoded"));
+}
+
+#[test]
+fn a_loss_that_explodes_names_the_last_good_checkpoint() {
+    let (dir, _) = colour_set();
+    let recipe = |second: &str| {
+        let phase = |name: &str, rate: &str| {
+            format!("[[phase]]\nname = \"{name}\"\nepochs = 1\nlearning_rate = {rate}\ntrain = [\"*\"]\n")
+        };
+        let text = format!("name = \"two\"\nbatch_size = 4\n{}{}", phase("a", "1e-4"), phase("b", second));
+        fs::write(dir.path().join("two.toml"), text).unwrap();
+    };
+    recipe("1e38");
+    let data = ["fit", "--data", "colours", "--image-size", "8", "--limit", "15", "--device", "cpu"];
+    let error = stderr(train(dir.path()).args(data).args(["--recipe", "two.toml", "--out", "run"]));
+    assert!(error.contains("the last good checkpoint is run/last (epoch 1): the loss is"), "{error}");
+    assert!(error.contains("in epoch 2, step 2 (phase \"b\"), on ") && error.contains(".png"), "{error}");
+    // The way out: another rate in the run's own configuration.
+    let config = dir.path().join("run/config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let milder = text.replace(&format!("learning_rate = {:.1}", 1e38), "learning_rate = 0.0001");
+    assert_ne!(milder, text);
+    fs::write(&config, milder).unwrap();
+    train(dir.path()).args(["fit", "--resume", "run"]).assert().success().stdout(contains("epoch 2/2"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use safetensors::Dtype;
 
-use super::tensor::Layout;
+use super::tensor::{Layout, MAX_DIMENSIONS};
 
 /// A value on the stack of the pickle machine.
 ///
@@ -183,7 +183,9 @@ impl<'a> Objects<'a> {
     }
 
     fn sizes(&self, sizes: Value<'a>) -> Option<Vec<usize>> {
-        self.sequence(sizes)?.iter().map(|&value| size(value)).collect()
+        // Checked before anything is copied: a file could name one long list very often.
+        let sizes = self.sequence(sizes).filter(|sizes| sizes.len() <= MAX_DIMENSIONS)?;
+        sizes.iter().map(|&value| size(value)).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use ndarray::{ArrayD, ArrayViewD, IxDyn, ShapeBuilder, ShapeError};
 use safetensors::Dtype;
 
 /// PyTorch's own limit.
-const MAX_DIMENSIONS: usize = 64;
+pub(super) const MAX_DIMENSIONS: usize = 64;
 
 /// Bytes of values of one type.
 #[derive(Debug, Clone, Copy)]

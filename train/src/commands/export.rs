@@ -17,6 +17,7 @@ use tch::{Device, Tensor};
 use train::data::batches::Loader;
 use train::data::folder::ImageFolder;
 use train::data::pictures::{Loading, PictureSet};
+use train::data::split;
 use train::error::TorchError;
 use train::export::{ExportOptions, Trained};
 use train::run::{RunConfig, RunFolder};
@@ -27,6 +28,9 @@ use crate::args::ExportArgs;
 /// Pictures compared at most, and at once.
 const PICTURES: usize = 1_000;
 const BATCH: usize = 100;
+
+/// Memory for them, as floats.
+const IMAGES_BYTES: usize = 1 << 30;
 
 /// What is exported, whatever it came from.
 struct Source {
@@ -115,9 +119,17 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
 fn validation_images(config: &RunConfig, preprocessor: &Preprocessor) -> Result<Vec<Tensor>> {
     let folder = ImageFolder::scan(&config.data)?;
     ensure!(folder.classes == config.labels, "{} has other classes now", config.data.display());
-    let (_, mut validation) = config.split(folder.train);
-    validation.truncate(PICTURES);
-    let set = PictureSet::load(validation, preprocessor, Loading::new(Device::Cpu), || ())?;
+    ensure!(
+        folder.digest() == config.data_digest,
+        "the pictures in {} are not those of the run any more",
+        config.data.display()
+    );
+    let (_, validation) = config.split(folder.train);
+    // Of all classes, and as many as memory allows for.
+    let most = PICTURES.min(IMAGES_BYTES / (4 * preprocessor.input_len())).max(1);
+    let validation = split::limited(&validation, most, config.seed);
+    let how = Loading { skip_bad: config.skip_bad, ..Loading::new(Device::Cpu) };
+    let set = PictureSet::load(validation, preprocessor, how, || ())?;
     let loader = Loader::new(&set, preprocessor, Device::Cpu);
     loader.in_order(BATCH).map(|batch| Ok(batch?.images)).collect()
 }

@@ -66,6 +66,8 @@ fn resume(args: &FitArgs, path: &Path) -> Result<()> {
     let recorded: DeviceRequest = config.device.parse().map_err(anyhow::Error::msg)?;
     let device = find_device(args.device.unwrap_or(recorded))?;
     config.skip_bad |= args.skip_bad;
+    config.device = train::device::name(device);
+    settings::check_amp(config.amp, device)?;
     let interrupt = Interrupt::listen()?;
     let folder = ImageFolder::scan(&config.data)?;
     ensure!(

@@ -10,9 +10,10 @@ use super::ahead::{Ahead, Decoded, decode};
 use super::augment::mix::{self, Mix};
 use super::augment::resized::{CropBox, resized_crop};
 use super::augment::{self, Augment, PictureDraw};
-use super::error::{BadPictures, DataError};
+use super::error::{BadPictures, DataError, is_bad};
 use super::pictures::PictureSet;
 use super::random::{Purpose, stream};
+use crate::native;
 
 /// Images and labels on the device.
 #[derive(Debug)]
@@ -171,12 +172,13 @@ impl<'a> Loader<'a> {
 
     fn received(&self, decoded: Decoded) -> Result<Pictures, DataError> {
         let Decoded { indices, bytes, bad } = decoded;
-        if !bad.is_empty() && !self.set.skips_bad() {
+        let acceptable = self.set.skips_bad() && bad.iter().all(is_bad);
+        if !bad.is_empty() && !acceptable {
             return Err(BadPictures(bad).into());
         }
         let side = i64::from(self.preprocessor.size());
         let shape = [indices.len() as i64, CHANNELS as i64, side, side];
-        let bytes = Tensor::f_from_slice(&bytes)?.f_view(shape)?.f_to_device(self.device)?;
+        let bytes = native::upload(&Tensor::f_from_slice(&bytes)?.f_view(shape)?, self.device)?;
         Ok(Pictures { bytes, indices, skipped: bad.len() })
     }
 
@@ -200,7 +202,7 @@ impl<'a> Loader<'a> {
     /// Bytes `[N, 3, H, W]` as [`Preprocessor::normalize_into`] does it in deployment, to the bit on the CPU.
     fn normalise(&self, bytes: &Tensor) -> Result<Tensor, TchError> {
         let channels = |values: [f32; CHANNELS]| {
-            Tensor::f_from_slice(&values)?.f_view([CHANNELS as i64, 1, 1])?.f_to_device(self.device)
+            native::upload(&Tensor::f_from_slice(&values)?.f_view([CHANNELS as i64, 1, 1])?, self.device)
         };
         let [mean, std] = self.preprocessor.mean_and_std();
         let mut values = bytes.f_to_kind(Kind::Float)?;
@@ -217,7 +219,7 @@ struct Pictures {
 
 fn upload(numbers: &[usize], device: Device) -> Result<Tensor, TchError> {
     let numbers: Vec<i64> = numbers.iter().map(|&number| number as i64).collect();
-    Tensor::f_from_slice(&numbers)?.f_to_device(device)
+    native::upload(&Tensor::f_from_slice(&numbers)?, device)
 }
 
 /// All that chance decides in an epoch.

@@ -53,6 +53,9 @@ pub const PICTURES: usize = BATCHES.len() * BATCH;
 
 type Result<T> = std::result::Result<T, CifarError>;
 
+/// How the names of folders that are not complete begin and end.
+pub const UNFINISHED: [&str; 2] = [".cifar10-", ".tmp"];
+
 /// Writes the pictures of `source` as `to/{train,test}/CLASS/NUMBER.png`, where the number is that of the record in
 /// the set, as every other reader of CIFAR-10 counts.
 ///
@@ -69,7 +72,7 @@ pub fn unpack(source: &Path, to: &Path, progress: impl Fn(u64) + Sync) -> Result
     // Temporary folders are private to their owner unless told otherwise; the umask still applies.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    let folder = builder.prefix(".cifar10-").suffix(".tmp").tempdir_in(parent).map_err(write)?;
+    let folder = builder.prefix(UNFINISHED[0]).suffix(UNFINISHED[1]).tempdir_in(parent).map_err(write)?;
     let mut unpacking = Unpacking { source, folder: folder.path(), progress, seen: Vec::new(), names: None };
     unpacking.make_folders()?;
     unpacking.read_all()?;

@@ -22,6 +22,11 @@ impl From<tch::TchError> for DataError {
     }
 }
 
+/// Whether a picture itself is bad; a disk or a network that fails is no reason to leave pictures out.
+pub(super) fn is_bad(error: &infer::Error) -> bool {
+    matches!(error, infer::Error::Decode { .. } | infer::Error::TooLarge { .. })
+}
+
 /// Pictures that cannot be used.
 #[derive(Debug)]
 pub struct BadPictures(pub Vec<infer::Error>);
@@ -33,7 +38,11 @@ impl std::error::Error for BadPictures {}
 
 impl std::fmt::Display for BadPictures {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} of the pictures cannot be used; remove or repair:", self.0.len())?;
+        write!(
+            f,
+            "{} of the pictures cannot be used; remove or repair them, or give --skip-bad (with --resume too):",
+            self.0.len()
+        )?;
         for error in self.0.iter().take(NAMED) {
             write!(f, "\n  {error}")?;
         }

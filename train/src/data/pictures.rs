@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::Sample;
 use super::ahead::{Decoded, decode};
-use super::error::{BadPictures, DataError};
+use super::error::{BadPictures, DataError, is_bad};
 
 /// How pictures are kept.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +91,7 @@ impl PictureSet {
             kept.extend(decoded.indices);
             bad.extend(decoded.bad);
         }
-        if !bad.is_empty() && (!how.skip_bad || kept.is_empty()) {
+        if !bad.is_empty() && (!how.skip_bad || kept.is_empty() || !bad.iter().all(is_bad)) {
             return Err(BadPictures(bad).into());
         }
         let resident = Some(all.f_narrow(0, 0, kept.len() as i64)?);

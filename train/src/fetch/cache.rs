@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use etcetera::BaseStrategy;
+use train::data::cifar::UNFINISHED;
 
 /// Names the folder, in place of the platform's.
 const VARIABLE: &str = "FERRONNX_CACHE";
@@ -72,11 +73,12 @@ impl Cache {
 
     /// Removes what killed processes left behind: whoever holds the lock has not begun. Failing here harms nobody.
     fn sweep(&self) {
-        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
-        for path in
-            entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "tmp"))
-        {
-            let _ = fs::remove_dir_all(path);
+        // The cache may be a folder that others use too: nothing but our own names is touched.
+        let [begin, end] = UNFINISHED;
+        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with(begin) && name.ends_with(end)) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
         }
     }
 }
@@ -116,8 +118,11 @@ mod tests {
         let cache = Cache::at(dir.path().into());
         let left = cache.path(".cifar10-abc.tmp");
         fs::create_dir_all(left.join("train")).unwrap();
+        let others = cache.path("experiment.tmp");
+        fs::create_dir(&others).unwrap();
         assert!(cache.entry("x", |_| bail!("no")).is_err());
         assert!(!left.exists());
+        assert!(others.exists(), "not ours");
         assert!(cache.entry("x", |path| Ok(fs::create_dir(path)?)).is_ok());
     }
 

@@ -31,7 +31,9 @@ pub fn remote() -> Remote {
 pub fn downloaded(cache: &Cache, client: &Client, remote: &Remote) -> Result<PathBuf> {
     cache.entry(ENTRY, |to| {
         let archive = cache.path(ARCHIVE);
-        if !archive.exists() {
+        // What lies there is of an earlier run that was ended before it unpacked it.
+        if digest::of_file(&archive).ok().as_deref() != Some(remote.sha256.as_str()) {
+            let _ = fs::remove_file(&archive);
             say!("downloading {} ({:.0} MB)", remote.url, remote.bytes as f64 / 1e6);
             let bar = display::byte_bar("downloading", remote.bytes);
             let result = client.download(remote, &archive, &bar);

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 
-use tch::{Device, Tensor};
+use tch::{Device, TchError, Tensor};
 use torch_sys::C_tensor;
 
 use crate::error::TorchError;
@@ -28,6 +28,7 @@ unsafe extern "C" {
         inv_scale: *const C_tensor,
     ) -> *mut c_char;
     fn ferronnx_clip(parameters: Tensors, count: usize, max_norm: f64) -> *mut c_char;
+    fn ferronnx_upload(tensor: *const C_tensor, index: c_int, copy: *mut *mut C_tensor) -> *mut c_char;
     fn ferronnx_autocast(device_type: c_int, kind: c_int) -> *mut c_char;
 }
 
@@ -92,6 +93,17 @@ pub(crate) fn clip_gradients(parameters: &[&Tensor], max_norm: f64) -> Result<()
     let list = pointers(parameters);
     // SAFETY: the list has the length that is passed and points to tensors borrowed for the call.
     check(unsafe { ferronnx_clip(list.as_ptr(), list.len(), max_norm) })
+}
+
+/// `tensor`, which is in memory, on `device`; nothing waits for what that is doing. CUDA was not run on a GPU.
+pub(crate) fn upload(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
+    let Device::Cuda(index) = device else { return tensor.f_to_device(device) };
+    let mut copy = ptr::null_mut();
+    // SAFETY: the tensor is borrowed for the call, and `copy` is written before null is returned.
+    check(unsafe { ferronnx_upload(pointer(tensor), index as c_int, &raw mut copy) })
+        .map_err(|error| TchError::Torch(error.to_string()))?;
+    // SAFETY: a new tensor of which this is the only handle.
+    Ok(unsafe { Tensor::from_ptr(copy) })
 }
 
 /// A float of two bytes, by its number in c10::ScalarType.

@@ -99,6 +99,14 @@ char *ferronnx_clip(at::Tensor *const *parameters, size_t count, double max_norm
   });
 }
 
+// A copy of `tensor` on a CUDA device, through pinned memory: the caller goes on while the device is busy.
+char *ferronnx_upload(const at::Tensor *tensor, int index, at::Tensor **copy) {
+  return guarded([&] {
+    const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+    *copy = new at::Tensor(tensor->pin_memory().to(device, tensor->scalar_type(), /*non_blocking=*/true));
+  });
+}
+
 // Enters (`kind` is a ScalarType) or leaves (`kind` is negative) autocast on a kind of device.
 char *ferronnx_autocast(int device_type, int kind) {
   return guarded([&] {

@@ -63,7 +63,9 @@ const NEGLIGIBLE: f64 = 1e-8;
 /// The learning rates of a phase's groups as it goes on; saved with a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
-    /// One a group, before warm-up and cosine.
+    /// What the recipe says, one a group.
+    initial: Vec<f64>,
+    /// The same after what plateaus made of them, before warm-up and cosine.
     current: Vec<f64>,
     /// Nothing before the first epoch.
     best: Option<f64>,
@@ -74,7 +76,22 @@ pub struct Rates {
 impl Rates {
     /// The rates that a phase begins with.
     pub fn new(initial: Vec<f64>) -> Self {
-        Self { current: initial, best: None, bad_epochs: 0, cooldown: 0 }
+        Self { current: initial.clone(), initial, best: None, bad_epochs: 0, cooldown: 0 }
+    }
+
+    /// Goes on under a recipe that may have been edited: a rate that was changed keeps what plateaus took off it.
+    ///
+    /// False when the groups are not the same number.
+    pub fn follow(&mut self, recipe: Vec<f64>) -> bool {
+        if recipe.len() != self.initial.len() {
+            return false;
+        }
+        for ((current, initial), edited) in self.current.iter_mut().zip(&self.initial).zip(&recipe) {
+            // To the bit where nothing was edited, or lowered.
+            *current = if *current == *initial { *edited } else { *current * (edited / initial) };
+        }
+        self.initial = recipe;
+        true
     }
 
     /// The rates at `step` (counted from 0) of a phase of `steps`, the first `warm_up` of which climb.
@@ -148,6 +165,16 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn an_edited_rate_keeps_what_a_plateau_took_off() {
+        let mut rates = Rates::new(vec![1.0, 0.3]);
+        let plateau = Plateau { patience: 0, ..Plateau::default() };
+        [1.0, 1.0].iter().for_each(|&loss| rates.observe(loss, &plateau));
+        assert!(rates.follow(vec![0.1, 0.3]));
+        assert_eq!(rates.at(Schedule::Plateau, 0, 0, 1), [0.05, 0.15]);
+        assert!(!rates.follow(vec![0.1]));
     }
 
     #[test]

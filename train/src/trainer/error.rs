@@ -18,7 +18,7 @@ pub enum TrainError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// All pictures of an epoch were left out.
-    #[error("none of the training pictures can be decoded")]
+    #[error("none of the pictures can be decoded")]
     NoPictures,
     /// The recipe does not fit the network.
     #[error("{0}")]
@@ -26,6 +26,16 @@ pub enum TrainError {
     /// A snapshot is of another run.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The loss of the validation pictures became infinite or not a number.
+    #[error(
+        "the validation loss is {loss} after epoch {epoch}: lower the learning rate, or set clip_norm in the recipe"
+    )]
+    Validation {
+        /// Counted from 1.
+        epoch: usize,
+        /// The loss.
+        loss: f64,
+    },
     /// The loss became infinite or not a number.
     #[error(
         "the loss is {loss} in epoch {epoch}, step {step} (phase {phase:?}), on {pictures}: lower the learning rate, \

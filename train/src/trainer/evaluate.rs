@@ -60,7 +60,11 @@ pub fn evaluate(
             probability,
         }));
     }
-    let (loss, accuracy) = totals.read()?.means();
+    if predictions.is_empty() {
+        return Err(TrainError::NoPictures);
+    }
+    let sums = totals.read()?;
+    let (loss, accuracy) = sums.means();
     Ok(Evaluation { loss, accuracy, predictions })
 }
 

@@ -51,7 +51,11 @@ impl Totals {
     /// Adds a batch: its mean `loss` `[]` and `logits` `[N, classes]`.
     pub fn add(&mut self, loss: &Tensor, logits: &Tensor, batch: &Batch) -> Result<(), TorchError> {
         let loss = loss.f_mul_scalar(batch.len() as f64)?;
-        let correct = logits.f_argmax(1, false)?.f_eq_tensor(&batch.labels)?.f_sum(Kind::Float)?;
+        let labels = match &batch.mixed {
+            Some(mixed) if mixed.share < 0.5 => &mixed.labels,
+            _ => &batch.labels,
+        };
+        let correct = logits.f_argmax(1, false)?.f_eq_tensor(labels)?.f_sum(Kind::Float)?;
         self.images += batch.len();
         self.skipped += batch.skipped;
         self.sums = self.sums.f_add(&Tensor::f_stack(&[loss, correct], 0)?)?;
@@ -94,8 +98,9 @@ impl Watch {
         }
         let kept = std::mem::take(&mut self.0);
         let losses: Vec<&Tensor> = kept.iter().map(|(loss, ..)| loss).collect();
-        let values = Vec::<f64>::try_from(&Tensor::f_stack(&losses, 0)?.f_to_kind(Kind::Double)?)?;
-        let mut found = kept.into_iter().zip(values).filter(|(_, loss)| !loss.is_finite());
+        let values = Vec::<f32>::try_from(&Tensor::f_stack(&losses, 0)?)?;
+        let mut found =
+            kept.into_iter().zip(values.into_iter().map(f64::from)).filter(|(_, loss)| !loss.is_finite());
         Ok(found.next().map(|((_, step, indices), loss)| NotFinite { loss, step, indices }))
     }
 }

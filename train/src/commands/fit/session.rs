@@ -160,8 +160,8 @@ impl Session<'_> {
             run.save_best(&trainer.validated().to_weights()?)?;
         }
         run.record(&epoch.metrics)?;
-        run.save_last(&trainer.snapshot()?)?;
         show.epoch(&epoch.metrics, trainer.position().best.epoch)?;
+        run.save_last(&trainer.snapshot()?)?;
         say!("{}", display::epoch_line(&epoch.metrics, epochs, epoch.improved));
         if epoch.skipped > 0 {
             say!("  {} pictures left out: they cannot be decoded", epoch.skipped);
@@ -174,12 +174,12 @@ impl Session<'_> {
 
     /// Where to go back to when something went wrong.
     fn last_good(&self, trainer: &Trainer<'_, ResNet18>) -> String {
+        let last = self.run.path("last");
         match trainer.position().epoch {
-            0 => "nothing is saved yet".into(),
-            epoch => format!(
-                "the last good checkpoint is {}, after epoch {epoch}",
-                self.run.path("last").display()
-            ),
+            epoch if last.is_dir() => {
+                format!("the last good checkpoint is {} (epoch {epoch})", last.display())
+            }
+            _ => "nothing is saved yet".into(),
         }
     }
 

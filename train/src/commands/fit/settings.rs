@@ -12,6 +12,7 @@ use train::data::folder::ImageFolder;
 use train::device;
 use train::recipe::Recipe;
 use train::run::RunConfig;
+use train::trainer::Amp;
 
 use crate::args::{AttentionArg, FitArgs};
 use crate::fetch;
@@ -35,6 +36,16 @@ pub fn recipe(args: &FitArgs) -> Result<Recipe> {
     Ok(recipe)
 }
 
+/// Refuses mixed precision where it gains nothing.
+pub fn check_amp(amp: Option<Amp>, device: Device) -> Result<()> {
+    ensure!(
+        amp.is_none() || matches!(device, Device::Cuda(_)),
+        "--amp is for CUDA: on {} it is slower than full precision",
+        device::name(device)
+    );
+    Ok(())
+}
+
 /// Everything needed to repeat the run.
 pub fn config(
     args: &FitArgs,
@@ -44,14 +55,10 @@ pub fn config(
     folder: &ImageFolder,
     device: Device,
 ) -> Result<RunConfig> {
-    ensure!(
-        args.amp.is_none() || matches!(device, Device::Cuda(_)),
-        "--amp is for CUDA: on {} it is slower than full precision",
-        device::name(device)
-    );
+    check_amp(args.amp, device)?;
     let size = match args.image_size {
         Some(size) => size,
-        None => natural_size(&folder.train[0].path)?,
+        None => natural_size(folder, args.skip_bad)?,
     };
     let attention = match args.attention {
         AttentionArg::Cbam => Some(Attention { ratio: args.attention_ratio, kernel: args.attention_kernel }),
@@ -89,9 +96,14 @@ pub fn pretrained(name: &str) -> Result<Option<PathBuf>> {
     Ok(Some(path::absolute(&file).with_context(cannot_read)?))
 }
 
-/// 32 for small pictures and 224 for photos, judged by the first one.
-fn natural_size(first: &Path) -> Result<u32> {
-    let (width, height) = infer::decode::file(first)?.dimensions();
+/// 32 for small pictures and 224 for photos, judged by the first one, or the first that can be decoded.
+fn natural_size(folder: &ImageFolder, skip_bad: bool) -> Result<u32> {
+    let mut pictures = folder.train.iter().map(|sample| infer::decode::file(&sample.path));
+    let first = match skip_bad {
+        true => pictures.find_map(Result::ok).context("none of the training pictures can be decoded")?,
+        false => pictures.next().context("there are no training pictures")??,
+    };
+    let (width, height) = first.dimensions();
     Ok(if width.min(height) < IMAGENET_MIN_SIZE { 32 } else { 224 })
 }
 

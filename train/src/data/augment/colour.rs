@@ -6,6 +6,7 @@
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::draw::{Colour, PictureDraw};
+use crate::native;
 
 /// Bytes `[N, 3, H, W]` after the changes of colour, each picture's in its own order.
 pub(super) fn jitter(pictures: &Tensor, draws: &[PictureDraw]) -> Result<Tensor, TchError> {
@@ -16,9 +17,9 @@ pub(super) fn jitter(pictures: &Tensor, draws: &[PictureDraw]) -> Result<Tensor,
     }
     let device = pictures.device();
     let blends: Vec<f32> = places.iter().flat_map(|place| &place.blends).flatten().copied().collect();
-    let blends = Tensor::f_from_slice(&blends)?.f_view([4, -1, 3, 1, 1, 1])?.f_to_device(device)?;
+    let blends = native::upload(&Tensor::f_from_slice(&blends)?.f_view([4, -1, 3, 1, 1, 1])?, device)?;
     let hues: Vec<i64> = places.iter().flat_map(|place| &place.hues).flatten().copied().collect();
-    let hues = Tensor::f_from_slice(&hues)?.f_view([-1, 2])?.f_to_device(device)?;
+    let hues = native::upload(&Tensor::f_from_slice(&hues)?.f_view([-1, 2])?, device)?;
 
     let mut values = pictures.f_to_kind(Kind::Float)?;
     let mut first_hue = 0;
@@ -151,7 +152,7 @@ fn to_rgb(hue: &Tensor, saturation: &Tensor, value: &Tensor) -> Result<Tensor, T
     let q = without(&saturation.f_mul(&part)?)?;
     let t = without(&saturation.f_mul(&part.f_neg()?.f_add_scalar(1.0)?)?)?;
     let choices = Tensor::f_stack(&[value, &q, &p, &t], 1)?;
-    let table = Tensor::f_from_slice(SIXTHS.as_flattened())?.f_view([3, 7])?.f_to_device(hue.device())?;
+    let table = native::upload(&Tensor::f_from_slice(SIXTHS.as_flattened())?.f_view([3, 7])?, hue.device())?;
     let sixth = sixth.f_to_kind(Kind::Int64)?;
     let (count, height, width) = sixth.size3()?;
     let which = table.f_index_select(1, &sixth.f_view([-1])?)?.f_view([3, count, height, width])?;

@@ -3,6 +3,7 @@
 use tch::{Kind, TchError, Tensor};
 
 use super::draw::PictureDraw;
+use crate::native;
 
 /// Fractional bits of the fixed-point numbers in which Pillow resamples.
 const BITS: u32 = 16;
@@ -55,7 +56,7 @@ pub(super) fn resample(pictures: &Tensor, maps: &[Affine]) -> Result<Tensor, Tch
     let (count, channels, height, width) = pictures.size4()?;
     let device = pictures.device();
     let flat: Vec<i64> = maps.iter().flat_map(|map| map.0).collect();
-    let terms = Tensor::f_from_slice(&flat)?.f_view([-1, 6, 1, 1])?.f_to_device(device)?.f_unbind(1)?;
+    let terms = native::upload(&Tensor::f_from_slice(&flat)?.f_view([-1, 6, 1, 1])?, device)?.f_unbind(1)?;
     let [a, b, c, d, e, f] = &terms[..] else { unreachable!("six terms") };
     let x = Tensor::f_arange(width, (Kind::Int64, device))?;
     let y = Tensor::f_arange(height, (Kind::Int64, device))?.f_view([height, 1])?;
