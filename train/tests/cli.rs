@@ -381,7 +381,7 @@ fn a_loss_that_explodes_names_the_last_good_checkpoint() {
     // The way out: another rate in the run's own configuration.
     let config = dir.path().join("run/config.toml");
     let text = fs::read_to_string(&config).unwrap();
-    let milder = text.replace(&format!("learning_rate = {:.1}", 1e38), "learning_rate = 0.0001");
+    let milder = text.replace(&format!("learning_rate = {}.0", 1e38), "learning_rate = 0.0001");
     assert_ne!(milder, text);
     fs::write(&config, milder).unwrap();
     train(dir.path()).args(["fit", "--resume", "run"]).assert().success().stdout(contains("epoch 2/2"));
