@@ -106,7 +106,7 @@ fn farewell(steps: &Steps, Binaries { train, infer }: &Binaries) {
     println!(
         "\nDone in {}. It lies in\n  \
            {DATA}        the pictures, a folder per class\n  \
-           {RUN}         the training run: metrics.jsonl, best.safetensors, predictions.csv\n  \
+           {RUN}         the training run: report.html to look at, metrics.jsonl, best.safetensors\n  \
            {MODEL}  the model\n\n\
          Next:\n  \
            {infer} classify --model {MODEL} your.png\n  \
