@@ -13,6 +13,7 @@
 
 pub mod card;
 pub mod layers;
+pub mod lockstep;
 pub mod onnx;
 pub mod ops;
 pub mod resnet;

@@ -60,6 +60,12 @@ pub trait Ops {
         let _ = name;
         body()
     }
+
+    /// Says that `value` is worth looking at from outside, as `name` (a full path, `cbam_layer1.spatial_attn.mask`):
+    /// an exported file can give it as a further output.
+    fn observe(&self, name: &str, value: &Self::Value) {
+        let _ = (name, value);
+    }
 }
 
 /// A part of a network, or all of it: plain data that says what it does in terms of [`Ops`].

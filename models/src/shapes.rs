@@ -17,6 +17,8 @@ pub struct Description {
     pub params: Vec<Param>,
     /// All layers with parameters, in the order in which the module uses them.
     pub layers: Vec<LayerDescription>,
+    /// Shapes of what can be [observed](Ops::observe), by name.
+    pub observed: IndexMap<String, Vec<usize>>,
 }
 
 /// What a layer gives and costs.
@@ -43,6 +45,7 @@ pub fn describe(module: &impl Module, input: &[usize]) -> Result<Description, Sh
         output,
         params: ops.params.into_inner().into_values().collect(),
         layers: ops.layers.into_inner().into_values().collect(),
+        observed: ops.observed.into_inner(),
     })
 }
 
@@ -60,6 +63,7 @@ pub struct ShapeError {
 struct Shapes {
     params: RefCell<IndexMap<String, Param>>,
     layers: RefCell<IndexMap<String, LayerDescription>>,
+    observed: RefCell<IndexMap<String, Shape>>,
     scope: RefCell<String>,
 }
 
@@ -225,6 +229,10 @@ impl Ops for Shapes {
         inserted
             .filter(|_| old.next().is_none())
             .ok_or_else(|| self.here(format!("cannot insert dimensions at {axes:?} into {x:?}")))
+    }
+
+    fn observe(&self, name: &str, value: &Shape) {
+        self.observed.borrow_mut().insert(name.into(), value.clone());
     }
 
     fn scope<T>(&self, name: &str, body: impl FnOnce() -> Result<T, ShapeError>) -> Result<T, ShapeError> {

@@ -43,6 +43,11 @@ impl ChannelAttention {
         let hidden = channels / ratio;
         Self { name: name.into(), squeeze: linear(0, channels, hidden), excite: linear(2, hidden, channels) }
     }
+
+    /// Under which name the weights of the channels `[N, C]`, each in (0, 1), can be [observed](Ops::observe).
+    pub fn weights(&self) -> String {
+        format!("{}.weights", self.name)
+    }
 }
 
 impl Module for ChannelAttention {
@@ -54,8 +59,9 @@ impl Module for ChannelAttention {
                 ops.linear(&hidden, &self.excite)
             };
             let scores = ops.add(&score(Reduce::Mean)?, &score(Reduce::Max)?)?;
-            let weights = ops.unsqueeze(&ops.sigmoid(&scores)?, &[2, 3])?;
-            ops.mul(x, &weights)
+            let weights = ops.sigmoid(&scores)?;
+            ops.observe(&self.weights(), &weights);
+            ops.mul(x, &ops.unsqueeze(&weights, &[2, 3])?)
         })
     }
 }
@@ -76,6 +82,11 @@ impl SpatialAttention {
         let conv = Conv2d { padding: kernel / 2, ..Conv2d::new(format!("{name}.conv"), 2, 1, kernel) };
         Self { name: name.into(), conv }
     }
+
+    /// Under which name the mask `[N, 1, H, W]`, in (0, 1), can be [observed](Ops::observe).
+    pub fn mask(&self) -> String {
+        format!("{}.mask", self.name)
+    }
 }
 
 impl Module for SpatialAttention {
@@ -83,8 +94,9 @@ impl Module for SpatialAttention {
         ops.scope(&self.name, || {
             let mean = ops.reduce(x, Reduce::Mean, &[1], true)?;
             let max = ops.reduce(x, Reduce::Max, &[1], true)?;
-            let mask = ops.conv2d(&ops.concat(&[&mean, &max], 1)?, &self.conv)?;
-            ops.mul(x, &ops.sigmoid(&mask)?)
+            let mask = ops.sigmoid(&ops.conv2d(&ops.concat(&[&mean, &max], 1)?, &self.conv)?)?;
+            ops.observe(&self.mask(), &mask);
+            ops.mul(x, &mask)
         })
     }
 }
@@ -92,8 +104,10 @@ impl Module for SpatialAttention {
 /// Channel attention, then spatial attention. `[N, C, H, W]` -> `[N, C, H, W]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cbam {
-    channel: ChannelAttention,
-    spatial: SpatialAttention,
+    /// What comes first.
+    pub channel: ChannelAttention,
+    /// What comes second.
+    pub spatial: SpatialAttention,
 }
 
 impl Cbam {

@@ -11,14 +11,15 @@ mod proto {
 }
 
 use proto::attribute_proto::AttributeType;
-use proto::tensor_proto::DataType;
 use proto::tensor_shape_proto::{Dimension, dimension};
 
 /// Producer named in every file.
 pub const PRODUCER: &str = "ferronnx";
 
 /// The file: `graph`, and `metadata` for its readers.
-pub fn encode(graph: &Graph, metadata: &[(&str, &str)]) -> Vec<u8> {
+///
+/// The graph is consumed, so that its weights are in memory no more often than needed.
+pub fn encode(graph: Graph, metadata: &[(&str, &str)]) -> Vec<u8> {
     let entry = |&(key, value): &(&str, &str)| proto::StringStringEntryProto {
         key: Some(key.into()),
         value: Some(value.into()),
@@ -34,7 +35,7 @@ pub fn encode(graph: &Graph, metadata: &[(&str, &str)]) -> Vec<u8> {
         graph: Some(proto::GraphProto {
             name: Some(PRODUCER.into()),
             node: graph.nodes.iter().map(node).collect(),
-            initializer: graph.initializers.iter().map(|(name, values)| tensor(name, values)).collect(),
+            initializer: graph.initializers.into_iter().map(tensor).collect(),
             input: graph.inputs.iter().map(value_info).collect(),
             output: graph.outputs.iter().map(value_info).collect(),
             ..Default::default()
@@ -76,22 +77,12 @@ fn attribute(name: &str, value: &Attribute) -> proto::AttributeProto {
     message
 }
 
-fn tensor(name: &str, values: &Initializer) -> proto::TensorProto {
-    let (data_type, dims, raw_data) = match values {
-        Initializer::Float(values) => {
-            let dims = values.shape().iter().map(|&size| size as i64).collect();
-            (DataType::Float, dims, values.iter().flat_map(|value| value.to_le_bytes()).collect())
-        }
-        Initializer::Int64(values) => {
-            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            (DataType::Int64, vec![values.len() as i64], bytes)
-        }
-    };
+fn tensor((name, values): (String, Initializer)) -> proto::TensorProto {
     proto::TensorProto {
-        name: Some(name.into()),
-        data_type: Some(data_type.into()),
-        dims,
-        raw_data: Some(raw_data),
+        name: Some(name),
+        data_type: Some(values.element().code() as i32),
+        dims: values.shape().iter().map(|&size| size as i64).collect(),
+        raw_data: Some(values.to_bytes()),
         ..Default::default()
     }
 }
@@ -105,7 +96,7 @@ fn value_info(value: &ValueInfo) -> proto::ValueInfoProto {
         ..Default::default()
     };
     let tensor = proto::type_proto::Tensor {
-        elem_type: Some(DataType::Float.into()),
+        elem_type: Some(value.element.code() as i32),
         shape: Some(proto::TensorShapeProto { dim: value.shape.iter().map(dim).collect() }),
     };
     proto::ValueInfoProto {

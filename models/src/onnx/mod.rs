@@ -10,7 +10,7 @@
 //! #     .map(|p| (p.name, ndarray::ArrayD::zeros(p.shape))).collect();
 //! let mut graph = onnx::trace(&cbam, &weights, &onnx::Interface::new([64, 8, 8]), onnx::Opset::default())?;
 //! onnx::passes::fold_batch_norm(&mut graph);
-//! let bytes = onnx::encode(&graph, &[("author", "me")]);
+//! let bytes = onnx::encode(graph, &[("author", "me")]);
 //! # assert!(!bytes.is_empty()); Ok(()) }
 //! ```
 //!
@@ -22,8 +22,8 @@ pub mod passes;
 mod trace;
 
 pub use encode::{PRODUCER, encode};
-pub use graph::{Attribute, Dim, Graph, Initializer, Node, ValueInfo};
-pub use trace::{Interface, TraceError, trace};
+pub use graph::{Attribute, Dim, Element, Graph, Initializer, Node, ValueInfo};
+pub use trace::{Interface, TraceError, trace, values};
 
 /// A version of the standard operators that this crate writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,12 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use indexmap::IndexMap;
+use ndarray::arr1;
 
 use super::Opset;
-use super::graph::{Attribute, Dim, Graph, Initializer, Node, ValueInfo};
+use super::graph::{Attribute, Dim, Element, Graph, Initializer, Node, ValueInfo};
 use crate::layers::{BatchNorm2d, Conv2d, Linear, MaxPool2d, Param};
+use crate::lockstep::{Lockstep, LockstepError};
 use crate::ops::{Module, Ops, Reduce};
 use crate::shapes::{self, ShapeError};
 use crate::weights::Weights;
@@ -21,6 +24,8 @@ pub struct Interface {
     pub item: Vec<usize>,
     /// Name of the output.
     pub output: String,
+    /// Whether what the module lets [observe](Ops::observe) becomes further outputs.
+    pub observed: bool,
 }
 
 /// Name of the batch dimension.
@@ -29,12 +34,17 @@ const BATCH: &str = "batch";
 impl Interface {
     /// `input` `[batch, item...]` to `output`.
     pub fn new(item: impl Into<Vec<usize>>) -> Self {
-        Self { input: "input".into(), item: item.into(), output: "output".into() }
+        Self { input: "input".into(), item: item.into(), output: "output".into(), observed: false }
     }
 
     /// Names the output.
     pub fn output(self, name: &str) -> Self {
         Self { output: name.into(), ..self }
+    }
+
+    /// Makes what can be observed further outputs, or not.
+    pub fn observed(self, observed: bool) -> Self {
+        Self { observed, ..self }
     }
 }
 
@@ -69,37 +79,70 @@ pub fn trace(
     let example: Vec<usize> = std::iter::once(1).chain(interface.item.iter().copied()).collect();
     let described = shapes::describe(module, &example)?;
 
-    let tracer = Tracer { weights, opset, state: RefCell::default() };
+    let tracer = Tracer::new(opset, Some(weights));
     let result = module.forward(&tracer, &interface.input)?;
-    let State { mut nodes, initializers, .. } = tracer.state.into_inner();
+    let State { mut nodes, initializers, observed, .. } = tracer.state.into_inner();
+    let names = Names::new(interface, result, observed);
     for node in &mut nodes {
-        rename(&mut node.output, &result, &interface.output);
-        node.inputs.iter_mut().for_each(|input| rename(input, &result, &interface.output));
+        names.rename(&mut node.output);
+        node.inputs.iter_mut().for_each(|input| names.rename(input));
     }
     let batched = |name: &str, shape: &[usize]| {
         let rest = shape[1..].iter().map(|&size| Dim::Fixed(size));
         ValueInfo {
             name: name.into(),
+            element: Element::Float,
             shape: std::iter::once(Dim::Symbol(BATCH.into())).chain(rest).collect(),
         }
     };
-    Ok(Graph {
-        opset,
-        inputs: vec![batched(&interface.input, &example)],
-        outputs: vec![batched(&interface.output, &described.output)],
-        nodes,
-        initializers,
-    })
+    let mut outputs = vec![batched(&interface.output, &described.output)];
+    if interface.observed {
+        outputs.extend(described.observed.iter().map(|(name, shape)| batched(name, shape)));
+    }
+    Ok(Graph { opset, inputs: vec![batched(&interface.input, &example)], outputs, nodes, initializers })
 }
 
-fn rename(name: &mut String, from: &str, to: &str) {
-    if name == from {
-        *name = to.into();
+/// What `module` computes under `ops` at every point, by the names that the values have in its graph.
+///
+/// Both interpretations go through the module side by side, so that the names have one definition.
+pub fn values<O: Ops>(
+    module: &impl Module,
+    interface: &Interface,
+    ops: &O,
+    x: O::Value,
+) -> Result<IndexMap<String, Rc<O::Value>>, LockstepError<TraceError, O::Error>> {
+    let tracer = Tracer::new(Opset::default(), None);
+    let lockstep = Lockstep::new(&tracer, ops);
+    let (result, _) = module.forward(&lockstep, &(interface.input.clone(), Rc::new(x)))?;
+    let seen = lockstep.into_seen();
+    let names = Names::new(interface, result, tracer.state.into_inner().observed);
+    let renamed = |(mut name, value)| {
+        names.rename(&mut name);
+        (name, value)
+    };
+    Ok(seen.into_iter().map(renamed).collect())
+}
+
+/// What values are called from outside.
+struct Names(HashMap<Value, String>);
+
+impl Names {
+    fn new(interface: &Interface, result: Value, observed: Vec<(String, Value)>) -> Self {
+        let observed = observed.into_iter().filter(|_| interface.observed);
+        let outputs = observed.map(|(name, value)| (value, name));
+        Self(outputs.chain([(result, interface.output.clone())]).collect())
+    }
+
+    fn rename(&self, name: &mut String) {
+        if let Some(outer) = self.0.get(name) {
+            outer.clone_into(name);
+        }
     }
 }
 
 struct Tracer<'w> {
-    weights: &'w Weights,
+    /// Where the values of parameters come from; without, they are only named.
+    weights: Option<&'w Weights>,
     opset: Opset,
     state: RefCell<State>,
 }
@@ -110,12 +153,17 @@ struct State {
     names: HashMap<String, usize>,
     nodes: Vec<Node>,
     initializers: IndexMap<String, Initializer>,
+    observed: Vec<(String, Value)>,
 }
 
 /// The name of a value.
 type Value = String;
 
-impl Tracer<'_> {
+impl<'w> Tracer<'w> {
+    fn new(opset: Opset, weights: Option<&'w Weights>) -> Self {
+        Self { weights, opset, state: RefCell::default() }
+    }
+
     /// Adds a node named after `path` (dots become slashes) and its operator; returns its result.
     fn node(
         &self,
@@ -149,7 +197,8 @@ impl Tracer<'_> {
     /// Makes the values of `params` initializers; a layer applied twice keeps one copy.
     fn parameters(&self, params: Vec<Param>) -> Result<Vec<Value>, TraceError> {
         let register = |Param { name, shape: expected, .. }: Param| {
-            let values = self.weights.get(&name).ok_or_else(|| TraceError::MissingWeight(name.clone()))?;
+            let Some(weights) = self.weights else { return Ok(name) };
+            let values = weights.get(&name).ok_or_else(|| TraceError::MissingWeight(name.clone()))?;
             if values.shape() != expected {
                 return Err(TraceError::WrongShape { name, expected, found: values.shape().to_vec() });
             }
@@ -165,7 +214,10 @@ impl Tracer<'_> {
         let name = format!("axes{axes:?}").replace(", ", "_").replace(['[', ']'], "_");
         let name = name.trim_end_matches('_').to_owned();
         let mut state = self.state.borrow_mut();
-        state.initializers.entry(name.clone()).or_insert_with(|| Initializer::Int64(ints(axes)));
+        state
+            .initializers
+            .entry(name.clone())
+            .or_insert_with(|| Initializer::Int64(arr1(&ints(axes)).into_dyn()));
         name
     }
 }
@@ -255,6 +307,10 @@ impl Ops for Tracer<'_> {
 
     fn unsqueeze(&self, x: &Value, axes: &[usize]) -> Result<Value, TraceError> {
         Ok(self.scoped("Unsqueeze", vec![x.clone(), self.axes(axes)], vec![]))
+    }
+
+    fn observe(&self, name: &str, value: &Value) {
+        self.state.borrow_mut().observed.push((name.into(), value.clone()));
     }
 
     fn scope<T>(&self, name: &str, body: impl FnOnce() -> Result<T, TraceError>) -> Result<T, TraceError> {

@@ -1,7 +1,11 @@
-//! Passes over a graph. Each keeps what the graph computes.
+//! Passes over a graph. Each keeps what the graph computes, as far as its precision goes.
 
+mod bytes_input;
 mod fold_batch_norm;
+mod half_precision;
 mod remove_unused;
 
+pub use bytes_input::bytes_input;
 pub use fold_batch_norm::fold_batch_norm;
+pub use half_precision::{HalfError, half_precision};
 pub use remove_unused::remove_unused;

@@ -24,11 +24,13 @@ pub fn remove_unused(graph: &mut Graph) {
 mod tests {
     use super::*;
     use crate::onnx::Opset;
-    use crate::onnx::graph::{Attribute, Dim, Initializer, Node, ValueInfo};
+    use crate::onnx::graph::{Attribute, Dim, Element, Initializer, Node, ValueInfo};
+    use ndarray::arr1;
 
     #[test]
     fn removes_a_chain_that_leads_nowhere() {
-        let value = |name: &str| ValueInfo { name: name.into(), shape: vec![Dim::Fixed(1)] };
+        let value =
+            |name: &str| ValueInfo { name: name.into(), element: Element::Float, shape: vec![Dim::Fixed(1)] };
         let node = |op: &'static str, inputs: &[&str], output: &str| Node {
             name: output.into(),
             op,
@@ -45,7 +47,9 @@ mod tests {
                 node("Relu", &["a"], "b"),
                 node("Unsqueeze", &["x", "axes"], "y"),
             ],
-            initializers: ["dead_axes", "axes"].map(|name| (name.into(), Initializer::Int64(vec![0]))).into(),
+            initializers: ["dead_axes", "axes"]
+                .map(|name| (name.into(), Initializer::Int64(arr1(&[0]).into_dyn())))
+                .into(),
         };
         remove_unused(&mut graph);
         assert_eq!(graph.nodes.iter().map(|node| &node.output).collect::<Vec<_>>(), ["y"]);

@@ -1,0 +1,115 @@
+//! Two interpretations side by side: what one computes, by the names that the other gives.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::layers::{BatchNorm2d, Conv2d, Linear, MaxPool2d};
+use crate::ops::{Ops, Reduce};
+
+/// Runs every operation under `A`, whose values are the names, and under `B`, whose values are kept by them.
+pub struct Lockstep<'a, A: Ops<Value = String>, B: Ops> {
+    names: &'a A,
+    values: &'a B,
+    seen: RefCell<Vec<(String, Rc<B::Value>)>>,
+}
+
+/// What failed in which of the two.
+#[derive(Debug, thiserror::Error)]
+pub enum LockstepError<A, B> {
+    /// The one that names.
+    #[error(transparent)]
+    Names(A),
+    /// The one that computes.
+    #[error(transparent)]
+    Values(B),
+}
+
+type Both<B> = (String, Rc<<B as Ops>::Value>);
+type Outcome<A, B> = Result<Both<B>, LockstepError<<A as Ops>::Error, <B as Ops>::Error>>;
+
+impl<'a, A: Ops<Value = String>, B: Ops> Lockstep<'a, A, B> {
+    /// Both, before anything is run.
+    pub fn new(names: &'a A, values: &'a B) -> Self {
+        Self { names, values, seen: RefCell::default() }
+    }
+
+    /// The results of all operations so far, in their order.
+    pub fn into_seen(self) -> Vec<(String, Rc<B::Value>)> {
+        self.seen.into_inner()
+    }
+
+    fn keep(&self, name: Result<String, A::Error>, value: Result<B::Value, B::Error>) -> Outcome<A, B> {
+        let both = (name.map_err(LockstepError::Names)?, Rc::new(value.map_err(LockstepError::Values)?));
+        self.seen.borrow_mut().push(both.clone());
+        Ok(both)
+    }
+}
+
+impl<A: Ops<Value = String>, B: Ops> Ops for Lockstep<'_, A, B> {
+    type Value = Both<B>;
+    type Error = LockstepError<A::Error, B::Error>;
+
+    fn conv2d(&self, (name, x): &Both<B>, layer: &Conv2d) -> Outcome<A, B> {
+        self.keep(self.names.conv2d(name, layer), self.values.conv2d(x, layer))
+    }
+
+    fn batch_norm(&self, (name, x): &Both<B>, layer: &BatchNorm2d) -> Outcome<A, B> {
+        self.keep(self.names.batch_norm(name, layer), self.values.batch_norm(x, layer))
+    }
+
+    fn linear(&self, (name, x): &Both<B>, layer: &Linear) -> Outcome<A, B> {
+        self.keep(self.names.linear(name, layer), self.values.linear(x, layer))
+    }
+
+    fn max_pool2d(&self, (name, x): &Both<B>, layer: &MaxPool2d) -> Outcome<A, B> {
+        self.keep(self.names.max_pool2d(name, layer), self.values.max_pool2d(x, layer))
+    }
+
+    fn relu(&self, (name, x): &Both<B>) -> Outcome<A, B> {
+        self.keep(self.names.relu(name), self.values.relu(x))
+    }
+
+    fn sigmoid(&self, (name, x): &Both<B>) -> Outcome<A, B> {
+        self.keep(self.names.sigmoid(name), self.values.sigmoid(x))
+    }
+
+    fn add(&self, (name_a, a): &Both<B>, (name_b, b): &Both<B>) -> Outcome<A, B> {
+        self.keep(self.names.add(name_a, name_b), self.values.add(a, b))
+    }
+
+    fn mul(&self, (name_a, a): &Both<B>, (name_b, b): &Both<B>) -> Outcome<A, B> {
+        self.keep(self.names.mul(name_a, name_b), self.values.mul(a, b))
+    }
+
+    fn reduce(&self, (name, x): &Both<B>, how: Reduce, axes: &[usize], keep_dims: bool) -> Outcome<A, B> {
+        self.keep(self.names.reduce(name, how, axes, keep_dims), self.values.reduce(x, how, axes, keep_dims))
+    }
+
+    fn concat(&self, xs: &[&Both<B>], axis: usize) -> Outcome<A, B> {
+        let names: Vec<&String> = xs.iter().map(|(name, _)| name).collect();
+        let values: Vec<&B::Value> = xs.iter().map(|(_, value)| &**value).collect();
+        self.keep(self.names.concat(&names, axis), self.values.concat(&values, axis))
+    }
+
+    fn unsqueeze(&self, (name, x): &Both<B>, axes: &[usize]) -> Outcome<A, B> {
+        self.keep(self.names.unsqueeze(name, axes), self.values.unsqueeze(x, axes))
+    }
+
+    fn scope<T>(&self, name: &str, body: impl FnOnce() -> Result<T, Self::Error>) -> Result<T, Self::Error> {
+        // Both enter the scope, what is inside runs once.
+        let mut result = None;
+        let entered = self.names.scope(name, || {
+            Ok(self.values.scope(name, || {
+                result = Some(body());
+                Ok(())
+            }))
+        });
+        entered.map_err(LockstepError::Names)?.map_err(LockstepError::Values)?;
+        result.expect("a scope runs its body")
+    }
+
+    fn observe(&self, name: &str, (graph_name, value): &Both<B>) {
+        self.names.observe(name, graph_name);
+        self.values.observe(name, value);
+    }
+}
