@@ -67,7 +67,7 @@ impl<'a> Peers<'a> {
         }
         let graph = onnx::trace(layer, &weights, &Interface::new(item), Opset::default())?;
         let options = Options { device: infer::Device::Cpu, threads: Some(threads), ..Options::default() };
-        let session = Session::from_bytes(&onnx::encode(&graph, &[]), &options)?;
+        let session = Session::from_bytes(&onnx::encode(graph, &[]), &options)?;
         tch::set_num_threads(threads as i32);
         let input = testing::input(&shape);
         let tensor = Tensor::f_from_slice(input.as_slice().unwrap_or_default())?

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use image::RgbImage;
-use models::card::{CARD_KEY, ModelCard};
-use models::onnx::Dim;
-use ndarray::Array4;
+use models::card::{CARD_KEY, InputForm, ModelCard};
+use models::onnx::{Dim, Element};
 use rayon::ThreadPool;
 
 use crate::device::Device;
@@ -15,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::{Pipeline, Prepared, milliseconds};
 use crate::preprocess::{CHANNELS, Preprocessor};
 use crate::results::{Classified, Failed, Outcome, Prediction, Timings, top_classes};
-use crate::session::{Options, Session, describe};
+use crate::session::{Options, Session, describe, kind};
 
 /// An exported model with its card: classifies pictures.
 pub struct Classifier {
@@ -116,12 +115,17 @@ fn read_card(session: &Session) -> std::result::Result<ModelCard, String> {
     })?;
     let card = ModelCard::from_json(&text).map_err(|error| error.to_string())?;
     let crop = card.preprocessing.crop as usize;
-    let input = &session.input().shape;
-    match &input[..] {
-        [Dim::Symbol(_), rest @ ..] if *rest == [CHANNELS, crop, crop].map(Dim::Fixed) => {}
+    let (element, item) = match card.input {
+        InputForm::Float => (Element::Float, [CHANNELS, crop, crop]),
+        InputForm::Uint8 => (Element::Uint8, [crop, crop, CHANNELS]),
+    };
+    let input = session.input();
+    match &input.shape[..] {
+        [Dim::Symbol(_), rest @ ..] if input.element == element && *rest == item.map(Dim::Fixed) => {}
         _ => {
-            let found = describe(input);
-            return Err(format!("takes {found}, but its card prepares [batch, {CHANNELS}, {crop}, {crop}]"));
+            let (found, [a, b, c]) = (format!("{} {}", kind(input.element), describe(&input.shape)), item);
+            let kind = kind(element);
+            return Err(format!("takes {found}, but its card prepares {kind} [batch, {a}, {b}, {c}]"));
         }
     }
     let (labels, output) = (card.labels.len(), &session.outputs()[0].shape);
@@ -195,15 +199,8 @@ impl Classifier {
         if prepared.is_empty() {
             return Ok(Vec::new());
         }
-        let [channels, height, width] = self.preprocessor.input_shape();
-        let item = self.preprocessor.input_len();
-        let mut values = vec![0.0; prepared.len() * item];
-        for (picture, out) in prepared.iter().zip(values.chunks_exact_mut(item)) {
-            self.preprocessor.normalize_into(picture, out);
-        }
-        let input = Array4::from_shape_vec((prepared.len(), channels, height, width), values)
-            .expect("each picture fills its part of the input");
-        let logits = self.session.run(input.view().into_dyn())?;
+        let input = self.preprocessor.batch(prepared, self.card.input);
+        let logits = self.session.run(&input)?;
         Ok(logits.outer_iter().map(|row| row.iter().copied().collect()).collect())
     }
 

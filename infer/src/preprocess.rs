@@ -3,10 +3,15 @@
 //! The steps are torchvision's `Resize(size)`, `CenterCrop(crop)`, `ToTensor()`, `Normalize(mean, std)`, and give
 //! what Pillow's give. They are written here once: training's evaluation and inference share them.
 
+use std::borrow::Borrow;
+
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
-use models::card::{ColorOrder, Preprocessing, ResizeFilter};
+use models::card::{ColorOrder, InputForm, Preprocessing, ResizeFilter};
+use ndarray::Array4;
+
+use crate::session::Input;
 
 /// Channels of a picture and of the network's input.
 pub const CHANNELS: usize = 3;
@@ -21,6 +26,24 @@ pub struct Preprocessor {
     std: [f32; CHANNELS],
     /// Per channel, what each of the 256 values becomes.
     normalized: [[f32; 256]; CHANNELS],
+}
+
+/// Pictures as a model's input takes them.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Batch {
+    /// Normalised, `[N, C, H, W]`.
+    Float(Array4<f32>),
+    /// As they are, `[N, H, W, C]`.
+    Bytes(Array4<u8>),
+}
+
+impl<'a> From<&'a Batch> for Input<'a> {
+    fn from(batch: &'a Batch) -> Self {
+        match batch {
+            Batch::Float(values) => values.view().into(),
+            Batch::Bytes(values) => values.view().into(),
+        }
+    }
 }
 
 impl Preprocessor {
@@ -88,6 +111,31 @@ impl Preprocessor {
             .resize(&source, &mut target, &options)
             .expect("both are RGB8 and the span lies inside the source");
         RgbImage::from_raw(self.crop, self.crop, target.into_vec()).expect("the target is RGB8")
+    }
+
+    /// Pictures that were [prepared](Self::prepare) as the input of a model.
+    ///
+    /// # Panics
+    /// When one does not have the input's size.
+    pub fn batch(&self, pictures: &[impl Borrow<RgbImage>], form: InputForm) -> Batch {
+        let ([channels, height, width], item) = (self.input_shape(), self.input_len());
+        let size = "each picture has the input's size";
+        match form {
+            InputForm::Float => {
+                let mut values = vec![0.0; pictures.len() * item];
+                for (picture, out) in pictures.iter().zip(values.chunks_exact_mut(item)) {
+                    self.normalize_into(picture.borrow(), out);
+                }
+                let shape = (pictures.len(), channels, height, width);
+                Batch::Float(Array4::from_shape_vec(shape, values).expect(size))
+            }
+            InputForm::Uint8 => {
+                let mut bytes = Vec::with_capacity(pictures.len() * item);
+                pictures.iter().for_each(|picture| bytes.extend_from_slice(picture.borrow().as_raw()));
+                let shape = (pictures.len(), height, width, channels);
+                Batch::Bytes(Array4::from_shape_vec(shape, bytes).expect(size))
+            }
+        }
     }
 
     /// Writes `picture`, `[H, W, C]` bytes, to `out`, `[C, H, W]` floats `(x / 255 - mean) / std`.

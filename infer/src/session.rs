@@ -1,11 +1,11 @@
-//! A model, ready to run: any `.onnx` with one float input.
+//! A model, ready to run: any `.onnx` with one input of floats or bytes.
 
 use std::path::{Path, PathBuf};
 
-use models::onnx::{Dim, ValueInfo};
-use ndarray::{ArrayD, ArrayViewD};
-use ort::session::Session as OrtSession;
+use models::onnx::{Dim, Element, ValueInfo};
+use ndarray::{ArrayD, ArrayView, ArrayViewD, Dimension};
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::{OutputSelector, RunOptions, Session as OrtSession, SessionInputValue};
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 
 use crate::device::{self, Device, Provider};
@@ -24,6 +24,43 @@ pub struct Options {
     pub runtime: Option<PathBuf>,
 }
 
+/// What a model is fed, of the shape of its input.
+#[derive(Debug, Clone)]
+pub enum Input<'a> {
+    /// Floats.
+    Float(ArrayViewD<'a, f32>),
+    /// Bytes.
+    Bytes(ArrayViewD<'a, u8>),
+}
+
+impl<'a, D: Dimension> From<ArrayView<'a, f32, D>> for Input<'a> {
+    fn from(values: ArrayView<'a, f32, D>) -> Self {
+        Self::Float(values.into_dyn())
+    }
+}
+
+impl<'a, D: Dimension> From<ArrayView<'a, u8, D>> for Input<'a> {
+    fn from(values: ArrayView<'a, u8, D>) -> Self {
+        Self::Bytes(values.into_dyn())
+    }
+}
+
+impl Input<'_> {
+    fn shape(&self) -> &[usize] {
+        match self {
+            Self::Float(values) => values.shape(),
+            Self::Bytes(values) => values.shape(),
+        }
+    }
+
+    fn element(&self) -> Element {
+        match self {
+            Self::Float(_) => Element::Float,
+            Self::Bytes(_) => Element::Uint8,
+        }
+    }
+}
+
 /// A model, ready to run.
 #[derive(Debug)]
 pub struct Session {
@@ -39,7 +76,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Io`], [`Error::Runtime`], [`Error::Device`], or [`Error::Model`] when the file
-    /// is not an ONNX model, or not one with a single float input and a float output first.
+    /// is not an ONNX model, or not one with a single input of floats or bytes and a float output first.
     pub fn from_file(path: &Path, options: &Options) -> Result<Self> {
         let metadata = files::metadata(path)?;
         if metadata.is_dir() {
@@ -102,25 +139,66 @@ impl Session {
     /// Runs the model: the input's shape to the first output's.
     ///
     /// # Errors
-    /// [`Error::Session`] when the shape of `input` is not the model's, or running fails.
-    pub fn run(&mut self, input: ArrayViewD<'_, f32>) -> Result<ArrayD<f32>> {
+    /// [`Error::Session`] when type or shape of `input` are not the model's, or running fails.
+    pub fn run<'a>(&mut self, input: impl Into<Input<'a>>) -> Result<ArrayD<f32>> {
+        let first = self.outputs[0].name.clone();
+        Ok(self.fetch(input, &[&first])?.remove(0))
+    }
+
+    /// Runs the model for the float outputs of these names; what only others need is not computed.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and when there is no such output.
+    pub fn fetch<'a>(&mut self, input: impl Into<Input<'a>>, outputs: &[&str]) -> Result<Vec<ArrayD<f32>>> {
+        let input = input.into();
+        self.check(&input)?;
+        for name in outputs {
+            if !self.outputs.iter().any(|output| output.name == *name) {
+                return Err(Error::Session(format!("the model has no float output `{name}`")));
+            }
+        }
+        let mut run = || -> ort::Result<Vec<ArrayD<f32>>> {
+            let wanted = outputs.iter().fold(OutputSelector::no_default(), |wanted, name| wanted.with(*name));
+            let options = RunOptions::new()?.with_outputs(wanted);
+            let (floats, bytes);
+            let value: SessionInputValue<'_> = match &input {
+                Input::Float(values) => {
+                    floats = values.as_standard_layout();
+                    TensorRef::from_array_view(floats.view())?.into()
+                }
+                Input::Bytes(values) => {
+                    bytes = values.as_standard_layout();
+                    TensorRef::from_array_view(bytes.view())?.into()
+                }
+            };
+            let inputs = ort::inputs![self.input.name.as_str() => value];
+            let results = self.session.run_with_options(inputs, &options)?;
+            let fetched =
+                outputs.iter().map(|name| Ok(results[*name].try_extract_array::<f32>()?.into_owned()));
+            fetched.collect()
+        };
+        run().map_err(|error| failed(&error))
+    }
+
+    /// Whether the model takes this input.
+    fn check(&self, input: &Input<'_>) -> Result<()> {
         let fits = |(&size, dim): (&usize, &Dim)| match dim {
             Dim::Fixed(expected) => size == *expected,
             Dim::Symbol(_) => true,
         };
-        let expected = &self.input.shape;
-        if input.ndim() != expected.len() || !input.shape().iter().zip(expected).all(fits) {
-            let (name, expected) = (&self.input.name, describe(expected));
-            return Err(Error::Session(format!("input `{name}` takes {expected}, not {:?}", input.shape())));
+        let ValueInfo { name, element, shape: expected } = &self.input;
+        let shape = input.shape();
+        if input.element() != *element
+            || shape.len() != expected.len()
+            || !shape.iter().zip(expected).all(fits)
+        {
+            let (takes, given) = (kind(*element), kind(input.element()));
+            let expected = describe(expected);
+            return Err(Error::Session(format!(
+                "input `{name}` takes {takes} {expected}, not {given} {shape:?}"
+            )));
         }
-        let input = input.as_standard_layout();
-        let output = &self.outputs[0].name;
-        let mut run = || -> ort::Result<ArrayD<f32>> {
-            let tensor = TensorRef::from_array_view(input.view())?;
-            let results = self.session.run(ort::inputs![self.input.name.as_str() => tensor])?;
-            Ok(results[output.as_str()].try_extract_array::<f32>()?.into_owned())
-        };
-        run().map_err(|error| failed(&error))
+        Ok(())
     }
 
     /// ONNX Runtime's name of what executes the operators: `CPUExecutionProvider` or `CUDAExecutionProvider`.
@@ -169,27 +247,37 @@ fn interface(session: &OrtSession) -> Result<(ValueInfo, Vec<ValueInfo>)> {
         let names = names.join(", ");
         return Err(unusable(format!("needs {} inputs ({names}), one is supported", inputs.len())));
     };
-    let input = float_tensor(input).ok_or_else(|| {
+    let input = tensor(input, &[Element::Float, Element::Uint8]).ok_or_else(|| {
         let (name, kind) = (input.name(), input.dtype());
-        unusable(format!("the input `{name}` is {kind}, a float tensor is supported"))
+        unusable(format!("the input `{name}` is {kind}, a tensor of floats or bytes is supported"))
     })?;
-    match outputs.first().map(float_tensor) {
-        Some(Some(_)) => Ok((input, outputs.iter().filter_map(float_tensor).collect())),
+    let float = |outlet| tensor(outlet, &[Element::Float]);
+    match outputs.first().map(float) {
+        Some(Some(_)) => Ok((input, outputs.iter().filter_map(float).collect())),
         _ => Err(unusable("the first output is not a float tensor")),
     }
 }
 
-fn float_tensor(outlet: &Outlet) -> Option<ValueInfo> {
-    let ValueType::Tensor { ty: TensorElementType::Float32, shape, dimension_symbols } = outlet.dtype()
-    else {
-        return None;
+/// The outlet, if it is a tensor of one of these types.
+fn tensor(outlet: &Outlet, elements: &[Element]) -> Option<ValueInfo> {
+    let ValueType::Tensor { ty, shape, dimension_symbols } = outlet.dtype() else { return None };
+    let element = match ty {
+        TensorElementType::Float32 => Element::Float,
+        TensorElementType::Uint8 => Element::Uint8,
+        _ => return None,
     };
     let dim = |(&size, symbol): (&i64, &String)| match usize::try_from(size) {
         Ok(size) => Dim::Fixed(size),
         Err(_) => Dim::Symbol(symbol.clone()),
     };
     let shape = shape.iter().zip(dimension_symbols.iter()).map(dim).collect();
-    Some(ValueInfo { name: outlet.name().into(), shape })
+    let info = ValueInfo { name: outlet.name().into(), element, shape };
+    elements.contains(&element).then_some(info)
+}
+
+/// `floats` or `bytes`.
+pub(crate) fn kind(element: Element) -> &'static str {
+    if element == Element::Uint8 { "bytes" } else { "floats" }
 }
 
 /// `[batch, 3, 32, 32]`.

@@ -3,6 +3,8 @@
 //! It travels as JSON in the ONNX metadata under [`CARD_KEY`]. Training writes it, `infer` reads it, and neither
 //! knows anything else about the other: labels and preprocessing have no second definition.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Metadata key of the card.
@@ -20,6 +22,15 @@ pub struct ModelCard {
     pub labels: Vec<String>,
     /// From a decoded picture to the input tensor.
     pub preprocessing: Preprocessing,
+    /// What the file's input takes.
+    #[serde(default)]
+    pub input: InputForm,
+    /// What the network is computed in.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Further outputs: what the network lets [observe](crate::Ops::observe), in its order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observed: Vec<String>,
     /// The network's configuration as its own type serialises it: for people, and to build the network again.
     /// Running the file does not need it.
     pub architecture: serde_json::Value,
@@ -28,6 +39,40 @@ pub struct ModelCard {
     pub training: Option<TrainingSummary>,
     /// Who wrote the file, from what.
     pub provenance: Provenance,
+}
+
+/// What the file's input takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InputForm {
+    /// Normalised pictures, `[N, 3, H, W]` of 32-bit floats.
+    #[default]
+    Float,
+    /// Pictures as they are, `[N, H, W, 3]` bytes: the file normalises them itself.
+    Uint8,
+}
+
+/// What the network is computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floats.
+    #[default]
+    Fp32,
+    /// 16-bit floats, but for what is numerically sensitive.
+    Fp16,
+    /// 8-bit integers, but for what is numerically sensitive.
+    Int8,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fp32 => "fp32",
+            Self::Fp16 => "fp16",
+            Self::Int8 => "int8",
+        })
+    }
 }
 
 /// A picture's way to the input tensor `[N, 3, size, size]`, in the order of the fields.
@@ -196,6 +241,9 @@ mod tests {
             format: CARD_FORMAT,
             labels: vec!["cat".into(), "dog's".into()],
             preprocessing: Preprocessing::for_size(32),
+            input: InputForm::Uint8,
+            precision: Precision::Int8,
+            observed: vec!["mask".into()],
             architecture: serde_json::json!({ "classes": 2 }),
             training: None,
             provenance: Provenance {
@@ -215,6 +263,17 @@ mod tests {
     fn names_for_other_tools() {
         assert_eq!(card().names(), r"{0: 'cat', 1: 'dog\'s'}");
         assert_eq!(card().class_names(), r#"["cat","dog's"]"#);
+    }
+
+    #[test]
+    fn a_card_that_says_nothing_of_its_form_has_the_first_one() {
+        let mut old = serde_json::to_value(card()).unwrap();
+        for field in ["input", "precision", "observed"] {
+            old.as_object_mut().unwrap().remove(field).unwrap();
+        }
+        let read = ModelCard::from_json(&old.to_string()).unwrap();
+        assert_eq!((read.input, read.precision), (InputForm::Float, Precision::Fp32));
+        assert!(read.observed.is_empty());
     }
 
     #[test]

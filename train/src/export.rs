@@ -121,7 +121,7 @@ impl<M: Module> Trained<'_, M> {
         }
         let (card, names, class_names) = (self.card.to_json(), self.card.names(), self.card.class_names());
         let metadata = [(CARD_KEY, &card[..]), ("names", &names), ("class_names", &class_names)];
-        let bytes = onnx::encode(&graph, &metadata);
+        let bytes = onnx::encode(graph, &metadata);
 
         let io = |source| ExportError::Io { path: path.into(), source };
         let cpu = Options { device: infer::Device::Cpu, ..Options::default() };

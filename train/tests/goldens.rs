@@ -34,7 +34,7 @@ fn compare(name: &str, module: &Golden, item: [usize; 3]) {
     passes::fold_batch_norm(&mut folded);
     let cpu = Options { device: Device::Cpu, ..Options::default() };
     let mut sessions =
-        [graph, folded].map(|graph| Session::from_bytes(&onnx::encode(&graph, &[]), &cpu).unwrap());
+        [graph, folded].map(|graph| Session::from_bytes(&onnx::encode(graph, &[]), &cpu).unwrap());
 
     for batch in [1, 5] {
         let (x, y) = (first(&input, batch), first(&expected, batch));

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use models::card::CARD_KEY;
+use models::card::{CARD_KEY, InputForm, Precision};
 
-use crate::support::{RED, Said, Workplace, encoded, model_with};
+use crate::support::{RED, Said, Workplace, encoded, model_as, model_with};
 
 fn with_model(content: &[u8]) -> Said {
     let place = Workplace::without_model();
@@ -49,8 +49,34 @@ fn no_card_or_one_for_another_network() {
     said.fails(2, &["m.onnx: gives [batch, 3], but its card has 4 labels"]);
     let said =
         with_model(&model_with(|card| (card.preprocessing.crop, card.preprocessing.resize) = (32, 32)));
-    said.fails(2, &["takes [batch, 3, 16, 16], but its card prepares [batch, 3, 32, 32]"]);
+    said.fails(2, &["takes floats [batch, 3, 16, 16], but its card prepares floats [batch, 3, 32, 32]"]);
+    let said = with_model(&model_with(|card| card.input = InputForm::Uint8));
+    said.fails(2, &["takes floats [batch, 3, 16, 16], but its card prepares bytes [batch, 16, 16, 3]"]);
     with_model(&encoded(&[(CARD_KEY, "{")])).fails(2, &["m.onnx: the model card is not readable"]);
+}
+
+#[test]
+fn the_card_alone_says_how_a_file_is_fed() {
+    let place = Workplace::new();
+    for (name, color) in [("a.png", RED), ("b.png", [90, 140, 110]), ("c.png", [20, 10, 30])] {
+        place.picture(name, color);
+    }
+    let probabilities = |model: &[u8]| -> Vec<f64> {
+        fs::write(place.path("model.onnx"), model).unwrap();
+        let said = Said::by(place.infer().args(["classify", "--format", "json", "a.png", "b.png", "c.png"]));
+        assert_eq!(said.code, 0, "{}", said.stderr);
+        let pictures: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+        let tops =
+            pictures.as_array().unwrap().iter().map(|picture| &picture["predictions"][0]["probability"]);
+        tops.map(|probability| probability.as_f64().unwrap()).collect()
+    };
+    let float = probabilities(&model_as(InputForm::Float, Precision::Fp32));
+    assert_eq!(float, probabilities(&model_as(InputForm::Uint8, Precision::Fp32)), "to the bit");
+    for input in [InputForm::Float, InputForm::Uint8] {
+        for (half, float) in probabilities(&model_as(input, Precision::Fp16)).iter().zip(&float) {
+            assert!((half - float).abs() < 2e-3, "{half} is not {float}");
+        }
+    }
 }
 
 #[test]

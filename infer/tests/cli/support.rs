@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use image::{Rgb, RgbImage};
-use models::card::{CARD_FORMAT, CARD_KEY, ModelCard, Preprocessing, Provenance};
+use models::card::{CARD_FORMAT, CARD_KEY, InputForm, ModelCard, Precision, Preprocessing, Provenance};
 use models::layers::{Conv2d, Linear};
-use models::onnx::{self, Interface, Opset};
+use models::onnx::{self, Graph, Interface, Opset, passes};
 use models::ops::{Module, Ops, Reduce};
 use models::shapes;
 use ndarray::ArrayD;
@@ -41,6 +41,9 @@ fn card() -> ModelCard {
         format: CARD_FORMAT,
         labels: ["red", "green", "blue"].map(Into::into).to_vec(),
         preprocessing: Preprocessing { mean: [0.0; 3], std: [1.0; 3], ..Preprocessing::for_size(SIZE) },
+        input: InputForm::Float,
+        precision: Precision::Fp32,
+        observed: Vec::new(),
         architecture: serde_json::Value::Null,
         training: None,
         provenance: Provenance {
@@ -55,11 +58,28 @@ fn card() -> ModelCard {
 pub fn model_with(change: impl FnOnce(&mut ModelCard)) -> Vec<u8> {
     let mut card = card();
     change(&mut card);
-    encoded(&[(CARD_KEY, &card.to_json())])
+    onnx::encode(graph(), &[(CARD_KEY, &card.to_json())])
+}
+
+/// The network's file in the form of input and the precision that its card names.
+pub fn model_as(input: InputForm, precision: Precision) -> Vec<u8> {
+    let card = ModelCard { input, precision, ..card() };
+    let mut graph = graph();
+    if precision == Precision::Fp16 {
+        passes::half_precision(&mut graph).unwrap();
+    }
+    if input == InputForm::Uint8 {
+        passes::bytes_input(&mut graph, &card.preprocessing.mean, &card.preprocessing.std);
+    }
+    onnx::encode(graph, &[(CARD_KEY, &card.to_json())])
 }
 
 /// The network's file with `metadata`.
 pub fn encoded(metadata: &[(&str, &str)]) -> Vec<u8> {
+    onnx::encode(graph(), metadata)
+}
+
+fn graph() -> Graph {
     let network = Tiny::new();
     let item = [3, SIZE as usize, SIZE as usize];
     let described = shapes::describe(&network, &[1, item[0], item[1], item[2]]).unwrap();
@@ -73,8 +93,7 @@ pub fn encoded(metadata: &[(&str, &str)]) -> Vec<u8> {
     };
     let weights = described.params.iter().map(|param| (param.name.clone(), weight(&param.shape))).collect();
     let interface = Interface::new(item).output("logits");
-    let graph = onnx::trace(&network, &weights, &interface, Opset::default()).unwrap();
-    onnx::encode(&graph, metadata)
+    onnx::trace(&network, &weights, &interface, Opset::default()).unwrap()
 }
 
 /// A folder with `model.onnx`, where the program runs.

@@ -8,7 +8,9 @@ use anyhow::{Context, Result, ensure};
 use image::RgbImage;
 use infer::preprocess::Preprocessor;
 use models::Weights;
-use models::card::{CARD_FORMAT, ModelCard, Preprocessing, Provenance, TrainingSummary};
+use models::card::{
+    CARD_FORMAT, InputForm, ModelCard, Precision, Preprocessing, Provenance, TrainingSummary,
+};
 use models::onnx::{Opset, PRODUCER};
 use models::resnet::{Architecture, ResNet18};
 use rand::{RngExt, SeedableRng};
@@ -194,6 +196,9 @@ fn card(
         format: CARD_FORMAT,
         labels,
         preprocessing,
+        input: InputForm::Float,
+        precision: Precision::Fp32,
+        observed: Vec::new(),
         architecture: serde_json::to_value(architecture)?,
         training,
         provenance: Provenance {
