@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use models::card::{InputForm, Precision};
+
 use clap::{Parser, Subcommand, ValueEnum};
 use models::layers::Attention;
 use models::resnet::Stem;
@@ -154,8 +156,9 @@ pub enum AttentionArg {
     after_help = "\
 Examples:
   train export runs/photos
-  train export runs/photos -o photos.onnx --opset 18
-  train export weights.pth --labels labels.txt --image-size 32
+  train export runs/photos -o photos.onnx --precision fp16 --input uint8
+  train export runs/photos -o small.onnx --precision int8
+  train export weights.pth --labels labels.txt --image-size 32 --pictures photos/test
 
 The file is run under ONNX Runtime and compared with libtorch before it is put in place."
 )]
@@ -169,12 +172,26 @@ pub struct ExportArgs {
     /// Version of the ONNX operators, 17 to 23
     #[arg(long, default_value_t = models::onnx::Opset::default().version())]
     pub opset: u32,
+    /// What the network is computed in; int8 is calibrated on the run's training pictures
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: PrecisionArg,
+    /// What the input takes: normalised floats [batch, 3, H, W], or the pictures' bytes [batch, H, W, 3]
+    #[arg(long, value_enum, default_value_t)]
+    pub input: InputArg,
+    /// Give the attention of every stage as further outputs, which `infer explain` shows
+    #[arg(long)]
+    pub attention_outputs: bool,
     /// Keep batch norm as operators of its own
     #[arg(long)]
     pub no_fold: bool,
     /// Largest difference to libtorch, relative to the largest logit
-    #[arg(long, default_value_t = 1e-4)]
-    pub tolerance: f64,
+    /// [default: 1e-4 for fp32, 1e-2 for fp16, 0.25 for int8]
+    #[arg(long, value_name = "X")]
+    pub tolerance: Option<f64>,
+    /// Pictures to compare on: class folders, or a folder of pictures
+    /// [default: the run's validation pictures; generated ones for a bare checkpoint]
+    #[arg(long, value_name = "DIR")]
+    pub pictures: Option<PathBuf>,
     /// ONNX Runtime's library [default: $ORT_DYLIB_PATH, beside the executable, .native/]
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
@@ -190,6 +207,47 @@ pub struct ExportArgs {
     /// Bare checkpoint: standard deviation per channel in [0, 1] [default: as for --mean]
     #[arg(long, value_name = "R,G,B", value_parser = channels)]
     pub std: Option<[f32; 3]>,
+}
+
+/// `--precision` of `train export`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum PrecisionArg {
+    /// 32-bit floats
+    #[default]
+    Fp32,
+    /// 16-bit floats, but for what is numerically sensitive: half the size
+    Fp16,
+    /// 8-bit integers, but for what is numerically sensitive: a quarter of the size, and faster on CPUs
+    Int8,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::Fp32 => Self::Fp32,
+            PrecisionArg::Fp16 => Self::Fp16,
+            PrecisionArg::Int8 => Self::Int8,
+        }
+    }
+}
+
+/// `--input` of `train export`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum InputArg {
+    /// Normalised pictures
+    #[default]
+    Float,
+    /// Pictures as they are
+    Uint8,
+}
+
+impl From<InputArg> for InputForm {
+    fn from(input: InputArg) -> Self {
+        match input {
+            InputArg::Float => Self::Float,
+            InputArg::Uint8 => Self::Uint8,
+        }
+    }
 }
 
 /// Flags of `train summary`.

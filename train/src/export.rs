@@ -1,52 +1,91 @@
 //! The export: write the ONNX file, run it against libtorch, and only then put it in place.
 
+mod agreement;
+mod pictures;
+
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use infer::Session;
+use infer::preprocess::{Batch, CHANNELS, Preprocessor};
 use infer::session::Options;
-use models::card::{CARD_KEY, ModelCard};
-use models::onnx::{self, Interface, Opset, TraceError, passes};
+use models::card::{CARD_KEY, InputForm, ModelCard, Precision, Preprocessing};
+use models::onnx::passes::{self, HalfError};
+use models::onnx::{self, Graph, Interface, Opset, TraceError};
 use models::{Module, Weights, shapes};
-use ndarray::{Array2, Ix2};
-use tch::{Device, Tensor};
+use ndarray::{Array2, ArrayD};
+use tch::Device;
 
+pub use self::agreement::{Agreement, Comparison, Disagreement};
+pub use self::pictures::Pictures;
 use crate::error::TorchError;
-use crate::params::Params;
+use crate::params::{Params, to_tensor};
 use crate::trainer::{TrainError, logits};
+
+/// Pictures that go through both engines at once.
+const BATCH: usize = 100;
 
 /// How a file is written and what it must hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ExportOptions {
     /// Version of the operators.
     pub opset: Opset,
+    /// What the network is computed in.
+    pub precision: Precision,
+    /// What the input takes.
+    pub input: InputForm,
+    /// Whether what the network lets [observe](models::Ops::observe), attention above all, becomes further outputs.
+    pub observed: bool,
     /// Whether batch norm is merged into the convolutions.
     pub fold: bool,
-    /// Largest difference to libtorch, relative to the largest logit.
-    pub tolerance: f64,
+    /// Largest difference to libtorch, relative to the largest logit; [`default_tolerance`] if not said.
+    pub tolerance: Option<f64>,
 }
 
 impl Default for ExportOptions {
     fn default() -> Self {
-        Self { opset: Opset::default(), fold: true, tolerance: 1e-4 }
+        Self {
+            opset: Opset::default(),
+            precision: Precision::Fp32,
+            input: InputForm::Float,
+            observed: false,
+            fold: true,
+            tolerance: None,
+        }
     }
 }
 
-/// How an exported file compares with libtorch.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Verification {
-    /// Pictures compared.
-    pub images: usize,
-    /// Largest difference between two logits.
-    pub max_difference: f64,
-    /// The same, relative to the largest logit.
-    pub max_relative_difference: f64,
-    /// Pictures for which both name the same class.
-    pub agreeing: usize,
-    /// Pictures for which they do not, but whose two best logits are closer than the tolerance.
-    pub ties: usize,
+impl ExportOptions {
+    fn allowed(&self) -> f64 {
+        self.tolerance.unwrap_or(default_tolerance(self.precision))
+    }
+}
+
+/// How far logits may be from libtorch's, relative to the largest, in each precision.
+pub fn default_tolerance(precision: Precision) -> f64 {
+    match precision {
+        Precision::Fp32 => 1e-4,
+        Precision::Fp16 => 1e-2,
+        Precision::Int8 => 0.25,
+    }
+}
+
+/// A file that was written, and how it compares with libtorch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exported {
+    /// What was found.
+    pub agreement: Agreement,
+    /// The pictures for which the file names another class than libtorch.
+    pub disagreeing: Vec<Disagreement>,
+    /// How many pictures libtorch and the file are right about, where the classes are known.
+    pub right: Option<[usize; 2]>,
+    /// What was allowed.
+    pub tolerance: f64,
     /// Size of the file.
     pub bytes: u64,
+    /// Time for graph, passes and file, without verification.
+    pub written: Duration,
 }
 
 /// Why there is no file.
@@ -55,6 +94,9 @@ pub enum ExportError {
     /// The network and its weights make no graph.
     #[error(transparent)]
     Trace(#[from] TraceError),
+    /// Half precision cannot hold the weights.
+    #[error(transparent)]
+    Half(#[from] HalfError),
     /// The weights are not this network's.
     #[error("these are not the weights of this network: {0}")]
     Weights(String),
@@ -76,11 +118,11 @@ pub enum ExportError {
     #[error(
         "the exported file does not agree with libtorch, and was not kept: largest relative difference {relative:.2e} \
          (allowed {tolerance:.0e}), top-1 agreement {agreeing} of {images}",
-        relative = .found.max_relative_difference, agreeing = .found.agreeing, images = .found.images
+        relative = .found.max_relative_difference, agreeing = .found.agreeing, images = .found.pictures
     )]
     Disagrees {
         /// What was found.
-        found: Verification,
+        found: Agreement,
         /// What is allowed.
         tolerance: f64,
     },
@@ -103,44 +145,97 @@ pub struct Trained<'a, M> {
 }
 
 impl<M: Module> Trained<'_, M> {
-    /// Writes the model to `path` once ONNX Runtime and libtorch agree on `batches` of images `[N, 3, H, W]`.
+    /// Writes the model to `path` once ONNX Runtime and libtorch agree on `pictures`.
     ///
     /// On any failure `path` is as it was.
     pub fn export(
         &self,
         path: &Path,
-        batches: &[Tensor],
+        pictures: &Pictures,
         options: &ExportOptions,
-    ) -> Result<Verification, ExportError> {
-        let side = self.card.preprocessing.crop as usize;
-        let interface = Interface::new([3, side, side]).output("logits");
-        let params = self.params(side)?;
-        let mut graph = onnx::trace(self.network, self.weights, &interface, options.opset)?;
+    ) -> Result<Exported, ExportError> {
+        let started = Instant::now();
+        let graph = self.graph(options)?;
+        let card = ModelCard {
+            input: options.input,
+            precision: options.precision,
+            observed: graph.outputs[1..].iter().map(|output| output.name.clone()).collect(),
+            ..self.card.clone()
+        };
+        let (json, names, class_names) = (card.to_json(), card.names(), card.class_names());
+        let metadata = [(CARD_KEY, &json[..]), ("names", &names), ("class_names", &class_names)];
+        let bytes = onnx::encode(graph, &metadata);
+        let written = started.elapsed();
+
+        let comparison = self.compare(&bytes, pictures, options)?;
+        let (agreement, tolerance) = (comparison.agreement(), options.allowed());
+        if !holds(&agreement, options) {
+            return Err(ExportError::Disagrees { found: agreement, tolerance });
+        }
+        let started = Instant::now();
+        infer::files::write_atomically(path, |out| out.write_all(&bytes))
+            .map_err(|source| ExportError::Io { path: path.into(), source })?;
+        Ok(Exported {
+            agreement,
+            disagreeing: comparison.disagreeing().to_vec(),
+            right: pictures.labels.is_some().then(|| comparison.right()),
+            tolerance,
+            bytes: bytes.len() as u64,
+            written: written + started.elapsed(),
+        })
+    }
+
+    /// The graph in the form that `options` ask for.
+    fn graph(&self, options: &ExportOptions) -> Result<Graph, ExportError> {
+        let mut graph = onnx::trace(self.network, self.weights, &self.interface(options), options.opset)?;
         if options.fold {
             passes::fold_batch_norm(&mut graph);
         }
-        let (card, names, class_names) = (self.card.to_json(), self.card.names(), self.card.class_names());
-        let metadata = [(CARD_KEY, &card[..]), ("names", &names), ("class_names", &class_names)];
-        let bytes = onnx::encode(graph, &metadata);
+        match options.precision {
+            Precision::Fp32 => {}
+            Precision::Fp16 => passes::half_precision(&mut graph)?,
+            Precision::Int8 => todo!(),
+        }
+        if options.input == InputForm::Uint8 {
+            let Preprocessing { mean, std, .. } = &self.card.preprocessing;
+            passes::bytes_input(&mut graph, mean, std);
+        }
+        Ok(graph)
+    }
 
-        let io = |source| ExportError::Io { path: path.into(), source };
+    fn interface(&self, options: &ExportOptions) -> Interface {
+        let side = self.card.preprocessing.crop as usize;
+        Interface::new([CHANNELS, side, side]).output("logits").observed(options.observed)
+    }
+
+    /// Runs the file in `bytes` and libtorch on the same pictures.
+    fn compare(
+        &self,
+        bytes: &[u8],
+        pictures: &Pictures,
+        options: &ExportOptions,
+    ) -> Result<Comparison, ExportError> {
+        let params = self.params()?;
+        let preprocessor = Preprocessor::new(&self.card.preprocessing);
         let cpu = Options { device: infer::Device::Cpu, ..Options::default() };
-        let mut session = Session::from_bytes(&bytes, &cpu)?;
-        let mut found = Verification { bytes: bytes.len() as u64, ..Verification::default() };
-        for images in batches {
-            let ours = run(&mut session, images)?;
-            found.compare(&ours, &logits(self.network, &params, images)?, options.tolerance);
+        let mut session = Session::from_bytes(bytes, &cpu)?;
+        let mut comparison = Comparison::new(options.allowed());
+        let labels = pictures.labels.as_ref().map(|labels| labels.chunks(BATCH));
+        let mut labels = labels.into_iter().flatten();
+        for images in pictures.images.chunks(BATCH) {
+            let found = table(session.run(&preprocessor.batch(images, options.input))?)?;
+            let Batch::Float(floats) = preprocessor.batch(images, InputForm::Float) else { continue };
+            let reference = logits(self.network, &params, &to_tensor(&floats.into_dyn())?)?;
+            comparison.add(found.view(), reference.view(), labels.next());
         }
-        if !found.holds(options.tolerance) {
-            return Err(ExportError::Disagrees { found, tolerance: options.tolerance });
-        }
-        infer::files::write_atomically(path, |out| out.write_all(&bytes)).map_err(io)?;
-        Ok(found)
+        Ok(comparison)
     }
 
     /// The weights on libtorch, after checking that they are exactly this network's.
-    fn params(&self, side: usize) -> Result<Params, ExportError> {
-        let described = shapes::describe(self.network, &[1, 3, side, side]).map_err(TraceError::from)?;
+    fn params(&self) -> Result<Params, ExportError> {
+        let side = self.card.preprocessing.crop as usize;
+        let described =
+            shapes::describe(self.network, &[1, CHANNELS, side, side]).map_err(TraceError::from)?;
         let classes = described.output.last().copied().unwrap_or(0);
         if classes != self.card.labels.len() {
             return Err(ExportError::Weights(format!(
@@ -167,84 +262,32 @@ impl<M: Module> Trained<'_, M> {
     }
 }
 
-fn run(session: &mut Session, images: &Tensor) -> Result<Array2<f32>, ExportError> {
-    let logits = session.run(crate::params::to_array(images)?.view())?;
+/// Whether a file may be kept.
+fn holds(found: &Agreement, options: &ExportOptions) -> bool {
+    found.pictures > 0
+        && found.max_relative_difference <= options.allowed()
+        && found.agreeing + found.ties == found.pictures
+}
+
+fn table(logits: ArrayD<f32>) -> Result<Array2<f32>, ExportError> {
     logits
-        .into_dimensionality::<Ix2>()
+        .into_dimensionality()
         .map_err(|error| ExportError::Weights(format!("its output is not [batch, classes]: {error}")))
-}
-
-impl Verification {
-    fn compare(&mut self, ours: &Array2<f32>, reference: &Array2<f32>, tolerance: f64) {
-        let scale = reference.iter().fold(0.0, |max: f64, &value| max.max(f64::from(value).abs()));
-        for (ours, reference) in ours.rows().into_iter().zip(reference.rows()) {
-            for (&a, &b) in ours.iter().zip(reference) {
-                let difference = (f64::from(a) - f64::from(b)).abs();
-                // NaN compares as smaller than everything and must not pass.
-                let difference = if difference.is_nan() { f64::INFINITY } else { difference };
-                self.max_difference = self.max_difference.max(difference);
-                let relative = difference / scale.max(f64::MIN_POSITIVE);
-                self.max_relative_difference = self.max_relative_difference.max(relative);
-            }
-            let (best, margin) = best_and_margin(reference.iter().copied());
-            self.images += 1;
-            if best_and_margin(ours.iter().copied()).0 == best {
-                self.agreeing += 1;
-            } else if margin <= tolerance * scale {
-                self.ties += 1;
-            }
-        }
-    }
-
-    fn holds(&self, tolerance: f64) -> bool {
-        self.images > 0
-            && self.max_relative_difference <= tolerance
-            && self.agreeing + self.ties == self.images
-    }
-}
-
-/// Index of the largest value, and its distance to the second.
-fn best_and_margin(values: impl Iterator<Item = f32>) -> (usize, f64) {
-    let mut sorted: Vec<(usize, f32)> = values.enumerate().collect();
-    sorted.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let margin = sorted.get(1).map_or(f64::INFINITY, |second| f64::from(sorted[0].1 - second.1));
-    (sorted.first().map_or(0, |best| best.0), margin)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::array;
-
-    fn verified(ours: &Array2<f32>, reference: &Array2<f32>) -> Verification {
-        let mut found = Verification::default();
-        found.compare(ours, reference, 1e-4);
-        found
-    }
 
     #[test]
-    fn small_differences_hold_and_large_ones_do_not() {
-        let reference = array![[10.0, 0.0], [1.0, 2.0]];
-        assert!(verified(&array![[10.0005, 0.0], [1.0, 2.0]], &reference).holds(1e-4));
-        let off = verified(&array![[10.0, 0.0], [1.002, 2.0]], &reference);
-        assert!(!off.holds(1e-4));
-        assert!((off.max_relative_difference - 2e-4).abs() < 1e-6);
-    }
-
-    #[test]
-    fn another_class_fails_unless_it_is_a_tie() {
-        let reference = array![[10.0, 0.0], [2.0, 2.0001]];
-        let tie = verified(&array![[10.0, 0.0], [2.0001, 2.0]], &reference);
-        assert_eq!((tie.agreeing, tie.ties), (1, 1));
-        assert!(tie.holds(1e-4));
-        let wrong = Verification { ties: 0, ..tie };
-        assert!(!wrong.holds(1e-4));
-    }
-
-    #[test]
-    fn nothing_and_not_a_number_prove_nothing() {
-        let none = Array2::zeros((0, 2));
-        assert!(!verified(&none, &none).holds(1e-4));
-        assert!(!verified(&array![[f32::NAN, 0.0]], &array![[1.0, 0.0]]).holds(1e-4));
+    fn a_file_is_kept_when_it_agrees_but_for_ties() {
+        let found = Agreement { pictures: 4, agreeing: 3, ties: 1, ..Agreement::default() };
+        let options = ExportOptions::default();
+        assert!(holds(&found, &options));
+        assert!(!holds(&Agreement { ties: 0, ..found }, &options));
+        assert!(!holds(&Agreement { max_relative_difference: 2e-4, ..found }, &options));
+        let half = ExportOptions { precision: Precision::Fp16, ..options };
+        assert!(holds(&Agreement { max_relative_difference: 2e-4, ..found }, &half));
+        assert!(!holds(&Agreement::default(), &options), "nothing proves nothing");
     }
 }

@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use image::RgbImage;
 use infer::preprocess::Preprocessor;
 use models::Weights;
 use models::card::{
@@ -13,68 +12,92 @@ use models::card::{
 };
 use models::onnx::{Opset, PRODUCER};
 use models::resnet::{Architecture, ResNet18};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use tch::{Device, Tensor};
-use train::data::batches::Loader;
-use train::data::folder::ImageFolder;
-use train::data::pictures::{Loading, PictureSet};
-use train::data::split;
-use train::error::TorchError;
-use train::export::{ExportOptions, Trained};
+use train::data::folder::{self, ImageFolder};
+use train::data::{Sample, split};
+use train::export::{Disagreement, ExportOptions, Exported, Pictures, Trained};
 use train::run::{RunConfig, RunFolder};
 use train::{checkpoint, pretrained};
 
 use crate::args::ExportArgs;
 
-/// Pictures compared at most, and at once.
+/// Pictures compared at most.
 const PICTURES: usize = 1_000;
-const BATCH: usize = 100;
 
-/// Memory for them, as floats.
-const IMAGES_BYTES: usize = 1 << 30;
+/// Memory for them.
+const PICTURES_BYTES: usize = 1 << 28;
+
+/// Pictures named for which the file gives another class.
+const DISAGREEING: usize = 10;
 
 /// What is exported, whatever it came from.
 struct Source {
     architecture: Architecture,
     weights: Weights,
     card: ModelCard,
-    /// Images `[N, 3, H, W]` to compare on.
-    images: Vec<Tensor>,
-    /// What they are.
+    /// Pictures to compare on, and what they are.
+    pictures: Pictures,
     description: String,
 }
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> Result<()> {
-    ensure!(args.tolerance >= 0.0, "--tolerance must not be negative");
-    let options =
-        ExportOptions { opset: Opset::new(args.opset)?, fold: !args.no_fold, tolerance: args.tolerance };
+    ensure!(args.tolerance.is_none_or(|tolerance| tolerance >= 0.0), "--tolerance must not be negative");
+    let options = ExportOptions {
+        opset: Opset::new(args.opset)?,
+        precision: args.precision.into(),
+        input: args.input.into(),
+        observed: args.attention_outputs,
+        fold: !args.no_fold,
+        tolerance: args.tolerance,
+    };
     infer::runtime::load(args.ort_lib.as_deref())?;
     let source = if args.source.is_dir() { from_run(args)? } else { from_checkpoint(args)? };
     let network = ResNet18::new(&source.architecture)?;
-    let started = Instant::now();
-    let trained = Trained { network: &network, weights: &source.weights, card: &source.card };
-    let found = trained.export(&args.output, &source.images, &options)?;
-    say!("network     {}", source.architecture);
-    say!("verified    on {} {}, ONNX Runtime against libtorch", found.images, source.description);
-    say!(
-        "difference  {:.2e} at most, {:.2e} of the largest logit (allowed {:.0e})",
-        found.max_difference,
-        found.max_relative_difference,
-        args.tolerance
+    ensure!(
+        !options.observed || source.architecture.attention.is_some(),
+        "--attention-outputs: this network has no attention"
     );
-    let ties = if found.ties == 0 { String::new() } else { format!(", {} ties", found.ties) };
-    say!("agreement   top-1 {} of {}{ties}", found.agreeing, found.images);
+    let trained = Trained { network: &network, weights: &source.weights, card: &source.card };
+    let started = Instant::now();
+    let exported = trained.export(&args.output, &source.pictures, &options)?;
+    report(args, &source, &exported, started.elapsed());
+    Ok(())
+}
+
+fn report(args: &ExportArgs, source: &Source, exported: &Exported, took: Duration) {
+    let Exported { agreement, tolerance, .. } = exported;
+    say!("network     {}", source.architecture);
+    say!("verified    on {} {}, ONNX Runtime against libtorch", agreement.pictures, source.description);
     say!(
-        "written     {} ({:.1} MB, opset {}) in {:.1} s",
+        "difference  {:.2e} at most, {:.2e} of the largest logit (allowed {tolerance:.0e})",
+        agreement.max_difference,
+        agreement.max_relative_difference,
+    );
+    let ties = if agreement.ties == 0 { String::new() } else { format!(", {} ties", agreement.ties) };
+    say!("agreement   top-1 {} of {}{ties}", agreement.agreeing, agreement.pictures);
+    for Disagreement { picture, reference, found, margin } in exported.disagreeing.iter().take(DISAGREEING) {
+        let (name, labels) = (&source.pictures.names[*picture], &source.card.labels);
+        let (reference, found) = (&labels[*reference], &labels[*found]);
+        say!("            {name}: {reference} or {found}, {margin:.1e} of the largest logit apart");
+    }
+    match exported.disagreeing.len().saturating_sub(DISAGREEING) {
+        0 => {}
+        more => say!("            and {more} more"),
+    }
+    if let Some([libtorch, file]) = exported.right {
+        let percent = |right: usize| 100.0 * right as f64 / agreement.pictures as f64;
+        say!("accuracy    {:.1} %, libtorch {:.1} %", percent(file), percent(libtorch));
+    }
+    say!(
+        "written     {} ({:.1} MB, opset {}, {}) in {:.1} s, verified in {:.1} s",
         args.output.display(),
-        found.bytes as f64 / 1e6,
+        exported.bytes as f64 / 1e6,
         args.opset,
-        started.elapsed().as_secs_f64()
+        Precision::from(args.precision),
+        exported.written.as_secs_f64(),
+        took.saturating_sub(exported.written).as_secs_f64()
     );
     say!("next: infer classify --model {} PHOTO", args.output.display());
-    Ok(())
 }
 
 fn from_run(args: &ExportArgs) -> Result<Source> {
@@ -97,12 +120,17 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
         config.architecture
     );
     let preprocessor = Preprocessor::new(&config.preprocessing);
-    let (images, description) = match validation_images(&config, &preprocessor) {
-        Ok(images) => (images, "validation pictures".to_owned()),
-        Err(error) => {
-            eprintln!("warning: the run's pictures cannot be read, generated ones are compared: {error:#}");
-            (generated_images(&preprocessor)?, "generated pictures".to_owned())
-        }
+    let (pictures, description) = match &args.pictures {
+        Some(folder) => chosen_pictures(folder, &config.labels, &preprocessor)?,
+        None => match validation_pictures(&config, &preprocessor) {
+            Ok(pictures) => (pictures, "validation pictures".to_owned()),
+            Err(error) => {
+                eprintln!(
+                    "warning: the run's pictures cannot be read, generated ones are compared: {error:#}"
+                );
+                generated_pictures(&preprocessor)
+            }
+        },
     };
     let training = run.result()?.map(|result| TrainingSummary {
         recipe: config.recipe.name.clone(),
@@ -114,11 +142,11 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
         seed: config.seed,
     });
     let card = card(config.labels.clone(), config.preprocessing.clone(), &config.architecture, training)?;
-    Ok(Source { architecture: config.architecture, weights, card, images, description })
+    Ok(Source { architecture: config.architecture, weights, card, pictures, description })
 }
 
 /// The pictures that the run held out, found again by its seed.
-fn validation_images(config: &RunConfig, preprocessor: &Preprocessor) -> Result<Vec<Tensor>> {
+fn validation_pictures(config: &RunConfig, preprocessor: &Preprocessor) -> Result<Pictures> {
     let folder = ImageFolder::scan(&config.data)?;
     ensure!(folder.classes == config.labels, "{} has other classes now", config.data.display());
     ensure!(
@@ -127,13 +155,36 @@ fn validation_images(config: &RunConfig, preprocessor: &Preprocessor) -> Result<
         config.data.display()
     );
     let (_, validation) = config.split(folder.train);
-    // Of all classes, and as many as memory allows for.
-    let most = PICTURES.min(IMAGES_BYTES / (4 * preprocessor.input_len())).max(1);
-    let validation = split::limited(&validation, most, config.seed);
-    let how = Loading { skip_bad: config.skip_bad, ..Loading::new(Device::Cpu) };
-    let set = PictureSet::load(validation, preprocessor, how, || ())?;
-    let loader = Loader::new(&set, preprocessor, Device::Cpu);
-    loader.in_order(BATCH).map(|batch| Ok(batch?.images)).collect()
+    let validation = split::limited(&validation, most_pictures(preprocessor), config.seed);
+    Ok(Pictures::load(&validation, preprocessor, config.skip_bad)?)
+}
+
+/// As many as memory allows for.
+fn most_pictures(preprocessor: &Preprocessor) -> usize {
+    PICTURES.min(PICTURES_BYTES / preprocessor.input_len()).max(1)
+}
+
+/// The pictures of a folder, with their classes where its folders are the labels.
+fn chosen_pictures(
+    folder: &Path,
+    labels: &[String],
+    preprocessor: &Preprocessor,
+) -> Result<(Pictures, String)> {
+    let description = format!("pictures of {}", folder.display());
+    let most = most_pictures(preprocessor);
+    if let Ok(samples) = folder::scan_known(folder, labels) {
+        let samples = split::limited(&samples, most, 0);
+        return Ok((Pictures::load(&samples, preprocessor, false)?, description));
+    }
+    let paths = infer::files::pictures_in(folder)?;
+    ensure!(!paths.is_empty(), "--pictures {}: there are no pictures", folder.display());
+    let samples: Vec<_> = paths.into_iter().take(most).map(|path| Sample { path, label: 0 }).collect();
+    let pictures = Pictures { labels: None, ..Pictures::load(&samples, preprocessor, false)? };
+    Ok((pictures, description))
+}
+
+fn generated_pictures(preprocessor: &Preprocessor) -> (Pictures, String) {
+    (Pictures::generated(preprocessor), "generated pictures".into())
 }
 
 fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
@@ -146,9 +197,13 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
     preprocessing.std = args.std.unwrap_or(preprocessing.std);
     preprocessing.check().map_err(anyhow::Error::msg).context("--mean and --std")?;
     let labels = labels(args.labels.as_deref(), architecture.classes)?;
-    let images = generated_images(&Preprocessor::new(&preprocessing))?;
+    let preprocessor = Preprocessor::new(&preprocessing);
+    let (pictures, description) = match &args.pictures {
+        Some(folder) => chosen_pictures(folder, &labels, &preprocessor)?,
+        None => generated_pictures(&preprocessor),
+    };
     let card = card(labels, preprocessing, &architecture, None)?;
-    Ok(Source { architecture, weights, card, images, description: "generated pictures".into() })
+    Ok(Source { architecture, weights, card, pictures, description })
 }
 
 fn labels(file: Option<&Path>, classes: usize) -> Result<Vec<String>> {
@@ -166,23 +221,6 @@ fn labels(file: Option<&Path>, classes: usize) -> Result<Vec<String>> {
         labels.len()
     );
     Ok(labels)
-}
-
-/// Pictures of random colours, from smooth to noisy, the same every time.
-fn generated_images(preprocessor: &Preprocessor) -> Result<Vec<Tensor>> {
-    let side = preprocessor.size();
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let mut values = vec![0.0; (3 * side * side) as usize];
-    (1..=8u32)
-        .map(|grain| {
-            let small =
-                RgbImage::from_fn(grain * side / 8, grain * side / 8, |_, _| image::Rgb(rng.random()));
-            preprocessor.normalize_into(&preprocessor.prepare(&small), &mut values);
-            let images = Tensor::f_from_slice(&values).map_err(TorchError::from)?;
-            let side = i64::from(side);
-            Ok(images.f_view([1, 3, side, side]).map_err(TorchError::from)?)
-        })
-        .collect()
 }
 
 fn card(

@@ -47,21 +47,20 @@ impl Decoded {
     }
 }
 
-/// The picture in the file at `path`, made ready by `prepare`, as bytes `[3, H, W]`. A decoder that panics has met a
-/// bad picture.
+/// The picture in the file at `path`, made ready by `prepare`. A decoder that panics has met a bad picture.
 pub(super) fn decode(
     path: &Path,
     prepare: impl FnOnce(RgbImage) -> RgbImage,
-) -> Result<Vec<u8>, infer::Error> {
-    let prepared = || infer::decode::file(path).map(|picture| planar(&prepare(picture)));
+) -> Result<RgbImage, infer::Error> {
+    let prepared = || infer::decode::file(path).map(prepare);
     catch_unwind(AssertUnwindSafe(prepared)).unwrap_or_else(|panic| {
         let reason = format!("the decoder gave up: {}", words(&*panic));
         Err(infer::Error::Decode { path: Some(path.into()), reason })
     })
 }
 
-/// `[3, H, W]` of a picture.
-fn planar(picture: &RgbImage) -> Vec<u8> {
+/// The bytes of a picture as `[3, H, W]`.
+pub(super) fn planar(picture: &RgbImage) -> Vec<u8> {
     let channel = |channel: usize| picture.as_raw().iter().skip(channel).step_by(3);
     (0..3).flat_map(channel).copied().collect()
 }
@@ -213,7 +212,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.png");
         RgbImage::from_pixel(2, 1, image::Rgb([1, 2, 3])).save(&path).unwrap();
-        assert_eq!(decode(&path, |picture| picture).unwrap(), [1, 1, 2, 2, 3, 3]);
+        assert_eq!(planar(&decode(&path, |picture| picture).unwrap()), [1, 1, 2, 2, 3, 3]);
         let error = decode(&path, |_| panic!("oh")).unwrap_err().to_string();
         assert_eq!(error, format!("{}: the decoder gave up: oh", path.display()));
     }

@@ -6,7 +6,7 @@ use infer::preprocess::{CHANNELS, Preprocessor};
 use rand::seq::SliceRandom;
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::ahead::{Ahead, Decoded, decode};
+use super::ahead::{Ahead, Decoded, decode, planar};
 use super::augment::mix::{self, Mix};
 use super::augment::resized::{CropBox, resized_crop};
 use super::augment::{self, Augment, PictureDraw};
@@ -164,6 +164,7 @@ impl<'a> Loader<'a> {
                         Some(draws) => draws.resized_crop(index, &picture),
                         None => preprocessor.prepare(&picture),
                     })
+                    .map(|picture| planar(&picture))
                 };
                 Box::new(Ahead::start(groups, work).map(move |decoded| loader.received(decoded?)))
             }

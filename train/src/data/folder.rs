@@ -102,7 +102,7 @@ fn scan_classes(dir: &Path) -> Result<(Vec<String>, Vec<Sample>), FolderError> {
 }
 
 /// The pictures of `dir`, whose class folders are all among `classes`.
-fn scan_known(dir: &Path, classes: &[String]) -> Result<Vec<Sample>, FolderError> {
+pub fn scan_known(dir: &Path, classes: &[String]) -> Result<Vec<Sample>, FolderError> {
     let found = class_folders(dir)?;
     let mut samples = Vec::new();
     let mut empty = None;

@@ -4,11 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use image::RgbImage;
 use infer::preprocess::{CHANNELS, Preprocessor};
+use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::Sample;
-use super::ahead::{Decoded, decode};
+use super::ahead::{Decoded, decode, planar};
 use super::error::{BadPictures, DataError, is_bad};
 
 /// How pictures are kept.
@@ -45,6 +47,31 @@ pub struct PictureSet {
     skipped: usize,
 }
 
+/// The pictures of `samples` as the network sees them before normalisation, `[size, size, 3]` bytes each, with the
+/// samples that they are.
+///
+/// # Errors
+/// As [`PictureSet::load`].
+pub fn prepared(
+    samples: &[Sample],
+    preprocessor: &Preprocessor,
+    skip_bad: bool,
+) -> Result<Vec<(Sample, RgbImage)>, DataError> {
+    let work = |sample: &Sample| decode(&sample.path, |picture| preprocessor.prepare(&picture));
+    let (mut kept, mut bad) = (Vec::with_capacity(samples.len()), Vec::new());
+    for (sample, picture) in samples.iter().zip(samples.par_iter().map(work).collect::<Vec<_>>()) {
+        match picture {
+            Ok(picture) => kept.push((sample.clone(), picture)),
+            Err(error) => bad.push(error),
+        }
+    }
+    if bad.is_empty() || skip_bad && !kept.is_empty() && bad.iter().all(is_bad) {
+        Ok(kept)
+    } else {
+        Err(BadPictures(bad).into())
+    }
+}
+
 /// Pictures that are decoded together: enough for all cores, and little memory.
 const CHUNK: usize = 256;
 
@@ -78,9 +105,9 @@ impl PictureSet {
         let shape = [samples.len() as i64, item[0], item[1], item[2]];
         let all = Tensor::f_zeros(shape, (Kind::Uint8, how.device))?;
         let work = |index: usize| {
-            let bytes = decode(&samples[index].path, |picture| preprocessor.prepare(&picture));
+            let picture = decode(&samples[index].path, |picture| preprocessor.prepare(&picture));
             done();
-            bytes
+            picture.map(|picture| planar(&picture))
         };
         let (mut kept, mut bad) = (Vec::with_capacity(samples.len()), Vec::new());
         for chunk in (0..samples.len()).collect::<Vec<_>>().chunks(CHUNK) {

@@ -1,0 +1,154 @@
+//! How far a file's logits are from libtorch's.
+
+use ndarray::ArrayView2;
+
+/// What was found when a file and libtorch looked at the same pictures.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Agreement {
+    /// Pictures compared.
+    pub pictures: usize,
+    /// Largest difference between two logits.
+    pub max_difference: f64,
+    /// Mean difference between two logits.
+    pub mean_difference: f64,
+    /// Largest difference, relative to the largest logit.
+    pub max_relative_difference: f64,
+    /// Pictures for which both name the same class.
+    pub agreeing: usize,
+    /// Pictures for which they do not, but whose two best logits are closer than the tolerance.
+    pub ties: usize,
+}
+
+/// Collects what a file and libtorch say of the same pictures.
+#[derive(Debug, Default)]
+pub struct Comparison {
+    tolerance: f64,
+    agreement: Agreement,
+    values: usize,
+    disagreeing: Vec<Disagreement>,
+    right: [usize; 2],
+}
+
+/// A picture for which the file names another class than libtorch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Disagreement {
+    /// Position of the picture among those compared.
+    pub picture: usize,
+    /// The class that libtorch names.
+    pub reference: usize,
+    /// The class that the file names.
+    pub found: usize,
+    /// Distance of libtorch's two best logits, relative to the largest logit.
+    pub margin: f64,
+}
+
+impl Comparison {
+    /// Before the first picture; what is closer than `tolerance`, relative to the largest logit, is a tie.
+    pub fn new(tolerance: f64) -> Self {
+        Self { tolerance, ..Self::default() }
+    }
+
+    /// Adds a batch: logits `[N, classes]` of the file and of libtorch, and the classes where they are known.
+    pub fn add(
+        &mut self,
+        found: ArrayView2<'_, f32>,
+        reference: ArrayView2<'_, f32>,
+        labels: Option<&[usize]>,
+    ) {
+        let scale = reference.iter().fold(0.0, |max: f64, &value| max.max(f64::from(value).abs()));
+        let scale = scale.max(f64::MIN_POSITIVE);
+        for (index, (ours, reference)) in found.rows().into_iter().zip(reference.rows()).enumerate() {
+            for (&a, &b) in ours.iter().zip(reference) {
+                self.value(f64::from(a), f64::from(b), scale);
+            }
+            let (best, margin) = best_and_margin(reference.iter().copied());
+            let found = best_and_margin(ours.iter().copied()).0;
+            let agreement = &mut self.agreement;
+            if found == best {
+                agreement.agreeing += 1;
+            } else {
+                let margin = margin / scale;
+                agreement.ties += usize::from(margin <= self.tolerance);
+                let picture = agreement.pictures;
+                self.disagreeing.push(Disagreement { picture, reference: best, found, margin });
+            }
+            agreement.pictures += 1;
+            if let Some(labels) = labels {
+                self.right[0] += usize::from(best == labels[index]);
+                self.right[1] += usize::from(found == labels[index]);
+            }
+        }
+    }
+
+    fn value(&mut self, found: f64, reference: f64, scale: f64) {
+        let difference = (found - reference).abs();
+        // NaN compares as smaller than everything and must not pass.
+        let difference = if difference.is_nan() { f64::INFINITY } else { difference };
+        let agreement = &mut self.agreement;
+        agreement.max_difference = agreement.max_difference.max(difference);
+        agreement.max_relative_difference = agreement.max_relative_difference.max(difference / scale);
+        self.values += 1;
+        agreement.mean_difference += (difference - agreement.mean_difference) / self.values as f64;
+    }
+
+    /// What was found so far.
+    pub fn agreement(&self) -> Agreement {
+        self.agreement
+    }
+
+    /// The pictures for which the two name different classes.
+    pub fn disagreeing(&self) -> &[Disagreement] {
+        &self.disagreeing
+    }
+
+    /// How many pictures libtorch and the file are right about, of those whose class is known.
+    pub fn right(&self) -> [usize; 2] {
+        self.right
+    }
+}
+
+/// Index of the largest value, and its distance to the second.
+fn best_and_margin(values: impl Iterator<Item = f32>) -> (usize, f64) {
+    let mut sorted: Vec<(usize, f32)> = values.enumerate().collect();
+    sorted.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let margin = sorted.get(1).map_or(f64::INFINITY, |second| f64::from(sorted[0].1 - second.1));
+    (sorted.first().map_or(0, |best| best.0), margin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array2, array};
+
+    fn compared(found: &Array2<f32>, reference: &Array2<f32>) -> Comparison {
+        let mut comparison = Comparison::new(1e-4);
+        comparison.add(found.view(), reference.view(), Some(&[0, 1][..reference.nrows()]));
+        comparison
+    }
+
+    #[test]
+    fn differences_are_relative_to_the_largest_logit() {
+        let reference = array![[10.0, 0.0], [1.0, 2.0]];
+        let found = compared(&array![[10.0, 0.0], [1.002, 2.0]], &reference).agreement();
+        assert!((found.max_relative_difference - 2e-4).abs() < 1e-6);
+        assert!((found.max_difference - 2e-3).abs() < 1e-5 && (found.mean_difference - 5e-4).abs() < 1e-5);
+        assert_eq!((found.pictures, found.agreeing, found.ties), (2, 2, 0));
+    }
+
+    #[test]
+    fn another_class_is_a_tie_when_the_best_two_are_close() {
+        let reference = array![[10.0, 0.0], [2.0, 2.0001]];
+        let tie = compared(&array![[10.0, 0.0], [2.0001, 2.0]], &reference);
+        assert_eq!((tie.agreement().agreeing, tie.agreement().ties, tie.right()), (1, 1, [2, 1]));
+        let [only] = tie.disagreeing() else { panic!("one") };
+        assert_eq!((only.picture, only.reference, only.found), (1, 1, 0));
+        let wrong = compared(&array![[10.0, 0.0], [3.0, 2.0]], &array![[10.0, 0.0], [2.0, 3.0]]);
+        assert_eq!((wrong.agreement().agreeing, wrong.agreement().ties), (1, 0));
+    }
+
+    #[test]
+    fn not_a_number_is_infinitely_far() {
+        let found = compared(&array![[f32::NAN, 0.0]], &array![[1.0, 0.0]]).agreement();
+        assert_eq!(found.max_relative_difference, f64::INFINITY);
+    }
+}

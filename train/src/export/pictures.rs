@@ -1,0 +1,49 @@
+//! Pictures that a file is compared with libtorch on.
+
+use image::RgbImage;
+use infer::preprocess::Preprocessor;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::data::pictures::prepared;
+use crate::data::{DataError, Sample};
+
+/// Pictures as the network sees them before normalisation, all of the input's size.
+#[derive(Debug, Clone, Default)]
+pub struct Pictures {
+    /// `[size, size, 3]` bytes each.
+    pub images: Vec<RgbImage>,
+    /// What each is called in messages.
+    pub names: Vec<String>,
+    /// The class of each, where they are known.
+    pub labels: Option<Vec<usize>>,
+}
+
+impl Pictures {
+    /// Labelled pictures, decoded in parallel.
+    ///
+    /// # Errors
+    /// When pictures cannot be used, unless they are skipped and others are left.
+    pub fn load(samples: &[Sample], preprocessor: &Preprocessor, skip_bad: bool) -> Result<Self, DataError> {
+        let mut pictures = Self { labels: Some(Vec::new()), ..Self::default() };
+        for (sample, image) in prepared(samples, preprocessor, skip_bad)? {
+            pictures.images.push(image);
+            pictures.names.push(sample.path.display().to_string());
+            pictures.labels.get_or_insert_default().push(sample.label);
+        }
+        Ok(pictures)
+    }
+
+    /// Pictures of random colours, from smooth to noisy, the same every time.
+    pub fn generated(preprocessor: &Preprocessor) -> Self {
+        let side = preprocessor.size();
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let mut picture = |grain: u32| {
+            let small = (grain * side / 8).max(1);
+            preprocessor.prepare(&RgbImage::from_fn(small, small, |_, _| image::Rgb(rng.random())))
+        };
+        let images: Vec<_> = (1..=8).map(&mut picture).collect();
+        let names = (1..=images.len()).map(|number| format!("generated picture {number}")).collect();
+        Self { images, names, labels: None }
+    }
+}
