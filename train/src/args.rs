@@ -192,6 +192,9 @@ pub struct ExportArgs {
     /// [default: the run's validation pictures; generated ones for a bare checkpoint]
     #[arg(long, value_name = "DIR")]
     pub pictures: Option<PathBuf>,
+    /// Compare every node with libtorch too, and show the N worst
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "20")]
+    pub drift: Option<usize>,
     /// ONNX Runtime's library [default: $ORT_DYLIB_PATH, beside the executable, .native/]
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,

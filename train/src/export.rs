@@ -1,6 +1,7 @@
 //! The export: write the ONNX file, run it against libtorch, and only then put it in place.
 
 mod agreement;
+mod drift;
 mod pictures;
 
 use std::io;
@@ -18,6 +19,7 @@ use ndarray::{Array2, ArrayD};
 use tch::Device;
 
 pub use self::agreement::{Agreement, Comparison, Disagreement};
+pub use self::drift::Drift;
 pub use self::pictures::Pictures;
 use crate::error::TorchError;
 use crate::params::{Params, to_tensor};
@@ -183,6 +185,16 @@ impl<M: Module> Trained<'_, M> {
             bytes: bytes.len() as u64,
             written: written + started.elapsed(),
         })
+    }
+
+    /// How far every value in the middle of the file is from libtorch's on `pictures`, worst first: by what each node
+    /// adds to the drift of what it works on.
+    ///
+    /// All values of a few pictures are in memory, so few pictures should be given.
+    pub fn drift(&self, pictures: &Pictures, options: &ExportOptions) -> Result<Vec<Drift>, ExportError> {
+        let graph = self.graph(options)?;
+        let interface = self.interface(options);
+        drift::drift(self.network, &self.params()?, self.card, (graph, &interface), options.input, pictures)
     }
 
     /// The graph in the form that `options` ask for.

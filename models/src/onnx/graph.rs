@@ -1,5 +1,7 @@
 //! A graph in memory: what passes work on.
 
+use std::collections::HashMap;
+
 use half::f16;
 use indexmap::IndexMap;
 use ndarray::{ArrayD, arr0};
@@ -85,6 +87,12 @@ pub enum Element {
 }
 
 impl Element {
+    const ALL: [Self; 6] = [Self::Float, Self::Float16, Self::Int8, Self::Uint8, Self::Int32, Self::Int64];
+
+    fn from_code(code: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|element| element.code() == code)
+    }
+
     /// Its number in the format (`TensorProto.DataType`).
     pub fn code(self) -> i64 {
         match self {
@@ -167,6 +175,24 @@ fn little_endian<T: Copy, const N: usize>(values: &ArrayD<T>, bytes: impl Fn(T) 
 }
 
 impl Graph {
+    /// Types of all values and constants, by name.
+    pub fn elements(&self) -> HashMap<String, Element> {
+        let constants = self.initializers.iter().map(|(name, values)| (name.clone(), values.element()));
+        let inputs = self.inputs.iter().map(|input| (input.name.clone(), input.element));
+        let mut elements: HashMap<String, Element> = constants.chain(inputs).collect();
+        for node in &self.nodes {
+            let like = |operand: usize| node.inputs.get(operand).and_then(|name| elements.get(name).copied());
+            let element = match (node.op, node.attributes.first()) {
+                ("Cast", Some((_, Attribute::Int(code)))) => Element::from_code(*code),
+                ("DequantizeLinear", _) => Some(Element::Float),
+                ("QuantizeLinear", _) => like(2),
+                _ => like(0),
+            };
+            elements.extend(element.map(|element| (node.output.clone(), element)));
+        }
+        elements
+    }
+
     /// How many operands read the value `name`, the graph's outputs included.
     pub(super) fn uses(&self, name: &str) -> usize {
         let operands = self.nodes.iter().flat_map(|node| &node.inputs).filter(|input| *input == name).count();

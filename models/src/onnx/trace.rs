@@ -29,7 +29,7 @@ pub struct Interface {
 }
 
 /// Name of the batch dimension.
-const BATCH: &str = "batch";
+pub(super) const BATCH: &str = "batch";
 
 impl Interface {
     /// `input` `[batch, item...]` to `output`.

@@ -14,17 +14,21 @@ use models::onnx::{Opset, PRODUCER};
 use models::resnet::{Architecture, ResNet18};
 use train::data::folder::{self, ImageFolder};
 use train::data::{Sample, split};
-use train::export::{Disagreement, ExportOptions, Exported, Pictures, Trained};
+use train::export::{Disagreement, Drift, ExportOptions, Exported, Pictures, Trained};
 use train::run::{RunConfig, RunFolder};
 use train::{checkpoint, pretrained};
 
 use crate::args::ExportArgs;
+use crate::display;
 
 /// Pictures compared at most.
 const PICTURES: usize = 1_000;
 
 /// Memory for them.
 const PICTURES_BYTES: usize = 1 << 28;
+
+/// Pictures whose every value is compared.
+const DRIFT_PICTURES: usize = 16;
 
 /// Pictures named for which the file gives another class.
 const DISAGREEING: usize = 10;
@@ -58,6 +62,11 @@ pub fn run(args: &ExportArgs) -> Result<()> {
         "--attention-outputs: this network has no attention"
     );
     let trained = Trained { network: &network, weights: &source.weights, card: &source.card };
+    if let Some(rows) = args.drift {
+        let pictures = source.pictures.spread(DRIFT_PICTURES);
+        let drift = trained.drift(&pictures, &options)?;
+        say!("{}\n", drift_table(&drift, rows, pictures.images.len()));
+    }
     let started = Instant::now();
     let exported = trained.export(&args.output, &source.pictures, &options)?;
     report(args, &source, &exported, started.elapsed());
@@ -98,6 +107,23 @@ fn report(args: &ExportArgs, source: &Source, exported: &Exported, took: Duratio
         took.saturating_sub(exported.written).as_secs_f64()
     );
     say!("next: infer classify --model {} PHOTO", args.output.display());
+}
+
+/// What departs most from libtorch, a node a line.
+fn drift_table(drift: &[Drift], rows: usize, pictures: usize) -> String {
+    let row = |Drift { node, added, relative, max_difference, max_value }: &Drift| {
+        let number = |value: &f64| format!("{value:.1e}");
+        [node.clone(), number(added), number(relative), number(max_difference), number(max_value)]
+    };
+    let table = display::table(["node", "added", "drift", "largest", "of"], drift.iter().take(rows).map(row));
+    let shown = rows.min(drift.len());
+    format!(
+        "drift from libtorch on {pictures} pictures: the {shown} worst of {} nodes\n\n{}\n\n \
+         added    root mean square of the differences, relative to that of the values, beyond what came in\n \
+         drift    the same with what came in; largest: one difference; of: the largest value",
+        drift.len(),
+        table
+    )
 }
 
 fn from_run(args: &ExportArgs) -> Result<Source> {

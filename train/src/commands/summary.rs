@@ -1,15 +1,16 @@
 //! `train summary`: a network as a table.
 
 use anyhow::{Context, Result};
-use comfy_table::{CellAlignment, Table, presets};
 use indicatif::HumanCount;
 use models::resnet::Architecture;
+
 use train::checkpoint;
 use train::pretrained::with_prefix;
 use train::run::RunFolder;
-use train::summary::Summary;
+use train::summary::{Layer, Summary};
 
 use crate::args::{SummaryArgs, SummaryFormat};
+use crate::display;
 
 /// Runs the command.
 pub fn run(args: &SummaryArgs) -> Result<()> {
@@ -35,23 +36,12 @@ fn network(args: &SummaryArgs) -> Result<(Architecture, Option<u32>)> {
 }
 
 fn table(summary: &Summary) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["layer", "output", "parameters", "MACs"]);
-    for layer in &summary.layers {
+    let row = |layer: &Layer| {
         let count = |count: u64| if count == 0 { String::new() } else { HumanCount(count).to_string() };
-        table.add_row([
-            layer.name.clone(),
-            shape(&layer.output),
-            count(layer.parameters as u64),
-            count(layer.macs),
-        ]);
-    }
-    for column in 1..4 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    format!("{} at {}\n\n{}\n\n{}", summary.network, shape(&summary.input), table.trim_fmt(), totals(summary))
+        [layer.name.clone(), shape(&layer.output), count(layer.parameters as u64), count(layer.macs)]
+    };
+    let table = display::table(["layer", "output", "parameters", "MACs"], summary.layers.iter().map(row));
+    format!("{} at {}\n\n{}\n\n{}", summary.network, shape(&summary.input), table, totals(summary))
 }
 
 fn totals(summary: &Summary) -> String {

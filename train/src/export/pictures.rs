@@ -34,6 +34,16 @@ impl Pictures {
         Ok(pictures)
     }
 
+    /// At most `count` of them, from the first to the last in equal steps.
+    pub fn spread(&self, count: usize) -> Self {
+        let step = self.images.len().div_ceil(count.max(1)).max(1);
+        Self {
+            images: self.images.iter().step_by(step).cloned().collect(),
+            names: self.names.iter().step_by(step).cloned().collect(),
+            labels: self.labels.as_ref().map(|labels| labels.iter().step_by(step).copied().collect()),
+        }
+    }
+
     /// Pictures of random colours, from smooth to noisy, the same every time.
     pub fn generated(preprocessor: &Preprocessor) -> Self {
         let side = preprocessor.size();

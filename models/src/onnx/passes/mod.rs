@@ -1,11 +1,13 @@
 //! Passes over a graph. Each keeps what the graph computes, as far as its precision goes.
 
 mod bytes_input;
+mod expose;
 mod fold_batch_norm;
 mod half_precision;
 mod remove_unused;
 
 pub use bytes_input::bytes_input;
+pub use expose::{Exposed, expose};
 pub use fold_batch_norm::fold_batch_norm;
 pub use half_precision::{HalfError, half_precision};
 pub use remove_unused::remove_unused;
