@@ -1,0 +1,255 @@
+//! `train export`: files that are right, and what is refused.
+
+use std::fs;
+use std::path::Path;
+
+use ::train::checkpoint;
+use ::train::eager::Eager;
+use ::train::params::to_array;
+use infer::results::Outcome;
+use infer::{Classifier, Device};
+use models::onnx::{Interface, values};
+use models::resnet::{Architecture, ResNet18};
+use models::testing;
+use predicates::prelude::*;
+use predicates::str::{contains, is_empty};
+
+use crate::common::{COLOURS, colour_set, colours, params, relative_difference, tensor};
+use crate::{fit, stderr, train};
+
+#[test]
+fn fit_export_and_classify_agree_picture_by_picture() {
+    let (dir, _) = colour_set();
+    fit(dir.path())
+        .assert()
+        .success()
+        .stdout(
+            contains("test accuracy").and(contains("epoch 3/3")).and(contains("recipe      from-scratch")),
+        )
+        .stderr(is_empty());
+    let run = dir.path().join("run");
+    for file in [
+        "config.toml",
+        "plan.json",
+        "metrics.jsonl",
+        "best.safetensors",
+        "last/state.json",
+        "result.json",
+        "report.html",
+    ] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics.lines().count(), 3);
+    for key in ["epoch", "phase", "learning_rates", "train_loss", "validation_accuracy", "images_per_second"]
+    {
+        assert!(metrics.lines().all(|line| line.contains(&format!("\"{key}\":"))), "{key}");
+    }
+
+    train(dir.path())
+        .args(["export", "run", "-o", "model.onnx"])
+        .assert()
+        .success()
+        .stdout(contains("top-1 3 of 3").and(contains("validation pictures")));
+
+    let mut classifier =
+        Classifier::builder().device(Device::Cpu).load(&dir.path().join("model.onnx")).unwrap();
+    assert_eq!(classifier.card().labels, COLOURS.map(|(class, _)| class));
+    assert!(classifier.card().training.as_ref().unwrap().test_accuracy.is_some());
+    let metadata = |key: &str| classifier.session().metadata(key).unwrap();
+    assert_eq!(metadata("names"), "{0: 'blue', 1: 'green', 2: 'red'}");
+    assert_eq!(metadata("class_names"), r#"["blue","green","red"]"#);
+    assert!(!classifier.card().to_json().contains(dir.path().to_str().unwrap()), "no path of this machine");
+
+    let mut rows = csv::Reader::from_path(run.join("predictions.csv")).unwrap();
+    let rows: Vec<csv::StringRecord> = rows.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 12);
+    let paths: Vec<_> = rows.iter().map(|row| dir.path().join("colours").join(&row[0])).collect();
+    for (outcome, row) in classifier.classify_files(paths).zip(&rows) {
+        let Outcome::Classified(found) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(found.predictions[0].label, row[2], "{}", &row[0]);
+        let probability: f64 = row[3].parse().unwrap();
+        assert!((f64::from(found.predictions[0].probability) - probability).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn an_export_that_does_not_agree_is_refused_and_leaves_the_old_file() {
+    let (dir, _) = colour_set();
+    fit(dir.path()).args(["--epochs", "1"]).assert().success();
+    fs::write(dir.path().join("model.onnx"), "the old one").unwrap();
+    let error = stderr(train(dir.path()).args(["export", "run", "--tolerance", "0"]));
+    assert!(error.contains("does not agree with libtorch") && error.contains("was not kept"), "{error}");
+    assert_eq!(fs::read_to_string(dir.path().join("model.onnx")).unwrap(), "the old one");
+    let error = stderr(train(dir.path()).args(["export", "run", "-o", "nowhere/model.onnx"]));
+    assert!(error.contains("cannot write nowhere/model.onnx: there is no folder nowhere"), "{error}");
+    let others = fs::read_dir(dir.path())
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains("tmp"));
+    assert_eq!(others.count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn a_bare_checkpoint_describes_itself() {
+    let (dir, _) = colour_set();
+    fit(dir.path()).args(["--epochs", "1", "--attention-ratio", "8"]).assert().success();
+    let checkpoint = "run/best.safetensors";
+    train(dir.path())
+        .args(["export", checkpoint, "--image-size", "16", "--opset", "21", "--mean", "0.5,0.4,0.3"])
+        .assert()
+        .success()
+        .stdout(contains("ratio 8, kernel 7").and(contains("3 classes")).and(contains("generated pictures")));
+    let classifier = Classifier::builder().device(Device::Cpu).load(&dir.path().join("model.onnx")).unwrap();
+    assert_eq!(classifier.card().labels, ["class 0", "class 1", "class 2"]);
+    assert_eq!(classifier.card().preprocessing.mean, [0.5, 0.4, 0.3]);
+    assert_eq!(classifier.card().preprocessing.crop, 16);
+
+    fs::write(dir.path().join("labels.txt"), "one\ntwo\n").unwrap();
+    let error = stderr(train(dir.path()).args(["export", checkpoint, "--labels", "labels.txt"]));
+    assert!(error.contains("names 2 classes, the checkpoint has 3"), "{error}");
+    let error = stderr(train(dir.path()).args(["export", "run", "--labels", "labels.txt"]));
+    assert!(error.contains("--labels is for bare checkpoints"), "{error}");
+    let error = stderr(train(dir.path()).args(["export", checkpoint, "--std", "1,1,0"]));
+    assert!(error.contains("--mean and --std: a standard deviation of [1.0, 1.0, 0.0]"), "{error}");
+    let error = stderr(train(dir.path()).args(["export", checkpoint, "--opset", "16"]));
+    assert!(error.contains("opset 16 is not supported: choose 17 to 23"), "{error}");
+}
+
+#[test]
+fn checkpoints_that_do_not_fit_are_refused_by_name() {
+    let (dir, _) = colour_set();
+    fit(dir.path()).args(["--epochs", "1"]).assert().success();
+    // Of another class count, in a run that says three.
+    colours(&dir.path().join("two"), "train", &COLOURS[..2], 14);
+    fit(dir.path()).args(["--data", "two", "--out", "other", "--epochs", "1"]).assert().success();
+    fs::copy(dir.path().join("other/best.safetensors"), dir.path().join("run/best.safetensors")).unwrap();
+    let error = stderr(train(dir.path()).args(["export", "run"]));
+    assert!(error.contains("2 classes") && error.contains("3 classes"), "{error}");
+    // Without attention.
+    fit(dir.path()).args(["--out", "plain", "--attention", "none", "--epochs", "1"]).assert().success();
+    fs::copy(dir.path().join("plain/best.safetensors"), dir.path().join("run/best.safetensors")).unwrap();
+    let error = stderr(train(dir.path()).args(["export", "run"]));
+    assert!(error.contains("run/best.safetensors holds a resnet18, 3x3 stem"), "{error}");
+    // Not a checkpoint at all.
+    fs::write(dir.path().join("run/best.safetensors"), "not a checkpoint").unwrap();
+    let error = stderr(train(dir.path()).args(["export", "run"]));
+    assert!(error.contains("is not a checkpoint: it is neither a safetensors file nor"), "{error}");
+    let error = stderr(train(dir.path()).args(["export", "nowhere.safetensors"]));
+    assert!(error.contains("nowhere.safetensors: No such file"), "{error}");
+    let error = stderr(train(dir.path()).args(["export", "colours"]));
+    assert!(error.contains("colours is not a run folder"), "{error}");
+    // As a start.
+    let error = stderr(fit(dir.path()).args(["--out", "new", "--pretrained", "run/best.safetensors"]));
+    assert!(error.contains("is not a checkpoint: it is neither a safetensors file nor"), "{error}");
+}
+
+#[test]
+fn a_damaged_run_is_named() {
+    let (dir, _) = colour_set();
+    fit(dir.path()).args(["--epochs", "1"]).assert().success();
+    let config = dir.path().join("run/config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    for (from, to, why) in [
+        ("resize = 8", "resize = 4", "a crop of 8 from a shorter side of 4"),
+        ("validation = 0.1", "validation = 3.0", "validation must be at least 0 and below 1"),
+        ("seed", "sead", "missing field `seed`"),
+    ] {
+        fs::write(&config, text.replacen(from, to, 1)).unwrap();
+        let error = stderr(train(dir.path()).args(["export", "run"]));
+        assert!(error.contains("run/config.toml is damaged") && error.contains(why), "{error}");
+    }
+}
+
+/// A checkpoint of the default network for the colours, without training.
+fn untrained(dir: &Path) {
+    let network = ResNet18::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
+    let weights = testing::weights(&network, &[1, 3, 16, 16]).unwrap();
+    checkpoint::save(&weights, &dir.join("weights.safetensors")).unwrap();
+    fs::write(dir.join("labels.txt"), "blue\ngreen\nred\n").unwrap();
+}
+
+#[test]
+fn every_form_of_a_file_says_the_same_of_a_picture() {
+    let (dir, _) = colour_set();
+    untrained(dir.path());
+    let probabilities = |form: &[&str]| -> Vec<f32> {
+        let common = ["export", "weights.safetensors", "--labels", "labels.txt", "--image-size", "16"];
+        train(dir.path())
+            .args(common)
+            .args(["--pictures", "colours/test", "--drift", "3"])
+            .args(form)
+            .assert()
+            .success()
+            .stdout(contains("on 12 pictures").and(contains("accuracy")).and(contains("the 3 worst of")));
+        let path = dir.path().join("model.onnx");
+        let mut classifier = Classifier::builder().device(Device::Cpu).load(&path).unwrap();
+        let observed = if form.contains(&"--attention-outputs") { 8 } else { 0 };
+        assert_eq!(classifier.session().outputs().len(), 1 + observed);
+        assert_eq!(classifier.card().observed.len(), observed);
+        let pictures = infer::files::pictures_in(&dir.path().join("colours/test")).unwrap();
+        let probability = |outcome: Outcome| match outcome {
+            Outcome::Classified(found) => found.predictions[0].probability,
+            Outcome::Failed(failed) => panic!("{failed:?}"),
+        };
+        classifier.classify_files(pictures).map(probability).collect()
+    };
+    let plain = probabilities(&[]);
+    for (form, tolerance) in [
+        (&["--no-fold", "--opset", "23"][..], 1e-5),
+        (&["--input", "uint8", "--attention-outputs"], 1e-6),
+        (&["--precision", "fp16", "--attention-outputs"], 1e-2),
+        (&["--precision", "fp16", "--input", "uint8", "--opset", "20"], 1e-2),
+    ] {
+        let found = probabilities(form);
+        let difference = found.iter().zip(&plain).fold(0.0, |most: f32, (a, b)| most.max((a - b).abs()));
+        assert!(difference <= tolerance, "{form:?}: {difference}");
+    }
+}
+
+#[test]
+fn attention_outputs_are_what_libtorch_multiplies_with() {
+    let (dir, _) = colour_set();
+    untrained(dir.path());
+    train(dir.path())
+        .args(["export", "weights.safetensors", "--image-size", "16", "--attention-outputs"])
+        .assert()
+        .success();
+    let options = infer::session::Options { device: Device::Cpu, ..Default::default() };
+    let mut session = infer::Session::from_file(&dir.path().join("model.onnx"), &options).unwrap();
+    let input = testing::input(&[2, 3, 16, 16]);
+    let names = ["cbam_layer2.channel_attn.weights", "cbam_layer2.spatial_attn.mask"];
+    let found = session.fetch(input.view(), &names).unwrap();
+
+    let network = ResNet18::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
+    let shape = [2, 3, 16, 16];
+    let weights = testing::weights(&network, &shape).unwrap();
+    let params = params(&network, &shape, &weights);
+    let interface = Interface::new([3, 16, 16]).observed(true);
+    let values =
+        tch::no_grad(|| values(&network, &interface, &Eager::eval(&params), tensor(&input)).unwrap());
+    for (name, found) in names.iter().zip(found) {
+        assert!(found.iter().all(|&value| 0.0 < value && value < 1.0), "{name}");
+        let difference = relative_difference(&found, &to_array(&values[*name]).unwrap());
+        assert!(difference < 1e-4, "{name}: {difference}");
+    }
+    let error = session.fetch(input.view(), &["nothing"]).unwrap_err().to_string();
+    assert_eq!(error, "the model has no float output `nothing`");
+}
+
+#[test]
+fn forms_that_cannot_be_are_refused() {
+    let (dir, _) = colour_set();
+    untrained(dir.path());
+    let refused = |arguments: &[&str]| {
+        stderr(
+            train(dir.path()).args(["export", "weights.safetensors", "--image-size", "16"]).args(arguments),
+        )
+    };
+    assert!(refused(&["--pictures", "nowhere"]).contains("nowhere: no such file or folder"));
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    assert!(refused(&["--pictures", "empty"]).contains("--pictures empty: there are no pictures"));
+    let plain = ResNet18::new(&Architecture { attention: None, ..Architecture::default() }).unwrap();
+    let weights = testing::weights(&plain, &[1, 3, 16, 16]).unwrap();
+    checkpoint::save(&weights, &dir.path().join("weights.safetensors")).unwrap();
+    assert!(refused(&["--attention-outputs"]).contains("--attention-outputs: this network has no attention"));
+}

@@ -1,0 +1,161 @@
+//! `train fit` and `train summary`: what they say, and what they refuse.
+
+use std::fs;
+use std::process::Command as Process;
+
+use predicates::prelude::*;
+use predicates::str::contains;
+
+use crate::common::{COLOURS, colour_set, colours};
+use crate::{fit, stderr, train};
+
+#[test]
+fn a_pretrained_start_says_what_is_new_and_freezes_the_rest() {
+    let (dir, _) = colour_set();
+    fit(dir.path()).args(["--attention", "none", "--out", "base", "--epochs", "1"]).assert().success();
+    fit(dir.path()).args(["--pretrained", "base/best.safetensors"]).assert().success().stdout(
+        contains("pretrained weights: 102 tensors loaded")
+            .and(contains("recipe      three-phase, 3 epochs"))
+            .and(contains("new: cbam_layer1.channel_attn.fc.0.weight,"))
+            .and(contains("1 epoch at 1e-3\n  14 parameters learn: fc cbam_layer1"))
+            .and(contains(
+                "60 parameters are frozen: bn1 conv1 layer1 layer2 layer3 layer4\n  statistics of 20",
+            )),
+    );
+}
+
+#[test]
+fn data_that_cannot_be_trained_on_is_named() {
+    let (dir, data) = colour_set();
+    let add = |path: &str, bytes: &[u8]| fs::write(data.join(path), bytes).unwrap();
+    let good = fs::read(data.join("train/red/000.png")).unwrap();
+    add("train/red/text.png", b"this is no picture");
+    add("train/blue/empty.png", b"");
+    add("train/green/cut.png", &good[..good.len() / 2]);
+    let error = stderr(&mut fit(dir.path()));
+    assert!(error.contains("3 of the pictures cannot be used"), "{error}");
+    for name in ["red/text.png", "blue/empty.png", "green/cut.png"] {
+        assert!(error.contains(name), "{name}: {error}");
+    }
+    assert!(!dir.path().join("run").exists(), "nothing was begun");
+
+    fs::create_dir(dir.path().join("nothing")).unwrap();
+    let refused = |data: &str| stderr(fit(dir.path()).args(["--data", data]));
+    assert!(refused("nothing").contains("no class folders"));
+    assert!(refused("nowhere").contains("nowhere: No such file"));
+    colours(dir.path(), "single", &COLOURS[..1], 3);
+    assert!(refused("single").contains("only one class (blue)"));
+    fs::create_dir(dir.path().join("single/white")).unwrap();
+    assert!(refused("single").contains("white holds no pictures"));
+    colours(&dir.path().join("extra"), "train", &COLOURS[..2], 3);
+    colours(&dir.path().join("extra"), "test", &COLOURS[1..], 3);
+    assert!(refused("extra").contains("class red in"));
+}
+
+#[test]
+fn flags_that_make_no_sense_are_refused() {
+    let (dir, _) = colour_set();
+    let refused = |flags: &[&str]| stderr(fit(dir.path()).args(flags));
+    assert!(refused(&["--recipe", "none.toml"]).contains("cannot read the recipe none.toml"));
+    assert!(refused(&["--attention-kernel", "4"]).contains("must be odd, not 4"));
+    assert!(refused(&["--attention-ratio", "100"]).contains("ratio of 100"));
+    assert!(refused(&["--pretrained", "weights.pth"]).contains("cannot read --pretrained weights.pth"));
+    assert!(refused(&["--limit", "2"]).contains("too few"));
+    fit(dir.path()).args(["--device", "gpu"]).assert().code(2).stderr(contains("use auto, cpu, cuda"));
+    fs::create_dir(dir.path().join("run")).unwrap();
+    fs::write(dir.path().join("run/mine"), "").unwrap();
+    assert!(refused(&[]).contains("run is not empty: choose another --out"));
+}
+
+#[test]
+fn an_explicit_gpu_never_falls_back() {
+    let (dir, _) = colour_set();
+    if tch::Cuda::is_available() {
+        return;
+    }
+    let error = stderr(fit(dir.path()).args(["--device", "cuda:1"]));
+    assert!(error.contains("--device cuda:1: ") && error.contains("or use --device cpu"), "{error}");
+    fit(dir.path())
+        .args(["--device", "auto", "--epochs", "1"])
+        .assert()
+        .success()
+        .stdout(contains("device      cpu"));
+}
+
+#[cfg(unix)]
+#[test]
+fn bad_pictures_are_left_out_on_request_and_counted() {
+    let (dir, data) = colour_set();
+    let good = fs::read(data.join("train/red/000.png")).unwrap();
+    fs::write(data.join("train/red/cut.png"), &good[..good.len() / 2]).unwrap();
+    fs::write(data.join("train/blue/000.png"), "no picture").unwrap();
+    fit(dir.path())
+        .args(["--skip-bad", "--epochs", "1"])
+        .assert()
+        .success()
+        .stdout(contains("pictures left out: they cannot be decoded"));
+}
+
+#[test]
+fn a_loss_that_explodes_names_the_last_good_checkpoint() {
+    let (dir, _) = colour_set();
+    let recipe = |second: &str| {
+        let phase = |name: &str, rate: &str| {
+            format!("[[phase]]\nname = \"{name}\"\nepochs = 1\nlearning_rate = {rate}\ntrain = [\"*\"]\n")
+        };
+        let text = format!("name = \"two\"\nbatch_size = 4\n{}{}", phase("a", "1e-4"), phase("b", second));
+        fs::write(dir.path().join("two.toml"), text).unwrap();
+    };
+    recipe("1e38");
+    let data = ["fit", "--data", "colours", "--image-size", "8", "--limit", "15", "--device", "cpu"];
+    let error = stderr(train(dir.path()).args(data).args(["--recipe", "two.toml", "--out", "run"]));
+    assert!(error.contains("the last good checkpoint is run/last (epoch 1): the loss is"), "{error}");
+    assert!(error.contains("in epoch 2, step 2 (phase \"b\"), on ") && error.contains(".png"), "{error}");
+    // The way out: another rate in the run's own configuration.
+    let config = dir.path().join("run/config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let milder = text.replace(&format!("learning_rate = {}.0", 1e38), "learning_rate = 0.0001");
+    assert_ne!(milder, text);
+    fs::write(&config, milder).unwrap();
+    train(dir.path()).args(["fit", "--resume", "run"]).assert().success().stdout(contains("epoch 2/2"));
+}
+
+#[test]
+fn mixed_precision_is_for_gpus() {
+    let (dir, _) = colour_set();
+    for flag in ["--amp", "--amp=fp16"] {
+        let error = stderr(fit(dir.path()).arg(flag));
+        assert!(error.contains("--amp is for CUDA: on cpu it is slower"), "{error}");
+    }
+    fit(dir.path()).arg("--amp=fp8").assert().code(2).stderr(contains("use bf16 or fp16"));
+}
+
+#[test]
+fn a_summary_is_a_table_or_an_object() {
+    let (dir, _) = colour_set();
+    let total = |arguments: &[&str]| -> u64 {
+        let output =
+            train(dir.path()).arg("summary").args(arguments).args(["--format", "json"]).output().unwrap();
+        let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        summary["total"]["trainable"].as_u64().unwrap()
+    };
+    fit(dir.path()).args(["--epochs", "1", "--limit", "15", "--attention", "none"]).assert().success();
+    assert_eq!(total(&["run"]), total(&["run/best.safetensors"]));
+    assert!(total(&[]) > total(&["run"]), "attention has parameters");
+    train(dir.path()).arg("summary").assert().success().stdout(contains("backbone.layer4.1.conv2"));
+    let error = stderr(train(dir.path()).args(["summary", "nowhere.pth"]));
+    assert!(error.contains("nowhere.pth"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_leaves_does_not_end_a_run() {
+    let (dir, _) = colour_set();
+    let script = format!(
+        "{} fit --data colours --out run --image-size 8 --epochs 1 --device cpu | head -n 0",
+        env!("CARGO_BIN_EXE_train")
+    );
+    let output = Process::new("sh").current_dir(dir.path()).args(["-c", &script]).output().unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert!(dir.path().join("run/result.json").exists());
+}
