@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use models::layers::Attention;
 use models::resnet::Stem;
 use train::device::DeviceRequest;
+use train::export::Calibration;
 use train::pretrained::StemInit;
 use train::trainer::Amp;
 
@@ -185,13 +186,19 @@ pub struct ExportArgs {
     #[arg(long)]
     pub no_fold: bool,
     /// Largest difference to libtorch, relative to the largest logit
-    /// [default: 1e-4 for fp32, 1e-2 for fp16, 0.25 for int8]
+    /// [default: 1e-4 for fp32, 1e-2 for fp16, 0.1 for int8]
     #[arg(long, value_name = "X")]
     pub tolerance: Option<f64>,
     /// Pictures to compare on: class folders, or a folder of pictures
     /// [default: the run's validation pictures; generated ones for a bare checkpoint]
     #[arg(long, value_name = "DIR")]
     pub pictures: Option<PathBuf>,
+    /// int8: pictures to find the ranges of values on [default: 128 of the run's training pictures]
+    #[arg(long, value_name = "DIR")]
+    pub calibration: Option<PathBuf>,
+    /// int8: what the range of a value is
+    #[arg(long, value_enum, default_value_t)]
+    pub ranges: RangesArg,
     /// Compare every node with libtorch too, and show the N worst
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "20")]
     pub drift: Option<usize>,
@@ -230,6 +237,25 @@ impl From<PrecisionArg> for Precision {
             PrecisionArg::Fp32 => Self::Fp32,
             PrecisionArg::Fp16 => Self::Fp16,
             PrecisionArg::Int8 => Self::Int8,
+        }
+    }
+}
+
+/// `--ranges` of `train export`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum RangesArg {
+    /// From the least to the greatest value seen
+    #[default]
+    MinMax,
+    /// Without the one in 100,000 values at either end
+    Percentile,
+}
+
+impl From<RangesArg> for Calibration {
+    fn from(ranges: RangesArg) -> Self {
+        match ranges {
+            RangesArg::MinMax => Self::MinMax,
+            RangesArg::Percentile => Self::Percentile,
         }
     }
 }

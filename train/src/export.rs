@@ -1,29 +1,34 @@
 //! The export: write the ONNX file, run it against libtorch, and only then put it in place.
 
 mod agreement;
+mod calibration;
 mod drift;
 mod pictures;
+mod reference;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use image::RgbImage;
 use infer::Session;
-use infer::preprocess::{Batch, CHANNELS, Preprocessor};
+use infer::preprocess::{CHANNELS, Preprocessor};
 use infer::session::Options;
 use models::card::{CARD_KEY, InputForm, ModelCard, Precision, Preprocessing};
-use models::onnx::passes::{self, HalfError};
+use models::onnx::passes::{self, HalfError, QuantizeError, Ranges};
 use models::onnx::{self, Graph, Interface, Opset, TraceError};
 use models::{Module, Weights, shapes};
 use ndarray::{Array2, ArrayD};
 use tch::Device;
 
 pub use self::agreement::{Agreement, Comparison, Disagreement};
+pub use self::calibration::Calibration;
 pub use self::drift::Drift;
 pub use self::pictures::Pictures;
+use self::reference::Reference;
 use crate::error::TorchError;
-use crate::params::{Params, to_tensor};
-use crate::trainer::{TrainError, logits};
+use crate::params::Params;
+use crate::trainer::TrainError;
 
 /// Pictures that go through both engines at once.
 const BATCH: usize = 100;
@@ -41,6 +46,8 @@ pub struct ExportOptions {
     pub observed: bool,
     /// Whether batch norm is merged into the convolutions.
     pub fold: bool,
+    /// How int8 finds the ranges of values.
+    pub calibration: Calibration,
     /// Largest difference to libtorch, relative to the largest logit; [`default_tolerance`] if not said.
     pub tolerance: Option<f64>,
 }
@@ -53,6 +60,7 @@ impl Default for ExportOptions {
             input: InputForm::Float,
             observed: false,
             fold: true,
+            calibration: Calibration::default(),
             tolerance: None,
         }
     }
@@ -69,7 +77,7 @@ pub fn default_tolerance(precision: Precision) -> f64 {
     match precision {
         Precision::Fp32 => 1e-4,
         Precision::Fp16 => 1e-2,
-        Precision::Int8 => 0.25,
+        Precision::Int8 => 0.1,
     }
 }
 
@@ -99,6 +107,14 @@ pub enum ExportError {
     /// Half precision cannot hold the weights.
     #[error(transparent)]
     Half(#[from] HalfError),
+    /// Integers cannot hold the network.
+    #[error(transparent)]
+    Quantize(#[from] QuantizeError),
+    /// Nothing to find ranges on.
+    #[error(
+        "int8 needs pictures to find the ranges of values on: a run's training pictures, or --calibration DIR"
+    )]
+    NoCalibration,
     /// The weights are not this network's.
     #[error("these are not the weights of this network: {0}")]
     Weights(String),
@@ -144,6 +160,8 @@ pub struct Trained<'a, M> {
     pub weights: &'a Weights,
     /// Everything else about it.
     pub card: &'a ModelCard,
+    /// Pictures that training saw, from which int8 takes the ranges of values; a hundred are enough.
+    pub calibration: &'a [RgbImage],
 }
 
 impl<M: Module> Trained<'_, M> {
@@ -192,9 +210,7 @@ impl<M: Module> Trained<'_, M> {
     ///
     /// All values of a few pictures are in memory, so few pictures should be given.
     pub fn drift(&self, pictures: &Pictures, options: &ExportOptions) -> Result<Vec<Drift>, ExportError> {
-        let graph = self.graph(options)?;
-        let interface = self.interface(options);
-        drift::drift(self.network, &self.params()?, self.card, (graph, &interface), options.input, pictures)
+        drift::drift(&self.reference(options)?, self.graph(options)?, options.input, pictures)
     }
 
     /// The graph in the form that `options` ask for.
@@ -206,13 +222,32 @@ impl<M: Module> Trained<'_, M> {
         match options.precision {
             Precision::Fp32 => {}
             Precision::Fp16 => passes::half_precision(&mut graph)?,
-            Precision::Int8 => todo!(),
+            Precision::Int8 => {
+                let ranges = self.ranges(&passes::quantized_values(&graph), options)?;
+                passes::quantize(&mut graph, &ranges)?;
+            }
         }
         if options.input == InputForm::Uint8 {
             let Preprocessing { mean, std, .. } = &self.card.preprocessing;
             passes::bytes_input(&mut graph, mean, std);
         }
         Ok(graph)
+    }
+
+    fn ranges(&self, values: &[String], options: &ExportOptions) -> Result<Ranges, ExportError> {
+        if self.calibration.is_empty() {
+            return Err(ExportError::NoCalibration);
+        }
+        calibration::ranges(&self.reference(options)?, self.calibration, values, options.calibration)
+    }
+
+    fn reference(&self, options: &ExportOptions) -> Result<Reference<'_, M>, ExportError> {
+        Ok(Reference {
+            network: self.network,
+            params: self.params()?,
+            preprocessor: Preprocessor::new(&self.card.preprocessing),
+            interface: self.interface(options),
+        })
     }
 
     fn interface(&self, options: &ExportOptions) -> Interface {
@@ -227,18 +262,15 @@ impl<M: Module> Trained<'_, M> {
         pictures: &Pictures,
         options: &ExportOptions,
     ) -> Result<Comparison, ExportError> {
-        let params = self.params()?;
-        let preprocessor = Preprocessor::new(&self.card.preprocessing);
+        let reference = self.reference(options)?;
         let cpu = Options { device: infer::Device::Cpu, ..Options::default() };
         let mut session = Session::from_bytes(bytes, &cpu)?;
         let mut comparison = Comparison::new(options.allowed());
         let labels = pictures.labels.as_ref().map(|labels| labels.chunks(BATCH));
         let mut labels = labels.into_iter().flatten();
         for images in pictures.images.chunks(BATCH) {
-            let found = table(session.run(&preprocessor.batch(images, options.input))?)?;
-            let Batch::Float(floats) = preprocessor.batch(images, InputForm::Float) else { continue };
-            let reference = logits(self.network, &params, &to_tensor(&floats.into_dyn())?)?;
-            comparison.add(found.view(), reference.view(), labels.next());
+            let found = table(session.run(&reference.preprocessor.batch(images, options.input))?)?;
+            comparison.add(found.view(), reference.logits(images)?.view(), labels.next());
         }
         Ok(comparison)
     }

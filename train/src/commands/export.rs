@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use image::RgbImage;
 use infer::preprocess::Preprocessor;
 use models::Weights;
 use models::card::{
@@ -18,7 +19,7 @@ use train::export::{Disagreement, Drift, ExportOptions, Exported, Pictures, Trai
 use train::run::{RunConfig, RunFolder};
 use train::{checkpoint, pretrained};
 
-use crate::args::ExportArgs;
+use crate::args::{ExportArgs, PrecisionArg};
 use crate::display;
 
 /// Pictures compared at most.
@@ -26,6 +27,9 @@ const PICTURES: usize = 1_000;
 
 /// Memory for them.
 const PICTURES_BYTES: usize = 1 << 28;
+
+/// Pictures that int8 takes the ranges of values from.
+const CALIBRATION_PICTURES: usize = 128;
 
 /// Pictures whose every value is compared.
 const DRIFT_PICTURES: usize = 16;
@@ -41,6 +45,8 @@ struct Source {
     /// Pictures to compare on, and what they are.
     pictures: Pictures,
     description: String,
+    /// Pictures that int8 takes the ranges of values from.
+    calibration: Vec<RgbImage>,
 }
 
 /// Runs the command.
@@ -52,6 +58,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
         input: args.input.into(),
         observed: args.attention_outputs,
         fold: !args.no_fold,
+        calibration: args.ranges.into(),
         tolerance: args.tolerance,
     };
     infer::runtime::load(args.ort_lib.as_deref())?;
@@ -61,7 +68,12 @@ pub fn run(args: &ExportArgs) -> Result<()> {
         !options.observed || source.architecture.attention.is_some(),
         "--attention-outputs: this network has no attention"
     );
-    let trained = Trained { network: &network, weights: &source.weights, card: &source.card };
+    let trained = Trained {
+        network: &network,
+        weights: &source.weights,
+        card: &source.card,
+        calibration: &source.calibration,
+    };
     if let Some(rows) = args.drift {
         let pictures = source.pictures.spread(DRIFT_PICTURES);
         let drift = trained.drift(&pictures, &options)?;
@@ -146,17 +158,27 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
         config.architecture
     );
     let preprocessor = Preprocessor::new(&config.preprocessing);
-    let (pictures, description) = match &args.pictures {
-        Some(folder) => chosen_pictures(folder, &config.labels, &preprocessor)?,
-        None => match validation_pictures(&config, &preprocessor) {
-            Ok(pictures) => (pictures, "validation pictures".to_owned()),
-            Err(error) => {
-                eprintln!(
-                    "warning: the run's pictures cannot be read, generated ones are compared: {error:#}"
-                );
-                generated_pictures(&preprocessor)
-            }
-        },
+    let own = own_pictures(&config);
+    let (pictures, description) = match (&args.pictures, &own) {
+        (Some(folder), _) => chosen_pictures(folder, &config.labels, &preprocessor)?,
+        (None, Ok((_, validation))) => {
+            let validation = split::limited(validation, most_pictures(&preprocessor), config.seed);
+            let pictures = Pictures::load(&validation, &preprocessor, config.skip_bad)?;
+            (pictures, "validation pictures".to_owned())
+        }
+        (None, Err(error)) => {
+            eprintln!("warning: the run's pictures cannot be read, generated ones are compared: {error:#}");
+            generated_pictures(&preprocessor)
+        }
+    };
+    let calibration = match (&args.calibration, own) {
+        _ if args.precision != PrecisionArg::Int8 => Vec::new(),
+        (Some(folder), _) => calibration_pictures(folder, &preprocessor)?,
+        (None, own) => {
+            let (train, _) = own.context("int8 needs the run's pictures, or --calibration DIR")?;
+            let train = split::limited(&train, CALIBRATION_PICTURES, config.seed);
+            Pictures::load(&train, &preprocessor, config.skip_bad)?.images
+        }
     };
     let training = run.result()?.map(|result| TrainingSummary {
         recipe: config.recipe.name.clone(),
@@ -168,11 +190,11 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
         seed: config.seed,
     });
     let card = card(config.labels.clone(), config.preprocessing.clone(), &config.architecture, training)?;
-    Ok(Source { architecture: config.architecture, weights, card, pictures, description })
+    Ok(Source { architecture: config.architecture, weights, card, pictures, description, calibration })
 }
 
-/// The pictures that the run held out, found again by its seed.
-fn validation_pictures(config: &RunConfig, preprocessor: &Preprocessor) -> Result<Pictures> {
+/// The pictures that the run trained on and those that it held out, found again by its seed.
+fn own_pictures(config: &RunConfig) -> Result<(Vec<Sample>, Vec<Sample>)> {
     let folder = ImageFolder::scan(&config.data)?;
     ensure!(folder.classes == config.labels, "{} has other classes now", config.data.display());
     ensure!(
@@ -180,9 +202,7 @@ fn validation_pictures(config: &RunConfig, preprocessor: &Preprocessor) -> Resul
         "the pictures in {} are not those of the run any more",
         config.data.display()
     );
-    let (_, validation) = config.split(folder.train);
-    let validation = split::limited(&validation, most_pictures(preprocessor), config.seed);
-    Ok(Pictures::load(&validation, preprocessor, config.skip_bad)?)
+    Ok(config.split(folder.train))
 }
 
 /// As many as memory allows for.
@@ -202,11 +222,22 @@ fn chosen_pictures(
         let samples = split::limited(&samples, most, 0);
         return Ok((Pictures::load(&samples, preprocessor, false)?, description));
     }
-    let paths = infer::files::pictures_in(folder)?;
-    ensure!(!paths.is_empty(), "--pictures {}: there are no pictures", folder.display());
-    let samples: Vec<_> = paths.into_iter().take(most).map(|path| Sample { path, label: 0 }).collect();
+    let samples = unlabelled(folder, "--pictures", most)?;
     let pictures = Pictures { labels: None, ..Pictures::load(&samples, preprocessor, false)? };
     Ok((pictures, description))
+}
+
+/// Pictures of a folder, from all over it.
+fn unlabelled(folder: &Path, flag: &str, most: usize) -> Result<Vec<Sample>> {
+    let paths = infer::files::pictures_in(folder)?;
+    ensure!(!paths.is_empty(), "{flag} {}: there are no pictures", folder.display());
+    let samples: Vec<_> = paths.into_iter().map(|path| Sample { path, label: 0 }).collect();
+    Ok(split::limited(&samples, most, 0))
+}
+
+fn calibration_pictures(folder: &Path, preprocessor: &Preprocessor) -> Result<Vec<RgbImage>> {
+    let samples = unlabelled(folder, "--calibration", CALIBRATION_PICTURES)?;
+    Ok(Pictures::load(&samples, preprocessor, false)?.images)
 }
 
 fn generated_pictures(preprocessor: &Preprocessor) -> (Pictures, String) {
@@ -228,8 +259,12 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
         Some(folder) => chosen_pictures(folder, &labels, &preprocessor)?,
         None => generated_pictures(&preprocessor),
     };
+    let calibration = match &args.calibration {
+        Some(folder) if args.precision == PrecisionArg::Int8 => calibration_pictures(folder, &preprocessor)?,
+        _ => Vec::new(),
+    };
     let card = card(labels, preprocessing, &architecture, None)?;
-    Ok(Source { architecture, weights, card, pictures, description })
+    Ok(Source { architecture, weights, card, pictures, description, calibration })
 }
 
 fn labels(file: Option<&Path>, classes: usize) -> Result<Vec<String>> {

@@ -3,20 +3,17 @@
 use std::collections::HashMap;
 
 use infer::Session;
-use infer::preprocess::{Batch, Preprocessor};
 use infer::session::Options;
 use models::Module;
-use models::card::{InputForm, ModelCard};
+use models::card::InputForm;
 use models::onnx::passes::{self, Exposed};
-use models::onnx::{self, Graph, Interface};
+use models::onnx::{self, Graph};
 use ndarray::ArrayD;
 use tch::Tensor;
 
+use super::reference::Reference;
 use super::{ExportError, Pictures};
-use crate::eager::Eager;
-use crate::error::TorchError;
-use crate::params::{Params, to_array, to_tensor};
-use crate::trainer::TrainError;
+use crate::params::to_array;
 
 /// Pictures that are looked at together: all values of all of them are in memory.
 const BATCH: usize = 4;
@@ -66,21 +63,18 @@ impl Sums {
 
 /// Compares every value of `graph` that has a name in the network, worst first: by what each node adds.
 pub(super) fn drift(
-    network: &impl Module,
-    params: &Params,
-    card: &ModelCard,
-    (mut graph, interface): (Graph, &Interface),
+    reference: &Reference<'_, impl Module>,
+    mut graph: Graph,
     input: InputForm,
     pictures: &Pictures,
 ) -> Result<Vec<Drift>, ExportError> {
-    let preprocessor = Preprocessor::new(&card.preprocessing);
     let mut batches = pictures.images.chunks(BATCH).map(|images| {
-        let Batch::Float(floats) = preprocessor.batch(images, InputForm::Float) else { unreachable!() };
-        let reference = reference(network, params, interface, &floats.into_dyn())?;
-        Ok::<_, ExportError>((preprocessor.batch(images, input), reference))
+        let values = reference.values(images)?;
+        Ok::<_, ExportError>((reference.preprocessor.batch(images, input), values))
     });
     let Some(first) = batches.next().transpose()? else { return Ok(Vec::new()) };
-    let shapes: Vec<_> = first.1.iter().map(|(name, value)| (name.clone(), value.shape().to_vec())).collect();
+    let shape = |value: &Tensor| value.size().iter().map(|&size| size as usize).collect();
+    let shapes: Vec<_> = first.1.iter().map(|(name, value)| (name.clone(), shape(value))).collect();
     let exposed = passes::expose(&mut graph, &shapes);
 
     let cpu = Options { device: infer::Device::Cpu, ..Options::default() };
@@ -88,27 +82,13 @@ pub(super) fn drift(
     let outputs: Vec<&str> = exposed.iter().map(|exposed| exposed.output.as_str()).collect();
     let mut sums = vec![Sums::default(); exposed.len()];
     for batch in std::iter::once(Ok(first)).chain(batches) {
-        let (input, reference) = batch?;
+        let (input, values) = batch?;
         let found = session.fetch(&input, &outputs)?;
         for ((exposed, found), sums) in exposed.iter().zip(&found).zip(&mut sums) {
-            sums.add(found, &reference[&exposed.value]);
+            sums.add(found, &to_array(&values[&exposed.value])?);
         }
     }
     Ok(ranked(&exposed, &sums))
-}
-
-/// Libtorch's values, by their names in the graph.
-fn reference(
-    network: &impl Module,
-    params: &Params,
-    interface: &Interface,
-    images: &ArrayD<f32>,
-) -> Result<HashMap<String, ArrayD<f32>>, ExportError> {
-    let _guard = tch::no_grad_guard();
-    let values = onnx::values(network, interface, &Eager::eval(params), to_tensor(images)?)
-        .map_err(|error| ExportError::Train(TrainError::Recipe(error.to_string())))?;
-    let array = |(name, value): (String, std::rc::Rc<Tensor>)| Ok((name, to_array(&value)?));
-    values.into_iter().map(array).collect::<Result<_, TorchError>>().map_err(ExportError::from)
 }
 
 fn ranked(exposed: &[Exposed], sums: &[Sums]) -> Vec<Drift> {
@@ -132,29 +112,16 @@ fn ranked(exposed: &[Exposed], sums: &[Sums]) -> Vec<Drift> {
 
 #[cfg(test)]
 mod tests {
-    use models::card::{CARD_FORMAT, Precision, Preprocessing, Provenance};
+    use infer::preprocess::Preprocessor;
+    use models::card::Preprocessing;
     use models::layers::Attention;
-    use models::onnx::{Opset, trace};
+    use models::onnx::{Interface, Opset, trace};
     use models::resnet::{Architecture, ResNet18};
     use models::{Weights, shapes, testing};
     use tch::Device;
 
     use super::*;
-
-    fn card() -> ModelCard {
-        let text = String::new;
-        ModelCard {
-            format: CARD_FORMAT,
-            labels: vec!["a".into(), "b".into()],
-            preprocessing: Preprocessing::for_size(16),
-            input: InputForm::Float,
-            precision: Precision::Fp32,
-            observed: Vec::new(),
-            architecture: serde_json::Value::Null,
-            training: None,
-            provenance: Provenance { producer: text(), engine: text(), created: text() },
-        }
-    }
+    use crate::params::Params;
 
     /// Drift of a file that was written with `change`d weights.
     fn found(change: impl FnOnce(&mut Weights)) -> Vec<Drift> {
@@ -169,9 +136,10 @@ mod tests {
         let interface = Interface::new([3, 16, 16]).output("logits");
         let mut graph = trace(&network, &weights, &interface, Opset::default()).unwrap();
         passes::fold_batch_norm(&mut graph);
-        let card = card();
-        let pictures = Pictures::generated(&Preprocessor::new(&card.preprocessing));
-        drift(&network, &params, &card, (graph, &interface), InputForm::Float, &pictures).unwrap()
+        let preprocessor = Preprocessor::new(&Preprocessing::for_size(16));
+        let pictures = Pictures::generated(&preprocessor);
+        let reference = Reference { network: &network, params, preprocessor, interface };
+        drift(&reference, graph, InputForm::Float, &pictures).unwrap()
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::fs;
 use std::process::Command as Process;
 use std::time::{Duration, Instant};
 
-use predicates::prelude::*;
 use predicates::str::contains;
 
 use crate::common::colour_set;

@@ -4,10 +4,12 @@ mod bytes_input;
 mod expose;
 mod fold_batch_norm;
 mod half_precision;
+mod quantize;
 mod remove_unused;
 
 pub use bytes_input::bytes_input;
 pub use expose::{Exposed, expose};
 pub use fold_batch_norm::fold_batch_norm;
 pub use half_precision::{HalfError, half_precision};
+pub use quantize::{QuantizeError, Ranges, quantize, quantized_values};
 pub use remove_unused::remove_unused;

@@ -1,0 +1,51 @@
+//! libtorch's side of every comparison.
+
+use std::rc::Rc;
+
+use image::RgbImage;
+use indexmap::IndexMap;
+use infer::preprocess::{Batch, Preprocessor};
+use models::Module;
+use models::card::InputForm;
+use models::onnx::{self, Interface};
+use ndarray::Array2;
+use tch::Tensor;
+
+use super::ExportError;
+use crate::eager::Eager;
+use crate::params::{Params, to_tensor};
+use crate::trainer::{self, TrainError};
+
+/// A network on libtorch, which looks at pictures of the input's size.
+pub(super) struct Reference<'a, M> {
+    pub(super) network: &'a M,
+    pub(super) params: Params,
+    pub(super) preprocessor: Preprocessor,
+    pub(super) interface: Interface,
+}
+
+impl<M: Module> Reference<'_, M> {
+    /// Normalised, `[N, 3, H, W]`.
+    fn images(&self, pictures: &[RgbImage]) -> Result<Tensor, ExportError> {
+        match self.preprocessor.batch(pictures, InputForm::Float) {
+            Batch::Float(floats) => Ok(to_tensor(&floats.into_dyn())?),
+            Batch::Bytes(_) => unreachable!("floats were asked for"),
+        }
+    }
+
+    /// Logits `[N, classes]`.
+    pub(super) fn logits(&self, pictures: &[RgbImage]) -> Result<Array2<f32>, ExportError> {
+        Ok(trainer::logits(self.network, &self.params, &self.images(pictures)?)?)
+    }
+
+    /// What is computed at every point, by the names that values have in the file; the input is the first.
+    pub(super) fn values(&self, pictures: &[RgbImage]) -> Result<IndexMap<String, Rc<Tensor>>, ExportError> {
+        let _guard = tch::no_grad_guard();
+        let images = self.images(pictures)?;
+        let mut values = IndexMap::from([(self.interface.input.clone(), Rc::new(images.shallow_clone()))]);
+        let eager = Eager::eval(&self.params);
+        let computed = onnx::values(self.network, &self.interface, &eager, images);
+        values.extend(computed.map_err(|error| TrainError::Recipe(error.to_string()))?);
+        Ok(values)
+    }
+}
