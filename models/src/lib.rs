@@ -12,6 +12,7 @@
 //! This crate knows neither libtorch nor ONNX Runtime.
 
 pub mod card;
+pub mod certificate;
 pub mod layers;
 pub mod lockstep;
 pub mod onnx;

@@ -3,15 +3,9 @@
 use prost::Message;
 
 use super::graph::{Attribute, Dim, Graph, Initializer, Node, ValueInfo};
-
-/// The messages of `onnx.proto`.
-#[allow(missing_docs, clippy::all)]
-mod proto {
-    include!(concat!(env!("OUT_DIR"), "/onnx.rs"));
-}
-
-use proto::attribute_proto::AttributeType;
-use proto::tensor_shape_proto::{Dimension, dimension};
+use super::proto;
+use super::proto::attribute_proto::AttributeType;
+use super::proto::tensor_shape_proto::{Dimension, dimension};
 
 /// Producer named in every file.
 pub const PRODUCER: &str = "ferronnx";
@@ -20,10 +14,6 @@ pub const PRODUCER: &str = "ferronnx";
 ///
 /// The graph is consumed, so that its weights are in memory no more often than needed.
 pub fn encode(graph: Graph, metadata: &[(&str, &str)]) -> Vec<u8> {
-    let entry = |&(key, value): &(&str, &str)| proto::StringStringEntryProto {
-        key: Some(key.into()),
-        value: Some(value.into()),
-    };
     let model = proto::ModelProto {
         ir_version: Some(graph.opset.ir_version()),
         opset_import: vec![proto::OperatorSetIdProto {
@@ -40,10 +30,21 @@ pub fn encode(graph: Graph, metadata: &[(&str, &str)]) -> Vec<u8> {
             output: graph.outputs.iter().map(value_info).collect(),
             ..Default::default()
         }),
-        metadata_props: metadata.iter().map(entry).collect(),
         ..Default::default()
     };
-    model.encode_to_vec()
+    let mut bytes = model.encode_to_vec();
+    append_metadata(&mut bytes, metadata);
+    bytes
+}
+
+/// Adds metadata to an encoded file. Fields that repeat may stand anywhere in it, so that nothing else is touched.
+pub fn append_metadata(bytes: &mut Vec<u8>, metadata: &[(&str, &str)]) {
+    let entry = |&(key, value): &(&str, &str)| proto::StringStringEntryProto {
+        key: Some(key.into()),
+        value: Some(value.into()),
+    };
+    let entries = metadata.iter().map(entry).collect();
+    bytes.extend(proto::ModelProto { metadata_props: entries, ..Default::default() }.encode_to_vec());
 }
 
 fn node(node: &Node) -> proto::NodeProto {

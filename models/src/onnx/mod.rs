@@ -16,12 +16,15 @@
 //!
 //! Operators follow the [ONNX specification](https://onnx.ai/onnx/operators/).
 
+pub mod digest;
 mod encode;
 mod graph;
 pub mod passes;
+mod proto;
 mod trace;
 
-pub use encode::{PRODUCER, encode};
+pub use digest::WeightsDigest;
+pub use encode::{PRODUCER, append_metadata, encode};
 pub use graph::{Attribute, Dim, Element, Graph, Initializer, Node, ValueInfo};
 pub use trace::{Interface, TraceError, trace, values};
 
