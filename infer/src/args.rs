@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use infer::Device;
+use infer::session::Options;
 
 /// Runs exported image classifiers on ONNX Runtime.
 #[derive(Debug, Parser)]
@@ -22,6 +23,9 @@ pub enum Command {
     /// Say what is in pictures
     #[command(after_help = CLASSIFY_HELP)]
     Classify(ClassifyArgs),
+    /// Check that a model is what was exported, and computes the same on this machine
+    #[command(after_help = VERIFY_HELP)]
+    Verify(VerifyArgs),
 }
 
 const CLASSIFY_HELP: &str = "\
@@ -60,6 +64,36 @@ pub struct ClassifyArgs {
     pub batch: usize,
 }
 
+const VERIFY_HELP: &str = "\
+Examples:
+  infer verify
+  infer verify --model photos.onnx --device cuda
+  infer verify --model photos.onnx --format json | jq .holds
+
+The certificate inside the file holds pictures, and what libtorch made of them when the file was exported. All of it
+is computed again here: digests of weights, labels and preprocessing, decoding and resizing, the network.
+
+Exit codes:
+  0  the file is what was exported, and computes the same here
+  1  it is not, or does not
+  2  nothing could be checked";
+
+/// Arguments of `infer verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The model and where it runs.
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Largest difference of a logit, relative to the largest [default: the certificate's]
+    #[arg(long, value_name = "X", value_parser = not_negative)]
+    pub tolerance: Option<f64>,
+
+    /// Form of the result on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+}
+
 /// The model and where it runs.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
@@ -86,6 +120,11 @@ impl ModelArgs {
         let variable = || env::var_os("INFER_MODEL").filter(|path| !path.is_empty());
         self.model.clone().or_else(|| variable().map(PathBuf::from))
     }
+
+    /// How its session is built.
+    pub fn options(&self) -> Options {
+        Options { device: self.device, threads: self.threads, runtime: self.ort_lib.clone() }
+    }
 }
 
 /// Form of the results.
@@ -100,6 +139,23 @@ pub enum Format {
     Jsonl,
     /// A row per picture and class
     Csv,
+}
+
+/// Form of a report about one model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ReportFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One object
+    Json,
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if (0.0..).contains(&number) => Ok(number),
+        _ => Err("expected a number that is not negative, as 1e-3".into()),
+    }
 }
 
 fn at_least_one(most: u64) -> RangedU64ValueParser<usize> {

@@ -55,6 +55,12 @@ impl From<PathBuf> for Source {
 }
 
 impl Builder {
+    /// Device, threads and runtime together.
+    pub fn options(mut self, options: Options) -> Self {
+        self.session = options;
+        self
+    }
+
     /// Where the network runs; [`Device::Auto`] if not said.
     pub fn device(mut self, device: Device) -> Self {
         self.session.device = device;
@@ -109,7 +115,7 @@ impl Builder {
 }
 
 /// The card, if the network is one for it.
-fn read_card(session: &Session) -> std::result::Result<ModelCard, String> {
+pub(crate) fn read_card(session: &Session) -> std::result::Result<ModelCard, String> {
     let text = session.metadata(CARD_KEY).ok_or_else(|| {
         format!("has no model card (`{CARD_KEY}`), so its labels and preprocessing are unknown: `train export` writes one")
     })?;

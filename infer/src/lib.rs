@@ -9,6 +9,7 @@
 //! | [`preprocess`] | RGB8 | the network's input, as the model card says |
 //! | [`session`] | a tensor | a tensor, through any `.onnx` with one float input |
 //! | [`classifier`] | pictures | labels with probabilities |
+//! | [`verify`] | an exported file | whether it is what was exported, and computes the same here |
 //!
 //! [`runtime`] finds ONNX Runtime when the program runs and [`device`] says where a session computes; nothing of
 //! either is linked. Training's evaluation uses [`decode`] and [`preprocess`], so that a picture means the same to
@@ -38,6 +39,7 @@ pub mod preprocess;
 pub mod results;
 pub mod runtime;
 pub mod session;
+pub mod verify;
 
 pub use classifier::Classifier;
 pub use device::Device;

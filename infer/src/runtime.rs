@@ -12,6 +12,7 @@
 //! API's switch, and sets the variable where it can tell that no other thread is running (Linux).
 
 use std::env;
+use std::ffi::CStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -29,12 +30,18 @@ const WAY_OUT: &str = "`cargo xtask setup` brings a suitable one, `--ort-lib` an
 pub struct Runtime {
     pub(crate) environment: Environment,
     path: PathBuf,
+    version: String,
 }
 
 impl Runtime {
     /// The library, links resolved.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its version, such as `1.31.1`.
+    pub fn version(&self) -> &str {
+        &self.version
     }
 }
 
@@ -88,7 +95,21 @@ fn open(path: PathBuf) -> Result<Runtime> {
         .with_logger(std::sync::Arc::new(|_, _, _, _, _| {}))
         .build()
         .map_err(|error| unusable(&path, crate::error::runtime_message(&error)))?;
-    Ok(Runtime { environment, path })
+    let version = version_of(&path).unwrap_or_else(|| "of unknown version".into());
+    Ok(Runtime { environment, path, version })
+}
+
+/// What the library at `path`, which is ONNX Runtime and loaded, says of itself: `ort` keeps only the minor version.
+fn version_of(path: &Path) -> Option<String> {
+    type GetApiBase = unsafe extern "system" fn() -> *const ort::sys::OrtApiBase;
+    // SAFETY: the library is in the process already, so that nothing is initialised; its entry point has this type
+    // in every version, and gives a pointer to a constant, whose function gives a constant string.
+    unsafe {
+        let library = libloading::Library::new(path).ok()?;
+        let base = library.get::<GetApiBase>(b"OrtGetApiBase").ok()?().as_ref()?;
+        let version = CStr::from_ptr((base.GetVersionString)());
+        Some(version.to_string_lossy().into_owned())
+    }
 }
 
 /// Whether no other thread runs now; `false` where that cannot be known.
@@ -137,7 +158,7 @@ fn library_in(folder: &Path) -> Option<PathBuf> {
     let files = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
     let libraries =
         files.filter(|file| file.file_name().and_then(|name| name.to_str()).is_some_and(is_library));
-    libraries.max_by_key(|file| version(file))?.canonicalize().ok()
+    libraries.max_by_key(|file| numbers(file))?.canonicalize().ok()
 }
 
 /// `libonnxruntime.so`, `libonnxruntime.so.1.31.1`, `libonnxruntime.1.31.1.dylib`, `onnxruntime.dll`; not the
@@ -148,7 +169,7 @@ fn is_library(name: &str) -> bool {
 }
 
 /// The numbers in a file's name.
-fn version(file: &Path) -> Vec<u32> {
+fn numbers(file: &Path) -> Vec<u32> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     name.split('.').filter_map(|part| part.parse().ok()).collect()
 }

@@ -1,5 +1,6 @@
 //! A model, ready to run: any `.onnx` with one input of floats or bytes.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use models::onnx::{Dim, Element, ValueInfo};
@@ -78,14 +79,8 @@ impl Session {
     /// [`Error::NotFound`], [`Error::Io`], [`Error::Runtime`], [`Error::Device`], or [`Error::Model`] when the file
     /// is not an ONNX model, or not one with a single input of floats or bytes and a float output first.
     pub fn from_file(path: &Path, options: &Options) -> Result<Self> {
-        let metadata = files::metadata(path)?;
-        if metadata.is_dir() {
-            return Err(unusable("is a folder, not an ONNX model").at(path));
-        }
-        // ONNX Runtime only says that parsing failed.
-        std::fs::File::open(path).map_err(|error| Error::io(path, error))?;
-        Self::build(options, metadata.len(), |builder| builder.commit_from_file(path))
-            .map_err(|error| error.at(path))
+        let size = size(path)?;
+        Self::build(options, size, |builder| builder.commit_from_file(path)).map_err(|error| error.at(path))
     }
 
     /// The model in `bytes`, the content of a file.
@@ -225,6 +220,22 @@ impl Session {
     pub fn metadata(&self, key: &str) -> Option<String> {
         self.session.metadata().ok()?.custom(key)
     }
+}
+
+/// The content of the model file at `path`.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    size(path)?;
+    fs::read(path).map_err(|error| Error::io(path, error))
+}
+
+/// Size of the file at `path`, which can be read: ONNX Runtime only says that parsing failed.
+fn size(path: &Path) -> Result<u64> {
+    let metadata = files::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(unusable("is a folder, not an ONNX model").at(path));
+    }
+    fs::File::open(path).map_err(|error| Error::io(path, error))?;
+    Ok(metadata.len())
 }
 
 /// Threads that wait by spinning save nothing here and take the cores from those that decode pictures.

@@ -8,6 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::agreement::Agreement;
 use crate::card::ModelCard;
 use crate::onnx::WeightsDigest;
 use crate::onnx::digest::sha256;
@@ -57,23 +58,6 @@ impl CardDigests {
             preprocessing: digest(serde_json::to_string(&(&card.preprocessing, card.input))),
         }
     }
-}
-
-/// How a file compared with libtorch on the same pictures.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Agreement {
-    /// Pictures compared.
-    pub pictures: usize,
-    /// Largest difference between two logits.
-    pub max_difference: f64,
-    /// Mean difference between two logits.
-    pub mean_difference: f64,
-    /// Largest difference, relative to the largest logit.
-    pub max_relative_difference: f64,
-    /// Pictures for which both name the same class.
-    pub agreeing: usize,
-    /// Pictures for which they do not, but whose two best logits are closer than the tolerance.
-    pub ties: usize,
 }
 
 /// A picture at every step of its way through the file.

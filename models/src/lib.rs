@@ -11,6 +11,7 @@
 //!
 //! This crate knows neither libtorch nor ONNX Runtime.
 
+pub mod agreement;
 pub mod card;
 pub mod certificate;
 pub mod layers;

@@ -1,8 +1,8 @@
 //! The export: write the ONNX file, run it against libtorch, and only then put it in place.
 
-mod agreement;
 mod calibration;
 mod drift;
+mod goldens;
 mod pictures;
 mod reference;
 
@@ -10,18 +10,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use image::RgbImage;
+use image::{ImageError, RgbImage};
 use infer::Session;
 use infer::preprocess::{CHANNELS, Preprocessor};
+use infer::runtime;
 use infer::session::Options;
+use infer::verify::Verification;
+use models::agreement::{Agreement, Comparison, Disagreement};
 use models::card::{CARD_KEY, InputForm, ModelCard, Precision, Preprocessing};
+use models::certificate::{CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate};
 use models::onnx::passes::{self, HalfError, QuantizeError, Ranges};
-use models::onnx::{self, Graph, Interface, Opset, TraceError};
+use models::onnx::{self, Graph, Interface, Opset, TraceError, WeightsDigest};
 use models::{Module, Weights, shapes};
 use ndarray::{Array2, ArrayD};
 use tch::Device;
 
-pub use self::agreement::{Agreement, Comparison, Disagreement};
 pub use self::calibration::Calibration;
 pub use self::drift::Drift;
 pub use self::pictures::Pictures;
@@ -84,14 +87,12 @@ pub fn default_tolerance(precision: Precision) -> f64 {
 /// A file that was written, and how it compares with libtorch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exported {
-    /// What was found.
-    pub agreement: Agreement,
+    /// What it proves of itself, and how it compares with libtorch.
+    pub certificate: Certificate,
     /// The pictures for which the file names another class than libtorch.
     pub disagreeing: Vec<Disagreement>,
     /// How many pictures libtorch and the file are right about, where the classes are known.
     pub right: Option<[usize; 2]>,
-    /// What was allowed.
-    pub tolerance: f64,
     /// Size of the file.
     pub bytes: u64,
     /// Time for graph, passes and file, without verification.
@@ -124,6 +125,9 @@ pub enum ExportError {
     /// ONNX Runtime could not run it.
     #[error(transparent)]
     Infer(#[from] infer::Error),
+    /// The pictures of the certificate cannot be encoded.
+    #[error("cannot encode the certificate's pictures: {0}")]
+    Encode(#[from] ImageError),
     /// The file cannot be written.
     #[error("cannot write {path}: {source}")]
     Io {
@@ -144,6 +148,9 @@ pub enum ExportError {
         /// What is allowed.
         tolerance: f64,
     },
+    /// The certificate does not hold where it was made.
+    #[error("the exported file does not keep its own certificate, and was not kept: {}", .0.join("; "))]
+    Certificate(Vec<String>),
 }
 
 impl From<TorchError> for ExportError {
@@ -182,26 +189,43 @@ impl<M: Module> Trained<'_, M> {
             observed: graph.outputs[1..].iter().map(|output| output.name.clone()).collect(),
             ..self.card.clone()
         };
+        let weights = WeightsDigest::of_graph(&graph);
         let (json, names, class_names) = (card.to_json(), card.names(), card.class_names());
         let metadata = [(CARD_KEY, &json[..]), ("names", &names), ("class_names", &class_names)];
-        let bytes = onnx::encode(graph, &metadata);
-        let written = started.elapsed();
+        let mut bytes = onnx::encode(graph, &metadata);
+        let mut written = started.elapsed();
 
-        let comparison = self.compare(&bytes, pictures, options)?;
+        let reference = self.reference(options)?;
+        let (comparison, provider) = compare(&bytes, &reference, pictures, options)?;
         let (agreement, tolerance) = (comparison.agreement(), options.allowed());
-        if !holds(&agreement, options) {
+        if !agreement.holds(tolerance) {
             return Err(ExportError::Disagrees { found: agreement, tolerance });
         }
+        let certificate = Certificate {
+            format: CERTIFICATE_FORMAT,
+            weights,
+            card: CardDigests::of(&card),
+            tolerance,
+            runtime: format!("ONNX Runtime {}, {provider}", runtime::load(None)?.version()),
+            agreement,
+            goldens: goldens::make(&reference)?,
+        };
+        onnx::append_metadata(&mut bytes, &[(CERTIFICATE_KEY, &certificate.to_json())]);
+        let failures = Verification::of_bytes(&bytes, &cpu(), None)?.failures();
+        if !failures.is_empty() {
+            return Err(ExportError::Certificate(failures));
+        }
+
         let started = Instant::now();
         infer::files::write_atomically(path, |out| out.write_all(&bytes))
             .map_err(|source| ExportError::Io { path: path.into(), source })?;
+        written += started.elapsed();
         Ok(Exported {
-            agreement,
             disagreeing: comparison.disagreeing().to_vec(),
             right: pictures.labels.is_some().then(|| comparison.right()),
-            tolerance,
+            certificate,
             bytes: bytes.len() as u64,
-            written: written + started.elapsed(),
+            written,
         })
     }
 
@@ -255,26 +279,6 @@ impl<M: Module> Trained<'_, M> {
         Interface::new([CHANNELS, side, side]).output("logits").observed(options.observed)
     }
 
-    /// Runs the file in `bytes` and libtorch on the same pictures.
-    fn compare(
-        &self,
-        bytes: &[u8],
-        pictures: &Pictures,
-        options: &ExportOptions,
-    ) -> Result<Comparison, ExportError> {
-        let reference = self.reference(options)?;
-        let cpu = Options { device: infer::Device::Cpu, ..Options::default() };
-        let mut session = Session::from_bytes(bytes, &cpu)?;
-        let mut comparison = Comparison::new(options.allowed());
-        let labels = pictures.labels.as_ref().map(|labels| labels.chunks(BATCH));
-        let mut labels = labels.into_iter().flatten();
-        for images in pictures.images.chunks(BATCH) {
-            let found = table(session.run(&reference.preprocessor.batch(images, options.input))?)?;
-            comparison.add(found.view(), reference.logits(images)?.view(), labels.next());
-        }
-        Ok(comparison)
-    }
-
     /// The weights on libtorch, after checking that they are exactly this network's.
     fn params(&self) -> Result<Params, ExportError> {
         let side = self.card.preprocessing.crop as usize;
@@ -306,32 +310,31 @@ impl<M: Module> Trained<'_, M> {
     }
 }
 
-/// Whether a file may be kept.
-fn holds(found: &Agreement, options: &ExportOptions) -> bool {
-    found.pictures > 0
-        && found.max_relative_difference <= options.allowed()
-        && found.agreeing + found.ties == found.pictures
+/// Runs the file in `bytes` and libtorch on the same pictures; also says what executed the file.
+fn compare(
+    bytes: &[u8],
+    reference: &Reference<'_, impl Module>,
+    pictures: &Pictures,
+    options: &ExportOptions,
+) -> Result<(Comparison, &'static str), ExportError> {
+    let mut session = Session::from_bytes(bytes, &cpu())?;
+    let mut comparison = Comparison::new(options.allowed());
+    let labels = pictures.labels.as_ref().map(|labels| labels.chunks(BATCH));
+    let mut labels = labels.into_iter().flatten();
+    for images in pictures.images.chunks(BATCH) {
+        let found = table(session.run(&reference.preprocessor.batch(images, options.input))?)?;
+        comparison.add(found.view(), reference.logits(images)?.view(), labels.next());
+    }
+    Ok((comparison, session.provider()))
+}
+
+/// Where libtorch computes too.
+fn cpu() -> Options {
+    Options { device: infer::Device::Cpu, ..Options::default() }
 }
 
 fn table(logits: ArrayD<f32>) -> Result<Array2<f32>, ExportError> {
     logits
         .into_dimensionality()
         .map_err(|error| ExportError::Weights(format!("its output is not [batch, classes]: {error}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_kept_when_it_agrees_but_for_ties() {
-        let found = Agreement { pictures: 4, agreeing: 3, ties: 1, ..Agreement::default() };
-        let options = ExportOptions::default();
-        assert!(holds(&found, &options));
-        assert!(!holds(&Agreement { ties: 0, ..found }, &options));
-        assert!(!holds(&Agreement { max_relative_difference: 2e-4, ..found }, &options));
-        let half = ExportOptions { precision: Precision::Fp16, ..options };
-        assert!(holds(&Agreement { max_relative_difference: 2e-4, ..found }, &half));
-        assert!(!holds(&Agreement::default(), &options), "nothing proves nothing");
-    }
 }

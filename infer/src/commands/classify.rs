@@ -4,13 +4,14 @@ use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use infer::classifier::{Classifier, Source};
 use infer::results::{Failed, Outcome};
 use infer::{Error, decode, files};
 
-use crate::args::{ClassifyArgs, Format, ModelArgs};
+use super::model;
+use crate::args::{ClassifyArgs, Format};
 use crate::output::{self, Writer};
 use crate::report::{self, Done};
 
@@ -32,26 +33,8 @@ pub fn run(args: &ClassifyArgs) -> Result<Done> {
 }
 
 fn load(args: &ClassifyArgs) -> Result<Classifier> {
-    let ModelArgs { ort_lib, device, threads, .. } = &args.model;
-    let chosen = args.model.chosen_model();
-    let model = chosen.as_deref().unwrap_or(Path::new("model.onnx"));
-    let builder = Classifier::builder()
-        .device(*device)
-        .threads(*threads)
-        .runtime(ort_lib.clone())
-        .top_k(args.top_k)
-        .batch(args.batch);
-    let classifier = match builder.load(model) {
-        Err(Error::NotFound { .. }) if chosen.is_none() => {
-            bail!(
-                "no model: there is no ./model.onnx: `--model FILE` or INFER_MODEL names one, `train export` makes one"
-            )
-        }
-        Err(error @ Error::NotFound { .. }) => {
-            bail!("{error}: `--model FILE` or INFER_MODEL names the model")
-        }
-        result => result?,
-    };
+    let builder = Classifier::builder().options(args.model.options()).top_k(args.top_k).batch(args.batch);
+    let classifier = model::load(&args.model, |path| builder.load(path))?;
     if let Some(warning) = classifier.session().warning() {
         report::line("warning", warning);
     }

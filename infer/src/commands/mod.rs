@@ -1,3 +1,5 @@
 //! One file per command.
 
 pub mod classify;
+mod model;
+pub mod verify;

@@ -4,7 +4,7 @@ use std::fs;
 
 use models::card::{CARD_KEY, InputForm, Precision};
 
-use crate::support::{RED, Said, Workplace, encoded, model_as, model_with};
+use crate::support::{Model, RED, Said, Workplace, encoded, model_with};
 
 fn with_model(content: &[u8]) -> Said {
     let place = Workplace::without_model();
@@ -70,10 +70,16 @@ fn the_card_alone_says_how_a_file_is_fed() {
             pictures.as_array().unwrap().iter().map(|picture| &picture["predictions"][0]["probability"]);
         tops.map(|probability| probability.as_f64().unwrap()).collect()
     };
-    let float = probabilities(&model_as(InputForm::Float, Precision::Fp32));
-    assert_eq!(float, probabilities(&model_as(InputForm::Uint8, Precision::Fp32)), "to the bit");
+    let float = probabilities(&Model::of(InputForm::Float, Precision::Fp32).encoded_with(&[]));
+    assert_eq!(
+        float,
+        probabilities(&Model::of(InputForm::Uint8, Precision::Fp32).encoded_with(&[])),
+        "to the bit"
+    );
     for input in [InputForm::Float, InputForm::Uint8] {
-        for (half, float) in probabilities(&model_as(input, Precision::Fp16)).iter().zip(&float) {
+        for (half, float) in
+            probabilities(&Model::of(input, Precision::Fp16).encoded_with(&[])).iter().zip(&float)
+        {
             assert!((half - float).abs() < 2e-3, "{half} is not {float}");
         }
     }

@@ -7,3 +7,4 @@ mod bad_inputs;
 mod choices;
 mod formats;
 mod support;
+mod verify;

@@ -1,13 +1,18 @@
 //! A tiny network of three classes, pictures for it, and the program to run.
 
 use std::fs;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
-use image::{Rgb, RgbImage};
+use image::{ImageFormat, Rgb, RgbImage};
+use infer::session::Options;
+use infer::{Device, Preprocessor, Session};
+use models::agreement::Agreement;
 use models::card::{CARD_FORMAT, CARD_KEY, InputForm, ModelCard, Precision, Preprocessing, Provenance};
+use models::certificate::{Bytes, CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate, Golden};
 use models::layers::{Conv2d, Linear};
-use models::onnx::{self, Graph, Interface, Opset, passes};
+use models::onnx::{self, Graph, Interface, Opset, WeightsDigest, passes};
 use models::ops::{Module, Ops, Reduce};
 use models::shapes;
 use ndarray::ArrayD;
@@ -54,29 +59,94 @@ fn card() -> ModelCard {
     }
 }
 
+/// A file in the making.
+pub struct Model {
+    pub graph: Graph,
+    pub card: ModelCard,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self::of(InputForm::Float, Precision::Fp32)
+    }
+}
+
+impl Model {
+    /// In this form, as its card says.
+    pub fn of(input: InputForm, precision: Precision) -> Self {
+        let card = ModelCard { input, precision, ..card() };
+        let mut graph = graph();
+        if precision == Precision::Fp16 {
+            passes::half_precision(&mut graph).unwrap();
+        }
+        if input == InputForm::Uint8 {
+            passes::bytes_input(&mut graph, &card.preprocessing.mean, &card.preprocessing.std);
+        }
+        Self { graph, card }
+    }
+
+    /// The file with its card and `metadata`.
+    pub fn encoded_with(&self, metadata: &[(&str, &str)]) -> Vec<u8> {
+        let mut bytes = onnx::encode(self.graph.clone(), &[(CARD_KEY, &self.card.to_json())]);
+        onnx::append_metadata(&mut bytes, metadata);
+        bytes
+    }
+
+    /// The file with a certificate that holds.
+    pub fn certified(&self) -> Vec<u8> {
+        self.encoded_with(&[(CERTIFICATE_KEY, &self.certificate().to_json())])
+    }
+
+    /// A certificate for what the file itself computes: there is no libtorch here.
+    pub fn certificate(&self) -> Certificate {
+        let preprocessor = Preprocessor::new(&self.card.preprocessing);
+        let mut session = Session::from_bytes(&self.encoded_with(&[]), &options()).unwrap();
+        let mut golden = |color: [u8; 3]| {
+            let picture =
+                RgbImage::from_fn(20, 24, |x, y| Rgb(color.map(|c| c.saturating_add((x * y) as u8 / 4))));
+            let prepared = preprocessor.prepare(&picture);
+            let logits = session.run(&preprocessor.batch(&[&prepared], self.card.input)).unwrap();
+            let png = |picture: &RgbImage| {
+                let mut bytes = Cursor::new(Vec::new());
+                picture.write_to(&mut bytes, ImageFormat::Png).unwrap();
+                Bytes(bytes.into_inner())
+            };
+            Golden { picture: png(&picture), prepared: png(&prepared), logits: logits.into_iter().collect() }
+        };
+        let goldens = vec![golden(RED), golden(BLUE)];
+        let max_relative_difference = 1e-6;
+        Certificate {
+            format: CERTIFICATE_FORMAT,
+            weights: WeightsDigest::of_graph(&self.graph),
+            card: CardDigests::of(&self.card),
+            tolerance: 1e-4,
+            runtime: "test".into(),
+            agreement: Agreement {
+                pictures: 7,
+                agreeing: 7,
+                max_relative_difference,
+                ..Agreement::default()
+            },
+            goldens,
+        }
+    }
+}
+
 /// The network's file, with the card that `change` makes of the right one.
 pub fn model_with(change: impl FnOnce(&mut ModelCard)) -> Vec<u8> {
-    let mut card = card();
-    change(&mut card);
-    onnx::encode(graph(), &[(CARD_KEY, &card.to_json())])
+    let mut model = Model::default();
+    change(&mut model.card);
+    model.encoded_with(&[])
 }
 
-/// The network's file in the form of input and the precision that its card names.
-pub fn model_as(input: InputForm, precision: Precision) -> Vec<u8> {
-    let card = ModelCard { input, precision, ..card() };
-    let mut graph = graph();
-    if precision == Precision::Fp16 {
-        passes::half_precision(&mut graph).unwrap();
-    }
-    if input == InputForm::Uint8 {
-        passes::bytes_input(&mut graph, &card.preprocessing.mean, &card.preprocessing.std);
-    }
-    onnx::encode(graph, &[(CARD_KEY, &card.to_json())])
-}
-
-/// The network's file with `metadata`.
+/// The network's file without a card, with `metadata`.
 pub fn encoded(metadata: &[(&str, &str)]) -> Vec<u8> {
     onnx::encode(graph(), metadata)
+}
+
+/// A session on the CPU, with the runtime that `cargo xtask setup` brought.
+pub fn options() -> Options {
+    Options { device: Device::Cpu, runtime: Some(runtime()), ..Options::default() }
 }
 
 fn graph() -> Graph {

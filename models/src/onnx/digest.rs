@@ -165,11 +165,11 @@ mod tests {
             match tensor.data_type() {
                 1 => {
                     tensor.float_data =
-                        raw.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+                        raw.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
                 }
                 _ => {
                     tensor.int64_data =
-                        raw.chunks(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect()
+                        raw.chunks(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect();
                 }
             }
         }

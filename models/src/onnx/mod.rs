@@ -26,7 +26,7 @@ mod trace;
 pub use digest::WeightsDigest;
 pub use encode::{PRODUCER, append_metadata, encode};
 pub use graph::{Attribute, Dim, Element, Graph, Initializer, Node, ValueInfo};
-pub use trace::{Interface, TraceError, trace, values};
+pub use trace::{Interface, TraceError, Values, trace, values};
 
 /// A version of the standard operators that this crate writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

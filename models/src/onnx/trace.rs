@@ -102,6 +102,9 @@ pub fn trace(
     Ok(Graph { opset, inputs: vec![batched(&interface.input, &example)], outputs, nodes, initializers })
 }
 
+/// Values by the names that they have in the graph.
+pub type Values<V> = IndexMap<String, Rc<V>>;
+
 /// What `module` computes under `ops` at every point, by the names that the values have in its graph.
 ///
 /// Both interpretations go through the module side by side, so that the names have one definition.
@@ -110,7 +113,7 @@ pub fn values<O: Ops>(
     interface: &Interface,
     ops: &O,
     x: O::Value,
-) -> Result<IndexMap<String, Rc<O::Value>>, LockstepError<TraceError, O::Error>> {
+) -> Result<Values<O::Value>, LockstepError<TraceError, O::Error>> {
     let tracer = Tracer::new(Opset::default(), None);
     let lockstep = Lockstep::new(&tracer, ops);
     let (result, _) = module.forward(&lockstep, &(interface.input.clone(), Rc::new(x)))?;

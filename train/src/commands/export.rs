@@ -8,14 +8,16 @@ use anyhow::{Context, Result, ensure};
 use image::RgbImage;
 use infer::preprocess::Preprocessor;
 use models::Weights;
+use models::agreement::Disagreement;
 use models::card::{
     CARD_FORMAT, InputForm, ModelCard, Precision, Preprocessing, Provenance, TrainingSummary,
 };
+use models::certificate::Certificate;
 use models::onnx::{Opset, PRODUCER};
 use models::resnet::{Architecture, ResNet18};
 use train::data::folder::{self, ImageFolder};
 use train::data::{Sample, split};
-use train::export::{Disagreement, Drift, ExportOptions, Exported, Pictures, Trained};
+use train::export::{Drift, ExportOptions, Exported, Pictures, Trained};
 use train::run::{RunConfig, RunFolder};
 use train::{checkpoint, pretrained};
 
@@ -86,13 +88,14 @@ pub fn run(args: &ExportArgs) -> Result<()> {
 }
 
 fn report(args: &ExportArgs, source: &Source, exported: &Exported, took: Duration) {
-    let Exported { agreement, tolerance, .. } = exported;
+    let Certificate { agreement, tolerance, weights, goldens, .. } = &exported.certificate;
     say!("network     {}", source.architecture);
     say!("verified    on {} {}, ONNX Runtime against libtorch", agreement.pictures, source.description);
     say!(
-        "difference  {:.2e} at most, {:.2e} of the largest logit (allowed {tolerance:.0e})",
+        "difference  {:.2e} at most, {:.2e} of the largest logit (allowed {tolerance:.0e}), {:.2e} in the mean",
         agreement.max_difference,
         agreement.max_relative_difference,
+        agreement.mean_difference,
     );
     let ties = if agreement.ties == 0 { String::new() } else { format!(", {} ties", agreement.ties) };
     say!("agreement   top-1 {} of {}{ties}", agreement.agreeing, agreement.pictures);
@@ -109,6 +112,7 @@ fn report(args: &ExportArgs, source: &Source, exported: &Exported, took: Duratio
         let percent = |right: usize| 100.0 * right as f64 / agreement.pictures as f64;
         say!("accuracy    {:.1} %, libtorch {:.1} %", percent(file), percent(libtorch));
     }
+    say!("certificate {} pictures, weights sha256 {}", goldens.len(), &weights.sha256[..16]);
     say!(
         "written     {} ({:.1} MB, opset {}, {}) in {:.1} s, verified in {:.1} s",
         args.output.display(),
@@ -118,7 +122,7 @@ fn report(args: &ExportArgs, source: &Source, exported: &Exported, took: Duratio
         exported.written.as_secs_f64(),
         took.saturating_sub(exported.written).as_secs_f64()
     );
-    say!("next: infer classify --model {} PHOTO", args.output.display());
+    say!("next: infer verify --model {} where it will run", args.output.display());
 }
 
 /// What departs most from libtorch, a node a line.

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use infer::Session;
-use infer::session::Options;
 use models::Module;
 use models::card::InputForm;
 use models::onnx::passes::{self, Exposed};
@@ -12,7 +11,7 @@ use ndarray::ArrayD;
 use tch::Tensor;
 
 use super::reference::Reference;
-use super::{ExportError, Pictures};
+use super::{ExportError, Pictures, cpu};
 use crate::params::to_array;
 
 /// Pictures that are looked at together: all values of all of them are in memory.
@@ -77,8 +76,7 @@ pub(super) fn drift(
     let shapes: Vec<_> = first.1.iter().map(|(name, value)| (name.clone(), shape(value))).collect();
     let exposed = passes::expose(&mut graph, &shapes);
 
-    let cpu = Options { device: infer::Device::Cpu, ..Options::default() };
-    let mut session = Session::from_bytes(&onnx::encode(graph, &[]), &cpu)?;
+    let mut session = Session::from_bytes(&onnx::encode(graph, &[]), &cpu())?;
     let outputs: Vec<&str> = exposed.iter().map(|exposed| exposed.output.as_str()).collect();
     let mut sums = vec![Sums::default(); exposed.len()];
     for batch in std::iter::once(Ok(first)).chain(batches) {

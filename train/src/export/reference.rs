@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use image::RgbImage;
-use indexmap::IndexMap;
 use infer::preprocess::{Batch, Preprocessor};
 use models::Module;
 use models::card::InputForm;
@@ -39,10 +38,11 @@ impl<M: Module> Reference<'_, M> {
     }
 
     /// What is computed at every point, by the names that values have in the file; the input is the first.
-    pub(super) fn values(&self, pictures: &[RgbImage]) -> Result<IndexMap<String, Rc<Tensor>>, ExportError> {
+    pub(super) fn values(&self, pictures: &[RgbImage]) -> Result<onnx::Values<Tensor>, ExportError> {
         let _guard = tch::no_grad_guard();
         let images = self.images(pictures)?;
-        let mut values = IndexMap::from([(self.interface.input.clone(), Rc::new(images.shallow_clone()))]);
+        let mut values =
+            onnx::Values::from([(self.interface.input.clone(), Rc::new(images.shallow_clone()))]);
         let eager = Eager::eval(&self.params);
         let computed = onnx::values(self.network, &self.interface, &eager, images);
         values.extend(computed.map_err(|error| TrainError::Recipe(error.to_string()))?);

@@ -7,6 +7,8 @@ use ::train::checkpoint;
 use ::train::eager::Eager;
 use ::train::params::to_array;
 use infer::results::Outcome;
+use infer::session::Options;
+use infer::verify::Verification;
 use infer::{Classifier, Device};
 use models::onnx::{Interface, values};
 use models::resnet::{Architecture, ResNet18};
@@ -183,6 +185,9 @@ fn every_form_of_a_file_says_the_same_of_a_picture() {
             .stdout(contains("on 12 pictures").and(contains("accuracy")).and(contains("the 3 worst of")));
         let path = dir.path().join("model.onnx");
         let mut classifier = Classifier::builder().device(Device::Cpu).load(&path).unwrap();
+        let options = Options { device: Device::Cpu, ..Options::default() };
+        let verification = Verification::of_file(&path, &options, None).unwrap();
+        assert!(verification.holds() && verification.agreement.pictures == 4, "{verification:?}");
         let observed = if form.contains(&"--attention-outputs") { 8 } else { 0 };
         assert_eq!(classifier.session().outputs().len(), 1 + observed);
         assert_eq!(classifier.card().observed.len(), observed);
@@ -199,6 +204,21 @@ fn every_form_of_a_file_says_the_same_of_a_picture() {
         (&["--input", "uint8", "--attention-outputs"], 1e-6),
         (&["--precision", "fp16", "--attention-outputs"], 1e-2),
         (&["--precision", "fp16", "--input", "uint8", "--opset", "20"], 1e-2),
+        (&["--precision", "int8", "--calibration", "colours/train"], 5e-2),
+        (
+            &[
+                "--precision",
+                "int8",
+                "--calibration",
+                "colours/train",
+                "--ranges",
+                "percentile",
+                "--input",
+                "uint8",
+                "--attention-outputs",
+            ],
+            5e-2,
+        ),
     ] {
         let found = probabilities(form);
         let difference = found.iter().zip(&plain).fold(0.0, |most: f32, (a, b)| most.max((a - b).abs()));
@@ -214,7 +234,7 @@ fn attention_outputs_are_what_libtorch_multiplies_with() {
         .args(["export", "weights.safetensors", "--image-size", "16", "--attention-outputs"])
         .assert()
         .success();
-    let options = infer::session::Options { device: Device::Cpu, ..Default::default() };
+    let options = Options { device: Device::Cpu, ..Options::default() };
     let mut session = infer::Session::from_file(&dir.path().join("model.onnx"), &options).unwrap();
     let input = testing::input(&[2, 3, 16, 16]);
     let names = ["cbam_layer2.channel_attn.weights", "cbam_layer2.spatial_attn.mask"];
@@ -248,6 +268,15 @@ fn forms_that_cannot_be_are_refused() {
     assert!(refused(&["--pictures", "nowhere"]).contains("nowhere: no such file or folder"));
     fs::create_dir(dir.path().join("empty")).unwrap();
     assert!(refused(&["--pictures", "empty"]).contains("--pictures empty: there are no pictures"));
+    let int8 = ["--precision", "int8"];
+    assert!(refused(&int8).contains("int8 needs pictures") && refused(&int8).contains("--calibration DIR"));
+    let calibrated = ["--precision", "int8", "--calibration", "colours/train"];
+    let error = refused(&[&calibrated[..], &["--no-fold"]].concat());
+    assert!(
+        error.contains("/backbone/bn1/BatchNormalization") && error.contains("leave out --no-fold"),
+        "{error}"
+    );
+    assert!(!dir.path().join("model.onnx").exists());
     let plain = ResNet18::new(&Architecture { attention: None, ..Architecture::default() }).unwrap();
     let weights = testing::weights(&plain, &[1, 3, 16, 16]).unwrap();
     checkpoint::save(&weights, &dir.path().join("weights.safetensors")).unwrap();

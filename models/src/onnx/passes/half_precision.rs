@@ -169,7 +169,7 @@ mod tests {
                 "Cast" => casts.push((&node.inputs[0], elements[&node.output])),
                 "Unsqueeze" => {}
                 _ => {
-                    assert!(operands.iter().all(|element| *element == operands[0]), "{node:?}: {operands:?}")
+                    assert!(operands.iter().all(|element| *element == operands[0]), "{node:?}: {operands:?}");
                 }
             }
             assert!(!SENSITIVE.contains(&node.op) || operands[0] == Element::Float, "{node:?}");

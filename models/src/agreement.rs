@@ -1,9 +1,10 @@
-//! How far a file's logits are from libtorch's.
+//! How far a file's logits are from libtorch's: when it is exported, and wherever it is verified.
 
 use ndarray::ArrayView2;
+use serde::{Deserialize, Serialize};
 
 /// What was found when a file and libtorch looked at the same pictures.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Agreement {
     /// Pictures compared.
     pub pictures: usize,
@@ -17,6 +18,16 @@ pub struct Agreement {
     pub agreeing: usize,
     /// Pictures for which they do not, but whose two best logits are closer than the tolerance.
     pub ties: usize,
+}
+
+impl Agreement {
+    /// Whether the logits of every picture are within `tolerance`, and the classes the same but for ties. Nothing
+    /// compared is nothing shown.
+    pub fn holds(&self, tolerance: f64) -> bool {
+        self.pictures > 0
+            && self.max_relative_difference <= tolerance
+            && self.agreeing + self.ties == self.pictures
+    }
 }
 
 /// Collects what a file and libtorch say of the same pictures.
@@ -117,8 +128,9 @@ fn best_and_margin(values: impl Iterator<Item = f32>) -> (usize, f64) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use ndarray::{Array2, array};
+
+    use super::*;
 
     fn compared(found: &Array2<f32>, reference: &Array2<f32>) -> Comparison {
         let mut comparison = Comparison::new(1e-4);
@@ -144,6 +156,16 @@ mod tests {
         assert_eq!((only.picture, only.reference, only.found), (1, 1, 0));
         let wrong = compared(&array![[10.0, 0.0], [3.0, 2.0]], &array![[10.0, 0.0], [2.0, 3.0]]);
         assert_eq!((wrong.agreement().agreeing, wrong.agreement().ties), (1, 0));
+    }
+
+    #[test]
+    fn it_holds_when_all_agree_but_for_ties() {
+        let found = Agreement { pictures: 4, agreeing: 3, ties: 1, ..Agreement::default() };
+        assert!(found.holds(1e-4));
+        assert!(!Agreement { ties: 0, ..found }.holds(1e-4));
+        let apart = Agreement { max_relative_difference: 2e-4, ..found };
+        assert!(!apart.holds(1e-4) && apart.holds(1e-2));
+        assert!(!Agreement::default().holds(1.0), "nothing proves nothing");
     }
 
     #[test]
