@@ -181,12 +181,7 @@ impl ResNet18 {
             .enumerate()
             .map(|(index, &channels)| Stage::new(index, channels, attention))
             .collect();
-        let fc = Linear {
-            name: "backbone.fc".into(),
-            in_features: STAGE_CHANNELS[3],
-            out_features: classes,
-            bias: true,
-        };
+        let fc = Linear::new("backbone.fc", STAGE_CHANNELS[3], classes);
         Ok(Self { stem: StemLayers::new(stem), stages, fc })
     }
 }

@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn the_batch_does_not_change_what_an_item_costs() {
-        let linear = Linear { name: "fc".into(), in_features: 3, out_features: 5, bias: true };
+        let linear = Linear::new("fc", 3, 5);
         struct One(Linear);
         impl Module for One {
             fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {

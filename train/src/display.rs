@@ -89,18 +89,8 @@ fn modules(chosen: &[String], others: &[String]) -> String {
 
 /// The line of an epoch; at most 80 columns.
 pub fn epoch_line(metrics: &EpochMetrics, epochs: usize, best: bool) -> String {
-    let width = epochs.to_string().len();
-    format!(
-        "epoch {:>width$}/{epochs}  loss {:.4} acc {:5.1} %  val {:.4} {:5.1} %  {:.0} img/s {:.0} s{}",
-        metrics.epoch,
-        metrics.train_loss,
-        100.0 * metrics.train_accuracy,
-        metrics.validation_loss,
-        100.0 * metrics.validation_accuracy,
-        metrics.images_per_second,
-        metrics.seconds,
-        if best { " *" } else { "" },
-    )
+    let (width, star) = (epochs.to_string().len(), if best { " *" } else { "" });
+    format!("epoch {:>width$}/{epochs}  {}{star}", metrics.epoch, metrics.numbers())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The export: write the ONNX file, run it against libtorch, and only then put it in place.
 
 mod calibration;
+mod card;
 mod drift;
 mod goldens;
 mod pictures;
@@ -25,7 +26,8 @@ use models::{Module, Weights, shapes};
 use ndarray::{Array2, ArrayD};
 use tch::Device;
 
-pub use self::calibration::Calibration;
+pub use self::calibration::{CALIBRATION_PICTURES, Calibration};
+pub use self::card::card;
 pub use self::drift::Drift;
 pub use self::pictures::Pictures;
 use self::reference::Reference;
@@ -167,7 +169,7 @@ pub struct Trained<'a, M> {
     pub weights: &'a Weights,
     /// Everything else about it.
     pub card: &'a ModelCard,
-    /// Pictures that training saw, from which int8 takes the ranges of values; a hundred are enough.
+    /// Pictures that training saw, from which int8 takes the ranges of values; [`CALIBRATION_PICTURES`] are enough.
     pub calibration: &'a [RgbImage],
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The network is defined in `models`; here is what it means on libtorch ([`eager`]), and what training is made of:
 //! pictures ([`data`]), recipes ([`recipe`]), the loop ([`trainer`]), what a run leaves behind ([`run`]), and the
-//! export that is verified before it is kept ([`export`]).
+//! export that is verified before it is kept ([`export`]). [`fit`] is all of that in a few lines, for networks of your
+//! own.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -12,6 +13,7 @@ pub mod device;
 pub mod eager;
 pub mod error;
 pub mod export;
+pub mod fit;
 mod native;
 pub mod optimizer;
 pub mod params;

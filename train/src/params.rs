@@ -160,7 +160,7 @@ mod tests {
     }
 
     fn small() -> (Small, Params) {
-        let fc = Linear { name: "fc".into(), in_features: 8, out_features: 2, bias: true };
+        let fc = Linear::new("fc", 8, 2);
         let network = Small(Conv2d::new("conv", 3, 8, 3), fc);
         let described = shapes::describe(&network, &[1, 3, 6, 6]).unwrap().params;
         let params = Params::initialise(&described, 1, Device::Cpu).unwrap();

@@ -28,7 +28,7 @@ struct Tiny {
 
 impl Tiny {
     fn new() -> Self {
-        let fc = Linear { name: "fc".into(), in_features: 4, out_features: 3, bias: true };
+        let fc = Linear::new("fc", 4, 3);
         Self { conv: Conv2d { padding: 1, ..Conv2d::new("conv", 3, 4, 3) }, fc }
     }
 }

@@ -29,7 +29,7 @@ struct Tiny {
 
 impl Tiny {
     fn new() -> Self {
-        let head = Linear { name: "head".into(), in_features: 8, out_features: 3, bias: true };
+        let head = Linear::new("head", 8, 3);
         Self { conv: Conv2d::new("conv", 3, 8, 1), head }
     }
 }

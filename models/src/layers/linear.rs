@@ -16,6 +16,11 @@ pub struct Linear {
 }
 
 impl Linear {
+    /// A linear layer with a bias.
+    pub fn new(name: impl Into<String>, in_features: usize, out_features: usize) -> Self {
+        Self { name: name.into(), in_features, out_features, bias: true }
+    }
+
     /// The name of the weight.
     pub fn weight_name(&self) -> String {
         format!("{}.weight", self.name)

@@ -9,29 +9,18 @@ use image::RgbImage;
 use infer::preprocess::Preprocessor;
 use models::Weights;
 use models::agreement::Disagreement;
-use models::card::{
-    CARD_FORMAT, InputForm, ModelCard, Precision, Preprocessing, Provenance, TrainingSummary,
-};
+use models::card::{ModelCard, Precision, Preprocessing, TrainingSummary};
 use models::certificate::Certificate;
-use models::onnx::{Opset, PRODUCER};
+use models::onnx::Opset;
 use models::resnet::{Architecture, ResNet18};
 use train::data::folder::{self, ImageFolder};
 use train::data::{Sample, split};
-use train::export::{Drift, ExportOptions, Exported, Pictures, Trained};
+use train::export::{CALIBRATION_PICTURES, Drift, ExportOptions, Exported, Pictures, Trained, card};
 use train::run::{RunConfig, RunFolder};
 use train::{checkpoint, pretrained};
 
 use crate::args::{ExportArgs, PrecisionArg};
 use crate::display;
-
-/// Pictures compared at most.
-const PICTURES: usize = 1_000;
-
-/// Memory for them.
-const PICTURES_BYTES: usize = 1 << 28;
-
-/// Pictures that int8 takes the ranges of values from.
-const CALIBRATION_PICTURES: usize = 128;
 
 /// Pictures whose every value is compared.
 const DRIFT_PICTURES: usize = 16;
@@ -166,7 +155,7 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
     let (pictures, description) = match (&args.pictures, &own) {
         (Some(folder), _) => chosen_pictures(folder, &config.labels, &preprocessor)?,
         (None, Ok((_, validation))) => {
-            let validation = split::limited(validation, most_pictures(&preprocessor), config.seed);
+            let validation = split::limited(validation, Pictures::most(&preprocessor), config.seed);
             let pictures = Pictures::load(&validation, &preprocessor, config.skip_bad)?;
             (pictures, "validation pictures".to_owned())
         }
@@ -193,7 +182,8 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
         test_accuracy: result.test_accuracy,
         seed: config.seed,
     });
-    let card = card(config.labels.clone(), config.preprocessing.clone(), &config.architecture, training)?;
+    let architecture = serde_json::to_value(&config.architecture)?;
+    let card = card(config.labels.clone(), config.preprocessing.clone(), architecture, training);
     Ok(Source { architecture: config.architecture, weights, card, pictures, description, calibration })
 }
 
@@ -209,11 +199,6 @@ fn own_pictures(config: &RunConfig) -> Result<(Vec<Sample>, Vec<Sample>)> {
     Ok(config.split(folder.train))
 }
 
-/// As many as memory allows for.
-fn most_pictures(preprocessor: &Preprocessor) -> usize {
-    PICTURES.min(PICTURES_BYTES / preprocessor.input_len()).max(1)
-}
-
 /// The pictures of a folder, with their classes where its folders are the labels.
 fn chosen_pictures(
     folder: &Path,
@@ -221,7 +206,7 @@ fn chosen_pictures(
     preprocessor: &Preprocessor,
 ) -> Result<(Pictures, String)> {
     let description = format!("pictures of {}", folder.display());
-    let most = most_pictures(preprocessor);
+    let most = Pictures::most(preprocessor);
     if let Ok(samples) = folder::scan_known(folder, labels) {
         let samples = split::limited(&samples, most, 0);
         return Ok((Pictures::load(&samples, preprocessor, false)?, description));
@@ -267,7 +252,7 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
         Some(folder) if args.precision == PrecisionArg::Int8 => calibration_pictures(folder, &preprocessor)?,
         _ => Vec::new(),
     };
-    let card = card(labels, preprocessing, &architecture, None)?;
+    let card = card(labels, preprocessing, serde_json::to_value(&architecture)?, None);
     Ok(Source { architecture, weights, card, pictures, description, calibration })
 }
 
@@ -286,28 +271,4 @@ fn labels(file: Option<&Path>, classes: usize) -> Result<Vec<String>> {
         labels.len()
     );
     Ok(labels)
-}
-
-fn card(
-    labels: Vec<String>,
-    preprocessing: Preprocessing,
-    architecture: &Architecture,
-    training: Option<TrainingSummary>,
-) -> Result<ModelCard> {
-    let trained = training.is_some();
-    Ok(ModelCard {
-        format: CARD_FORMAT,
-        labels,
-        preprocessing,
-        input: InputForm::Float,
-        precision: Precision::Fp32,
-        observed: Vec::new(),
-        architecture: serde_json::to_value(architecture)?,
-        training,
-        provenance: Provenance {
-            producer: format!("{PRODUCER} {}", env!("CARGO_PKG_VERSION")),
-            engine: if trained { "libtorch 2.13.0" } else { "unknown" }.into(),
-            created: jiff::Timestamp::now().round(jiff::Unit::Second)?.to_string(),
-        },
-    })
 }

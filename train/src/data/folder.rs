@@ -101,6 +101,11 @@ fn scan_classes(dir: &Path) -> Result<(Vec<String>, Vec<Sample>), FolderError> {
     Ok((classes, samples))
 }
 
+/// What a data set is called: its folder, without the path to it.
+pub fn name(dir: &Path) -> String {
+    dir.file_name().map_or_else(|| "pictures".into(), |name| name.to_string_lossy().into_owned())
+}
+
 /// The pictures of `dir`, whose class folders are all among `classes`.
 pub fn scan_known(dir: &Path, classes: &[String]) -> Result<Vec<Sample>, FolderError> {
     let found = class_folders(dir)?;

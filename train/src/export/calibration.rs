@@ -10,6 +10,9 @@ use super::ExportError;
 use super::reference::Reference;
 use crate::params::to_array;
 
+/// Pictures that ranges are taken from.
+pub const CALIBRATION_PICTURES: usize = 128;
+
 /// How the range of a value is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Calibration {
@@ -20,11 +23,18 @@ pub enum Calibration {
     Percentile,
 }
 
-/// What [`Calibration::Percentile`] leaves out on either side.
-const TAIL: f64 = 1e-5;
+impl Calibration {
+    /// The fraction of values that is left out on either side.
+    fn tail(self) -> f64 {
+        match self {
+            Self::MinMax => 0.0,
+            Self::Percentile => 1e-5,
+        }
+    }
+}
 
-/// Steps in which values are counted.
-const BINS: usize = 1 << 14;
+/// Steps in which values are counted: a few dozen in each of the 255 that they will be rounded to.
+const BINS: usize = 1 << 15;
 
 /// Pictures that are looked at together: all values of all of them are in memory.
 const BATCH: usize = 8;
@@ -36,64 +46,79 @@ pub(super) fn ranges(
     names: &[String],
     how: Calibration,
 ) -> Result<Ranges, ExportError> {
-    let mut ranges = Ranges::new();
-    each(reference, pictures, names, |name, values| {
-        let (low, high) = ranges.entry(name.into()).or_insert((f32::INFINITY, f32::NEG_INFINITY));
-        for &value in values {
-            *low = low.min(value);
-            *high = high.max(value);
-        }
-    })?;
-    if how == Calibration::Percentile {
-        let mut counts: HashMap<String, Counts> =
-            ranges.iter().map(|(name, range)| (name.clone(), Counts::new(*range))).collect();
-        each(reference, pictures, names, |name, values| {
-            if let Some(counts) = counts.get_mut(name) {
-                values.iter().for_each(|&value| counts.add(value));
-            }
-        })?;
-        ranges = counts.into_iter().map(|(name, counts)| (name, counts.range(TAIL))).collect();
-    }
-    Ok(ranges)
-}
-
-/// Calls `see` with the values of each of `names` on every picture.
-fn each(
-    reference: &Reference<'_, impl Module>,
-    pictures: &[RgbImage],
-    names: &[String],
-    mut see: impl FnMut(&str, &[f32]),
-) -> Result<(), ExportError> {
+    let mut seen: HashMap<&str, Seen> = HashMap::new();
     for pictures in pictures.chunks(BATCH) {
         let values = reference.values(pictures)?;
         for name in names {
             if let Some(tensor) = values.get(name) {
                 let array = to_array(tensor)?;
-                see(name, array.as_slice().unwrap_or_default());
+                let values = array.as_slice().unwrap_or_default();
+                seen.entry(name).or_default().add(values, how.tail() > 0.0);
             }
         }
     }
-    Ok(())
+    Ok(seen.into_iter().map(|(name, seen)| (name.to_owned(), seen.range(how.tail()))).collect())
 }
 
-/// How often values were seen between two bounds.
+/// What values were seen.
+#[derive(Default)]
+struct Seen {
+    least: f32,
+    greatest: f32,
+    counts: Counts,
+}
+
+impl Seen {
+    fn add(&mut self, values: &[f32], count: bool) {
+        // From 0 on, which every range has to hold.
+        self.least = values.iter().copied().fold(self.least, f32::min);
+        self.greatest = values.iter().copied().fold(self.greatest, f32::max);
+        if count {
+            self.counts.reach(self.greatest.max(-self.least));
+            values.iter().for_each(|&value| self.counts.add(value));
+        }
+    }
+
+    /// The bounds that leave out a fraction `tail` of the values on either side.
+    fn range(&self, tail: f64) -> (f32, f32) {
+        let (low, high) = if tail > 0.0 { self.counts.range(tail) } else { (self.least, self.greatest) };
+        (low.max(self.least), high.min(self.greatest))
+    }
+}
+
+/// How often values were seen, in equal steps on both sides of 0. The steps double when a value is beyond them all, so
+/// that one look at every value is enough.
 struct Counts {
-    low: f32,
     width: f32,
     bins: Vec<u64>,
 }
 
+impl Default for Counts {
+    fn default() -> Self {
+        Self { width: f32::MIN_POSITIVE, bins: vec![0; BINS] }
+    }
+}
+
 impl Counts {
-    fn new((low, high): (f32, f32)) -> Self {
-        Self { low, width: ((high - low) / BINS as f32).max(f32::MIN_POSITIVE), bins: vec![0; BINS] }
+    /// Makes room for values up to `largest` on either side.
+    fn reach(&mut self, largest: f32) {
+        let half = BINS / 2;
+        while largest.is_finite() && largest >= half as f32 * self.width {
+            let mut bins = vec![0; BINS];
+            if self.bins.iter().any(|&count| count > 0) {
+                for (pair, count) in self.bins.chunks(2).zip(&mut bins[half / 2..]) {
+                    *count = pair.iter().sum();
+                }
+            }
+            *self = Self { width: 2.0 * self.width, bins };
+        }
     }
 
     fn add(&mut self, value: f32) {
-        let bin = ((value - self.low) / self.width) as usize;
-        self.bins[bin.min(BINS - 1)] += 1;
+        let bin = (value / self.width).floor() + (BINS / 2) as f32;
+        self.bins[(bin as usize).min(BINS - 1)] += 1;
     }
 
-    /// The bounds that leave out a fraction `tail` of the values on either side.
     fn range(&self, tail: f64) -> (f32, f32) {
         let total: u64 = self.bins.iter().sum();
         let most = (tail * total as f64) as u64;
@@ -105,9 +130,8 @@ impl Counts {
             })
             .count()
         };
-        let low = outside(&mut self.bins.iter()) as f32;
-        let high = (BINS - outside(&mut self.bins.iter().rev())) as f32;
-        (self.low + low * self.width, self.low + high * self.width)
+        let edge = |bin: usize| (bin as f32 - (BINS / 2) as f32) * self.width;
+        (edge(outside(&mut self.bins.iter())), edge(BINS - outside(&mut self.bins.iter().rev())))
     }
 }
 
@@ -115,24 +139,41 @@ impl Counts {
 mod tests {
     use super::*;
 
-    #[test]
-    fn outliers_are_left_out_and_nothing_else() {
-        let mut counts = Counts::new((-10.0, 90.0));
-        for step in 0..100_000 {
-            counts.add(step as f32 / 100_000.0);
-        }
-        counts.add(-10.0);
-        counts.add(90.0);
-        let (low, high) = counts.range(TAIL);
-        assert!((low - 0.0).abs() < 0.01 && (high - 1.0).abs() < 0.01, "{low} {high}");
-        assert_eq!(counts.range(0.0), (-10.0, 90.0));
+    const TAIL: f64 = 1e-5;
+
+    fn seen(parts: &[&[f32]]) -> Seen {
+        let mut seen = Seen::default();
+        parts.iter().for_each(|values| seen.add(values, true));
+        seen
     }
 
     #[test]
-    fn values_that_are_all_the_same_have_an_empty_range() {
-        let mut counts = Counts::new((3.0, 3.0));
-        counts.add(3.0);
-        let (low, high) = counts.range(TAIL);
-        assert!(low == 3.0 && (high - low) < 1e-6);
+    fn outliers_are_left_out_and_nothing_else() {
+        let values: Vec<f32> = (0..100_000).map(|step| step as f32 / 100_000.0).collect();
+        let seen = seen(&[&values, &[-10.0, 90.0]]);
+        let (low, high) = seen.range(TAIL);
+        assert!((low - 0.0).abs() < 0.01 && (high - 1.0).abs() < 0.01, "{low} {high}");
+        assert_eq!(seen.range(0.0), (-10.0, 90.0));
+    }
+
+    #[test]
+    fn steps_grow_with_the_values_and_lose_none() {
+        let mut counts = Counts::default();
+        for (value, times) in [(1e-6_f32, 3_u64), (-0.5, 5), (7.0, 2), (3e4, 1)] {
+            counts.reach(value.abs());
+            (0..times).for_each(|_| counts.add(value));
+        }
+        assert_eq!(counts.bins.iter().sum::<u64>(), 11);
+        let (low, high) = counts.range(0.0);
+        assert!((-0.5 - 2.0 * counts.width..=-0.5).contains(&low), "{low}");
+        assert!((3e4..=3e4 + 2.0 * counts.width).contains(&high), "{high}");
+        assert!(counts.width < 3e4 / 255.0 / 16.0, "{}", counts.width);
+    }
+
+    #[test]
+    fn a_range_holds_zero_and_ends_where_the_values_do() {
+        assert_eq!(seen(&[&[3.0, 3.0]]).range(TAIL), (0.0, 3.0));
+        assert_eq!(seen(&[&[0.0; 4]]).range(TAIL), (0.0, 0.0));
+        assert_eq!(seen(&[&[-2.0], &[-1.0]]).range(0.0), (-2.0, 0.0));
     }
 }

@@ -8,6 +8,12 @@ use rand_chacha::ChaCha8Rng;
 use crate::data::pictures::prepared;
 use crate::data::{DataError, Sample};
 
+/// Pictures compared at most.
+const MOST: usize = 1_000;
+
+/// Memory for them.
+const MOST_BYTES: usize = 1 << 28;
+
 /// Pictures as the network sees them before normalisation, all of the input's size.
 #[derive(Debug, Clone, Default)]
 pub struct Pictures {
@@ -32,6 +38,11 @@ impl Pictures {
             pictures.labels.get_or_insert_default().push(sample.label);
         }
         Ok(pictures)
+    }
+
+    /// How many are compared at most: as memory allows for.
+    pub fn most(preprocessor: &Preprocessor) -> usize {
+        MOST.min(MOST_BYTES / preprocessor.input_len()).max(1)
     }
 
     /// At most `count` of them, from the first to the last in equal steps.

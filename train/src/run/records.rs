@@ -6,7 +6,7 @@ use models::card::Preprocessing;
 use models::resnet::Architecture;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Sample, split};
+use crate::data::{Sample, folder, split};
 use crate::pretrained::StemInit;
 use crate::recipe::Recipe;
 use crate::trainer::{Amp, PhaseRecord};
@@ -52,7 +52,7 @@ pub struct RunConfig {
 impl RunConfig {
     /// Name of the data set: its folder's, without the path to it.
     pub fn dataset(&self) -> String {
-        self.data.file_name().map_or_else(|| "pictures".into(), |name| name.to_string_lossy().into_owned())
+        folder::name(&self.data)
     }
 
     /// The name of a picture from the data set's folder on.

@@ -1,5 +1,7 @@
 //! The numbers of training.
 
+use std::fmt;
+
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,27 @@ pub struct EpochMetrics {
     pub images_per_second: f64,
     /// The whole epoch, validation included.
     pub seconds: f64,
+}
+
+impl EpochMetrics {
+    /// All but the epoch's number, for people.
+    pub fn numbers(&self) -> String {
+        format!(
+            "loss {:.4} acc {:5.1} %  val {:.4} {:5.1} %  {:.0} img/s {:.0} s",
+            self.train_loss,
+            100.0 * self.train_accuracy,
+            self.validation_loss,
+            100.0 * self.validation_accuracy,
+            self.images_per_second,
+            self.seconds,
+        )
+    }
+}
+
+impl fmt::Display for EpochMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "epoch {}  {}", self.epoch, self.numbers())
+    }
 }
 
 /// Where an epoch stands.

@@ -147,7 +147,7 @@ mod tests {
     impl Module for Network {
         fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
             let x = Cbam::new("cbam", 16, Attention { ratio: 4, kernel: 3 }).forward(ops, x)?;
-            let fc = Linear { name: "fc".into(), in_features: 16, out_features: 3, bias: true };
+            let fc = Linear::new("fc", 16, 3);
             ops.linear(&ops.reduce(&x, Reduce::Mean, &[2, 3], false)?, &fc)
         }
     }

@@ -346,7 +346,7 @@ mod tests {
         fn new() -> Self {
             let conv =
                 |name: &str, inputs| Conv2d { bias: true, padding: 1, ..Conv2d::new(name, inputs, 16, 3) };
-            let fc = Linear { name: "fc".into(), in_features: 16, out_features: 3, bias: true };
+            let fc = Linear::new("fc", 16, 3);
             Self { conv: conv("conv", 3), shared: conv("shared", 16), fc }
         }
     }

@@ -1,0 +1,76 @@
+//! A network of your own, from pictures to a verified `.onnx` that classifies: a small CNN with squeeze-and-excitation.
+//!
+//! ```sh
+//! cargo run --release -p train --example own_network -- DATA small.onnx PHOTO.png
+//! ```
+//!
+//! `docs/own-network.md` goes through it line by line.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail, ensure};
+use infer::{Classifier, decode, verify::Verification};
+use models::layers::{BatchNorm2d, Conv2d, Linear};
+use models::{Module, Ops, Reduce};
+use train::{export::ExportOptions, fit::Fit, recipe::Recipe};
+
+/// Squeeze-and-excitation (Hu et al. 2018, arXiv:1709.01507). `[N, C, H, W]` -> `[N, C, H, W]`.
+struct SqueezeExcitation {
+    name: String,
+    channels: usize,
+}
+
+impl Module for SqueezeExcitation {
+    fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+        let Self { name, channels } = self;
+        let squeeze = Linear::new(format!("{name}.squeeze"), *channels, channels / 8);
+        let excite = Linear::new(format!("{name}.excite"), channels / 8, *channels);
+        ops.scope(name, || {
+            let pooled = ops.reduce(x, Reduce::Mean, &[2, 3], false)?;
+            let hidden = ops.relu(&ops.linear(&pooled, &squeeze)?)?;
+            let gate = ops.sigmoid(&ops.linear(&hidden, &excite)?)?;
+            ops.observe(&format!("{name}.gate"), &gate);
+            ops.mul(x, &ops.unsqueeze(&gate, &[2, 3])?)
+        })
+    }
+}
+
+/// A small CNN. `[N, 3, H, W]` -> `[N, classes]`.
+struct SmallNet {
+    classes: usize,
+}
+
+impl Module for SmallNet {
+    fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+        let conv = |name, inputs, outputs| Conv2d { padding: 1, ..Conv2d::new(name, inputs, outputs, 3) };
+        let mut x = ops.relu(&ops.conv2d(x, &conv("stem".into(), 3, 16))?)?;
+        for (name, inputs, channels) in [("stage1", 16, 32), ("stage2", 32, 64), ("stage3", 64, 128)] {
+            let conv = Conv2d { stride: 2, ..conv(format!("{name}.conv"), inputs, channels) };
+            let norm = BatchNorm2d::new(format!("{name}.norm"), channels);
+            let y = ops.relu(&ops.batch_norm(&ops.conv2d(&x, &conv)?, &norm)?)?;
+            x = SqueezeExcitation { name: format!("{name}.se"), channels }.forward(ops, &y)?;
+        }
+        let pooled = ops.reduce(&x, Reduce::Mean, &[2, 3], false)?;
+        ops.linear(&pooled, &Linear::new("head", 128, self.classes))
+    }
+}
+
+/// Trains on `data`, writes `model`, verifies it and classifies `picture`.
+pub fn run(data: &Path, model: &Path, picture: &Path) -> Result<()> {
+    let fit = Fit::new(Recipe::load("from-scratch")?.scaled_to(6), 32);
+    let fitted = fit.run(data, |classes| SmallNet { classes }, |epoch| println!("{epoch}"))?;
+    fitted.export(model, &ExportOptions { observed: true, ..ExportOptions::default() })?;
+    let verification = Verification::of_file(model, &Default::default(), None)?;
+    ensure!(verification.holds(), "{}", verification.failures().join("; "));
+    let mut classifier = Classifier::builder().top_k(1).load(model)?;
+    for guess in classifier.classify(&decode::file(picture)?)? {
+        println!("{} {:.1} %", guess.label, 100.0 * guess.probability);
+    }
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let [data, model, picture] = &paths[..] else { bail!("usage: own_network DATA MODEL.onnx PICTURE") };
+    run(data, model, picture)
+}

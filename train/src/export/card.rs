@@ -1,0 +1,32 @@
+//! What the model card says of a file from here.
+
+use models::card::{
+    CARD_FORMAT, InputForm, ModelCard, Precision, Preprocessing, Provenance, TrainingSummary,
+};
+use models::onnx::PRODUCER;
+
+/// The card of a network; [`Trained::export`](super::Trained::export) adds the form of the file.
+pub fn card(
+    labels: Vec<String>,
+    preprocessing: Preprocessing,
+    architecture: serde_json::Value,
+    training: Option<TrainingSummary>,
+) -> ModelCard {
+    let engine = if training.is_some() { "libtorch 2.13.0" } else { "unknown" };
+    let now = jiff::Timestamp::now();
+    ModelCard {
+        format: CARD_FORMAT,
+        labels,
+        preprocessing,
+        input: InputForm::Float,
+        precision: Precision::Fp32,
+        observed: Vec::new(),
+        architecture,
+        training,
+        provenance: Provenance {
+            producer: format!("{PRODUCER} {}", env!("CARGO_PKG_VERSION")),
+            engine: engine.into(),
+            created: now.round(jiff::Unit::Second).unwrap_or(now).to_string(),
+        },
+    }
+}
