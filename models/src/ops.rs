@@ -18,6 +18,26 @@ pub enum Reduce {
 /// configuration only, never on data: what one interpretation does, the others do too.
 ///
 /// Shapes are in PyTorch's order, `[N, C, H, W]`.
+///
+/// An operation that does not exist is found when the network is compiled:
+///
+/// ```compile_fail,E0599
+/// fn forward<O: models::Ops>(ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+///     ops.gelu(x) // no method named `gelu`
+/// }
+/// ```
+///
+/// and one that an interpretation lacks, when the interpretation is:
+///
+/// ```compile_fail,E0046
+/// struct Nothing;
+///
+/// impl models::Ops for Nothing {
+///     type Value = ();
+///     type Error = std::convert::Infallible;
+///     // missing: `conv2d`, `batch_norm`, ...
+/// }
+/// ```
 pub trait Ops {
     /// What flows between operations: a shape, a tensor, the name of a graph value.
     type Value;

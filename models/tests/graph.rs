@@ -42,24 +42,79 @@ fn plain_resnet18_has_the_usual_nodes() {
     assert_eq!(graph.nodes.len(), 48, "and no others");
 }
 
+/// Every form that can be exported, by name.
+fn forms(opset: u32) -> Vec<(&'static str, Graph)> {
+    let network = ResNet18::new(&Architecture::default()).unwrap();
+    let weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
+    let trace = |observed| {
+        let interface = Interface::new([3, 32, 32]).output("logits").observed(observed);
+        onnx::trace(&network, &weights, &interface, Opset::new(opset).unwrap()).unwrap()
+    };
+    let folded = |observed| {
+        let mut graph = trace(observed);
+        passes::fold_batch_norm(&mut graph);
+        graph
+    };
+    let (mut half, mut int8, mut bytes) = (folded(true), folded(true), folded(true));
+    passes::half_precision(&mut half).unwrap();
+    let range = |(index, name): (usize, String)| (name, (-1.0 - index as f32 / 64.0, 2.0));
+    let ranges = passes::quantized_values(&int8).into_iter().enumerate().map(range).collect();
+    passes::quantize(&mut int8, &ranges).unwrap();
+    passes::bytes_input(&mut bytes, &[0.5; 3], &[0.25; 3]);
+    let mut int8_bytes = int8.clone();
+    passes::bytes_input(&mut int8_bytes, &[0.5; 3], &[0.25; 3]);
+    vec![
+        ("plain", folded(false)),
+        ("unfolded", trace(true)),
+        ("half", half),
+        ("int8", int8),
+        ("bytes", bytes),
+        ("int8 bytes", int8_bytes),
+    ]
+}
+
 #[test]
 fn every_name_is_unique_and_every_operand_defined_before_use() {
     for opset in Opset::MIN..=Opset::MAX {
-        let (mut graph, _) = traced(&Architecture::default(), opset);
-        passes::fold_batch_norm(&mut graph);
-        let mut defined: HashSet<&str> = graph.initializers.keys().map(String::as_str).collect();
-        defined.insert("input");
-        let mut names = HashSet::new();
-        for node in &graph.nodes {
-            assert!(names.insert(&node.name), "opset {opset}: {} twice", node.name);
-            assert!(
-                node.inputs.iter().all(|input| defined.contains(input.as_str())),
-                "opset {opset}: {node:?}"
-            );
-            assert!(defined.insert(&node.output), "opset {opset}: {} twice", node.output);
+        for (form, graph) in forms(opset) {
+            let mut defined: HashSet<&str> = graph.initializers.keys().map(String::as_str).collect();
+            defined.insert("input");
+            let mut names = HashSet::new();
+            for node in &graph.nodes {
+                assert!(names.insert(&node.name), "opset {opset}, {form}: {} twice", node.name);
+                assert!(node.name.starts_with('/'), "opset {opset}, {form}: {} stands nowhere", node.name);
+                assert!(
+                    node.inputs.iter().all(|input| defined.contains(input.as_str())),
+                    "opset {opset}, {form}: {node:?}"
+                );
+                assert!(defined.insert(&node.output), "opset {opset}, {form}: {} twice", node.output);
+            }
+            assert!(graph.outputs.iter().all(|output| defined.contains(output.name.as_str())), "{form}");
         }
-        assert!(defined.contains("logits"));
     }
+}
+
+#[test]
+fn nothing_is_dead_and_no_initializer_is_there_twice() {
+    for opset in [Opset::MIN, 18, Opset::MAX] {
+        for (form, graph) in forms(opset) {
+            let mut live = graph.clone();
+            passes::remove_unused(&mut live);
+            assert_eq!(live.nodes, graph.nodes, "opset {opset}, {form}");
+            let used: Vec<_> = live.initializers.keys().collect();
+            assert_eq!(used, graph.initializers.keys().collect::<Vec<_>>(), "opset {opset}, {form}");
+            for (index, (name, values)) in graph.initializers.iter().enumerate() {
+                let twin = graph.initializers.iter().skip(index + 1).find(|(_, other)| *other == values);
+                assert_eq!(twin.map(|(twin, _)| twin), None, "opset {opset}, {form}: the same as {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn node_list_of_int8_from_bytes() {
+    let (_, graph) = forms(17).pop().unwrap();
+    insta::assert_snapshot!(listing(&graph));
 }
 
 #[test]

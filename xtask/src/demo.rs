@@ -32,12 +32,13 @@ pub struct DemoArgs {}
 
 /// Runs `cargo xtask demo`.
 pub fn run(_args: &DemoArgs) -> Result<()> {
-    let mut steps = Steps::new(6);
+    let mut steps = Steps::new(7);
     steps.run("setup", setup::ensure)?;
     steps.run("digits", || digits::bring(&workspace::root().join("demo")))?;
     let binaries = steps.run("build", build)?;
     steps.run("train", || train(&binaries.train))?;
     steps.run("export", || shown(&binaries.train, &["export", RUN, "-o", MODEL]))?;
+    steps.run("verify", || shown(&binaries.infer, &["verify", "--model", MODEL]))?;
     steps.run("classify", || classify(&binaries.infer))?;
     farewell(&steps, &binaries);
     Ok(())
@@ -110,6 +111,7 @@ fn farewell(steps: &Steps, Binaries { train, infer }: &Binaries) {
            {MODEL}  the model\n\n\
          Next:\n  \
            {infer} classify --model {MODEL} your.png\n  \
+           {infer} verify --model {MODEL}   wherever it will run\n  \
            {train} fit --data YOUR_FOLDER --out runs/mine\n  \
            {train} export runs/mine -o mine.onnx",
         steps.elapsed()

@@ -44,7 +44,9 @@ pub fn append_metadata(bytes: &mut Vec<u8>, metadata: &[(&str, &str)]) {
         value: Some(value.into()),
     };
     let entries = metadata.iter().map(entry).collect();
-    bytes.extend(proto::ModelProto { metadata_props: entries, ..Default::default() }.encode_to_vec());
+    let encoded = proto::ModelProto { metadata_props: entries, ..Default::default() }.encode_to_vec();
+    bytes.reserve_exact(encoded.len()); // not the double of what the weights take
+    bytes.extend(encoded);
 }
 
 fn node(node: &Node) -> proto::NodeProto {
