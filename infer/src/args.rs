@@ -70,7 +70,7 @@ Examples:
   infer verify --model photos.onnx --device cuda
   infer verify --model photos.onnx --format json | jq .holds
 
-The certificate inside the file holds pictures, and what libtorch made of them when the file was exported. All of it
+The certificate inside the file holds pictures, and what libtorch made of them when the file was exported. All of it \
 is computed again here: digests of weights, labels and preprocessing, decoding and resizing, the network.
 
 Exit codes:

@@ -16,7 +16,6 @@ use crate::data::batches::Loader;
 use crate::data::folder::{self, FolderError, ImageFolder};
 use crate::data::pictures::{Loading, PictureSet};
 use crate::data::{Sample, split};
-use crate::error::TorchError;
 use crate::export::{CALIBRATION_PICTURES, ExportError, ExportOptions, Exported, Pictures, Trained, card};
 use crate::params::Params;
 use crate::recipe::Recipe;

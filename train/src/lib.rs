@@ -24,3 +24,8 @@ pub mod run;
 pub mod summary;
 pub mod tensorboard;
 pub mod trainer;
+
+/// The guide's programs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/own-network.md")]
+struct OwnNetwork;

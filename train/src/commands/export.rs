@@ -182,7 +182,7 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
         test_accuracy: result.test_accuracy,
         seed: config.seed,
     });
-    let architecture = serde_json::to_value(&config.architecture)?;
+    let architecture = serde_json::to_value(config.architecture)?;
     let card = card(config.labels.clone(), config.preprocessing.clone(), architecture, training);
     Ok(Source { architecture: config.architecture, weights, card, pictures, description, calibration })
 }
@@ -252,7 +252,7 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
         Some(folder) if args.precision == PrecisionArg::Int8 => calibration_pictures(folder, &preprocessor)?,
         _ => Vec::new(),
     };
-    let card = card(labels, preprocessing, serde_json::to_value(&architecture)?, None);
+    let card = card(labels, preprocessing, serde_json::to_value(architecture)?, None);
     Ok(Source { architecture, weights, card, pictures, description, calibration })
 }
 

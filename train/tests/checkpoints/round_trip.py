@@ -4,8 +4,8 @@
     venv/bin/pip install torch==2.13.0 torchvision==0.28.0 numpy pillow safetensors==0.8.0 onnxruntime==1.31.1
     venv/bin/python round_trip.py ../../../target/release/train RUN [REFERENCE.py]
 
-RUN is a run folder of `train fit` at 32x32 with the default network and test pictures, whose paths are taken from here
-as they were then. Run by hand: it needs Python, and files of 45 MB. `train` takes ONNX Runtime from $ORT_DYLIB_PATH, or from where `cargo xtask setup` put it.
+RUN is a run folder of `train fit` at 32x32 with the default network and test pictures, which still lie where they were.
+Run by hand: it needs Python, and files of 45 MB. `train` takes ONNX Runtime from $ORT_DYLIB_PATH, or from where `cargo xtask setup` put it.
 """
 import csv
 import importlib.util
@@ -13,6 +13,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import tomllib
 
 import numpy as np
 import onnxruntime
@@ -85,9 +86,10 @@ def to_pytorch(train, reference, run, folder):
 
     with open(run / "predictions.csv") as file:
         rows = list(csv.reader(file))[1:][:500]  # the pictures alone: Pillow decodes JPEG a little differently
+    data = pathlib.Path(tomllib.loads((run / "config.toml").read_text())["data"])
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in CIFAR)
     pictures = torch.stack([
-        (torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).copy()).permute(2, 0, 1) / 255 - mean) / std
+        (torch.from_numpy(np.asarray(Image.open(data / path).convert("RGB")).copy()).permute(2, 0, 1) / 255 - mean) / std
         for path, *_ in rows])
     with torch.no_grad():
         logits = net(pictures)
