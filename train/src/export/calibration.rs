@@ -63,14 +63,15 @@ pub(super) fn ranges(
 /// What values were seen.
 #[derive(Default)]
 struct Seen {
+    /// Begins at 0, which every range has to hold.
     least: f32,
+    /// The same.
     greatest: f32,
     counts: Counts,
 }
 
 impl Seen {
     fn add(&mut self, values: &[f32], count: bool) {
-        // From 0 on, which every range has to hold.
         self.least = values.iter().copied().fold(self.least, f32::min);
         self.greatest = values.iter().copied().fold(self.greatest, f32::max);
         if count {
@@ -82,7 +83,7 @@ impl Seen {
     /// The bounds that leave out a fraction `tail` of the values on either side.
     fn range(&self, tail: f64) -> (f32, f32) {
         let (low, high) = if tail > 0.0 { self.counts.range(tail) } else { (self.least, self.greatest) };
-        (low.max(self.least), high.min(self.greatest))
+        (low.min(0.0).max(self.least), high.max(0.0).min(self.greatest))
     }
 }
 
