@@ -36,8 +36,8 @@ impl Module for SqueezeExcitation {
 }
 
 /// A small CNN. `[N, 3, H, W]` -> `[N, classes]`.
-struct SmallNet {
-    classes: usize,
+pub struct SmallNet {
+    pub classes: usize,
 }
 
 impl Module for SmallNet {

@@ -8,9 +8,14 @@ mod common;
 mod own_network;
 
 use std::fs;
+use std::path::Path;
 
+use infer::verify::Verification;
 use infer::{Classifier, decode};
-use models::card::Precision;
+use models::card::{InputForm, Precision};
+use train::export::ExportOptions;
+use train::fit::Fit;
+use train::recipe::Recipe;
 
 use self::common::colour_set;
 
@@ -33,6 +38,45 @@ fn it_trains_exports_verifies_and_classifies() {
         }
     }
     assert_eq!(right, 12, "colours are easy");
+}
+
+#[test]
+fn every_form_of_it_holds() {
+    let (dir, data) = colour_set();
+    let model = dir.path().join("small.onnx");
+    let fit = Fit::new(Recipe::load("from-scratch").unwrap().scaled_to(6), 32);
+    let mut epochs = 0;
+    let network = |classes| own_network::SmallNet { classes };
+    let fitted = fit.run(&data, network, |epoch| epochs = epoch.epoch).unwrap();
+    assert_eq!(epochs, 6);
+    for precision in [Precision::Fp32, Precision::Fp16, Precision::Int8] {
+        let input = InputForm::Uint8;
+        fitted.export(&model, &ExportOptions { precision, input, ..ExportOptions::default() }).unwrap();
+        let verification = Verification::of_file(&model, &Default::default(), None).unwrap();
+        assert_eq!(verification.failures(), [""; 0], "{precision}");
+    }
+}
+
+#[test]
+fn too_few_pictures_and_a_network_that_does_not_fit_are_errors() {
+    let (_dir, data) = colour_set();
+    let fit = Fit::new(Recipe::load("from-scratch").unwrap().scaled_to(1), 32);
+    let run = |data: &Path| {
+        let fitted = fit.run(data, |classes| own_network::SmallNet { classes }, |_| ());
+        fitted.map(|_| ()).unwrap_err().to_string()
+    };
+    let error = run(&data.join("none"));
+    assert!(error.contains("none"), "{error}");
+    let attention = models::layers::ChannelAttention::new("attention", 64, 16);
+    let error = fit.run(&data, |_| attention, |_| ()).unwrap_err().to_string();
+    assert!(error.contains("attention"), "{error}");
+
+    let few = tempfile::tempdir().unwrap();
+    for class in ["a", "b"] {
+        fs::create_dir(few.path().join(class)).unwrap();
+        fs::copy(data.join("test/red/000.png"), few.path().join(class).join("0.png")).unwrap();
+    }
+    assert_eq!(run(few.path()), "2 training and 0 validation pictures are too few: add pictures");
 }
 
 /// The example is as short as the guide promises.
