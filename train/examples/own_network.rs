@@ -37,6 +37,7 @@ impl Module for SqueezeExcitation {
 
 /// A small CNN. `[N, 3, H, W]` -> `[N, classes]`.
 pub struct SmallNet {
+    /// How many logits.
     pub classes: usize,
 }
 
