@@ -23,6 +23,9 @@ pub enum Command {
     /// Say what is in pictures
     #[command(after_help = CLASSIFY_HELP)]
     Classify(ClassifyArgs),
+    /// Say what a model is worth on pictures whose classes are known
+    #[command(after_help = EVALUATE_HELP)]
+    Evaluate(EvaluateArgs),
     /// Check that a model is what was exported, and computes the same on this machine
     #[command(after_help = VERIFY_HELP)]
     Verify(VerifyArgs),
@@ -58,6 +61,41 @@ pub struct ClassifyArgs {
     /// Form of the results on standard output
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+
+    /// Pictures that go through the network together
+    #[arg(long, value_name = "N", default_value = "8", value_parser = at_least_one(4096))]
+    pub batch: usize,
+}
+
+const EVALUATE_HELP: &str = "\
+Examples:
+  infer evaluate --data photos
+  infer evaluate --data photos --report report.html
+  infer evaluate --data photos --format json | jq .accuracy
+
+Exit codes:
+  0  all pictures were classified
+  1  some could not be, the others were
+  2  nothing could be done";
+
+/// Arguments of `infer evaluate`.
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// Pictures by class, DIR/CLASS/*.jpg; those of DIR/test or DIR/val if there is one
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+
+    /// The model and where it runs.
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Form of the result on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+
+    /// A page with the confusion matrix and the most confident mistakes
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
 
     /// Pictures that go through the network together
     #[arg(long, value_name = "N", default_value = "8", value_parser = at_least_one(4096))]
@@ -119,6 +157,11 @@ impl ModelArgs {
     pub fn chosen_model(&self) -> Option<PathBuf> {
         let variable = || env::var_os("INFER_MODEL").filter(|path| !path.is_empty());
         self.model.clone().or_else(|| variable().map(PathBuf::from))
+    }
+
+    /// The model's file, chosen or not.
+    pub fn path(&self) -> PathBuf {
+        self.chosen_model().unwrap_or_else(|| "model.onnx".into())
     }
 
     /// How its session is built.

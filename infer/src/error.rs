@@ -149,6 +149,16 @@ fn prefix(path: Option<&Path>) -> String {
     path.map(|path| format!("{}: ", path.display())).unwrap_or_default()
 }
 
+/// The first names, and how many more there are.
+pub(crate) fn few(names: &[String]) -> String {
+    const NAMED: usize = 5;
+    let named = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
 /// The system's words without its error number.
 fn io_reason(error: &io::Error) -> String {
     let text = error.to_string();

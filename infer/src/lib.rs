@@ -9,6 +9,7 @@
 //! | [`preprocess`] | RGB8 | the network's input, as the model card says |
 //! | [`session`] | a tensor | a tensor, through any `.onnx` with one float input |
 //! | [`classifier`] | pictures | labels with probabilities |
+//! | [`evaluate`] | labelled pictures | accuracy, confusion, calibration |
 //! | [`verify`] | an exported file | whether it is what was exported, and computes the same here |
 //!
 //! [`runtime`] finds ONNX Runtime when the program runs and [`device`] says where a session computes; nothing of
@@ -33,12 +34,17 @@ pub mod classifier;
 pub mod decode;
 pub mod device;
 pub mod error;
+pub mod evaluate;
 pub mod files;
+pub mod html;
+pub mod labelled;
 mod pipeline;
 pub mod preprocess;
 pub mod results;
 pub mod runtime;
+pub mod scores;
 pub mod session;
+pub mod text;
 pub mod verify;
 
 pub use classifier::Classifier;

@@ -3,8 +3,11 @@
 //! Standard error may be closed: nothing here fails for that.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use infer::results::Failed;
 
 /// How much of the work was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +53,23 @@ pub fn line(level: &str, text: impl Display) {
 /// `TEXT` on stderr.
 pub fn note(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// A bar over `pictures`, only where someone watches; `results` says whether results appear meanwhile, in the midst of
+/// which it would stand.
+pub fn progress(pictures: usize, results: bool) -> ProgressBar {
+    if pictures < 2 || results && io::stdout().is_terminal() || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} pictures, {per_sec}, {eta} left");
+    let bar = ProgressBar::with_draw_target(Some(pictures as u64), ProgressDrawTarget::stderr());
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// A picture that failed, above the bar.
+pub fn failed(progress: &ProgressBar, failed: &Failed) {
+    let text = format!("{}: {}", failed.path.display(), failed.error.reason());
+    progress.suspend(|| line("error", text));
 }
 
 /// Makes a panic, which is always our own fault, end the program with one line whichever thread it is in.

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::classifier::read_card;
 use crate::decode;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, few};
 use crate::preprocess::Preprocessor;
 use crate::runtime;
 use crate::session::{self, Options, Session};
@@ -170,16 +170,6 @@ fn goldens(goldens: &[Golden], preprocessor: &Preprocessor) -> Result<Vec<Recomp
         Ok(Recomputed { prepared, levels: levels.unwrap_or(0) })
     };
     goldens.iter().map(recompute).collect()
-}
-
-/// The first names, and how many more there are.
-fn few(names: &[String]) -> String {
-    const NAMED: usize = 5;
-    let named = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMED) {
-        0 => named,
-        more => format!("{named} and {more} more"),
-    }
 }
 
 fn damaged(reason: impl AsRef<str>) -> Error {

@@ -1,7 +1,7 @@
 //! What a person sees while training: bars on a terminal, plain lines everywhere.
 
-use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
+pub use infer::text::table;
 use train::recipe::Phase;
 use train::report::modules::collapse;
 use train::trainer::PhaseRecord;
@@ -19,19 +19,6 @@ macro_rules! say {
 pub fn list(heading: &str, names: &str) {
     let how = textwrap::Options::new(80).subsequent_indent("    ").break_words(false);
     say!("{}", textwrap::fill(&format!("  {heading}: {names}"), how));
-}
-
-/// A table without lines: what a row is about on the left, its numbers to the right.
-pub fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header);
-    rows.for_each(|row| {
-        table.add_row(row);
-    });
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table.trim_fmt()
 }
 
 /// A bar for `len` pictures that is drawn on a terminal only.

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use infer::labelled::FolderError;
 use infer::preprocess::Preprocessor;
 use models::card::{ModelCard, Precision, Preprocessing, TrainingSummary};
 use models::shapes::{self, ShapeError};
@@ -13,7 +14,7 @@ use models::{Module, Weights};
 use tch::Device;
 
 use crate::data::batches::Loader;
-use crate::data::folder::{self, FolderError, ImageFolder};
+use crate::data::folder::{self, ImageFolder};
 use crate::data::pictures::{Loading, PictureSet};
 use crate::data::{Sample, split};
 use crate::export::{CALIBRATION_PICTURES, ExportError, ExportOptions, Exported, Pictures, Trained, card};

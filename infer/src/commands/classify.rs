@@ -1,11 +1,11 @@
 //! `infer classify`: says what is in pictures.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, Read};
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use infer::classifier::{Classifier, Source};
 use infer::results::{Failed, Outcome};
 use infer::{Error, decode, files};
@@ -33,12 +33,8 @@ pub fn run(args: &ClassifyArgs) -> Result<Done> {
 }
 
 fn load(args: &ClassifyArgs) -> Result<Classifier> {
-    let builder = Classifier::builder().options(args.model.options()).top_k(args.top_k).batch(args.batch);
-    let classifier = model::load(&args.model, |path| builder.load(path))?;
-    if let Some(warning) = classifier.session().warning() {
-        report::line("warning", warning);
-    }
-    Ok(classifier)
+    let builder = Classifier::builder().top_k(args.top_k).batch(args.batch);
+    model::classifier(&args.model, builder)
 }
 
 /// The pictures that `paths` stand for, in their order, and the folders that give none.
@@ -82,7 +78,7 @@ struct Report {
 impl Report {
     fn new(format: Format, pictures: usize) -> Self {
         let writer = output::writer(format, Box::new(io::stdout().lock()));
-        Self { writer, format, progress: progress(pictures), classified: 0, failed: 0 }
+        Self { writer, format, progress: report::progress(pictures, true), classified: 0, failed: 0 }
     }
 
     fn add(&mut self, outcome: &Outcome) -> Result<()> {
@@ -90,9 +86,7 @@ impl Report {
             Outcome::Classified(_) => self.classified += 1,
             Outcome::Failed(failed) => {
                 self.failed += 1;
-                let Failed { path, error } = failed;
-                let text = format!("{}: {}", path.display(), error.reason());
-                self.progress.suspend(|| report::line("error", text));
+                report::failed(&self.progress, failed);
             }
         }
         self.progress.inc(1);
@@ -114,14 +108,4 @@ impl Report {
         }
         Ok(Done::from_counts(classified, failed))
     }
-}
-
-/// Only where someone watches, and never in the midst of the results.
-fn progress(pictures: usize) -> ProgressBar {
-    if pictures < 2 || io::stdout().is_terminal() || !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} pictures, {per_sec}, {eta} left");
-    let bar = ProgressBar::with_draw_target(Some(pictures as u64), ProgressDrawTarget::stderr());
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

@@ -1,5 +1,6 @@
 //! One file per command.
 
 pub mod classify;
+pub mod evaluate;
 mod model;
 pub mod verify;

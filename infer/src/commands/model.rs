@@ -3,14 +3,25 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use infer::Error;
+use infer::classifier::Builder;
+use infer::{Classifier, Error};
 
 use crate::args::ModelArgs;
+use crate::report;
+
+/// The chosen model as a classifier, with its warning for the user to see.
+pub fn classifier(args: &ModelArgs, builder: Builder) -> Result<Classifier> {
+    let classifier = load(args, |path| builder.options(args.options()).load(path))?;
+    if let Some(warning) = classifier.session().warning() {
+        report::line("warning", warning);
+    }
+    Ok(classifier)
+}
 
 /// What `load` makes of the chosen model; where there is none, the error says how to name one.
 pub fn load<T>(args: &ModelArgs, load: impl FnOnce(&Path) -> infer::Result<T>) -> Result<T> {
     let chosen = args.chosen_model();
-    match load(chosen.as_deref().unwrap_or(Path::new("model.onnx"))) {
+    match load(&args.path()) {
         Err(Error::NotFound { .. }) if chosen.is_none() => {
             bail!(
                 "no model: there is no ./model.onnx: `--model FILE` or INFER_MODEL names one, `train export` makes one"

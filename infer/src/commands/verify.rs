@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
+use infer::text;
 use infer::verify::Verification;
 use serde::Serialize;
 
@@ -21,7 +22,7 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     }
     let failures = found.failures();
     let text = match args.format {
-        ReportFormat::Text => text(&file, &found),
+        ReportFormat::Text => lines(&file, &found),
         ReportFormat::Json => {
             let report =
                 Report { model: &file, holds: failures.is_empty(), failures: &failures, found: &found };
@@ -46,7 +47,7 @@ struct Report<'a> {
 }
 
 /// A line for each thing that was checked.
-fn text(file: &str, found: &Verification) -> String {
+fn lines(file: &str, found: &Verification) -> String {
     let Verification { agreement, exported_agreement: exported, tolerance, levels, .. } = found;
     let same = |holds: bool| if holds { "as exported" } else { "CHANGED" };
     let weights = match found.changed_tensors.len() {
@@ -88,7 +89,5 @@ fn text(file: &str, found: &Verification) -> String {
         ),
         ("certificate", if found.holds() { "holds" } else { "DOES NOT HOLD" }.into()),
     ];
-    let lines: Vec<_> =
-        lines.iter().map(|(name, value): &(&str, String)| format!("{name:<14} {value}")).collect();
-    lines.join("\n")
+    text::fields(&lines)
 }

@@ -5,6 +5,7 @@
 
 mod bad_inputs;
 mod choices;
+mod evaluate;
 mod formats;
 mod support;
 mod verify;

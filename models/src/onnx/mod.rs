@@ -21,11 +21,13 @@ mod encode;
 mod graph;
 pub mod passes;
 mod proto;
+mod summary;
 mod trace;
 
 pub use digest::WeightsDigest;
 pub use encode::{PRODUCER, append_metadata, encode};
 pub use graph::{Attribute, Dim, Element, Graph, Initializer, Node, ValueInfo};
+pub use summary::{Port, Stored, Summary};
 pub use trace::{Interface, TraceError, Values, trace, values};
 
 /// A version of the standard operators that this crate writes.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use image::RgbImage;
+use infer::labelled;
 use infer::preprocess::Preprocessor;
 use models::Weights;
 use models::agreement::Disagreement;
@@ -13,7 +14,7 @@ use models::card::{ModelCard, Precision, Preprocessing, TrainingSummary};
 use models::certificate::Certificate;
 use models::onnx::Opset;
 use models::resnet::{Architecture, ResNet18};
-use train::data::folder::{self, ImageFolder};
+use train::data::folder::ImageFolder;
 use train::data::{Sample, split};
 use train::export::{CALIBRATION_PICTURES, Drift, ExportOptions, Exported, Pictures, Trained, card};
 use train::run::{RunConfig, RunFolder};
@@ -207,7 +208,7 @@ fn chosen_pictures(
 ) -> Result<(Pictures, String)> {
     let description = format!("pictures of {}", folder.display());
     let most = Pictures::most(preprocessor);
-    if let Ok(samples) = folder::scan_known(folder, labels) {
+    if let Ok(samples) = labelled::scan(folder, labels) {
         let samples = split::limited(&samples, most, 0);
         return Ok((Pictures::load(&samples, preprocessor, false)?, description));
     }

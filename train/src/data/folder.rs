@@ -3,12 +3,10 @@
 //! Either `DIR/train/CLASS/...` with `DIR/test/CLASS/...` (or `val`), or `DIR/CLASS/...` alone. Classes are in the
 //! order of their names, as in torchvision's `ImageFolder`.
 
-use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::path::Path;
 
+use infer::labelled::{self, FolderError, Sample, class_folders};
 use sha2::{Digest, Sha256};
-
-use super::Sample;
 
 /// The pictures of a folder, by class.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,51 +19,6 @@ pub struct ImageFolder {
     pub test: Option<Vec<Sample>>,
 }
 
-/// Why a folder is not a data set.
-#[derive(Debug, thiserror::Error)]
-pub enum FolderError {
-    /// It cannot be listed.
-    #[error("cannot read {path}: {source}")]
-    Read {
-        /// The folder.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// Nothing that could be a class.
-    #[error("{0} has no class folders: expected {0}/CLASS/*.jpg, or {0}/train/CLASS/*.jpg with {0}/test")]
-    NoClasses(PathBuf),
-    /// A single class.
-    #[error("{path} has only one class ({class}): a classifier needs at least two class folders")]
-    OneClass {
-        /// The folder of the class folders.
-        path: PathBuf,
-        /// The class.
-        class: String,
-    },
-    /// Class folders without any picture.
-    #[error("{path} holds no pictures in any class folder (looked for {extensions})",
-        extensions = infer::files::EXTENSIONS.join(", "))]
-    NoPictures {
-        /// The folder of the class folders.
-        path: PathBuf,
-    },
-    /// One class folder without pictures.
-    #[error("class folder {0} holds no pictures: add some or remove the folder")]
-    EmptyClass(PathBuf),
-    /// The test set knows a class that training does not.
-    #[error("class {class} in {path} has no folder of that name to train on")]
-    UnknownClass {
-        /// The test folder.
-        path: PathBuf,
-        /// The class.
-        class: String,
-    },
-    /// The pictures of a class cannot be listed.
-    #[error(transparent)]
-    Pictures(#[from] infer::Error),
-}
-
 impl ImageFolder {
     /// Lists the pictures below `dir`.
     pub fn scan(dir: &Path) -> Result<Self, FolderError> {
@@ -75,8 +28,7 @@ impl ImageFolder {
             return Ok(Self { classes, train, test: None });
         }
         let (classes, train) = scan_classes(&nested)?;
-        let held_out = ["test", "val"].map(|name| dir.join(name)).into_iter().find(|path| path.is_dir());
-        let test = held_out.map(|path| scan_known(&path, &classes)).transpose()?;
+        let test = labelled::held_out(dir).map(|path| labelled::scan(&path, &classes)).transpose()?;
         Ok(Self { classes, train, test })
     }
 
@@ -94,7 +46,7 @@ impl ImageFolder {
 
 fn scan_classes(dir: &Path) -> Result<(Vec<String>, Vec<Sample>), FolderError> {
     let classes = class_folders(dir)?;
-    let samples = scan_known(dir, &classes)?;
+    let samples = labelled::scan(dir, &classes)?;
     if let [class] = &classes[..] {
         return Err(FolderError::OneClass { path: dir.into(), class: class.clone() });
     }
@@ -106,48 +58,10 @@ pub fn name(dir: &Path) -> String {
     dir.file_name().map_or_else(|| "pictures".into(), |name| name.to_string_lossy().into_owned())
 }
 
-/// The pictures of `dir`, whose class folders are all among `classes`.
-pub fn scan_known(dir: &Path, classes: &[String]) -> Result<Vec<Sample>, FolderError> {
-    let found = class_folders(dir)?;
-    let mut samples = Vec::new();
-    let mut empty = None;
-    for class in &found {
-        let Some(label) = classes.iter().position(|known| known == class) else {
-            return Err(FolderError::UnknownClass { path: dir.into(), class: class.clone() });
-        };
-        let pictures = infer::files::pictures_in(&dir.join(class))?;
-        if pictures.is_empty() {
-            empty = empty.or_else(|| Some(dir.join(class)));
-        }
-        samples.extend(pictures.into_iter().map(|path| Sample { path, label }));
-    }
-    match empty {
-        _ if samples.is_empty() => Err(FolderError::NoPictures { path: dir.into() }),
-        Some(path) => Err(FolderError::EmptyClass(path)),
-        None => Ok(samples),
-    }
-}
-
-/// Names of the folders in `dir`, sorted; hidden ones are not classes.
-fn class_folders(dir: &Path) -> Result<Vec<String>, FolderError> {
-    let read = |source| FolderError::Read { path: dir.into(), source };
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(read)? {
-        let entry = entry.map_err(read)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.path().is_dir() && !name.starts_with('.') {
-            names.push(name);
-        }
-    }
-    if names.is_empty() {
-        return Err(FolderError::NoClasses(dir.into()));
-    }
-    names.sort();
-    Ok(names)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// A folder with these files, each of one byte, and folders: scanning does not decode.

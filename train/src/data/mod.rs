@@ -10,15 +10,5 @@ pub mod pictures;
 mod random;
 pub mod split;
 
-use std::path::PathBuf;
-
 pub use error::{BadPictures, DataError};
-
-/// A labelled picture file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sample {
-    /// The file.
-    pub path: PathBuf,
-    /// Index of its class.
-    pub label: usize,
-}
+pub use infer::labelled::Sample;

@@ -3,9 +3,9 @@
 use indexmap::IndexSet;
 use maud::{Markup, html};
 
-use super::axis::Axis;
-use super::charts::{Band, LineChart, Series};
 use crate::trainer::EpochMetrics;
+use infer::html::axis::Axis;
+use infer::html::charts::{Band, LineChart, Series};
 
 /// The charts of a run; `metrics` has at least one epoch.
 pub fn curves(metrics: &[EpochMetrics], best_epoch: Option<usize>) -> Markup {

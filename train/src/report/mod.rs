@@ -3,26 +3,18 @@
 //! The page is a function of what it is given. No time and no speed is in it, so that a run that was interrupted
 //! and resumed has the same page as one that was not.
 //!
-//! | file | what | knows of training |
-//! |---|---|---|
-//! | [`mod@page`], [`axis`], [`charts`], [`matrix`], [`tiles`], [`scores`] | parts that any report can use | no |
-//! | [`curves`], [`modules`], [`sections`] | what is shown of a run | yes |
+//! Its parts are [`infer::html`]'s; here is what is shown of a run.
 
-pub mod axis;
-pub mod charts;
 pub mod curves;
-pub mod matrix;
 pub mod modules;
-pub mod page;
-pub mod scores;
 pub mod sections;
-pub mod tiles;
 
-use image::RgbImage;
+use infer::html::charts;
+use infer::html::evaluation::{Evaluated, evaluation};
+use infer::html::page::{Headline, page, percent, section};
+use infer::scores::Confusion;
 use maud::html;
 
-use self::page::{Headline, page, percent, section};
-use self::scores::{Answer, Confusion};
 use crate::run::RunConfig;
 use crate::trainer::EpochMetrics;
 use crate::trainer::PhaseRecord;
@@ -44,23 +36,6 @@ pub struct Report<'a> {
     pub evaluated: Option<Evaluated<'a>>,
 }
 
-/// What a network says of pictures that it has not learnt from.
-#[derive(Clone)]
-pub struct Evaluated<'a> {
-    /// Which pictures, `test` or `validation`.
-    pub split: &'a str,
-    /// One a picture.
-    pub answers: &'a [Answer],
-    /// Name and pixels of a picture, by its index; `None` where it cannot be read any more.
-    pub picture: &'a dyn Fn(usize) -> Option<(String, RgbImage)>,
-}
-
-impl std::fmt::Debug for Evaluated<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Evaluated").field("split", &self.split).field("answers", &self.answers).finish()
-    }
-}
-
 impl Report<'_> {
     /// The page. While a run is under way it has no evaluation, and grows with every epoch.
     ///
@@ -75,7 +50,7 @@ impl Report<'_> {
         let body = html! {
             @if !self.metrics.is_empty() { (section("Curves", "", &curves::curves(self.metrics, self.best_epoch))) }
             @if let Some((evaluated, confusion)) = &counted {
-                (sections::evaluation(evaluated, confusion, &config.labels))
+                (evaluation(evaluated, confusion, &config.labels))
             }
             @if !self.phases.is_empty() { (sections::phases(self.phases, self.metrics)) }
             (sections::configuration(self.config_toml))

@@ -1,4 +1,6 @@
+use image::RgbImage;
 use indexmap::IndexMap;
+use infer::scores::Answer;
 use models::card::Preprocessing;
 use models::resnet::Architecture;
 

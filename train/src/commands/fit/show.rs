@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use anyhow::Result;
+use infer::html::evaluation::Evaluated;
 use infer::preprocess::Preprocessor;
+use infer::scores::Answer;
 use train::data::pictures::PictureSet;
-use train::report::scores::Answer;
-use train::report::{Evaluated, Report};
+use train::report::Report;
 use train::run::{RunConfig, RunFolder};
 use train::tensorboard::EventWriter;
 use train::trainer::{EpochMetrics, Evaluation, PhaseRecord};

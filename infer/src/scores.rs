@@ -2,6 +2,8 @@
 
 use std::iter;
 
+use serde::Serialize;
+
 /// What a classifier said of one picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Answer {
@@ -28,7 +30,7 @@ pub struct Confusion {
 }
 
 /// Scores of one class, or their means over all classes. A quotient by zero is zero, as in scikit-learn.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Scores {
     /// Of what was taken for the class, the share that is of it.
     pub precision: f64,
@@ -107,11 +109,66 @@ impl Confusion {
         }
     }
 
+    /// Pairs `(actual, predicted)` of different classes that occur, the most frequent first.
+    pub fn most_confused(&self) -> Vec<(usize, usize)> {
+        let pairs = (0..self.classes).flat_map(|a| (0..self.classes).map(move |b| (a, b)));
+        let mut pairs: Vec<_> = pairs.filter(|&(a, b)| a != b && self.count(a, b) > 0).collect();
+        pairs.sort_by_key(|&(a, b)| std::cmp::Reverse(self.count(a, b)));
+        pairs
+    }
+
     /// All classes with their scores, the lowest F1 first.
     pub fn worst_first(&self) -> Vec<(usize, Scores)> {
         let mut all: Vec<_> = (0..self.classes).map(|class| (class, self.scores(class))).collect();
         all.sort_by(|(_, a), (_, b)| a.f1.total_cmp(&b.f1));
         all
+    }
+}
+
+/// How far confidence is to be believed (Guo et al. 2017, arXiv:1706.04599).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Calibration {
+    /// Expected calibration error, in [0, 1]: the mean distance of confidence and accuracy, by pictures.
+    pub error: f64,
+    /// Equal steps of confidence, from 0 to 1.
+    pub bins: Vec<CalibrationBin>,
+}
+
+/// The pictures whose confidence lies in one step.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct CalibrationBin {
+    /// How many.
+    pub pictures: usize,
+    /// Mean probability of the predicted class, in [0, 1].
+    pub confidence: f64,
+    /// Share that was right, in [0, 1].
+    pub accuracy: f64,
+}
+
+impl Calibration {
+    /// Steps of confidence, as in the paper.
+    pub const BINS: usize = 15;
+
+    /// Of these answers.
+    pub fn new(answers: &[Answer]) -> Self {
+        let mut sums = [(0, 0.0, 0); Self::BINS];
+        for answer in answers {
+            // A probability on the border belongs to the step that it ends.
+            let step = (f64::from(answer.probability) * Self::BINS as f64).ceil() as usize;
+            let (pictures, confidence, right) = &mut sums[step.clamp(1, Self::BINS) - 1];
+            *pictures += 1;
+            *confidence += f64::from(answer.probability);
+            *right += usize::from(answer.is_correct());
+        }
+        let bin = |(pictures, confidence, right): (usize, f64, usize)| CalibrationBin {
+            pictures,
+            confidence: if pictures == 0 { 0.0 } else { confidence / pictures as f64 },
+            accuracy: ratio(right, pictures),
+        };
+        let bins: Vec<_> = sums.into_iter().map(bin).collect();
+        let distance =
+            |bin: &CalibrationBin| (bin.confidence - bin.accuracy).abs() * ratio(bin.pictures, answers.len());
+        Self { error: bins.iter().map(distance).sum(), bins }
     }
 }
 
@@ -151,6 +208,7 @@ mod tests {
         assert!((mean.f1 - 7.0 / 12.0).abs() < 1e-12);
         assert_eq!(mean.support, 5);
         assert_eq!(confusion.worst_first()[0].0, 1);
+        assert_eq!(confusion.most_confused(), [(0, 1), (1, 0)]);
     }
 
     #[test]
@@ -170,6 +228,19 @@ mod tests {
         assert_eq!(confusion.share(2, 2), 0.0);
         assert_eq!(Confusion::new(2, &[]).accuracy(), 0.0);
         assert_eq!(Confusion::new(0, &[]).macro_average(), never_there);
+    }
+
+    #[test]
+    fn calibration_is_that_computed_by_hand() {
+        let answer = |predicted, probability| Answer { actual: 0, predicted, probability };
+        // In the step that ends at 0.6: confidence 0.575, accuracy 0.5. In the last: confidence 0.99, accuracy 1.
+        let answers = [answer(0, 0.55), answer(1, 0.6), answer(0, 0.98), answer(0, 1.0)];
+        let calibration = Calibration::new(&answers);
+        assert!((calibration.error - (0.5 * 0.075 + 0.5 * 0.01)).abs() < 1e-6, "{calibration:?}");
+        assert_eq!(calibration.bins[8].pictures, 2);
+        assert_eq!(calibration.bins[14].accuracy, 1.0);
+        assert_eq!(Calibration::new(&[]).error, 0.0);
+        assert_eq!(Calibration::new(&[answer(0, 0.0)]).error, 1.0);
     }
 
     #[test]

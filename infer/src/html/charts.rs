@@ -174,7 +174,7 @@ fn px(value: f64) -> String {
 }
 
 /// Four digits, without a tail of zeros.
-pub(super) fn significant(value: f64) -> String {
+pub fn significant(value: f64) -> String {
     let decimals = if value == 0.0 { 0 } else { (3 - value.abs().log10().floor() as i32).clamp(0, 12) };
     if value != 0.0 && value.abs() < 1e-2 {
         return format!("{:e}", format!("{value:.3e}").parse::<f64>().unwrap_or(value));

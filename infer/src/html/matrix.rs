@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::scores::Confusion;
+use crate::scores::Confusion;
 
 /// Beyond this many classes the numbers would be too small: pointing at a cell tells them.
 const MAX_NUMBERED: usize = 30;
@@ -86,8 +86,8 @@ fn shortened(label: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scores::Answer;
     use super::*;
+    use crate::scores::Answer;
 
     fn matrix(classes: usize) -> String {
         let labels: Vec<String> = (0..classes).map(|class| format!("class {class}")).collect();

@@ -1,0 +1,86 @@
+//! `infer evaluate`: figures that can be counted by hand, in three forms.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{BLUE, GREEN, RED, Said, Workplace};
+
+/// Three pictures of each class; one of the blue ones is green, and is taken for it.
+fn data_set(folder: &str) -> Workplace {
+    let place = Workplace::new();
+    for (class, color) in [("red", RED), ("green", GREEN), ("blue", BLUE)] {
+        for index in 0..3 {
+            let color = if class == "blue" && index == 2 { GREEN } else { color };
+            place.picture(&format!("{folder}/{class}/{index}.png"), color);
+        }
+    }
+    place
+}
+
+fn evaluated(place: &Workplace, args: &[&str]) -> Said {
+    Said::by(place.infer().args(["evaluate", "--data", "photos"]).args(args))
+}
+
+#[test]
+fn figures_are_those_counted_by_hand() {
+    let said = evaluated(&data_set("photos"), &["--format", "json"]);
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""));
+    let found: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(found["images"], 9);
+    assert!((found["accuracy"].as_f64().unwrap() - 8.0 / 9.0).abs() < 1e-12);
+    assert_eq!(found["top5_accuracy"], 1.0, "there are three classes");
+    assert_eq!(found["confusion"], serde_json::json!([[3, 0, 0], [0, 3, 0], [0, 1, 2]]));
+    let green = &found["classes"][1];
+    assert_eq!(
+        (&green["label"], &green["precision"], &green["recall"]),
+        (&"green".into(), &0.75.into(), &1.0.into())
+    );
+    assert!(found["calibration"]["error"].as_f64().unwrap() > 0.0);
+    assert_eq!(found["mistakes"][0]["path"], "photos/blue/2.png");
+    assert_eq!(found["mistakes"][0]["predicted"], "green");
+    assert_eq!(found["provider"], "CPUExecutionProvider");
+}
+
+#[test]
+fn the_text_names_what_is_mistaken() {
+    let said = evaluated(&data_set("photos"), &[]);
+    for part in ["accuracy       88.89 %", "top-5          100.00 %", "blue taken for green: 1 of 3"] {
+        assert!(said.stdout.contains(part), "`{part}` is not in:\n{}", said.stdout);
+    }
+    assert!(said.stdout.lines().all(|line| line.chars().count() <= 80), "{}", said.stdout);
+}
+
+#[test]
+fn the_page_is_one_file_with_the_mistake_as_a_picture() {
+    let place = data_set("photos");
+    let said = evaluated(&place, &["--report", "report.html"]);
+    assert_eq!(said.stderr, "report: report.html\n");
+    let page = fs::read_to_string(place.path("report.html")).unwrap();
+    assert_eq!(page.matches("data:image/png;base64,").count(), 1);
+    for part in ["88.9\u{a0}%", "blue taken for green: 1 of 3", "blue/2.png", "Calibration"] {
+        assert!(page.contains(part), "`{part}` is not in the page");
+    }
+    assert!(!page.contains("://"), "it asks for nothing elsewhere");
+
+    evaluated(&place, &["--report", "none/report.html"])
+        .fails(2, &["--report none/report.html", "no folder none"]);
+}
+
+#[test]
+fn held_out_pictures_are_preferred_and_bad_ones_are_named() {
+    let place = data_set("photos/test");
+    place.picture("photos/train/other/1.png", RED);
+    fs::write(place.path("photos/test/red/bad.png"), "text").unwrap();
+    let said = evaluated(&place, &[]);
+    said.fails(1, &["photos/test/red/bad.png", "not a picture"]);
+    assert!(said.stdout.contains("9 of photos, 1 more failed"), "{}", said.stdout);
+}
+
+#[test]
+fn data_that_cannot_be_evaluated_is_refused() {
+    let place = Workplace::new();
+    evaluated(&place, &[]).fails(2, &["--data", "photos"]);
+    place.picture("photos/purple/1.png", RED);
+    evaluated(&place, &[]).fails(2, &["class purple", "red, green, blue"]);
+}
