@@ -26,6 +26,9 @@ pub enum Command {
     /// Say what a model is worth on pictures whose classes are known
     #[command(after_help = EVALUATE_HELP)]
     Evaluate(EvaluateArgs),
+    /// Say what is in a model: card, inputs, outputs, operators, sizes
+    #[command(after_help = INSPECT_HELP)]
+    Inspect(InspectArgs),
     /// Check that a model is what was exported, and computes the same on this machine
     #[command(after_help = VERIFY_HELP)]
     Verify(VerifyArgs),
@@ -102,6 +105,26 @@ pub struct EvaluateArgs {
     pub batch: usize,
 }
 
+const INSPECT_HELP: &str = "\
+Examples:
+  infer inspect
+  infer inspect --model photos.onnx --device cuda
+  infer inspect --format json | jq -r '.card.labels[]'
+
+What is in the file is said even where it cannot run; what says where it runs is then the reason.";
+
+/// Arguments of `infer inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The model and where it runs.
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Form of the result on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+}
+
 const VERIFY_HELP: &str = "\
 Examples:
   infer verify
@@ -166,7 +189,12 @@ impl ModelArgs {
 
     /// How its session is built.
     pub fn options(&self) -> Options {
-        Options { device: self.device, threads: self.threads, runtime: self.ort_lib.clone() }
+        Options {
+            device: self.device,
+            threads: self.threads,
+            runtime: self.ort_lib.clone(),
+            ..Options::default()
+        }
     }
 }
 

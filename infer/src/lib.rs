@@ -10,6 +10,7 @@
 //! | [`session`] | a tensor | a tensor, through any `.onnx` with one float input |
 //! | [`classifier`] | pictures | labels with probabilities |
 //! | [`evaluate`] | labelled pictures | accuracy, confusion, calibration |
+//! | [`inspect`] | any `.onnx` | what is in it, and where it would run |
 //! | [`verify`] | an exported file | whether it is what was exported, and computes the same here |
 //!
 //! [`runtime`] finds ONNX Runtime when the program runs and [`device`] says where a session computes; nothing of
@@ -37,6 +38,7 @@ pub mod error;
 pub mod evaluate;
 pub mod files;
 pub mod html;
+pub mod inspect;
 pub mod labelled;
 mod pipeline;
 pub mod preprocess;

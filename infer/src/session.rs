@@ -1,8 +1,11 @@
 //! A model, ready to run: any `.onnx` with one input of floats or bytes.
 
+mod placement;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use indexmap::IndexMap;
 use models::onnx::{Dim, Element, ValueInfo};
 use ndarray::{ArrayD, ArrayView, ArrayViewD, Dimension};
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
@@ -23,6 +26,8 @@ pub struct Options {
     pub threads: Option<usize>,
     /// The library or its folder, see [`runtime`]; searched for when absent.
     pub runtime: Option<PathBuf>,
+    /// Remember which provider each operator was given to, for [`Session::placement`].
+    pub placement: bool,
 }
 
 /// What a model is fed, of the shape of its input.
@@ -206,6 +211,14 @@ impl Session {
         self.warning.as_deref()
     }
 
+    /// How many operators each provider was given when ONNX Runtime divided the graph.
+    ///
+    /// # Errors
+    /// [`Error::Session`] unless the session was built with [`Options::placement`].
+    pub fn placement(&self) -> Result<IndexMap<String, usize>> {
+        placement::of(&self.session).map_err(|error| failed(&error))
+    }
+
     /// The input.
     pub fn input(&self) -> &ValueInfo {
         &self.input
@@ -244,9 +257,13 @@ fn configured(runtime: &Runtime, options: &Options) -> ort::Result<SessionBuilde
         .with_optimization_level(GraphOptimizationLevel::Level3)?
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?;
-    Ok(match options.threads {
+    let builder = match options.threads {
         Some(threads) => builder.with_intra_threads(threads)?,
         None => builder,
+    };
+    Ok(match options.placement {
+        true => builder.with_config_entry(placement::KEY, "1")?,
+        false => builder,
     })
 }
 

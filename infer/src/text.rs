@@ -15,9 +15,18 @@ pub fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [Stri
     table.trim_fmt()
 }
 
-/// `name value` lines, the values below one another.
+/// Columns of a terminal that everyone has.
+const WIDTH: usize = 80;
+
+/// `name value` lines, the values below one another; long ones go on in the next line, words stay whole.
 pub fn fields(fields: &[(&str, String)]) -> String {
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(14);
-    let lines: Vec<_> = fields.iter().map(|(name, value)| format!("{name:<width$} {value}")).collect();
-    lines.join("\n")
+    let indent = " ".repeat(width + 1);
+    let how = textwrap::Options::new(WIDTH)
+        .subsequent_indent(&indent)
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .word_separator(textwrap::WordSeparator::AsciiSpace);
+    let line = |(name, value): &(&str, String)| textwrap::fill(&format!("{name:<width$} {value}"), &how);
+    fields.iter().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -2,5 +2,6 @@
 
 pub mod classify;
 pub mod evaluate;
+pub mod inspect;
 mod model;
 pub mod verify;

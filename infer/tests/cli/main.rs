@@ -7,5 +7,6 @@ mod bad_inputs;
 mod choices;
 mod evaluate;
 mod formats;
+mod inspect;
 mod support;
 mod verify;

@@ -49,6 +49,12 @@ pub fn append_metadata(bytes: &mut Vec<u8>, metadata: &[(&str, &str)]) {
     bytes.extend(encoded);
 }
 
+/// The value of `key` in the metadata of a file; of several, the last, as ONNX Runtime has it.
+pub fn metadata(bytes: &[u8], key: &str) -> Option<String> {
+    let model = proto::ModelProto::decode(bytes).ok()?;
+    model.metadata_props.into_iter().rev().find(|entry| entry.key() == key).map(|entry| entry.value().into())
+}
+
 fn node(node: &Node) -> proto::NodeProto {
     proto::NodeProto {
         name: Some(node.name.clone()),

@@ -25,7 +25,7 @@ mod summary;
 mod trace;
 
 pub use digest::WeightsDigest;
-pub use encode::{PRODUCER, append_metadata, encode};
+pub use encode::{PRODUCER, append_metadata, encode, metadata};
 pub use graph::{Attribute, Dim, Element, Graph, Initializer, Node, ValueInfo};
 pub use summary::{Port, Stored, Summary};
 pub use trace::{Interface, TraceError, Values, trace, values};

@@ -1,12 +1,14 @@
 //! Runs one exported file: `readers tract|rten MODEL.onnx INPUT float|uint8 N,...`.
 //!
-//! INPUT holds the elements of a batch, little-endian. Prints a JSON object with the logits of the batch as a whole and of
-//! its pictures one by one, from the same loaded model: the file's batch is symbolic.
+//! INPUT holds the elements of a batch, little-endian. Prints the logits as a JSON array: of the batch as a whole, then
+//! of its pictures one by one, from the same loaded model, for the file's batch is symbolic. If that fails, prints why,
+//! from the general to the particular.
 
 use std::fs;
 use std::path::Path;
+use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use rten::{Model, ValueOrView};
 use rten_tensor::Tensor as RtenTensor;
 use rten_tensor::prelude::*;
@@ -32,16 +34,17 @@ impl Input {
 
     /// The pictures one by one.
     fn pictures(&self) -> Vec<Self> {
-        let one = |shape: &[usize]| [&[1], &shape[1..]].concat();
+        fn parts<T: Clone>(
+            values: &[T],
+            shape: &[usize],
+            make: fn(Vec<T>, Vec<usize>) -> Input,
+        ) -> Vec<Input> {
+            let one = [&[1], &shape[1..]].concat();
+            values.chunks(values.len() / shape[0]).map(|part| make(part.into(), one.clone())).collect()
+        }
         match self {
-            Self::Float(values, shape) => values
-                .chunks(values.len() / shape[0])
-                .map(|part| Self::Float(part.into(), one(shape)))
-                .collect(),
-            Self::Bytes(values, shape) => values
-                .chunks(values.len() / shape[0])
-                .map(|part| Self::Bytes(part.into(), one(shape)))
-                .collect(),
+            Self::Float(values, shape) => parts(values, shape, Self::Float),
+            Self::Bytes(values, shape) => parts(values, shape, Self::Bytes),
         }
     }
 
@@ -66,7 +69,7 @@ type Run = Box<dyn Fn(&Input) -> Result<Vec<f32>>>;
 fn tract(model: &Path) -> Result<Run> {
     let model = tract_onnx::onnx().model_for_path(model)?.into_optimized()?.into_runnable()?;
     Ok(Box::new(move |input| {
-        let logits = model.run(tvec![input.tract()?.into_tvalue()])?.remove(0);
+        let logits = model.run(tvec![input.tract()?.into_tvalue()])?.remove(0); // the first of the outputs
         Ok(logits.to_plain_array_view::<f32>()?.iter().copied().collect())
     }))
 }
@@ -76,14 +79,13 @@ fn rten(model: &Path) -> Result<Run> {
     let (input_id, logits_id) = (model.node_id("input")?, model.node_id("logits")?);
     Ok(Box::new(move |input| {
         let [logits] = model.run_n(vec![(input_id, input.rten())], [logits_id], None)?;
-        let logits: RtenTensor<f32> = logits.try_into().map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        let logits: RtenTensor<f32> = logits.try_into().map_err(|error| anyhow!("{error:?}"))?;
         Ok(logits.iter().copied().collect())
     }))
 }
 
-fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [runtime, model, input, element, shape] = &arguments[..] else {
+fn run(arguments: &[String]) -> Result<Vec<f32>> {
+    let [runtime, model, input, element, shape] = arguments else {
         bail!("usage: readers tract|rten MODEL.onnx INPUT float|uint8 N,...");
     };
     let input = Input::read(input, element, shape)?;
@@ -92,7 +94,21 @@ fn main() -> Result<()> {
         "rten" => rten(model.as_ref())?,
         _ => bail!("tract or rten, not {runtime}"),
     };
-    let single = input.pictures().iter().map(&run).collect::<Result<Vec<_>>>()?.concat();
-    println!("{}", serde_json::json!({ "batch": run(&input)?, "single": single }));
-    Ok(())
+    let mut logits = run(&input)?;
+    for picture in input.pictures() {
+        logits.extend(run(&picture)?);
+    }
+    Ok(logits)
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(logits) => println!("{}", serde_json::json!(logits)),
+        Err(error) => {
+            error.chain().for_each(|cause| eprintln!("{cause}"));
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
 }

@@ -1,0 +1,56 @@
+//! Which provider executes which operator.
+//!
+//! `ort` does not wrap this query (ONNX Runtime 1.24 and newer), so it is made of the C functions.
+
+use std::ffi::{CStr, c_char};
+use std::ptr;
+use std::slice;
+
+use indexmap::IndexMap;
+use ort::AsPointer;
+use ort::session::Session;
+use ort::sys::OrtStatusPtr;
+
+/// The session's setting without which nothing is remembered.
+pub(super) const KEY: &str = "session.record_ep_graph_assignment_info";
+
+/// Operators by provider.
+pub(super) fn of(session: &Session) -> ort::Result<IndexMap<String, usize>> {
+    let api = ort::api();
+    let (mut subgraphs, mut count) = (ptr::null(), 0);
+    // SAFETY: the session lives through this function, and both results are written on success; the array and what
+    // it points to belong to the session.
+    let subgraphs = unsafe {
+        check((api.Session_GetEpGraphAssignmentInfo)(session.ptr(), &mut subgraphs, &mut count))?;
+        array(subgraphs, count)
+    };
+    let mut placement = IndexMap::new();
+    for &subgraph in subgraphs {
+        let (mut provider, mut nodes, mut count): (*const c_char, _, _) = (ptr::null(), ptr::null(), 0);
+        // SAFETY: the subgraph is the session's, and the results are written on success; the name is a C string.
+        let provider = unsafe {
+            check((api.EpAssignedSubgraph_GetEpName)(subgraph, &mut provider))?;
+            check((api.EpAssignedSubgraph_GetNodes)(subgraph, &mut nodes, &mut count))?;
+            CStr::from_ptr(provider).to_string_lossy().into_owned()
+        };
+        *placement.entry(provider).or_insert(0) += count;
+    }
+    Ok(placement)
+}
+
+/// # Safety
+/// The status is one that a function of ONNX Runtime has just returned.
+unsafe fn check(status: OrtStatusPtr) -> ort::Result<()> {
+    // SAFETY: as promised by the caller.
+    unsafe { ort::Error::result_from_status(status) }
+}
+
+/// # Safety
+/// `first` points to `count` elements that live long enough, unless there are none.
+unsafe fn array<'a, T>(first: *const T, count: usize) -> &'a [T] {
+    match first.is_null() {
+        true => &[],
+        // SAFETY: as promised by the caller.
+        false => unsafe { slice::from_raw_parts(first, count) },
+    }
+}

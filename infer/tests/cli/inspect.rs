@@ -1,0 +1,83 @@
+//! `infer inspect`: what is in a file, whether it runs or not.
+
+use std::fs;
+
+use models::card::{InputForm, Precision};
+use serde_json::Value;
+
+use crate::support::{Model, Said, Workplace, encoded};
+
+fn inspected(content: &[u8], args: &[&str]) -> Said {
+    let place = Workplace::without_model();
+    fs::write(place.path("m.onnx"), content).unwrap();
+    Said::by(place.infer().args(["inspect", "--model", "m.onnx"]).args(args))
+}
+
+#[test]
+fn everything_about_a_file_fits_a_terminal() {
+    let said = inspected(&Model::of(InputForm::Uint8, Precision::Fp32).certified(), &[]);
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""));
+    let lines: Vec<_> = said
+        .stdout
+        .lines()
+        .filter(|line| !line.starts_with("model") && !line.starts_with("written by"))
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    opset          ai.onnx 17, IR 8
+    input          input uint8 [batch, 16, 16, 3]
+    output         logits float32 [batch, 3]
+    parameters     58
+    weights        232 bytes of float32 (6 tensors)
+    operators      10: 2 Div, 1 Transpose, 1 Cast, 1 Sub, 1 Conv, 1 Relu, 1
+                   GlobalAveragePool, 1 Flatten, 1 Gemm
+    runs on        10 operators on CPUExecutionProvider
+    classes        3: red, green, blue
+    pictures       RGB, shorter side to 16 (bilinear, antialiased), centre 16x16,
+                   mean 0 0 0, std 1 1 1
+    precision      fp32
+    made           2026-01-01T00:00:00Z by test
+    certificate    yes: `infer verify` recomputes it
+    "#);
+}
+
+#[test]
+fn json_has_the_same() {
+    let said = inspected(&Model::default().certified(), &["--format", "json"]);
+    let found: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(found["graph"]["operators"]["Conv"], 1);
+    assert_eq!(found["graph"]["inputs"][0]["shape"][0], "batch");
+    assert_eq!(found["card"]["labels"][2], "blue");
+    assert_eq!(found["certificate"], true);
+    let nodes = found["graph"]["nodes"].as_u64().unwrap();
+    assert!(found["placement"]["CPUExecutionProvider"].as_u64().unwrap() >= nodes);
+}
+
+#[test]
+fn a_file_that_does_not_run_here_is_shown_all_the_same() {
+    let content = Model::default().encoded_with(&[]);
+    let said = inspected(&content, &["--device", "cuda"]);
+    said.fails(1, &["it does not run here", "no CUDA provider", "--device cpu"]);
+    assert!(
+        said.stdout.contains("red, green, blue") && said.stdout.contains("nothing here"),
+        "{}",
+        said.stdout
+    );
+
+    let place = Workplace::without_model();
+    fs::write(place.path("m.onnx"), &content).unwrap();
+    fs::create_dir(place.path("empty")).unwrap();
+    let args = ["inspect", "--model", "m.onnx", "--ort-lib", "empty", "--format", "json"];
+    let said = Said::by(place.infer_without_runtime().args(args));
+    said.fails(1, &["no ONNX Runtime in this folder"]);
+    let found: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(found["no_session"]["kind"], "runtime");
+    assert_eq!(found["card"]["labels"][0], "red");
+}
+
+#[test]
+fn a_file_of_other_tools_has_no_card() {
+    let said = inspected(&encoded(&[("names", "{0: 'a'}")]), &[]);
+    assert_eq!(said.code, 0);
+    assert!(said.stdout.contains("there is none (`ferronnx.card`)"), "{}", said.stdout);
+    inspected(b"text", &[]).fails(2, &["m.onnx", "not an ONNX model", "4 bytes"]);
+}
