@@ -20,18 +20,87 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Measure how fast a model runs here
+    #[command(after_help = BENCH_HELP)]
+    Bench(BenchArgs),
     /// Say what is in pictures
     #[command(after_help = CLASSIFY_HELP)]
     Classify(ClassifyArgs),
     /// Say what a model is worth on pictures whose classes are known
     #[command(after_help = EVALUATE_HELP)]
     Evaluate(EvaluateArgs),
+    /// Show where the network looked in a picture, by its own spatial attention
+    #[command(after_help = EXPLAIN_HELP)]
+    Explain(ExplainArgs),
     /// Say what is in a model: card, inputs, outputs, operators, sizes
     #[command(after_help = INSPECT_HELP)]
     Inspect(InspectArgs),
     /// Check that a model is what was exported, and computes the same on this machine
     #[command(after_help = VERIFY_HELP)]
     Verify(VerifyArgs),
+}
+
+const BENCH_HELP: &str = "\
+Examples:
+  infer bench
+  infer bench --batch 1,8,32 --threads 1,2 --report bench.html
+  infer bench --images photos --format json > bench.json
+  infer bench --compare bench.json --fail-above 1.1
+
+A pass takes a batch that is ready and gives the logits. It is stable if the medians of the first and the second half of \
+all passes are within 5 % of each other, and the middle half of them within 10 % of the median.
+
+Exit codes:
+  0  measured
+  1  measured, and slower than --fail-above allows
+  2  nothing could be measured";
+
+/// Arguments of `infer bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// The model and the library.
+    #[command(flatten)]
+    pub files: FileArgs,
+
+    /// Pictures that go through the network together, several after commas
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,8", value_parser = at_least_one(4096))]
+    pub batch: Vec<usize>,
+
+    /// Threads of the network, several after commas [default: one per core]
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = at_least_one(1024))]
+    pub threads: Vec<usize>,
+
+    /// Where the network runs: auto, cpu, cuda or cuda:N, several after commas
+    #[arg(long, value_delimiter = ',', default_value = "auto")]
+    pub device: Vec<Device>,
+
+    /// Pictures to run on, whose decoding and preprocessing is measured too [default: numbers]
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+
+    /// Seconds that each combination is measured
+    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
+    pub seconds: f64,
+
+    /// Seconds that each combination runs before
+    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = seconds)]
+    pub warm_up: f64,
+
+    /// Form of the result on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: BenchFormat,
+
+    /// A page with plots of latency, throughput and distribution
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
+
+    /// What `--format json` gave earlier: shows each median as a multiple of that
+    #[arg(long, value_name = "FILE.json")]
+    pub compare: Option<PathBuf>,
+
+    /// End with 1 when a median is more than this multiple of the earlier one
+    #[arg(long, value_name = "RATIO", requires = "compare", value_parser = not_negative)]
+    pub fail_above: Option<f64>,
 }
 
 const CLASSIFY_HELP: &str = "\
@@ -105,6 +174,34 @@ pub struct EvaluateArgs {
     pub batch: usize,
 }
 
+const EXPLAIN_HELP: &str = "\
+Examples:
+  infer explain cat.jpg -o overlay.png
+
+The model has to be exported with `train export --attention-outputs`. The panels show what the network saw of the \
+picture: as it is, under the mask of each stage from its least value (dark) to its greatest (bright), and under the \
+mean of all stages.";
+
+/// Arguments of `infer explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The picture
+    #[arg(value_name = "PHOTO")]
+    pub photo: PathBuf,
+
+    /// The picture to write: .png, .jpg, .webp, .bmp, .tiff or .gif
+    #[arg(short, long, value_name = "FILE", default_value = "overlay.png")]
+    pub output: PathBuf,
+
+    /// The model and where it runs.
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Form of what is said on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+}
+
 const INSPECT_HELP: &str = "\
 Examples:
   infer inspect
@@ -158,13 +255,9 @@ pub struct VerifyArgs {
 /// The model and where it runs.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// The model [default: $INFER_MODEL, else ./model.onnx]
-    #[arg(long, value_name = "FILE")]
-    model: Option<PathBuf>,
-
-    /// ONNX Runtime's library or its folder [default: $ORT_DYLIB_PATH, beside the program, .native/]
-    #[arg(long, value_name = "PATH")]
-    pub ort_lib: Option<PathBuf>,
+    /// The files.
+    #[command(flatten)]
+    pub files: FileArgs,
 
     /// Where the network runs: auto, cpu, cuda or cuda:N; only auto falls back to the CPU
     #[arg(long, default_value_t)]
@@ -175,7 +268,19 @@ pub struct ModelArgs {
     pub threads: Option<usize>,
 }
 
-impl ModelArgs {
+/// The model and the library.
+#[derive(Debug, Args)]
+pub struct FileArgs {
+    /// The model [default: $INFER_MODEL, else ./model.onnx]
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+
+    /// ONNX Runtime's library or its folder [default: $ORT_DYLIB_PATH, beside the program, .native/]
+    #[arg(long, value_name = "PATH")]
+    pub ort_lib: Option<PathBuf>,
+}
+
+impl FileArgs {
     /// The model that the user chose.
     pub fn chosen_model(&self) -> Option<PathBuf> {
         let variable = || env::var_os("INFER_MODEL").filter(|path| !path.is_empty());
@@ -186,13 +291,20 @@ impl ModelArgs {
     pub fn path(&self) -> PathBuf {
         self.chosen_model().unwrap_or_else(|| "model.onnx".into())
     }
+}
+
+impl ModelArgs {
+    /// The model's file, chosen or not.
+    pub fn path(&self) -> PathBuf {
+        self.files.path()
+    }
 
     /// How its session is built.
     pub fn options(&self) -> Options {
         Options {
             device: self.device,
             threads: self.threads,
-            runtime: self.ort_lib.clone(),
+            runtime: self.files.ort_lib.clone(),
             ..Options::default()
         }
     }
@@ -220,6 +332,27 @@ pub enum ReportFormat {
     Text,
     /// One object
     Json,
+}
+
+/// Form of a benchmark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum BenchFormat {
+    /// For people
+    #[default]
+    Table,
+    /// One object
+    Json,
+    /// A row per combination
+    Csv,
+    /// A table for documents
+    Markdown,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if (0.0..=86_400.0).contains(&number) => Ok(number),
+        _ => Err("expected seconds, as 0.5".into()),
+    }
 }
 
 fn not_negative(text: &str) -> Result<f64, String> {

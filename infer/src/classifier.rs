@@ -7,6 +7,7 @@ use std::time::Instant;
 use image::RgbImage;
 use models::card::{CARD_KEY, InputForm, ModelCard};
 use models::onnx::{Dim, Element};
+use ndarray::ArrayD;
 use rayon::ThreadPool;
 
 use crate::device::Device;
@@ -164,6 +165,30 @@ impl Classifier {
     pub fn classify(&mut self, picture: &RgbImage) -> Result<Vec<Prediction>> {
         let logits = self.logits(&[&self.preprocessor.prepare(picture)])?;
         self.predictions(&logits[0])
+    }
+
+    /// What the network observed in `picture` on the way: the outputs of these names beside the logits, which come
+    /// first. The first dimension of each, the batch, is 1.
+    ///
+    /// # Errors
+    /// [`Error::Session`] when there is no such output, or the network cannot be run.
+    pub fn observe(
+        &mut self,
+        picture: &RgbImage,
+        names: &[&str],
+    ) -> Result<(Vec<Prediction>, Vec<ArrayD<f32>>)> {
+        let prepared = self.preprocessor.prepare(picture);
+        let input = self.preprocessor.batch(&[&prepared], self.card.input);
+        let logits = self.session.outputs()[0].name.clone();
+        let names: Vec<_> = [&[&logits[..]], names].concat();
+        let mut fetched = self.session.fetch(&input, &names)?;
+        let logits: Vec<f32> = fetched.remove(0).into_iter().collect();
+        Ok((self.predictions(&logits)?, fetched))
+    }
+
+    /// How pictures are prepared.
+    pub fn preprocessor(&self) -> &Preprocessor {
+        &self.preprocessor
     }
 
     /// What becomes of each of `sources`, in their order. Other threads decode ahead while the network runs; one

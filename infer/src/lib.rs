@@ -10,6 +10,8 @@
 //! | [`session`] | a tensor | a tensor, through any `.onnx` with one float input |
 //! | [`classifier`] | pictures | labels with probabilities |
 //! | [`evaluate`] | labelled pictures | accuracy, confusion, calibration |
+//! | [`bench`] | a model | how fast it runs here |
+//! | [`explain`] | a picture | where the network looked |
 //! | [`inspect`] | any `.onnx` | what is in it, and where it would run |
 //! | [`verify`] | an exported file | whether it is what was exported, and computes the same here |
 //!
@@ -31,11 +33,13 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod bench;
 pub mod classifier;
 pub mod decode;
 pub mod device;
 pub mod error;
 pub mod evaluate;
+pub mod explain;
 pub mod files;
 pub mod html;
 pub mod inspect;

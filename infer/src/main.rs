@@ -19,8 +19,10 @@ fn main() -> ExitCode {
     report::one_line_panics();
 
     let result = match Cli::parse().command {
+        Command::Bench(args) => commands::bench::run(&args),
         Command::Classify(args) => commands::classify::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args),
+        Command::Explain(args) => commands::explain::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
     };

@@ -98,8 +98,7 @@ impl Preprocessor {
             return image::imageops::crop_imm(picture, left, top, self.crop, self.crop).to_image();
         }
         // Only the part inside the crop is computed: the same values, and a panorama costs no more than a square.
-        let (x, w) = source_span(left, self.crop, width, resized_width);
-        let (y, h) = source_span(top, self.crop, height, resized_height);
+        let [x, y, w, h] = self.seen(width, height);
         let options = ResizeOptions::new()
             .resize_alg(ResizeAlg::Convolution(self.filter))
             .crop(x, y, w, h)
@@ -111,6 +110,15 @@ impl Preprocessor {
             .resize(&source, &mut target, &options)
             .expect("both are RGB8 and the span lies inside the source");
         RgbImage::from_raw(self.crop, self.crop, target.into_vec()).expect("the target is RGB8")
+    }
+
+    /// The part of a picture of this size that the network sees: left, top, width and height in its own pixels.
+    pub fn seen(&self, width: u32, height: u32) -> [f64; 4] {
+        let (resized_width, resized_height) = self.resized(width, height);
+        let (left, top) = (centre(resized_width, self.crop), centre(resized_height, self.crop));
+        let (x, w) = source_span(left, self.crop, width, resized_width);
+        let (y, h) = source_span(top, self.crop, height, resized_height);
+        [x, y, w, h]
     }
 
     /// Pictures that were [prepared](Self::prepare) as the input of a model.

@@ -111,6 +111,25 @@ fn nothing_is_dead_and_no_initializer_is_there_twice() {
     }
 }
 
+/// Observes something that nothing else depends on.
+struct Observing;
+
+impl models::Module for Observing {
+    fn forward<O: models::Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+        ops.observe("aside", &ops.sigmoid(x)?);
+        ops.relu(x)
+    }
+}
+
+#[test]
+fn what_is_only_observed_is_there_only_for_observers() {
+    for (observed, nodes) in [(false, 1), (true, 2)] {
+        let interface = Interface::new([3, 4, 4]).observed(observed);
+        let graph = onnx::trace(&Observing, &Weights::default(), &interface, Opset::default()).unwrap();
+        assert_eq!((graph.nodes.len(), graph.outputs.len()), (nodes, nodes));
+    }
+}
+
 #[test]
 fn node_list_of_int8_from_bytes() {
     let (_, graph) = forms(17).pop().unwrap();

@@ -20,7 +20,7 @@ const LABELS: usize = 12;
 /// Says what is in the model.
 pub fn run(args: &InspectArgs) -> Result<Done> {
     let options = args.model.options();
-    let found = model::load(&args.model, |path| Inspection::of_file(path, &options))?;
+    let found = model::load(&args.model.files, |path| Inspection::of_file(path, &options))?;
     if let Some(warning) = &found.warning {
         report::line("warning", warning);
     }

@@ -6,12 +6,12 @@ use anyhow::{Result, bail};
 use infer::classifier::Builder;
 use infer::{Classifier, Error};
 
-use crate::args::ModelArgs;
+use crate::args::{FileArgs, ModelArgs};
 use crate::report;
 
 /// The chosen model as a classifier, with its warning for the user to see.
 pub fn classifier(args: &ModelArgs, builder: Builder) -> Result<Classifier> {
-    let classifier = load(args, |path| builder.options(args.options()).load(path))?;
+    let classifier = load(&args.files, |path| builder.options(args.options()).load(path))?;
     if let Some(warning) = classifier.session().warning() {
         report::line("warning", warning);
     }
@@ -19,7 +19,7 @@ pub fn classifier(args: &ModelArgs, builder: Builder) -> Result<Classifier> {
 }
 
 /// What `load` makes of the chosen model; where there is none, the error says how to name one.
-pub fn load<T>(args: &ModelArgs, load: impl FnOnce(&Path) -> infer::Result<T>) -> Result<T> {
+pub fn load<T>(args: &FileArgs, load: impl FnOnce(&Path) -> infer::Result<T>) -> Result<T> {
     let chosen = args.chosen_model();
     match load(&args.path()) {
         Err(Error::NotFound { .. }) if chosen.is_none() => {

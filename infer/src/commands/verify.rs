@@ -14,7 +14,7 @@ use crate::report::{self, Done};
 /// Recomputes the certificate of the model and says what does not hold.
 pub fn run(args: &VerifyArgs) -> Result<Done> {
     let options = args.model.options();
-    let (file, found) = model::load(&args.model, |path| {
+    let (file, found) = model::load(&args.model.files, |path| {
         Ok((path.display().to_string(), Verification::of_file(path, &options, args.tolerance)?))
     })?;
     if let Some(warning) = &found.warning {

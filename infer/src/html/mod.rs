@@ -3,6 +3,7 @@
 //! A page asks for nothing beside itself: no script, no font, no picture from elsewhere.
 
 pub mod axis;
+pub mod bench;
 pub mod calibration;
 pub mod charts;
 pub mod evaluation;

@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_inputs;
+mod bench;
 mod choices;
 mod evaluate;
+mod explain;
 mod formats;
 mod inspect;
 mod support;

@@ -22,6 +22,8 @@ use tempfile::TempDir;
 pub const SIZE: u32 = 16;
 
 /// Says which of red, green and blue there is most of.
+///
+/// It observes a mask that is bright where there is red; nothing else depends on it.
 struct Tiny {
     conv: Conv2d,
     head: Linear,
@@ -37,6 +39,7 @@ impl Tiny {
 impl Module for Tiny {
     fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
         let x = ops.relu(&ops.conv2d(x, &self.conv)?)?;
+        ops.observe("attention.mask", &ops.sigmoid(&ops.reduce(&x, Reduce::Max, &[1], true)?)?);
         ops.linear(&ops.reduce(&x, Reduce::Mean, &[2, 3], false)?, &self.head)
     }
 }
@@ -75,7 +78,7 @@ impl Model {
     /// In this form, as its card says.
     pub fn of(input: InputForm, precision: Precision) -> Self {
         let card = ModelCard { input, precision, ..card() };
-        let mut graph = graph();
+        let mut graph = graph(false);
         if precision == Precision::Fp16 {
             passes::half_precision(&mut graph).unwrap();
         }
@@ -83,6 +86,12 @@ impl Model {
             passes::bytes_input(&mut graph, &card.preprocessing.mean, &card.preprocessing.std);
         }
         Self { graph, card }
+    }
+
+    /// With its mask as a further output.
+    pub fn observing() -> Self {
+        let card = ModelCard { observed: vec!["attention.mask".into()], ..card() };
+        Self { graph: graph(true), card }
     }
 
     /// The file with its card and `metadata`.
@@ -141,7 +150,7 @@ pub fn model_with(change: impl FnOnce(&mut ModelCard)) -> Vec<u8> {
 
 /// The network's file without a card, with `metadata`.
 pub fn encoded(metadata: &[(&str, &str)]) -> Vec<u8> {
-    onnx::encode(graph(), metadata)
+    onnx::encode(graph(false), metadata)
 }
 
 /// A session on the CPU, with the runtime that `cargo xtask setup` brought.
@@ -149,7 +158,7 @@ pub fn options() -> Options {
     Options { device: Device::Cpu, runtime: Some(runtime()), ..Options::default() }
 }
 
-fn graph() -> Graph {
+fn graph(observed: bool) -> Graph {
     let network = Tiny::new();
     let item = [3, SIZE as usize, SIZE as usize];
     let described = shapes::describe(&network, &[1, item[0], item[1], item[2]]).unwrap();
@@ -162,7 +171,7 @@ fn graph() -> Graph {
         })
     };
     let weights = described.params.iter().map(|param| (param.name.clone(), weight(&param.shape))).collect();
-    let interface = Interface::new(item).output("logits");
+    let interface = Interface::new(item).output("logits").observed(observed);
     onnx::trace(&network, &weights, &interface, Opset::default()).unwrap()
 }
 

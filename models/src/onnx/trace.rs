@@ -9,6 +9,7 @@ use ndarray::arr1;
 
 use super::Opset;
 use super::graph::{Attribute, Dim, Element, Graph, Initializer, Node, ValueInfo};
+use super::passes::remove_unused;
 use crate::layers::{BatchNorm2d, Conv2d, Linear, MaxPool2d, Param};
 use crate::lockstep::{Lockstep, LockstepError};
 use crate::ops::{Module, Ops, Reduce};
@@ -69,7 +70,7 @@ pub enum TraceError {
     },
 }
 
-/// Writes `module` with `weights` as a graph over `[batch, item...]`.
+/// Writes `module` with `weights` as a graph over `[batch, item...]`, without what no output needs.
 pub fn trace(
     module: &impl Module,
     weights: &Weights,
@@ -99,7 +100,11 @@ pub fn trace(
     if interface.observed {
         outputs.extend(described.observed.iter().map(|(name, shape)| batched(name, shape)));
     }
-    Ok(Graph { opset, inputs: vec![batched(&interface.input, &example)], outputs, nodes, initializers })
+    let inputs = vec![batched(&interface.input, &example)];
+    let mut graph = Graph { opset, inputs, outputs, nodes, initializers };
+    // What is computed to be observed alone is dead when nobody observes.
+    remove_unused(&mut graph);
+    Ok(graph)
 }
 
 /// Values by the names that they have in the graph.

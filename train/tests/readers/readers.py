@@ -7,9 +7,9 @@
     venv/bin/python train/tests/readers/readers.py target/release/train RUN [--old-python old/bin/python]
 
 RUN is a run folder of `train fit` with the default network at 32x32, whose data still lies where it was. Run by hand:
-it needs Python, builds tract and rten, and takes MINUTES minutes. Every file is given a batch of four pictures, then the
-four one by one. Ends with 1 if a file fails the checker, strict shape inference or ONNX Runtime, or if the default file
-(fp32, opset 17) fails anywhere.
+it needs Python, builds tract and rten, and takes a quarter of an hour. Every file is given a batch of four pictures,
+then the four one by one. Ends with 1 if a file fails the checker, strict shape inference or ONNX Runtime, or if the
+default file (fp32, opset 17) fails anywhere.
 """
 import argparse
 import functools
