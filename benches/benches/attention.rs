@@ -15,7 +15,7 @@ fn attention(criterion: &mut Criterion) {
         for (name, layer) in Layer::all(item[0]) {
             let mut group = criterion.benchmark_group(format!("{name}/stage{stage}"));
             for batch in [1, 16] {
-                let mut peers = Peers::new(&layer, item, batch, THREADS).expect("both engines agree");
+                let peers = Peers::new(&layer, item, batch, THREADS).expect("both engines agree");
                 group.bench_function(BenchmarkId::new("libtorch", batch), |bencher| {
                     bencher.iter(|| black_box(peers.libtorch().expect("libtorch runs")));
                 });

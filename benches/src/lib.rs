@@ -72,7 +72,7 @@ impl<'a> Peers<'a> {
         let input = testing::input(&shape);
         let tensor = Tensor::f_from_slice(input.as_slice().unwrap_or_default())?
             .f_view(shape.map(|size| size as i64))?;
-        let mut peers = Self { layer, params, session, input, tensor };
+        let peers = Self { layer, params, session, input, tensor };
         let (libtorch, onnx) = (to_array(&peers.libtorch()?)?, peers.onnxruntime()?);
         let difference = libtorch.iter().zip(&onnx).fold(0.0, |max: f32, (a, b)| max.max((a - b).abs()));
         ensure!(difference < 1e-5, "the engines differ by {difference}");
@@ -86,7 +86,7 @@ impl<'a> Peers<'a> {
     }
 
     /// One pass under ONNX Runtime.
-    pub fn onnxruntime(&mut self) -> Result<ArrayD<f32>> {
+    pub fn onnxruntime(&self) -> Result<ArrayD<f32>> {
         Ok(self.session.run(self.input.view())?)
     }
 }

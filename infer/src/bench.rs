@@ -216,14 +216,14 @@ impl Benchmark {
         for &device in &plan.devices {
             for &threads in &plan.threads {
                 let options = Options { device, threads, runtime: plan.runtime.clone(), placement: true };
-                let mut session = Session::from_file(path, &options)?;
+                let session = Session::from_file(path, &options)?;
                 let feed = Feed::new(&session, plan).map_err(|error| error.at(path))?;
                 for &batch in &plan.batches {
                     see(device, threads, batch);
                     let input = feed.batch(batch);
                     session.run(&input)?;
                     cold_start_ms.get_or_insert_with(|| milliseconds(start));
-                    let samples = passes(&mut session, &input, plan)?;
+                    let samples = passes(&session, &input, plan)?;
                     let latency_ms = Latency::of(&samples);
                     runs.push(Run {
                         provider: session.provider().into(),
@@ -265,7 +265,7 @@ impl Benchmark {
 }
 
 /// Milliseconds of each pass.
-fn passes(session: &mut Session, input: &Values, plan: &Plan) -> Result<Vec<f64>> {
+fn passes(session: &Session, input: &Values, plan: &Plan) -> Result<Vec<f64>> {
     let started = Instant::now();
     while started.elapsed() < plan.warm_up {
         session.run(input)?;
@@ -354,7 +354,7 @@ impl Pictures {
             runtime: plan.runtime.clone(),
             ..Options::default()
         };
-        let mut classifier = Classifier::builder().options(options).batch(batch).load(path)?;
+        let classifier = Classifier::builder().options(options).batch(batch).load(path)?;
         let (mut decoding, mut preprocessing) = (Vec::new(), Vec::new());
         for picture in plan.pictures.iter().take(PICTURES) {
             let start = Instant::now();

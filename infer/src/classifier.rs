@@ -1,5 +1,6 @@
 //! Pictures to labels with probabilities.
 
+use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,6 +10,7 @@ use models::card::{CARD_KEY, InputForm, ModelCard};
 use models::onnx::{Dim, Element};
 use ndarray::ArrayD;
 use rayon::ThreadPool;
+use rayon::prelude::*;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -18,6 +20,9 @@ use crate::results::{Classified, Failed, Outcome, Prediction, Timings, top_class
 use crate::session::{Options, Session, describe, kind};
 
 /// An exported model with its card: classifies pictures.
+///
+/// It can be shared by threads: they prepare pictures side by side, and the network takes turns, each on all of the
+/// session's threads.
 pub struct Classifier {
     session: Session,
     card: ModelCard,
@@ -162,9 +167,21 @@ impl Classifier {
     ///
     /// # Errors
     /// [`Error::Session`] when the network cannot be run, or its output is not finite.
-    pub fn classify(&mut self, picture: &RgbImage) -> Result<Vec<Prediction>> {
+    pub fn classify(&self, picture: &RgbImage) -> Result<Vec<Prediction>> {
         let logits = self.logits(&[&self.preprocessor.prepare(picture)])?;
         self.predictions(&logits[0])
+    }
+
+    /// The most likely classes of each of `pictures`, which go through the network together; they may be of any size.
+    /// Pictures are prepared on the classifier's threads.
+    ///
+    /// # Errors
+    /// As [`classify`](Self::classify), for all of them.
+    pub fn classify_batch(&self, pictures: &[impl Borrow<RgbImage> + Sync]) -> Result<Vec<Vec<Prediction>>> {
+        let prepare = |picture: &_| self.preprocessor.prepare(Borrow::borrow(picture));
+        let prepared: Vec<RgbImage> = self.pool.install(|| pictures.par_iter().map(prepare).collect());
+        let logits = self.logits(&prepared.iter().collect::<Vec<_>>())?;
+        logits.iter().map(|row| self.predictions(row)).collect()
     }
 
     /// What the network observed in `picture` on the way: the outputs of these names beside the logits, which come
@@ -172,11 +189,7 @@ impl Classifier {
     ///
     /// # Errors
     /// [`Error::Session`] when there is no such output, or the network cannot be run.
-    pub fn observe(
-        &mut self,
-        picture: &RgbImage,
-        names: &[&str],
-    ) -> Result<(Vec<Prediction>, Vec<ArrayD<f32>>)> {
+    pub fn observe(&self, picture: &RgbImage, names: &[&str]) -> Result<(Vec<Prediction>, Vec<ArrayD<f32>>)> {
         let prepared = self.preprocessor.prepare(picture);
         let input = self.preprocessor.batch(&[&prepared], self.card.input);
         let logits = self.session.outputs()[0].name.clone();
@@ -194,7 +207,7 @@ impl Classifier {
     /// What becomes of each of `sources`, in their order. Other threads decode ahead while the network runs; one
     /// picture's failure is its own.
     pub fn classify_files<S: Into<Source>>(
-        &mut self,
+        &self,
         sources: impl IntoIterator<Item = S>,
     ) -> impl Iterator<Item = Outcome> {
         let sources = sources.into_iter().map(Into::into).collect();
@@ -202,7 +215,7 @@ impl Classifier {
         pipeline.flat_map(|batch| self.classify_prepared(batch))
     }
 
-    fn classify_prepared(&mut self, batch: Vec<Prepared>) -> Vec<Outcome> {
+    fn classify_prepared(&self, batch: Vec<Prepared>) -> Vec<Outcome> {
         let start = Instant::now();
         let pictures: Vec<_> = batch.iter().filter_map(|prepared| prepared.picture.as_ref().ok()).collect();
         let logits = self.logits(&pictures);
@@ -226,7 +239,7 @@ impl Classifier {
     }
 
     /// Prepared pictures, `N` of `[H, W, C]`, to `N` rows of logits.
-    fn logits(&mut self, prepared: &[&RgbImage]) -> Result<Vec<Vec<f32>>> {
+    fn logits(&self, prepared: &[&RgbImage]) -> Result<Vec<Vec<f32>>> {
         if prepared.is_empty() {
             return Ok(Vec::new());
         }

@@ -66,7 +66,9 @@ pub fn bytes(encoded: &[u8]) -> Result<RgbImage> {
     let broken = |error| decoding(format, error);
     let mut decoder = reader.into_decoder().map_err(broken)?;
     let (width, height) = decoder.dimensions();
-    if width.max(height) > MAX_SIDE || decoder.total_bytes() > MAX_BYTES {
+    // As it is stored, and as RGB8, which is more for black and white.
+    let bytes = decoder.total_bytes().max(3 * u64::from(width) * u64::from(height));
+    if width.max(height) > MAX_SIDE || bytes > MAX_BYTES {
         return Err(too_large(format!("{width}x{height}")));
     }
     // A picture is worth more than its damaged EXIF block.

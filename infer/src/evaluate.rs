@@ -42,11 +42,7 @@ impl Evaluation {
     /// # Errors
     /// [`Error::Session`](crate::Error::Session) when the network cannot be run. A picture that cannot be decoded is
     /// among [`failed`](Self::failed).
-    pub fn run(
-        classifier: &mut Classifier,
-        samples: &[Sample],
-        mut see: impl FnMut(&Outcome),
-    ) -> Result<Self> {
+    pub fn run(classifier: &Classifier, samples: &[Sample], mut see: impl FnMut(&Outcome)) -> Result<Self> {
         let mut evaluation = Self { labels: classifier.card().labels.clone(), ..Self::default() };
         let paths = samples.iter().map(|sample| sample.path.clone());
         for (outcome, sample) in classifier.classify_files(paths).zip(samples) {

@@ -79,7 +79,7 @@ impl Explanation {
     ///
     /// # Errors
     /// [`Error::Model`] when the file gives no masks, [`Error::Session`] when it cannot be run.
-    pub fn of(classifier: &mut Classifier, picture: &RgbImage) -> Result<Self> {
+    pub fn of(classifier: &Classifier, picture: &RgbImage) -> Result<Self> {
         let is_mask = |shape: &[Dim]| matches!(shape, [_, Dim::Fixed(1), Dim::Fixed(_), Dim::Fixed(_)]);
         let outputs = classifier.session().outputs().iter();
         let names: Vec<String> =
@@ -237,7 +237,7 @@ mod tests {
         let sheet = explanation().render(&photo);
         assert_eq!(sheet.dimensions(), (GAP + 3 * (PANEL + GAP), 2 * (TITLE + PANEL + GAP)));
         let row = TITLE + PANEL / 2;
-        assert_eq!(sheet.get_pixel(GAP + 1, row).0, [90; 3], "the red margin is not seen by the network");
+        assert_eq!(sheet.get_pixel(GAP + 10, row).0, [90; 3], "the red margin is not seen by the network");
         let [left, right] = [4, PANEL - 4].map(|x| sum(&sheet, GAP + PANEL + GAP + x, row));
         assert!(right > left + 100, "{left} {right}");
         let title = (0..TITLE).flat_map(|y| (GAP..GAP + 60).map(move |x| (x, y)));

@@ -10,7 +10,7 @@
 //! | [`session`] | a tensor | a tensor, through any `.onnx` with one float input |
 //! | [`classifier`] | pictures | labels with probabilities |
 //! | [`evaluate`] | labelled pictures | accuracy, confusion, calibration |
-//! | [`bench`] | a model | how fast it runs here |
+//! | [`mod@bench`] | a model | how fast it runs here |
 //! | [`explain`] | a picture | where the network looked |
 //! | [`inspect`] | any `.onnx` | what is in it, and where it would run |
 //! | [`verify`] | an exported file | whether it is what was exported, and computes the same here |
@@ -23,7 +23,7 @@
 //! use infer::{classifier::Classifier, decode};
 //!
 //! # fn main() -> infer::Result<()> {
-//! let mut classifier = Classifier::builder().load("model.onnx".as_ref())?;
+//! let classifier = Classifier::builder().load("model.onnx".as_ref())?;
 //! let picture = decode::file("cat.jpg".as_ref())?;
 //! for guess in classifier.classify(&picture)? {
 //!     println!("{} {:.1} %", guess.label, 100.0 * guess.probability);

@@ -233,10 +233,10 @@ mod tests {
     #[test]
     fn calibration_is_that_computed_by_hand() {
         let answer = |predicted, probability| Answer { actual: 0, predicted, probability };
-        // In the step that ends at 0.6: confidence 0.575, accuracy 0.5. In the last: confidence 0.99, accuracy 1.
-        let answers = [answer(0, 0.55), answer(1, 0.6), answer(0, 0.98), answer(0, 1.0)];
+        // In the step that ends at 0.6: confidence 0.57, accuracy 0.5. In the last: confidence 0.99, accuracy 1.
+        let answers = [answer(0, 0.55), answer(1, 0.59), answer(0, 0.98), answer(0, 1.0)];
         let calibration = Calibration::new(&answers);
-        assert!((calibration.error - (0.5 * 0.075 + 0.5 * 0.01)).abs() < 1e-6, "{calibration:?}");
+        assert!((calibration.error - (0.5 * 0.07 + 0.5 * 0.01)).abs() < 1e-6, "{calibration:?}");
         assert_eq!(calibration.bins[8].pictures, 2);
         assert_eq!(calibration.bins[14].accuracy, 1.0);
         assert_eq!(Calibration::new(&[]).error, 0.0);

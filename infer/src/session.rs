@@ -4,6 +4,7 @@ mod placement;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indexmap::IndexMap;
 use models::onnx::{Dim, Element, ValueInfo};
@@ -67,10 +68,10 @@ impl Input<'_> {
     }
 }
 
-/// A model, ready to run.
+/// A model, ready to run, from any thread: passes take turns, each on all threads of the session.
 #[derive(Debug)]
 pub struct Session {
-    session: OrtSession,
+    session: Mutex<OrtSession>,
     input: ValueInfo,
     outputs: Vec<ValueInfo>,
     provider: Provider,
@@ -133,14 +134,14 @@ impl Session {
         provider.register(&mut builder)?;
         let session = commit(&mut builder).map_err(|error| commit_error(provider, size, &error))?;
         let (input, outputs) = interface(&session)?;
-        Ok(Self { session, input, outputs, provider, warning: None })
+        Ok(Self { session: Mutex::new(session), input, outputs, provider, warning: None })
     }
 
     /// Runs the model: the input's shape to the first output's.
     ///
     /// # Errors
     /// [`Error::Session`] when type or shape of `input` are not the model's, or running fails.
-    pub fn run<'a>(&mut self, input: impl Into<Input<'a>>) -> Result<ArrayD<f32>> {
+    pub fn run<'a>(&self, input: impl Into<Input<'a>>) -> Result<ArrayD<f32>> {
         let first = self.outputs[0].name.clone();
         Ok(self.fetch(input, &[&first])?.remove(0))
     }
@@ -149,7 +150,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`run`](Self::run), and when there is no such output.
-    pub fn fetch<'a>(&mut self, input: impl Into<Input<'a>>, outputs: &[&str]) -> Result<Vec<ArrayD<f32>>> {
+    pub fn fetch<'a>(&self, input: impl Into<Input<'a>>, outputs: &[&str]) -> Result<Vec<ArrayD<f32>>> {
         let input = input.into();
         self.check(&input)?;
         for name in outputs {
@@ -157,7 +158,7 @@ impl Session {
                 return Err(Error::Session(format!("the model has no float output `{name}`")));
             }
         }
-        let mut run = || -> ort::Result<Vec<ArrayD<f32>>> {
+        let run = || -> ort::Result<Vec<ArrayD<f32>>> {
             let wanted = outputs.iter().fold(OutputSelector::no_default(), |wanted, name| wanted.with(*name));
             let options = RunOptions::new()?.with_outputs(wanted);
             let (floats, bytes);
@@ -172,7 +173,8 @@ impl Session {
                 }
             };
             let inputs = ort::inputs![self.input.name.as_str() => value];
-            let results = self.session.run_with_options(inputs, &options)?;
+            let mut session = self.lock();
+            let results = session.run_with_options(inputs, &options)?;
             let fetched =
                 outputs.iter().map(|name| Ok(results[*name].try_extract_array::<f32>()?.into_owned()));
             fetched.collect()
@@ -201,6 +203,11 @@ impl Session {
         Ok(())
     }
 
+    /// Nothing panics while it is held; were it so, the session would be as it was.
+    fn lock(&self) -> MutexGuard<'_, OrtSession> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// ONNX Runtime's name of what executes the operators: `CPUExecutionProvider` or `CUDAExecutionProvider`.
     pub fn provider(&self) -> &'static str {
         self.provider.name()
@@ -216,7 +223,7 @@ impl Session {
     /// # Errors
     /// [`Error::Session`] unless the session was built with [`Options::placement`].
     pub fn placement(&self) -> Result<IndexMap<String, usize>> {
-        placement::of(&self.session).map_err(|error| failed(&error))
+        placement::of(&self.lock()).map_err(|error| failed(&error))
     }
 
     /// The input.
@@ -231,7 +238,7 @@ impl Session {
 
     /// The value of `key` in the file's metadata.
     pub fn metadata(&self, key: &str) -> Option<String> {
-        self.session.metadata().ok()?.custom(key)
+        self.lock().metadata().ok()?.custom(key)
     }
 }
 

@@ -71,7 +71,7 @@ impl Verification {
     /// # Errors
     /// As [`of_file`](Self::of_file).
     pub fn of_bytes(bytes: &[u8], options: &Options, tolerance: Option<f64>) -> Result<Self> {
-        let mut session = Session::from_bytes(bytes, options)?;
+        let session = Session::from_bytes(bytes, options)?;
         let text = session.metadata(CERTIFICATE_KEY).ok_or_else(|| {
             unusable(format!("has no certificate (`{CERTIFICATE_KEY}`): `train export` writes one"))
         })?;

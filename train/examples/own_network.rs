@@ -63,7 +63,7 @@ pub fn run(data: &Path, model: &Path, picture: &Path) -> Result<()> {
     fitted.export(model, &ExportOptions { observed: true, ..ExportOptions::default() })?;
     let verification = Verification::of_file(model, &Default::default(), None)?;
     ensure!(verification.holds(), "{}", verification.failures().join("; "));
-    let mut classifier = Classifier::builder().top_k(1).load(model)?;
+    let classifier = Classifier::builder().top_k(1).load(model)?;
     for guess in classifier.classify(&decode::file(picture)?)? {
         println!("{} {:.1} %", guess.label, 100.0 * guess.probability);
     }

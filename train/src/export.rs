@@ -319,7 +319,7 @@ fn compare(
     pictures: &Pictures,
     options: &ExportOptions,
 ) -> Result<(Comparison, &'static str), ExportError> {
-    let mut session = Session::from_bytes(bytes, &cpu())?;
+    let session = Session::from_bytes(bytes, &cpu())?;
     let mut comparison = Comparison::new(options.allowed());
     let labels = pictures.labels.as_ref().map(|labels| labels.chunks(BATCH));
     let mut labels = labels.into_iter().flatten();

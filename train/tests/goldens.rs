@@ -33,8 +33,7 @@ fn compare(name: &str, module: &Golden, item: [usize; 3]) {
     let mut folded = graph.clone();
     passes::fold_batch_norm(&mut folded);
     let cpu = Options { device: Device::Cpu, ..Options::default() };
-    let mut sessions =
-        [graph, folded].map(|graph| Session::from_bytes(&onnx::encode(graph, &[]), &cpu).unwrap());
+    let sessions = [graph, folded].map(|graph| Session::from_bytes(&onnx::encode(graph, &[]), &cpu).unwrap());
 
     for batch in [1, 5] {
         let (x, y) = (first(&input, batch), first(&expected, batch));
@@ -42,7 +41,7 @@ fn compare(name: &str, module: &Golden, item: [usize; 3]) {
         let eager = to_array(&module.forward(&Eager::eval(&params), &tensor(&x)).unwrap()).unwrap();
         let difference = relative_difference(&eager, &y);
         assert!(difference <= LIBTORCH, "{name}, batch {batch}: libtorch differs by {difference:e}");
-        for (session, form) in sessions.iter_mut().zip(["plain", "folded"]) {
+        for (session, form) in sessions.iter().zip(["plain", "folded"]) {
             let difference = relative_difference(&session.run(x.view()).unwrap(), &y);
             assert!(difference <= ONNX, "{name}, batch {batch}: the {form} file differs by {difference:e}");
         }

@@ -29,7 +29,7 @@ fn three_shapes(module: &Golden, shape: [usize; 4], opset: u32) -> [Vec<usize>; 
     let mut graph = onnx::trace(module, &weights, &interface, Opset::new(opset).unwrap()).unwrap();
     passes::fold_batch_norm(&mut graph);
     let cpu = Options { device: Device::Cpu, ..Options::default() };
-    let mut session = Session::from_bytes(&onnx::encode(graph, &[]), &cpu).unwrap();
+    let session = Session::from_bytes(&onnx::encode(graph, &[]), &cpu).unwrap();
     [described, eager, session.run(input.view()).unwrap().shape().to_vec()]
 }
 
@@ -76,7 +76,7 @@ fn every_opset_computes_the_same() {
     let run = |opset| {
         let graph =
             onnx::trace(&cbam, &weights, &Interface::new([32, 6, 5]), Opset::new(opset).unwrap()).unwrap();
-        let mut session = Session::from_bytes(&onnx::encode(graph, &[]), &cpu).unwrap();
+        let session = Session::from_bytes(&onnx::encode(graph, &[]), &cpu).unwrap();
         session.run(testing::input(&shape).view()).unwrap()
     };
     let first = run(Opset::MIN);

@@ -25,7 +25,7 @@ fn it_trains_exports_verifies_and_classifies() {
     let model = dir.path().join("small.onnx");
     own_network::run(&data, &model, &data.join("test/red/000.png")).unwrap();
 
-    let mut classifier = Classifier::builder().top_k(1).load(&model).unwrap();
+    let classifier = Classifier::builder().top_k(1).load(&model).unwrap();
     let card = classifier.card().clone();
     assert_eq!(card.labels, ["blue", "green", "red"]);
     assert_eq!(card.observed, ["stage1.se.gate", "stage2.se.gate", "stage3.se.gate"]);

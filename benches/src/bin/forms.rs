@@ -25,11 +25,11 @@ fn main() -> Result<()> {
     ensure!(files.len() > 1, "usage: forms BASELINE.onnx OTHER.onnx...");
     let options = Options { device: Device::Cpu, threads: Some(THREADS), ..Options::default() };
     let open = |file: &PathBuf| Session::from_file(file, &options);
-    let mut sessions = files.iter().map(open).collect::<infer::Result<Vec<_>>>()?;
+    let sessions = files.iter().map(open).collect::<infer::Result<Vec<_>>>()?;
     for batch in BATCHES {
         let mut times = vec![Vec::new(); files.len()];
         for _ in 0..ROUNDS {
-            for (session, times) in sessions.iter_mut().zip(&mut times) {
+            for (session, times) in sessions.iter().zip(&mut times) {
                 times.extend(turn(session, batch)?);
             }
         }
@@ -49,7 +49,7 @@ fn main() -> Result<()> {
 }
 
 /// Milliseconds of each pass.
-fn turn(session: &mut Session, batch: usize) -> Result<Vec<f64>> {
+fn turn(session: &Session, batch: usize) -> Result<Vec<f64>> {
     let size = |dim: &Dim| match dim {
         Dim::Fixed(size) => *size,
         Dim::Symbol(_) => batch,

@@ -128,7 +128,7 @@ fn cells(run: &Run) -> [String; 11] {
 }
 
 const HEADER: [&str; 11] =
-    ["device", "thr", "batch", "mean", "min", "p50", "p90", "p99", "images/s", "stable", "was"];
+    ["device", "thr", "batch", "mean", "min", "p50", "p90", "p99", "images/s", "stable", "vs old"];
 
 fn table(found: &Benchmark) -> String {
     let Benchmark { environment, model, .. } = found;

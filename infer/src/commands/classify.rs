@@ -17,7 +17,7 @@ use crate::report::{self, Done};
 
 /// Classifies what `args` name and reports each picture where the format says.
 pub fn run(args: &ClassifyArgs) -> Result<Done> {
-    let mut classifier = load(args)?;
+    let classifier = load(args)?;
     let (sources, unusable) = sources(&args.paths)?;
 
     let mut report = Report::new(args.format, sources.len());

@@ -29,11 +29,11 @@ const MISTAKES: usize = 24;
 
 /// Classifies the pictures of `args.data` and says how often that was right.
 pub fn run(args: &EvaluateArgs) -> Result<Done> {
-    let mut classifier = model::classifier(&args.model, Classifier::builder().top_k(TOP).batch(args.batch))?;
+    let classifier = model::classifier(&args.model, Classifier::builder().top_k(TOP).batch(args.batch))?;
     let samples = evaluate::pictures(&args.data, &classifier.card().labels).context("--data")?;
     let progress = report::progress(samples.len(), false);
     let start = Instant::now();
-    let found = Evaluation::run(&mut classifier, &samples, |outcome| {
+    let found = Evaluation::run(&classifier, &samples, |outcome| {
         if let Outcome::Failed(failed) = outcome {
             report::failed(&progress, failed);
         }

@@ -19,9 +19,9 @@ pub fn run(args: &ExplainArgs) -> Result<Done> {
     let format = ImageFormat::from_path(&args.output).with_context(|| {
         format!("--output {}: the name has to end in .png or .jpg", args.output.display())
     })?;
-    let mut classifier = model::classifier(&args.model, Classifier::builder())?;
+    let classifier = model::classifier(&args.model, Classifier::builder())?;
     let photo = decode::file(&args.photo)?;
-    let found = Explanation::of(&mut classifier, &photo).map_err(|error| match error {
+    let found = Explanation::of(&classifier, &photo).map_err(|error| match error {
         Error::Model { path: None, reason } => Error::Model { path: Some(args.model.path()), reason },
         error => error,
     })?;

@@ -78,9 +78,13 @@ pub fn page(found: &Benchmark) -> String {
     super::page::page(&model.file, &subtitle, &headlines, &body)
 }
 
+/// For a legend with many lines.
+fn short(run: &Run) -> String {
+    format!("{} {} thr, batch {}", device(run), run.threads, run.batch)
+}
+
 fn named(run: &Run) -> String {
-    let device = run.provider.trim_end_matches("ExecutionProvider");
-    format!("{device}, threads {}, batch {}", run.threads, run.batch)
+    format!("{}, threads {}, batch {}", device(run), run.threads, run.batch)
 }
 
 /// Its name and its points.
@@ -146,7 +150,7 @@ fn distribution(runs: &[Run]) -> Markup {
         sorted.sort_by(f64::total_cmp);
         let median = percentile(&sorted, 0.5);
         let points = (0..=99).map(|percent| (percent, percentile(&sorted, percent as f64 / 100.0) / median));
-        (named(run), points.collect())
+        (short(run), points.collect())
     };
     let measured = runs.iter().filter(|run| !run.samples.is_empty());
     let lines: Vec<_> = measured.take(LINES).map(line).collect();
@@ -162,7 +166,7 @@ fn table(runs: &[Run]) -> Markup {
                     th.number { (name) }
                 }
                 th { "stable" }
-                th.number { "was" }
+                th.number { "vs old" }
             } }
             tbody { @for run in runs {
                 @let latency = run.latency_ms;

@@ -10,5 +10,6 @@ mod evaluate;
 mod explain;
 mod formats;
 mod inspect;
+mod library;
 mod support;
 mod verify;

@@ -109,8 +109,8 @@ impl Model {
     /// A certificate for what the file itself computes: there is no libtorch here.
     pub fn certificate(&self) -> Certificate {
         let preprocessor = Preprocessor::new(&self.card.preprocessing);
-        let mut session = Session::from_bytes(&self.encoded_with(&[]), &options()).unwrap();
-        let mut golden = |color: [u8; 3]| {
+        let session = Session::from_bytes(&self.encoded_with(&[]), &options()).unwrap();
+        let golden = |color: [u8; 3]| {
             let picture =
                 RgbImage::from_fn(20, 24, |x, y| Rgb(color.map(|c| c.saturating_add((x * y) as u8 / 4))));
             let prepared = preprocessor.prepare(&picture);

@@ -76,7 +76,7 @@ pub(super) fn drift(
     let shapes: Vec<_> = first.1.iter().map(|(name, value)| (name.clone(), shape(value))).collect();
     let exposed = passes::expose(&mut graph, &shapes);
 
-    let mut session = Session::from_bytes(&onnx::encode(graph, &[]), &cpu())?;
+    let session = Session::from_bytes(&onnx::encode(graph, &[]), &cpu())?;
     let outputs: Vec<&str> = exposed.iter().map(|exposed| exposed.output.as_str()).collect();
     let mut sums = vec![Sums::default(); exposed.len()];
     for batch in std::iter::once(Ok(first)).chain(batches) {

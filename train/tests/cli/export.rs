@@ -54,8 +54,7 @@ fn fit_export_and_classify_agree_picture_by_picture() {
         .success()
         .stdout(contains("top-1 3 of 3").and(contains("validation pictures")));
 
-    let mut classifier =
-        Classifier::builder().device(Device::Cpu).load(&dir.path().join("model.onnx")).unwrap();
+    let classifier = Classifier::builder().device(Device::Cpu).load(&dir.path().join("model.onnx")).unwrap();
     assert_eq!(classifier.card().labels, COLOURS.map(|(class, _)| class));
     assert!(classifier.card().training.as_ref().unwrap().test_accuracy.is_some());
     let metadata = |key: &str| classifier.session().metadata(key).unwrap();
@@ -184,7 +183,7 @@ fn every_form_of_a_file_says_the_same_of_a_picture() {
             .success()
             .stdout(contains("on 12 pictures").and(contains("accuracy")).and(contains("the 3 worst of")));
         let path = dir.path().join("model.onnx");
-        let mut classifier = Classifier::builder().device(Device::Cpu).load(&path).unwrap();
+        let classifier = Classifier::builder().device(Device::Cpu).load(&path).unwrap();
         let options = Options { device: Device::Cpu, ..Options::default() };
         let verification = Verification::of_file(&path, &options, None).unwrap();
         assert!(verification.holds() && verification.agreement.pictures == 4, "{verification:?}");
@@ -235,7 +234,7 @@ fn attention_outputs_are_what_libtorch_multiplies_with() {
         .assert()
         .success();
     let options = Options { device: Device::Cpu, ..Options::default() };
-    let mut session = infer::Session::from_file(&dir.path().join("model.onnx"), &options).unwrap();
+    let session = infer::Session::from_file(&dir.path().join("model.onnx"), &options).unwrap();
     let input = testing::input(&[2, 3, 16, 16]);
     let names = ["cbam_layer2.channel_attn.weights", "cbam_layer2.spatial_attn.mask"];
     let found = session.fetch(input.view(), &names).unwrap();

@@ -1,0 +1,189 @@
+//! Pictures and models that are damaged, odd or made to do harm: an error or an answer, never a panic or a hang.
+
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+#[path = "cli/support.rs"]
+#[allow(dead_code)] // the rest is for the program's tests
+mod support;
+
+use std::io::{Cursor, Write};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
+use infer::{Classifier, Error, Preprocessor, decode};
+use models::card::{CARD_KEY, Preprocessing};
+use models::onnx;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use support::{Model, RED, Said, Workplace, options, runtime};
+
+const FORMATS: [ImageFormat; 6] = [
+    ImageFormat::Jpeg,
+    ImageFormat::Png,
+    ImageFormat::Gif,
+    ImageFormat::Bmp,
+    ImageFormat::Tiff,
+    ImageFormat::WebP,
+];
+
+/// Some kilobytes in every format.
+fn encoded(format: ImageFormat) -> Vec<u8> {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let picture = RgbImage::from_fn(197, 161, |x, y| {
+        Rgb([x as u8, y as u8, 0].map(|value: u8| value.wrapping_add(rng.random_range(0..40))))
+    });
+    let mut bytes = Cursor::new(Vec::new());
+    DynamicImage::from(picture).write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+/// Decodes and prepares as `infer classify` does; what is refused is refused for one of the stated reasons.
+fn looked_at(bytes: &[u8]) -> Result<(), Error> {
+    let started = Instant::now();
+    let result = decode::bytes(bytes).map(|picture| {
+        let preprocessor = Preprocessor::new(&Preprocessing::for_size(224));
+        assert_eq!(preprocessor.prepare(&picture).dimensions(), (224, 224));
+    });
+    assert!(started.elapsed() < Duration::from_secs(20), "{} bytes took too long", bytes.len());
+    if let Err(error) = &result {
+        assert!(matches!(error.kind(), "decode" | "too_large"), "{error}");
+    }
+    result
+}
+
+#[test]
+fn pictures_cut_at_every_kilobyte_are_refused() {
+    for format in FORMATS {
+        let whole = encoded(format);
+        assert!(whole.len() > 3 << 10, "{format:?}");
+        looked_at(&whole).unwrap();
+        for length in (0..whole.len()).step_by(1 << 10) {
+            assert!(looked_at(&whole[..length]).is_err(), "{format:?} cut at {length}");
+        }
+    }
+}
+
+#[test]
+fn pictures_with_flipped_bytes_are_read_or_refused() {
+    for format in FORMATS {
+        let whole = encoded(format);
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        for round in 0..300 {
+            let mut bytes = whole.clone();
+            // The header decides most, so that a third of the changes is there.
+            let end = if round % 3 == 0 { 64.min(bytes.len()) } else { bytes.len() };
+            for _ in 0..rng.random_range(1..4) {
+                bytes[rng.random_range(0..end)] ^= 1 << rng.random_range(0..8);
+            }
+            let _ = looked_at(&bytes);
+        }
+    }
+}
+
+#[test]
+fn a_picture_is_read_whatever_it_is_called() {
+    let place = Workplace::new();
+    place.picture("red.png", RED);
+    for name in ["red.jpg", "red.webp", "red"] {
+        std::fs::copy(place.path("red.png"), place.path(name)).unwrap();
+        let said = Said::by(place.infer().args(["classify", name, "--top-k", "1"]));
+        assert!(said.code == 0 && said.stdout.contains("red"), "{name}: {}", said.stderr);
+    }
+}
+
+#[test]
+fn pictures_of_odd_sizes_are_read() {
+    for (width, height) in [(1, 1), (1, 3000), (3000, 1), (2, 16_384), (16_384, 2), (3, 1)] {
+        let mut bytes = Cursor::new(Vec::new());
+        RgbImage::from_pixel(width, height, Rgb(RED)).write_to(&mut bytes, ImageFormat::Png).unwrap();
+        looked_at(bytes.get_ref()).unwrap_or_else(|error| panic!("{width}x{height}: {error}"));
+    }
+}
+
+/// 33 kB that would become 268 MB of gray, and 805 MB of colours.
+#[test]
+fn a_bomb_is_refused_from_its_header() {
+    let mut bytes = Cursor::new(Vec::new());
+    let started = Instant::now();
+    GrayImage::new(16_384, 16_384).write_to(&mut bytes, ImageFormat::Png).unwrap();
+    let encoding = started.elapsed();
+    let started = Instant::now();
+    let error = looked_at(bytes.get_ref()).unwrap_err();
+    assert_eq!(error.kind(), "too_large", "{error}");
+    assert!(started.elapsed() < encoding / 10, "its pixels were decoded");
+}
+
+#[test]
+fn an_endless_picture_on_standard_input_ends() {
+    let place = Workplace::new();
+    let mut infer = Command::new(env!("CARGO_BIN_EXE_infer"))
+        .args(["classify", "-"])
+        .current_dir(place.path(""))
+        .env("ORT_DYLIB_PATH", runtime())
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = infer.stdin.take().unwrap();
+    let feeder = std::thread::spawn(move || while stdin.write_all(&[0; 1 << 16]).is_ok() {});
+    let output = infer.wait_with_output().unwrap();
+    feeder.join().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("too large"), "{said}");
+}
+
+/// Loads a model and runs it once if it can be.
+fn loaded(bytes: &[u8]) -> Result<(), Error> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    let classifier = Classifier::builder().options(options()).load(file.path())?;
+    classifier.classify(&RgbImage::from_pixel(20, 20, Rgb(RED))).map(|_| ())
+}
+
+fn is_stated(error: &Error) -> bool {
+    matches!(error.kind(), "model" | "session")
+}
+
+#[test]
+fn models_that_are_cut_are_refused() {
+    let whole = Model::default().certified();
+    loaded(&whole).unwrap();
+    for length in (0..whole.len()).step_by(97) {
+        // What is cut between two fields is a whole file, with less metadata; the card is among the last.
+        let error = loaded(&whole[..length]).expect_err("a card that is complete");
+        assert!(is_stated(&error), "cut at {length}: {error}");
+    }
+}
+
+#[test]
+fn models_with_flipped_bytes_are_run_or_refused() {
+    let whole = Model::default().encoded_with(&[]);
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << rng.random_range(0..8);
+        if let Err(error) = loaded(&bytes) {
+            assert!(is_stated(&error), "byte {at}: {error}");
+        }
+    }
+}
+
+#[test]
+fn odd_metadata_is_an_error_or_does_not_matter() {
+    let model = Model::default();
+    let huge = "x".repeat(8 << 20);
+    loaded(&model.encoded_with(&[("note", &huge)])).unwrap();
+    let nested = "[".repeat(100_000);
+    for card in [&huge[..], &nested, "", "null", "{}", "[]", "{\"format\": 1}"] {
+        let error = loaded(&onnx::encode(model.graph.clone(), &[(CARD_KEY, card)])).unwrap_err();
+        assert_eq!(error.kind(), "model", "{error}");
+        assert!(error.to_string().len() < 500, "{error}");
+    }
+    // Of two cards, the last counts, as ONNX Runtime has it.
+    let card = model.card.to_json();
+    loaded(&onnx::encode(model.graph.clone(), &[(CARD_KEY, "{}"), (CARD_KEY, &card)])).unwrap();
+    assert!(loaded(&onnx::encode(model.graph, &[(CARD_KEY, &card), (CARD_KEY, "{}")])).is_err());
+}
