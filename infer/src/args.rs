@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use infer::Device;
 use infer::session::Options;
 
@@ -38,6 +39,9 @@ pub enum Command {
     /// Check that a model is what was exported, and computes the same on this machine
     #[command(after_help = VERIFY_HELP)]
     Verify(VerifyArgs),
+    /// Print completions for a shell
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions(CompletionsArgs),
 }
 
 const BENCH_HELP: &str = "\
@@ -252,6 +256,19 @@ pub struct VerifyArgs {
     pub format: ReportFormat,
 }
 
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  infer completions bash > /etc/bash_completion.d/infer
+  infer completions zsh > ~/.zfunc/_infer
+  infer completions fish > ~/.config/fish/completions/infer.fish";
+
+/// Arguments of `infer completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: Shell,
+}
+
 /// The model and where it runs.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
@@ -357,7 +374,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 fn not_negative(text: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(number) if (0.0..).contains(&number) => Ok(number),
+        Ok(number) if (0.0..f64::INFINITY).contains(&number) => Ok(number),
         _ => Err("expected a number that is not negative, as 1e-3".into()),
     }
 }

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(args) => commands::bench::run(&args),
         Command::Classify(args) => commands::classify::run(&args),
+        Command::Completions(args) => commands::completions::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),

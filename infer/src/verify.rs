@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use image::RgbImage;
-use models::agreement::{Agreement, Comparison};
+use models::agreement::{Agreement, Comparison, Worst};
 use models::certificate::{CERTIFICATE_KEY, CardDigests, Certificate, Golden};
 use models::onnx::WeightsDigest;
 use ndarray::{Array2, Ix2};
@@ -47,6 +47,11 @@ pub struct Verification {
     pub levels: Vec<u8>,
     /// How the logits of the golden pictures compare with libtorch's.
     pub agreement: Agreement,
+    /// The logit that is farthest away.
+    pub worst: Option<Worst>,
+    /// Names of the classes.
+    #[serde(skip)]
+    pub classes: Vec<String>,
     /// What was found when the file was exported, on more pictures than those.
     pub exported_agreement: Agreement,
     /// Largest difference that is allowed, relative to the largest logit.
@@ -94,7 +99,10 @@ impl Verification {
         let mut comparison = Comparison::new(tolerance);
         comparison.add(found.view(), expected.view(), None);
 
-        let changed = certificate.weights.differing(&weights);
+        let mut changed = certificate.weights.differing(&weights);
+        if changed.is_empty() && certificate.weights.sha256 != weights.sha256 {
+            changed.push("a name that occurs twice");
+        }
         Ok(Self {
             provider: session.provider(),
             warning: session.warning().map(str::to_owned),
@@ -106,6 +114,8 @@ impl Verification {
             preprocessing: digests.preprocessing == certificate.card.preprocessing,
             levels: goldens.iter().map(|golden| golden.levels).collect(),
             agreement: comparison.agreement(),
+            worst: comparison.worst(),
+            classes: card.labels,
             exported_agreement: certificate.agreement,
             tolerance,
             sha256: weights.sha256,
@@ -136,9 +146,17 @@ impl Verification {
             format!("decoding and resizing differ by {levels} of 255 (allowed {LEVELS})")
         });
         require(agreement.holds(*tolerance), &|| {
+            let farthest = self.worst.map_or_else(String::new, |worst| {
+                let class = self.classes.get(worst.class).map_or("", String::as_str);
+                let Worst { found, reference, .. } = worst;
+                format!(
+                    ": farthest is picture {}, {class}: {found} instead of {reference}",
+                    worst.picture + 1
+                )
+            });
             format!(
                 "the logits differ from libtorch's by {:.1e} of the largest (allowed {tolerance:.0e}), and {} of {} \
-                 pictures have the same class",
+                 pictures have the same class{farthest}",
                 agreement.max_relative_difference, agreement.agreeing, agreement.pictures
             )
         });

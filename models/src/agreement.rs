@@ -1,6 +1,6 @@
 //! How far a file's logits are from libtorch's: when it is exported, and wherever it is verified.
 
-use ndarray::ArrayView2;
+use ndarray::{ArrayView1, ArrayView2};
 use serde::{Deserialize, Serialize};
 
 /// What was found when a file and libtorch looked at the same pictures.
@@ -16,7 +16,7 @@ pub struct Agreement {
     pub max_relative_difference: f64,
     /// Pictures for which both name the same class.
     pub agreeing: usize,
-    /// Pictures for which they do not, but whose two best logits are closer than the tolerance.
+    /// Pictures for which they do not, but whose two classes are closer than the tolerance in libtorch.
     pub ties: usize,
 }
 
@@ -37,6 +37,7 @@ pub struct Comparison {
     agreement: Agreement,
     values: usize,
     disagreeing: Vec<Disagreement>,
+    worst: Option<Worst>,
     right: [usize; 2],
 }
 
@@ -49,8 +50,21 @@ pub struct Disagreement {
     pub reference: usize,
     /// The class that the file names.
     pub found: usize,
-    /// Distance of libtorch's two best logits, relative to the largest logit.
+    /// Distance of the two classes in libtorch, relative to the largest logit.
     pub margin: f64,
+}
+
+/// The logit that is farthest from libtorch's.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Worst {
+    /// Position of the picture among those compared.
+    pub picture: usize,
+    /// The class of the logit.
+    pub class: usize,
+    /// The file's logit.
+    pub found: f32,
+    /// libtorch's.
+    pub reference: f32,
 }
 
 impl Comparison {
@@ -69,16 +83,16 @@ impl Comparison {
         let scale = reference.iter().fold(0.0, |max: f64, &value| max.max(f64::from(value).abs()));
         let scale = scale.max(f64::MIN_POSITIVE);
         for (index, (ours, reference)) in found.rows().into_iter().zip(reference.rows()).enumerate() {
-            for (&a, &b) in ours.iter().zip(reference) {
-                self.value(f64::from(a), f64::from(b), scale);
+            for (class, (&found, &reference)) in ours.iter().zip(reference).enumerate() {
+                let picture = self.agreement.pictures;
+                self.value(Worst { picture, class, found, reference }, scale);
             }
-            let (best, margin) = best_and_margin(reference.iter().copied());
-            let found = best_and_margin(ours.iter().copied()).0;
+            let [best, found] = [reference, ours].map(best);
             let agreement = &mut self.agreement;
             if found == best {
                 agreement.agreeing += 1;
             } else {
-                let margin = margin / scale;
+                let margin = f64::from(reference[best] - reference[found]) / scale;
                 agreement.ties += usize::from(margin <= self.tolerance);
                 let picture = agreement.pictures;
                 self.disagreeing.push(Disagreement { picture, reference: best, found, margin });
@@ -91,15 +105,25 @@ impl Comparison {
         }
     }
 
-    fn value(&mut self, found: f64, reference: f64, scale: f64) {
-        let difference = (found - reference).abs();
-        // NaN compares as smaller than everything and must not pass.
-        let difference = if difference.is_nan() { f64::INFINITY } else { difference };
+    fn value(&mut self, value: Worst, scale: f64) {
+        let difference = (f64::from(value.found) - f64::from(value.reference)).abs();
+        let relative = difference / scale;
+        // NaN compares as smaller than everything, and of infinity everything is a small part: neither must pass.
+        let finite = relative.is_finite() && scale.is_finite();
+        let [difference, relative] = if finite { [difference, relative] } else { [f64::INFINITY; 2] };
         let agreement = &mut self.agreement;
+        if relative > agreement.max_relative_difference || self.worst.is_none() {
+            self.worst = Some(value);
+        }
         agreement.max_difference = agreement.max_difference.max(difference);
-        agreement.max_relative_difference = agreement.max_relative_difference.max(difference / scale);
+        agreement.max_relative_difference = agreement.max_relative_difference.max(relative);
         self.values += 1;
         agreement.mean_difference += (difference - agreement.mean_difference) / self.values as f64;
+    }
+
+    /// The logit that is farthest from libtorch's, relative to the largest of its batch.
+    pub fn worst(&self) -> Option<Worst> {
+        self.worst
     }
 
     /// What was found so far.
@@ -118,12 +142,10 @@ impl Comparison {
     }
 }
 
-/// Index of the largest value, and its distance to the second.
-fn best_and_margin(values: impl Iterator<Item = f32>) -> (usize, f64) {
-    let mut sorted: Vec<(usize, f32)> = values.enumerate().collect();
-    sorted.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let margin = sorted.get(1).map_or(f64::INFINITY, |second| f64::from(sorted[0].1 - second.1));
-    (sorted.first().map_or(0, |best| best.0), margin)
+/// Index of the largest value.
+fn best(values: ArrayView1<'_, f32>) -> usize {
+    let order = |a: &(usize, &f32), b: &(usize, &f32)| a.1.total_cmp(b.1).then(b.0.cmp(&a.0));
+    values.iter().enumerate().max_by(order).map_or(0, |(index, _)| index)
 }
 
 #[cfg(test)]
@@ -159,6 +181,14 @@ mod tests {
     }
 
     #[test]
+    fn a_third_class_is_no_tie_however_close_the_first_two_are() {
+        let mut comparison = Comparison::new(0.1);
+        comparison.add(array![[9.0, 9.0, 9.1]].view(), array![[10.0, 9.5, 8.2]].view(), None);
+        assert_eq!((comparison.agreement().ties, comparison.agreement().agreeing), (0, 0));
+        assert!((comparison.disagreeing()[0].margin - 0.18).abs() < 1e-6);
+    }
+
+    #[test]
     fn it_holds_when_all_agree_but_for_ties() {
         let found = Agreement { pictures: 4, agreeing: 3, ties: 1, ..Agreement::default() };
         assert!(found.holds(1e-4));
@@ -172,5 +202,16 @@ mod tests {
     fn not_a_number_is_infinitely_far() {
         let found = compared(&array![[f32::NAN, 0.0]], &array![[1.0, 0.0]]).agreement();
         assert_eq!(found.max_relative_difference, f64::INFINITY);
+        for [found, reference] in [[1.0, f32::INFINITY], [f32::INFINITY; 2], [f32::INFINITY, 1.0]] {
+            let found = compared(&array![[found, 0.0]], &array![[reference, 0.0]]).agreement();
+            assert_eq!(found.max_relative_difference, f64::INFINITY);
+        }
+    }
+
+    #[test]
+    fn the_worst_logit_is_named() {
+        let reference = array![[10.0, 0.0], [1.0, 2.0]];
+        let worst = compared(&array![[10.0, 0.001], [1.5, 2.0]], &reference).worst();
+        assert_eq!(worst, Some(Worst { picture: 1, class: 0, found: 1.5, reference: 1.0 }));
     }
 }

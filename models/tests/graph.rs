@@ -60,17 +60,26 @@ fn forms(opset: u32) -> Vec<(&'static str, Graph)> {
     let range = |(index, name): (usize, String)| (name, (-1.0 - index as f32 / 64.0, 2.0));
     let ranges = passes::quantized_values(&int8).into_iter().enumerate().map(range).collect();
     passes::quantize(&mut int8, &ranges).unwrap();
-    passes::bytes_input(&mut bytes, &[0.5; 3], &[0.25; 3]);
-    let mut int8_bytes = int8.clone();
-    passes::bytes_input(&mut int8_bytes, &[0.5; 3], &[0.25; 3]);
-    vec![
+    passes::bytes_input(&mut bytes, &[0.5; 3], &[0.5; 3]);
+    let (mut int8_bytes, mut half_bytes) = (int8.clone(), half.clone());
+    passes::bytes_input(&mut int8_bytes, &[0.5; 3], &[0.5; 3]);
+    passes::bytes_input(&mut half_bytes, &[0.5; 3], &[0.5; 3]);
+    let mut half_unfolded = trace(true);
+    passes::half_precision(&mut half_unfolded).unwrap();
+    let mut forms = vec![
         ("plain", folded(false)),
         ("unfolded", trace(true)),
         ("half", half),
         ("int8", int8),
         ("bytes", bytes),
+        ("half bytes", half_bytes),
+        ("half unfolded", half_unfolded),
         ("int8 bytes", int8_bytes),
-    ]
+    ];
+    for (_, graph) in &mut forms {
+        passes::share_constants(graph, |name| weights.contains_key(name));
+    }
+    forms
 }
 
 #[test]
@@ -109,6 +118,48 @@ fn nothing_is_dead_and_no_initializer_is_there_twice() {
             }
         }
     }
+}
+
+/// What is observed may have a name already: the input, the result, or another one of its own.
+struct Aliases;
+
+impl models::Module for Aliases {
+    fn forward<O: models::Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+        ops.observe("a.input", x);
+        let y = ops.relu(x)?;
+        ops.observe("a.once", &y);
+        ops.observe("a.twice", &y);
+        let z = ops.sigmoid(&y)?;
+        ops.observe("a.result", &z);
+        Ok(z)
+    }
+}
+
+#[test]
+fn every_observed_value_is_an_output_that_is_computed() {
+    let interface = Interface::new([3, 4, 4]).observed(true);
+    let graph = onnx::trace(&Aliases, &Weights::default(), &interface, Opset::default()).unwrap();
+    let outputs: Vec<_> = graph.outputs.iter().map(|output| output.name.as_str()).collect();
+    assert_eq!(outputs, ["output", "a.input", "a.once", "a.twice", "a.result"]);
+    for output in outputs {
+        assert_eq!(graph.nodes.iter().filter(|node| node.output == output).count(), 1, "{output}");
+    }
+    let operands: Vec<_> = graph.nodes.iter().map(|node| (node.op, node.inputs[0].as_str())).collect();
+    let identity = |of| ("Identity", of);
+    let expected = [("Relu", "input"), ("Sigmoid", "a.once")];
+    assert_eq!(operands[..2], expected);
+    assert_eq!(operands[2..], ["input", "a.once", "output"].map(identity));
+
+    struct Twice;
+    impl models::Module for Twice {
+        fn forward<O: models::Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+            ops.observe("same", &ops.sigmoid(x)?);
+            ops.observe("same", &ops.relu(x)?);
+            ops.relu(x)
+        }
+    }
+    let error = onnx::trace(&Twice, &Weights::default(), &interface, Opset::default()).unwrap_err();
+    assert_eq!(error.to_string(), "same is observed twice: each observed value needs a name of its own");
 }
 
 /// Observes something that nothing else depends on.

@@ -4,7 +4,7 @@
 //! cargo run --release -p train --example own_network -- DATA small.onnx PHOTO.png
 //! ```
 //!
-//! `docs/own-network.md` goes through it line by line.
+//! `docs/own-network.md` is the guide to it.
 
 use std::path::{Path, PathBuf};
 

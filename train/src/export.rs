@@ -113,6 +113,12 @@ pub enum ExportError {
     /// Integers cannot hold the network.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
+    /// Convolutions would be quantised away from what they give.
+    #[error("int8 needs batch norm folded into the convolutions: leave out --no-fold")]
+    Unfolded,
+    /// Pictures cannot be prepared as the card says.
+    #[error("the preprocessing of the card: {0}")]
+    Preprocessing(String),
     /// Nothing to find ranges on.
     #[error(
         "int8 needs pictures to find the ranges of values on: a run's training pictures, or --calibration DIR"
@@ -241,6 +247,9 @@ impl<M: Module> Trained<'_, M> {
 
     /// The graph in the form that `options` ask for.
     fn graph(&self, options: &ExportOptions) -> Result<Graph, ExportError> {
+        if options.precision == Precision::Int8 && !options.fold {
+            return Err(ExportError::Unfolded);
+        }
         let mut graph = onnx::trace(self.network, self.weights, &self.interface(options), options.opset)?;
         if options.fold {
             passes::fold_batch_norm(&mut graph);
@@ -257,6 +266,7 @@ impl<M: Module> Trained<'_, M> {
             let Preprocessing { mean, std, .. } = &self.card.preprocessing;
             passes::bytes_input(&mut graph, mean, std);
         }
+        passes::share_constants(&mut graph, |name| self.weights.contains_key(name));
         Ok(graph)
     }
 
@@ -268,6 +278,7 @@ impl<M: Module> Trained<'_, M> {
     }
 
     fn reference(&self, options: &ExportOptions) -> Result<Reference<'_, M>, ExportError> {
+        self.card.preprocessing.check().map_err(ExportError::Preprocessing)?;
         Ok(Reference {
             network: self.network,
             params: self.params()?,

@@ -51,6 +51,9 @@ pub enum FitError {
         /// To choose the best epoch by.
         validation: usize,
     },
+    /// Pictures cannot be prepared so.
+    #[error("the preprocessing: {0}")]
+    Preprocessing(String),
     /// The network does not fit the input, or itself.
     #[error(transparent)]
     Shape(#[from] ShapeError),
@@ -84,6 +87,7 @@ impl Fit {
         network: impl FnOnce(usize) -> M,
         mut on_epoch: impl FnMut(&EpochMetrics),
     ) -> Result<Fitted<M>, FitError> {
+        self.preprocessing.check().map_err(FitError::Preprocessing)?;
         let folder = ImageFolder::scan(data)?;
         let network = network(folder.classes.len());
         let preprocessor = Preprocessor::new(&self.preprocessing);

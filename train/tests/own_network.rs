@@ -71,6 +71,11 @@ fn too_few_pictures_and_a_network_that_does_not_fit_are_errors() {
     let error = fit.run(&data, |_| attention, |_| ()).unwrap_err().to_string();
     assert!(error.contains("attention"), "{error}");
 
+    let nothing = Fit::new(Recipe::load("from-scratch").unwrap(), 0);
+    let error =
+        nothing.run(&data, |classes| own_network::SmallNet { classes }, |_| ()).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("a crop of 0"), "{error}");
+
     let few = tempfile::tempdir().unwrap();
     for class in ["a", "b"] {
         fs::create_dir(few.path().join(class)).unwrap();

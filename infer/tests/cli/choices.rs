@@ -153,3 +153,24 @@ fn nothing_is_left_in_the_users_home() {
     assert_eq!(said.code, 0, "{}", said.stderr);
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn shells_complete_every_command() {
+    let place = Workplace::without_model();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let said = Said::by(place.infer_without_runtime().args(["completions", shell]));
+        assert_eq!(said.code, 0, "{}", said.stderr);
+        for command in ["classify", "evaluate", "bench", "explain", "inspect", "verify"] {
+            assert!(said.stdout.contains(command), "{command} for {shell}");
+        }
+    }
+}
+
+#[test]
+fn every_command_has_examples() {
+    let place = Workplace::without_model();
+    for command in ["classify", "evaluate", "bench", "explain", "inspect", "verify", "completions"] {
+        let said = Said::by(place.infer_without_runtime().args([command, "--help"]));
+        assert!(said.stdout.contains(&format!("Examples:\n  infer {command}")), "{}", said.stdout);
+    }
+}

@@ -133,7 +133,11 @@ fn drift_beyond_the_tolerance_fails_and_a_larger_one_may_be_allowed() {
     let drifted = with_certificate(|certificate| {
         certificate.goldens[1].logits.iter_mut().for_each(|logit| *logit *= 1.001);
     });
-    verified(&drifted, &[]).fails(1, &["the logits differ from libtorch's by", "allowed 1e-4", "2 of 2"]);
+    let parts = ["the logits differ from libtorch's by", "allowed 1e-4", "2 of 2", "farthest is picture 2, "];
+    verified(&drifted, &[]).fails(1, &parts);
+    for tolerance in ["inf", "nan", "-1", "1e999"] {
+        assert_eq!(verified(&drifted, &["--tolerance", tolerance]).code, 2, "{tolerance}");
+    }
     assert_eq!(verified(&drifted, &["--tolerance", "1e-2"]).code, 0);
     let turned = with_certificate(|certificate| certificate.goldens[0].logits.reverse());
     verified(&turned, &[]).fails(1, &["1 of 2 pictures have the same class"]);

@@ -1,7 +1,7 @@
 //! The interpretation itself: operations become nodes.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use indexmap::IndexMap;
@@ -68,6 +68,9 @@ pub enum TraceError {
         /// What the weights hold.
         found: Vec<usize>,
     },
+    /// Two values are observed under one name, or one under the name of the input or the output.
+    #[error("{0} is observed twice: each observed value needs a name of its own")]
+    ObservedTwice(String),
 }
 
 /// Writes `module` with `weights` as a graph over `[batch, item...]`, without what no output needs.
@@ -83,7 +86,16 @@ pub fn trace(
     let tracer = Tracer::new(opset, Some(weights));
     let result = module.forward(&tracer, &interface.input)?;
     let State { mut nodes, initializers, observed, .. } = tracer.state.into_inner();
-    let names = Names::new(interface, result, observed);
+    let (names, aliases) = Names::new(interface, result, observed)?;
+    for (name, value) in &aliases {
+        nodes.push(Node {
+            name: format!("/{}/Identity", name.replace('.', "/")),
+            op: "Identity",
+            inputs: vec![value.clone()],
+            output: name.clone(),
+            attributes: vec![],
+        });
+    }
     for node in &mut nodes {
         names.rename(&mut node.output);
         node.inputs.iter_mut().for_each(|input| names.rename(input));
@@ -124,21 +136,47 @@ pub fn values<O: Ops>(
     let (result, _) = module.forward(&lockstep, &(interface.input.clone(), Rc::new(x)))?;
     let seen = lockstep.into_seen();
     let names = Names::new(interface, result, tracer.state.into_inner().observed);
+    let (names, aliases) = names.map_err(LockstepError::Names)?;
     let renamed = |(mut name, value)| {
         names.rename(&mut name);
         (name, value)
     };
-    Ok(seen.into_iter().map(renamed).collect())
+    let mut values: Values<_> = seen.into_iter().map(renamed).collect();
+    for (alias, mut value) in aliases {
+        names.rename(&mut value);
+        if let Some(computed) = values.get(&value).cloned() {
+            values.insert(alias, computed);
+        }
+    }
+    Ok(values)
 }
 
 /// What values are called from outside.
 struct Names(HashMap<Value, String>);
 
+/// Further outputs, each by its name, that are what a value is which has a name already.
+type Aliases = Vec<(String, Value)>;
+
 impl Names {
-    fn new(interface: &Interface, result: Value, observed: Vec<(String, Value)>) -> Self {
-        let observed = observed.into_iter().filter(|_| interface.observed);
-        let outputs = observed.map(|(name, value)| (value, name));
-        Self(outputs.chain([(result, interface.output.clone())]).collect())
+    fn new(
+        interface: &Interface,
+        result: Value,
+        observed: Vec<(String, Value)>,
+    ) -> Result<(Self, Aliases), TraceError> {
+        let mut names = HashMap::from([(result, interface.output.clone())]);
+        let mut outer: HashSet<String> = [&interface.output, &interface.input].map(String::clone).into();
+        let mut aliases = Vec::new();
+        for (name, value) in observed.into_iter().filter(|_| interface.observed) {
+            if !outer.insert(name.clone()) {
+                return Err(TraceError::ObservedTwice(name));
+            }
+            if value == interface.input || names.contains_key(&value) {
+                aliases.push((name, value));
+            } else {
+                names.insert(value, name);
+            }
+        }
+        Ok((Self(names), aliases))
     }
 
     fn rename(&self, name: &mut String) {

@@ -43,7 +43,8 @@ struct Source {
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> Result<()> {
-    ensure!(args.tolerance.is_none_or(|tolerance| tolerance >= 0.0), "--tolerance must not be negative");
+    let sound = |tolerance: f64| (0.0..f64::INFINITY).contains(&tolerance);
+    ensure!(args.tolerance.is_none_or(sound), "--tolerance has to be a number that is not negative, as 1e-3");
     let options = ExportOptions {
         opset: Opset::new(args.opset)?,
         precision: args.precision.into(),

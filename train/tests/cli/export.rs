@@ -236,7 +236,8 @@ fn attention_outputs_are_what_libtorch_multiplies_with() {
     let options = Options { device: Device::Cpu, ..Options::default() };
     let session = infer::Session::from_file(&dir.path().join("model.onnx"), &options).unwrap();
     let input = testing::input(&[2, 3, 16, 16]);
-    let names = ["cbam_layer2.channel_attn.weights", "cbam_layer2.spatial_attn.mask"];
+    let names: Vec<&str> = session.outputs()[1..].iter().map(|output| output.name.as_str()).collect();
+    assert_eq!(names.len(), 8);
     let found = session.fetch(input.view(), &names).unwrap();
 
     let network = ResNet18::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
@@ -271,10 +272,8 @@ fn forms_that_cannot_be_are_refused() {
     assert!(refused(&int8).contains("int8 needs pictures") && refused(&int8).contains("--calibration DIR"));
     let calibrated = ["--precision", "int8", "--calibration", "colours/train"];
     let error = refused(&[&calibrated[..], &["--no-fold"]].concat());
-    assert!(
-        error.contains("/backbone/bn1/BatchNormalization") && error.contains("leave out --no-fold"),
-        "{error}"
-    );
+    assert!(error.contains("leave out --no-fold"), "{error}");
+    assert!(refused(&["--tolerance", "inf"]).contains("--tolerance has to be a number"));
     assert!(!dir.path().join("model.onnx").exists());
     let plain = ResNet18::new(&Architecture { attention: None, ..Architecture::default() }).unwrap();
     let weights = testing::weights(&plain, &[1, 3, 16, 16]).unwrap();

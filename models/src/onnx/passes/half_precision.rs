@@ -9,10 +9,10 @@ use crate::onnx::graph::{Attribute, Element, Graph, Initializer, Node};
 
 /// Operators that stay in single precision: means and products sum up many values, and runtimes differ in what they
 /// sum in; `Sigmoid` goes through an exponential. All of them work on little data here, but for the means.
-const SENSITIVE: [&str; 5] = ["GlobalAveragePool", "ReduceMean", "Gemm", "Sigmoid", "Softmax"];
+const SENSITIVE: [&str; 4] = ["GlobalAveragePool", "ReduceMean", "Gemm", "Sigmoid"];
 
 /// Operators that only move values: they take them as they come.
-const INDIFFERENT: [&str; 3] = ["Concat", "Flatten", "Unsqueeze"];
+const INDIFFERENT: [&str; 4] = ["Concat", "Flatten", "Identity", "Unsqueeze"];
 
 /// A weight that half precision cannot hold.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

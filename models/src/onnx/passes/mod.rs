@@ -6,6 +6,7 @@ mod fold_batch_norm;
 mod half_precision;
 mod quantize;
 mod remove_unused;
+mod share_constants;
 
 pub use bytes_input::bytes_input;
 pub use expose::{Exposed, expose};
@@ -13,3 +14,4 @@ pub use fold_batch_norm::fold_batch_norm;
 pub use half_precision::{HalfError, half_precision};
 pub use quantize::{QuantizeError, Ranges, quantize, quantized_values};
 pub use remove_unused::remove_unused;
+pub use share_constants::share_constants;

@@ -7,7 +7,8 @@
 //!
 //! Quantised are convolutions, linear layers, residual sums and max pools. *Gates* stay in floats: all that decides
 //! through a sigmoid what passes (attention, squeeze-and-excitation), and the product it acts by. They cost little,
-//! and an error in them is an error in all that they scale.
+//! and an error in them is an error in all that they scale. A batch norm that no convolution could take in stays in
+//! floats too.
 
 use std::collections::{HashMap, HashSet};
 
@@ -32,9 +33,6 @@ pub enum QuantizeError {
     /// Nothing is known of a value.
     #[error("{0} was not seen in calibration")]
     Range(String),
-    /// Something else stands between a convolution and what it gives.
-    #[error("{0}: batch norm must be folded before quantisation (leave out --no-fold)")]
-    BatchNorm(String),
 }
 
 /// Names of the values whose ranges [`quantize`] needs.
@@ -48,9 +46,6 @@ pub fn quantized_values(graph: &Graph) -> Vec<String> {
 /// # Errors
 /// [`QuantizeError`]; the graph is then as it was.
 pub fn quantize(graph: &mut Graph, ranges: &Ranges) -> Result<(), QuantizeError> {
-    if let Some(norm) = graph.nodes.iter().find(|node| node.op == "BatchNormalization") {
-        return Err(QuantizeError::BatchNorm(norm.name.clone()));
-    }
     let plan = Plan::new(graph);
     let scales = Scales::new(graph, &plan, ranges)?;
     let mut nodes = Vec::with_capacity(3 * graph.nodes.len());
