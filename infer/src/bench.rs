@@ -14,7 +14,7 @@ use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
 use crate::classifier::{Classifier, read_card};
-use crate::device::Device;
+use crate::device::{Device, short_name};
 use crate::error::{Error, Result};
 use crate::pipeline::milliseconds;
 use crate::preprocess::{Batch, Preprocessor};
@@ -159,11 +159,17 @@ pub struct Pictures {
     pub end_to_end_batch: usize,
 }
 
+impl Run {
+    /// What people call its provider, `CPU`.
+    pub fn device(&self) -> &str {
+        short_name(&self.provider)
+    }
+}
+
 impl Latency {
     /// Of milliseconds in any order, at least one.
     pub fn of(samples: &[f64]) -> Self {
-        let mut sorted = samples.to_vec();
-        sorted.sort_by(f64::total_cmp);
+        let sorted = sorted(samples);
         let percentile = |share| percentile(&sorted, share);
         Self {
             mean: samples.iter().sum::<f64>() / samples.len() as f64,
@@ -177,6 +183,13 @@ impl Latency {
     }
 }
 
+/// From the least to the greatest.
+pub fn sorted(samples: &[f64]) -> Vec<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted
+}
+
 /// The value below which a share of the sorted ones lies.
 pub fn percentile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
@@ -187,11 +200,6 @@ pub fn percentile(sorted: &[f64], share: f64) -> f64 {
 /// Whether the medians of the first and the second half of the passes are within 5 % of each other, and the middle
 /// half of all passes within 10 % of the median: neither a trend nor much noise.
 pub fn is_stable(samples: &[f64]) -> bool {
-    let sorted = |samples: &[f64]| {
-        let mut sorted = samples.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        sorted
-    };
     if samples.len() < 2 {
         return false;
     }

@@ -83,6 +83,11 @@ impl Provider {
     }
 }
 
+/// What people call the provider of this name: `CPU` for `CPUExecutionProvider`.
+pub fn short_name(provider: &str) -> &str {
+    provider.trim_end_matches("ExecutionProvider")
+}
+
 /// Whether this ONNX Runtime has a CUDA provider; that it works is another matter.
 pub(crate) fn has_cuda() -> bool {
     ep::CUDA::is_available().unwrap_or(false)

@@ -4,9 +4,12 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use infer::files;
 use infer::results::Failed;
 
 /// How much of the work was done.
@@ -70,6 +73,14 @@ pub fn progress(pictures: usize, results: bool) -> ProgressBar {
 pub fn failed(progress: &ProgressBar, failed: &Failed) {
     let text = format!("{}: {}", failed.path.display(), failed.error.reason());
     progress.suspend(|| line("error", text));
+}
+
+/// Writes the page that `--report` names, and says so.
+pub fn write_page(path: &Path, page: &str) -> anyhow::Result<()> {
+    files::write_atomically(path, |out| out.write_all(page.as_bytes()))
+        .with_context(|| format!("cannot write --report {}", path.display()))?;
+    note(format_args!("report: {}", path.display()));
+    Ok(())
 }
 
 /// Makes a panic, which is always our own fault, end the program with one line whichever thread it is in.

@@ -54,16 +54,14 @@ pub fn run(args: &BenchArgs) -> Result<Done> {
     };
     writeln!(io::stdout(), "{text}").context("standard output")?;
     if let Some(path) = &args.report {
-        files::write_atomically(path, |out| out.write_all(page(&found).as_bytes()))
-            .with_context(|| format!("cannot write --report {}", path.display()))?;
-        report::note(format_args!("report: {}", path.display()));
+        report::write_page(path, &page(&found))?;
     }
     let Some(limit) = args.fail_above else { return Ok(Done::All) };
     let slower = |run: &&Run| run.compared.is_some_and(|compared| compared.ratio > limit);
     let slower: Vec<_> = found.runs.iter().filter(slower).collect();
     if let Some(first) = slower.first() {
         let ratio = first.compared.map_or(0.0, |compared| compared.ratio);
-        let what = format!("{}, {} threads, batch {}", device(first), first.threads, first.batch);
+        let what = format!("{}, {} threads, batch {}", first.device(), first.threads, first.batch);
         let more = if slower.len() > 1 { format!(" and {} more", slower.len() - 1) } else { String::new() };
         report::line(
             "error",
@@ -96,10 +94,6 @@ fn progress(combinations: usize) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn device(run: &Run) -> &str {
-    run.provider.trim_end_matches("ExecutionProvider")
-}
-
 /// What is said of a run, in the order of [`HEADER`].
 fn cells(run: &Run) -> [String; 11] {
     let ms = |value: f64| format!("{value:.2}");
@@ -113,7 +107,7 @@ fn cells(run: &Run) -> [String; 11] {
         format!("{:.2}x{mark}", compared.ratio)
     });
     [
-        device(run).into(),
+        run.device().into(),
         run.threads.to_string(),
         run.batch.to_string(),
         ms(latency.mean),

@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use infer::classifier::{Classifier, Source};
+use infer::device::short_name;
 use infer::results::{Failed, Outcome};
 use infer::{Error, decode, files};
 
@@ -98,7 +99,7 @@ impl Report {
         self.writer.finish().context("standard output")?;
         let Self { classified, failed, .. } = self;
         if self.format == Format::Table {
-            let device = provider.trim_end_matches("ExecutionProvider");
+            let device = short_name(provider);
             let failed = if failed == 0 { String::new() } else { format!(", {failed} failed") };
             let rate = match classified {
                 0 => String::new(),

@@ -7,13 +7,14 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use image::RgbImage;
 use infer::classifier::Classifier;
+use infer::device::short_name;
 use infer::evaluate::{self, Evaluation, TOP};
 use infer::html::calibration::reliability;
 use infer::html::evaluation::{Evaluated, evaluation};
 use infer::html::page::{Headline, page, percent, section};
 use infer::results::{Failed, Outcome};
 use infer::scores::{Calibration, Confusion, Scores, mistakes};
-use infer::{decode, files, text};
+use infer::{decode, text};
 use maud::html;
 use serde::Serialize;
 
@@ -55,10 +56,7 @@ pub fn run(args: &EvaluateArgs) -> Result<Done> {
     };
     writeln!(io::stdout(), "{text}").context("standard output")?;
     if let Some(path) = &args.report {
-        let page = summary.page(&args.data);
-        files::write_atomically(path, |out| out.write_all(page.as_bytes()))
-            .with_context(|| format!("cannot write --report {}", path.display()))?;
-        report::note(format_args!("report: {}", path.display()));
+        report::write_page(path, &summary.page(&args.data))?;
     }
     Ok(Done::from_counts(found.answers.len(), found.failed.len()))
 }
@@ -114,7 +112,7 @@ impl Summary<'_> {
             0 => String::new(),
             failed => format!(", {failed} more failed"),
         };
-        let provider = self.provider.trim_end_matches("ExecutionProvider");
+        let provider = short_name(self.provider);
         let fields = [
             ("model", self.model.clone()),
             ("pictures", format!("{} of {}{failed}", found.answers.len(), self.data)),

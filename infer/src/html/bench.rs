@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::axis::Axis;
 use super::charts::{LineChart, Series};
 use super::page::{Headline, section};
-use crate::bench::{Benchmark, Run, percentile};
+use crate::bench::{Benchmark, Run, percentile, sorted};
 
 /// Most lines of the distribution that can be told apart.
 const LINES: usize = 6;
@@ -80,11 +80,11 @@ pub fn page(found: &Benchmark) -> String {
 
 /// For a legend with many lines.
 fn short(run: &Run) -> String {
-    format!("{} {} thr, batch {}", device(run), run.threads, run.batch)
+    format!("{} {} thr, batch {}", run.device(), run.threads, run.batch)
 }
 
 fn named(run: &Run) -> String {
-    format!("{}, threads {}, batch {}", device(run), run.threads, run.batch)
+    format!("{}, threads {}, batch {}", run.device(), run.threads, run.batch)
 }
 
 /// Its name and its points.
@@ -127,27 +127,22 @@ fn chart(title: &str, x_label: &str, lines: &[Line]) -> Markup {
     .render()
 }
 
-fn device(run: &Run) -> &str {
-    run.provider.trim_end_matches("ExecutionProvider")
-}
-
 fn latency(runs: &[Run]) -> Markup {
     let key = |run: &Run| (run.provider.clone(), run.threads);
-    let name = |run: &Run| format!("{}, threads {}", device(run), run.threads);
+    let name = |run: &Run| format!("{}, threads {}", run.device(), run.threads);
     chart("latency, ms (median)", "batch", &lines(runs, key, name, |run| (run.batch, run.latency_ms.p50)))
 }
 
 fn throughput(runs: &[Run]) -> Markup {
     let key = |run: &Run| (run.provider.clone(), run.batch);
-    let name = |run: &Run| format!("{}, batch {}", device(run), run.batch);
+    let name = |run: &Run| format!("{}, batch {}", run.device(), run.batch);
     chart("throughput, images/s", "threads", &lines(runs, key, name, |run| (run.threads, run.throughput_ips)))
 }
 
 /// Milliseconds below which a share of the passes lies, as multiples of the median so that all batches fit.
 fn distribution(runs: &[Run]) -> Markup {
     let line = |run: &Run| {
-        let mut sorted = run.samples.clone();
-        sorted.sort_by(f64::total_cmp);
+        let sorted = sorted(&run.samples);
         let median = percentile(&sorted, 0.5);
         let points = (0..=99).map(|percent| (percent, percentile(&sorted, percent as f64 / 100.0) / median));
         (short(run), points.collect())
@@ -171,7 +166,7 @@ fn table(runs: &[Run]) -> Markup {
             tbody { @for run in runs {
                 @let latency = run.latency_ms;
                 tr {
-                    th scope="row" { (device(run)) }
+                    th scope="row" { (run.device()) }
                     @for count in [run.threads, run.batch, run.iterations] { td.number { (count) } }
                     @for value in [latency.mean, latency.min, latency.p50, latency.p90, latency.p95, latency.p99, latency.max] {
                         td.number { (format!("{value:.2}")) }
