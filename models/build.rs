@@ -5,6 +5,10 @@ use std::error::Error;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto/onnx.proto");
     let files = protox::compile(["proto/onnx.proto"], ["proto"])?;
-    prost_build::Config::new().disable_comments(["."]).compile_fds(files)?;
+    // Weights are slices of the file's bytes, not copies of them.
+    prost_build::Config::new()
+        .disable_comments(["."])
+        .bytes([".onnx.TensorProto.raw_data"])
+        .compile_fds(files)?;
     Ok(())
 }

@@ -223,7 +223,13 @@ impl Benchmark {
         let mut runs = Vec::new();
         for &device in &plan.devices {
             for &threads in &plan.threads {
-                let options = Options { device, threads, runtime: plan.runtime.clone(), placement: true };
+                let options = Options {
+                    device,
+                    threads,
+                    runtime: plan.runtime.clone(),
+                    placement: true,
+                    ..Options::default()
+                };
                 let session = Session::from_file(path, &options)?;
                 let feed = Feed::new(&session, plan).map_err(|error| error.at(path))?;
                 for &batch in &plan.batches {

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::{Pipeline, Prepared, milliseconds};
 use crate::preprocess::{CHANNELS, Preprocessor};
 use crate::results::{Classified, Failed, Outcome, Prediction, Timings, top_classes};
-use crate::session::{Options, Session, describe, kind};
+use crate::session::{Optimization, Options, Session, describe, kind};
 
 /// An exported model with its card: classifies pictures.
 ///
@@ -76,6 +76,13 @@ impl Builder {
     /// Threads of the network and for decoding; one per core if not said.
     pub fn threads(mut self, threads: impl Into<Option<usize>>) -> Self {
         self.session.threads = threads.into();
+        self
+    }
+
+    /// How much work goes into the network before its first picture; for a handful, [`Optimization::Quick`] is sooner
+    /// done.
+    pub fn optimization(mut self, optimization: Optimization) -> Self {
+        self.session.optimization = optimization;
         self
     }
 

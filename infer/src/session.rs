@@ -1,10 +1,11 @@
 //! A model, ready to run: any `.onnx` with one input of floats or bytes.
 
+mod model;
 mod placement;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indexmap::IndexMap;
 use models::onnx::{Dim, Element, ValueInfo};
@@ -17,6 +18,7 @@ use crate::device::{self, Device, Provider};
 use crate::error::{Error, Result, runtime_message};
 use crate::files;
 use crate::runtime::{self, Runtime};
+use model::{Built, Model};
 
 /// How a session is built.
 #[derive(Debug, Clone, Default)]
@@ -27,8 +29,22 @@ pub struct Options {
     pub threads: Option<usize>,
     /// The library or its folder, see [`runtime`]; searched for when absent.
     pub runtime: Option<PathBuf>,
+    /// How much work goes into the graph before it runs.
+    pub optimization: Optimization,
     /// Remember which provider each operator was given to, for [`Session::placement`].
     pub placement: bool,
+}
+
+/// How much work goes into a graph before it runs.
+///
+/// Results differ in their last bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Optimization {
+    /// All that makes a pass fast.
+    #[default]
+    Full,
+    /// Weights stay in the order of the file: the session is ready several times sooner, and a pass on the CPU takes longer.
+    Quick,
 }
 
 /// What a model is fed, of the shape of its input.
@@ -72,6 +88,8 @@ impl Input<'_> {
 #[derive(Debug)]
 pub struct Session {
     session: Mutex<OrtSession>,
+    /// After the session that reads them: fields are dropped in their order.
+    _weights: Option<Arc<[u8]>>,
     input: ValueInfo,
     outputs: Vec<ValueInfo>,
     provider: Provider,
@@ -86,7 +104,7 @@ impl Session {
     /// is not an ONNX model, or not one with a single input of floats or bytes and a float output first.
     pub fn from_file(path: &Path, options: &Options) -> Result<Self> {
         let size = size(path)?;
-        Self::build(options, size, |builder| builder.commit_from_file(path)).map_err(|error| error.at(path))
+        Self::build(Model::File(path), size, options).map_err(|error| error.at(path))
     }
 
     /// The model in `bytes`, the content of a file.
@@ -94,16 +112,12 @@ impl Session {
     /// # Errors
     /// As [`from_file`](Self::from_file).
     pub fn from_bytes(bytes: &[u8], options: &Options) -> Result<Self> {
-        Self::build(options, bytes.len() as u64, |builder| builder.commit_from_memory(bytes))
+        Self::build(Model::Bytes(bytes), bytes.len() as u64, options)
     }
 
-    fn build(
-        options: &Options,
-        size: u64,
-        commit: impl Fn(&mut SessionBuilder) -> ort::Result<OrtSession>,
-    ) -> Result<Self> {
+    fn build(model: Model<'_>, size: u64, options: &Options) -> Result<Self> {
         let runtime = runtime::load(options.runtime.as_deref())?;
-        let on = |provider| Self::on(provider, runtime, options, size, &commit);
+        let on = |provider| Self::on(provider, runtime, model, size, options);
         match options.device {
             Device::Cpu => on(Provider::Cpu),
             Device::Cuda(index) => on(Provider::Cuda(index)),
@@ -123,18 +137,19 @@ impl Session {
     fn on(
         provider: Provider,
         runtime: &Runtime,
-        options: &Options,
+        model: Model<'_>,
         size: u64,
-        commit: impl Fn(&mut SessionBuilder) -> ort::Result<OrtSession>,
+        options: &Options,
     ) -> Result<Self> {
         let mut builder = configured(runtime, options).map_err(|error| failed(&error))?;
         if matches!(provider, Provider::Cuda(_)) {
             device::preload_cuda(runtime.path());
         }
         provider.register(&mut builder)?;
-        let session = commit(&mut builder).map_err(|error| commit_error(provider, size, &error))?;
+        let built = model.commit(builder, provider, options.optimization)?;
+        let Built { session, weights } = built.map_err(|error| commit_error(provider, size, &error))?;
         let (input, outputs) = interface(&session)?;
-        Ok(Self { session: Mutex::new(session), input, outputs, provider, warning: None })
+        Ok(Self { session: Mutex::new(session), _weights: weights, input, outputs, provider, warning: None })
     }
 
     /// Runs the model: the input's shape to the first output's.

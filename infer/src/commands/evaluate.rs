@@ -14,6 +14,7 @@ use infer::html::evaluation::{Evaluated, evaluation};
 use infer::html::page::{Headline, page, percent, section};
 use infer::results::{Failed, Outcome};
 use infer::scores::{Calibration, Confusion, Scores, mistakes};
+use infer::session::Optimization;
 use infer::{decode, text};
 use maud::html;
 use serde::Serialize;
@@ -30,7 +31,8 @@ const MISTAKES: usize = 24;
 
 /// Classifies the pictures of `args.data` and says how often that was right.
 pub fn run(args: &EvaluateArgs) -> Result<Done> {
-    let classifier = model::classifier(&args.model, Classifier::builder().top_k(TOP).batch(args.batch))?;
+    let builder = Classifier::builder().top_k(TOP).batch(args.batch);
+    let classifier = model::classifier(&args.model, builder, Optimization::Full)?;
     let samples = evaluate::pictures(&args.data, &classifier.card().labels).context("--data")?;
     let progress = report::progress(samples.len(), false);
     let start = Instant::now();

@@ -7,6 +7,7 @@ use image::ImageFormat;
 use infer::classifier::Classifier;
 use infer::explain::{Explanation, Mask};
 use infer::results::Prediction;
+use infer::session::Optimization;
 use infer::{Error, decode, files, text};
 use serde::Serialize;
 
@@ -19,7 +20,7 @@ pub fn run(args: &ExplainArgs) -> Result<Done> {
     let format = ImageFormat::from_path(&args.output).with_context(|| {
         format!("--output {}: the name has to end in .png or .jpg", args.output.display())
     })?;
-    let classifier = model::classifier(&args.model, Classifier::builder())?;
+    let classifier = model::classifier(&args.model, Classifier::builder(), Optimization::Quick)?;
     let photo = decode::file(&args.photo)?;
     let found = Explanation::of(&classifier, &photo).map_err(|error| match error {
         Error::Model { path: None, reason } => Error::Model { path: Some(args.model.path()), reason },

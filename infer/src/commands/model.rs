@@ -4,14 +4,16 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use infer::classifier::Builder;
+use infer::session::Optimization;
 use infer::{Classifier, Error};
 
 use crate::args::{FileArgs, ModelArgs};
 use crate::report;
 
 /// The chosen model as a classifier, with its warning for the user to see.
-pub fn classifier(args: &ModelArgs, builder: Builder) -> Result<Classifier> {
-    let classifier = load(&args.files, |path| builder.options(args.options()).load(path))?;
+pub fn classifier(args: &ModelArgs, builder: Builder, optimization: Optimization) -> Result<Classifier> {
+    let builder = builder.options(args.options()).optimization(optimization);
+    let classifier = load(&args.files, |path| builder.load(path))?;
     if let Some(warning) = classifier.session().warning() {
         report::line("warning", warning);
     }

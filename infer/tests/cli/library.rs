@@ -1,7 +1,14 @@
 //! What the library promises beside what the program shows of it.
 
+use std::fs;
+
 use image::{Rgb, RgbImage};
-use infer::Classifier;
+use infer::session::{Optimization, Options};
+use infer::{Classifier, Session};
+use models::layers::{Attention, Cbam};
+use models::onnx::{self, Detached, Interface, Opset};
+use models::testing;
+use ndarray::Array4;
 
 use crate::support::{BLUE, GREEN, RED, Workplace, options};
 
@@ -27,4 +34,31 @@ fn a_classifier_is_shared_by_threads() {
         }
     });
     assert!(classifier.classify_batch(&[] as &[RgbImage]).unwrap().is_empty());
+}
+
+/// Weights may be inside the file or beside it, and are used as they are or rearranged: the result is the same.
+#[test]
+fn weights_are_found_wherever_they_are() {
+    let cbam = Cbam::new("cbam", 128, Attention::default());
+    let weights = testing::weights(&cbam, &[1, 128, 6, 5]).unwrap();
+    let graph = onnx::trace(&cbam, &weights, &Interface::new([128, 6, 5]), Opset::default()).unwrap();
+    let file = onnx::encode(graph, &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let Detached { graph, location, weights, .. } = onnx::detach(file.clone()).unwrap();
+    fs::write(folder.path().join(location), &weights).unwrap();
+    let beside = folder.path().join("beside.onnx");
+    fs::write(&beside, graph).unwrap();
+    let input =
+        Array4::from_shape_fn([2, 128, 6, 5], |(n, c, h, w)| ((n + 3 * c + 7 * h + w) % 11) as f32 - 5.0);
+    let full = Session::from_bytes(&file, &options()).unwrap().run(input.view()).unwrap();
+    let quick = Options { optimization: Optimization::Quick, ..options() };
+    let sessions = [
+        Session::from_bytes(&file, &quick),
+        Session::from_file(&beside, &quick),
+        Session::from_file(&beside, &options()),
+    ];
+    for session in sessions {
+        let output = session.unwrap().run(input.view()).unwrap();
+        assert!(output.iter().zip(&full).all(|(a, b)| (a - b).abs() <= 1e-6 * b.abs().max(1.0)));
+    }
 }

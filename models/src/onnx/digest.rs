@@ -5,6 +5,7 @@
 
 use indexmap::IndexMap;
 use prost::Message;
+use prost::bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -101,7 +102,7 @@ fn tensor(code: i32, shape: impl ExactSizeIterator<Item = i64>, values: &[u8]) -
 }
 
 /// The values in row-major order, little-endian.
-fn values(tensor: &TensorProto) -> Result<Vec<u8>, DigestError> {
+fn values(tensor: &TensorProto) -> Result<Bytes, DigestError> {
     let name = || tensor.name().to_owned();
     if tensor.data_location() == DataLocation::External {
         return Err(DigestError::External(name()));
@@ -161,7 +162,7 @@ mod tests {
         graph.initializer.reverse();
         graph.node.iter_mut().for_each(|node| node.name = None);
         for tensor in &mut graph.initializer {
-            let raw = tensor.raw_data.take().unwrap();
+            let raw = tensor.raw_data.take().unwrap().to_vec();
             match tensor.data_type() {
                 1 => {
                     tensor.float_data =

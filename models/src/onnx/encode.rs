@@ -91,7 +91,7 @@ fn tensor((name, values): (String, Initializer)) -> proto::TensorProto {
         name: Some(name),
         data_type: Some(values.element().code() as i32),
         dims: values.shape().iter().map(|&size| size as i64).collect(),
-        raw_data: Some(values.to_bytes()),
+        raw_data: Some(values.to_bytes().into()),
         ..Default::default()
     }
 }

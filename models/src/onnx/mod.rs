@@ -16,6 +16,7 @@
 //!
 //! Operators follow the [ONNX specification](https://onnx.ai/onnx/operators/).
 
+mod detach;
 pub mod digest;
 mod encode;
 mod graph;
@@ -24,6 +25,7 @@ mod proto;
 mod summary;
 mod trace;
 
+pub use detach::{Detached, detach};
 pub use digest::WeightsDigest;
 pub use encode::{PRODUCER, append_metadata, encode, metadata};
 pub use graph::{Attribute, Dim, Element, Graph, Initializer, Node, ValueInfo};
