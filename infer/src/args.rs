@@ -7,6 +7,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use infer::Device;
+use infer::assume::{Assumptions, parse_channels, read_labels};
 use infer::session::Options;
 
 /// Runs exported image classifiers on ONNX Runtime.
@@ -82,6 +83,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
 
+    /// The model of --images, if it has no card.
+    #[command(flatten)]
+    pub assume: AssumeArgs,
+
     /// Seconds that each combination is measured
     #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
     pub seconds: f64,
@@ -107,6 +112,40 @@ pub struct BenchArgs {
     pub fail_above: Option<f64>,
 }
 
+/// What is known of a model that another tool made.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Models without a card, made by other tools")]
+pub struct AssumeArgs {
+    /// Names of the classes, one a line [default: the file's `names`]
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+
+    /// Height and width of the input [default: its shape's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub image_size: Option<u32>,
+
+    /// A picture's shorter side before the centre is cut out [default: the size below 64, else 256/224 of it]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8192))]
+    pub resize: Option<u32>,
+
+    /// Mean per channel, in [0, 1]
+    #[arg(long, value_name = "R,G,B", value_parser = parse_channels, allow_hyphen_values = true)]
+    pub mean: Option<[f32; 3]>,
+
+    /// Standard deviation per channel, in [0, 1]
+    #[arg(long, value_name = "R,G,B", value_parser = parse_channels)]
+    pub std: Option<[f32; 3]>,
+}
+
+impl AssumeArgs {
+    /// All of it, the labels read.
+    pub fn assumptions(&self) -> infer::Result<Assumptions> {
+        let labels = self.labels.as_deref().map(read_labels).transpose()?;
+        let &Self { image_size, resize, mean, std, .. } = self;
+        Ok(Assumptions { labels, image_size, resize, mean, std })
+    }
+}
+
 const CLASSIFY_HELP: &str = "\
 Examples:
   infer classify cat.jpg
@@ -129,6 +168,10 @@ pub struct ClassifyArgs {
     /// The model and where it runs.
     #[command(flatten)]
     pub model: ModelArgs,
+
+    /// The model, if it has no card.
+    #[command(flatten)]
+    pub assume: AssumeArgs,
 
     /// Classes to show for each picture; all, if the model has fewer
     #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one(u64::MAX))]
@@ -164,6 +207,10 @@ pub struct EvaluateArgs {
     /// The model and where it runs.
     #[command(flatten)]
     pub model: ModelArgs,
+
+    /// The model, if it has no card.
+    #[command(flatten)]
+    pub assume: AssumeArgs,
 
     /// Form of the result on standard output
     #[arg(long, value_enum, default_value_t)]

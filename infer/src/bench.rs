@@ -13,7 +13,8 @@ use models::testing;
 use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
-use crate::classifier::{Classifier, read_card};
+use crate::assume::Assumptions;
+use crate::classifier::{Classifier, card_of, read_card};
 use crate::device::{Device, short_name};
 use crate::error::{Error, Result};
 use crate::pipeline::milliseconds;
@@ -45,6 +46,8 @@ pub struct Plan {
     pub measured: Duration,
     /// Pictures to run on; without, numbers that mean nothing.
     pub pictures: Vec<PathBuf>,
+    /// What is known of the model, if it has no card.
+    pub assumptions: Assumptions,
 }
 
 /// What was measured, as JSON has it.
@@ -215,7 +218,7 @@ impl Benchmark {
     ///
     /// # Errors
     /// Those of [`Session::from_file`] and [`Session::run`]; [`Error::Model`] when an input has a size that is not
-    /// known, or pictures are given to a model without a card.
+    /// known, or pictures are given to a model without a card of which too little is assumed.
     pub fn run(path: &Path, plan: &Plan, mut see: impl FnMut(Device, Option<usize>, usize)) -> Result<Self> {
         let start = Instant::now();
         let mut cold_start_ms = None;
@@ -305,7 +308,8 @@ enum Feed {
 impl Feed {
     fn new(session: &Session, plan: &Plan) -> Result<Self> {
         if !plan.pictures.is_empty() {
-            let card = read_card(session).map_err(|reason| Error::Model { path: None, reason })?;
+            let card =
+                card_of(session, &plan.assumptions).map_err(|reason| Error::Model { path: None, reason })?;
             let preprocessor = Preprocessor::new(&card.preprocessing);
             let most = plan.batches.iter().copied().max().unwrap_or(1);
             let prepare = |path: &PathBuf| Ok(preprocessor.prepare(&decode::file(path)?));
@@ -368,7 +372,11 @@ impl Pictures {
             runtime: plan.runtime.clone(),
             ..Options::default()
         };
-        let classifier = Classifier::builder().options(options).batch(batch).load(path)?;
+        let classifier = Classifier::builder()
+            .options(options)
+            .assume(plan.assumptions.clone())
+            .batch(batch)
+            .load(path)?;
         let (mut decoding, mut preprocessing) = (Vec::new(), Vec::new());
         for picture in plan.pictures.iter().take(PICTURES) {
             let start = Instant::now();

@@ -7,17 +7,18 @@ use std::time::Instant;
 
 use image::RgbImage;
 use models::card::{CARD_KEY, InputForm, ModelCard};
-use models::onnx::{Dim, Element};
+use models::onnx::{Dim, Element, Summary};
 use ndarray::ArrayD;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
+use crate::assume::Assumptions;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::pipeline::{Pipeline, Prepared, milliseconds};
 use crate::preprocess::{CHANNELS, Preprocessor};
 use crate::results::{Classified, Failed, Outcome, Prediction, Timings, top_classes};
-use crate::session::{Optimization, Options, Session, describe, kind};
+use crate::session::{self, Optimization, Options, Session, describe, kind};
 
 /// An exported model with its card: classifies pictures.
 ///
@@ -28,6 +29,8 @@ pub struct Classifier {
     card: ModelCard,
     preprocessor: Arc<Preprocessor>,
     pool: Arc<ThreadPool>,
+    /// Whether the network ends with the softmax itself.
+    probabilities: bool,
     top_k: usize,
     batch: usize,
 }
@@ -36,6 +39,7 @@ pub struct Classifier {
 #[derive(Debug, Clone)]
 pub struct Builder {
     session: Options,
+    assumptions: Assumptions,
     top_k: usize,
     batch: usize,
 }
@@ -64,6 +68,12 @@ impl Builder {
     /// Device, threads and runtime together.
     pub fn options(mut self, options: Options) -> Self {
         self.session = options;
+        self
+    }
+
+    /// What is known of a model without a card; a model with one needs none of it.
+    pub fn assume(mut self, assumptions: Assumptions) -> Self {
+        self.assumptions = assumptions;
         self
     }
 
@@ -107,11 +117,20 @@ impl Builder {
     /// Reads the model at `path`.
     ///
     /// # Errors
-    /// Those of [`Session::from_file`], and [`Error::Model`] when the file has no card, or a card that does not fit
-    /// its network.
+    /// Those of [`Session::from_file`], and [`Error::Model`] when the file has a card that does not fit its network, or
+    /// none and too little is [assumed](Self::assume).
     pub fn load(self, path: &Path) -> Result<Classifier> {
         let session = Session::from_file(path, &self.session)?;
-        let card = read_card(&session).map_err(|reason| Error::Model { path: Some(path.into()), reason })?;
+        let unusable = |reason| Error::Model { path: Some(path.into()), reason };
+        let card = card_of(&session, &self.assumptions).map_err(unusable)?;
+        let probabilities = session.metadata(CARD_KEY).is_none() && {
+            let summary = Summary::of_file(&session::read(path)?);
+            summary.is_ok_and(|summary| summary.head.as_deref() == Some("Softmax"))
+        };
+        let batch = match session.input().shape[0] {
+            Dim::Fixed(size) => size,
+            Dim::Symbol(_) => self.batch,
+        };
         let threads = self.session.threads.unwrap_or(0);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool =
@@ -121,10 +140,31 @@ impl Builder {
             session,
             card,
             pool: Arc::new(pool),
+            probabilities,
             top_k: self.top_k,
-            batch: self.batch,
+            batch,
         })
     }
+}
+
+/// The model's card, or else the one it would have.
+pub(crate) fn card_of(
+    session: &Session,
+    assumptions: &Assumptions,
+) -> std::result::Result<ModelCard, String> {
+    if session.metadata(CARD_KEY).is_some() {
+        return match assumptions.is_empty() {
+            true => read_card(session),
+            false => Err(
+                "has a model card, so that nothing needs to be assumed of it: leave --labels, --image-size, \
+                          --resize, --mean and --std out"
+                    .into(),
+            ),
+        };
+    }
+    let card = assumptions.card(session)?;
+    check(&card, session)?;
+    Ok(card)
 }
 
 /// The card, if the network is one for it.
@@ -133,6 +173,12 @@ pub(crate) fn read_card(session: &Session) -> std::result::Result<ModelCard, Str
         format!("has no model card (`{CARD_KEY}`), so its labels and preprocessing are unknown: `train export` writes one")
     })?;
     let card = ModelCard::from_json(&text).map_err(|error| error.to_string())?;
+    check(&card, session)?;
+    Ok(card)
+}
+
+/// Whether the network is one for this card.
+fn check(card: &ModelCard, session: &Session) -> std::result::Result<(), String> {
     let crop = card.preprocessing.crop as usize;
     let (element, item) = match card.input {
         InputForm::Float => (Element::Float, [CHANNELS, crop, crop]),
@@ -140,24 +186,30 @@ pub(crate) fn read_card(session: &Session) -> std::result::Result<ModelCard, Str
     };
     let input = session.input();
     match &input.shape[..] {
-        [Dim::Symbol(_), rest @ ..] if input.element == element && *rest == item.map(Dim::Fixed) => {}
+        [Dim::Symbol(_) | Dim::Fixed(1), rest @ ..] if input.element == element && fits(rest, &item) => {}
         _ => {
             let (found, [a, b, c]) = (format!("{} {}", kind(input.element), describe(&input.shape)), item);
             let kind = kind(element);
-            return Err(format!("takes {found}, but its card prepares {kind} [batch, {a}, {b}, {c}]"));
+            return Err(format!("takes {found}, but pictures are prepared as {kind} [batch, {a}, {b}, {c}]"));
         }
     }
     let (labels, output) = (card.labels.len(), &session.outputs()[0].shape);
     match output[..] {
-        [_, Dim::Fixed(classes)] if classes == labels => Ok(card),
-        _ => Err(format!("gives {}, but its card has {labels} labels", describe(output))),
+        [_, Dim::Fixed(classes)] if classes == labels => Ok(()),
+        _ => Err(format!("gives {}, but there are {labels} labels", describe(output))),
     }
+}
+
+/// Whether a shape is this one; dimensions with names are.
+fn fits(shape: &[Dim], sizes: &[usize]) -> bool {
+    let fit = |(dim, size): (&Dim, &usize)| matches!(dim, Dim::Symbol(_)) || *dim == Dim::Fixed(*size);
+    shape.len() == sizes.len() && shape.iter().zip(sizes).all(fit)
 }
 
 impl Classifier {
     /// A classifier in the making.
     pub fn builder() -> Builder {
-        Builder { session: Options::default(), top_k: 5, batch: 8 }
+        Builder { session: Options::default(), assumptions: Assumptions::default(), top_k: 5, batch: 8 }
     }
 
     /// The model's card.
@@ -247,12 +299,20 @@ impl Classifier {
 
     /// Prepared pictures, `N` of `[H, W, C]`, to `N` rows of logits.
     fn logits(&self, prepared: &[&RgbImage]) -> Result<Vec<Vec<f32>>> {
-        if prepared.is_empty() {
-            return Ok(Vec::new());
+        let together = match self.session.input().shape[0] {
+            Dim::Fixed(size) => size,
+            Dim::Symbol(_) => prepared.len().max(1),
+        };
+        let mut rows = Vec::with_capacity(prepared.len());
+        for pictures in prepared.chunks(together) {
+            let logits = self.session.run(&self.preprocessor.batch(pictures, self.card.input))?;
+            rows.extend(logits.outer_iter().map(|row| row.iter().copied().collect()));
         }
-        let input = self.preprocessor.batch(prepared, self.card.input);
-        let logits = self.session.run(&input)?;
-        Ok(logits.outer_iter().map(|row| row.iter().copied().collect()).collect())
+        if self.probabilities {
+            // What the softmax was made of, but for a constant that it forgets.
+            rows.iter_mut().flatten().for_each(|value: &mut f32| *value = value.max(f32::MIN_POSITIVE).ln());
+        }
+        Ok(rows)
     }
 
     fn predictions(&self, logits: &[f32]) -> Result<Vec<Prediction>> {

@@ -8,6 +8,7 @@
 //! | [`decode`] | a file | RGB8 |
 //! | [`preprocess`] | RGB8 | the network's input, as the model card says |
 //! | [`session`] | a tensor | a tensor, through any `.onnx` with one float input |
+//! | [`assume`] | a model without a card | a card, of what the user knows |
 //! | [`classifier`] | pictures | labels with probabilities |
 //! | [`evaluate`] | labelled pictures | accuracy, confusion, calibration |
 //! | [`mod@bench`] | a model | how fast it runs here |
@@ -33,6 +34,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod assume;
 pub mod bench;
 pub mod classifier;
 pub mod decode;

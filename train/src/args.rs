@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use models::card::{InputForm, Precision};
 
 use clap::{Parser, Subcommand, ValueEnum};
+use infer::assume::parse_channels;
 use models::layers::Attention;
 use models::resnet::Stem;
 use train::device::DeviceRequest;
@@ -212,10 +213,10 @@ pub struct ExportArgs {
     #[arg(long, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub image_size: Option<u32>,
     /// Bare checkpoint: mean per channel in [0, 1] [default: CIFAR-10's or ImageNet's, by size]
-    #[arg(long, value_name = "R,G,B", value_parser = channels)]
+    #[arg(long, value_name = "R,G,B", value_parser = parse_channels)]
     pub mean: Option<[f32; 3]>,
     /// Bare checkpoint: standard deviation per channel in [0, 1] [default: as for --mean]
-    #[arg(long, value_name = "R,G,B", value_parser = channels)]
+    #[arg(long, value_name = "R,G,B", value_parser = parse_channels)]
     pub std: Option<[f32; 3]>,
 }
 
@@ -308,13 +309,4 @@ pub enum SummaryFormat {
     Table,
     /// One object
     Json,
-}
-
-/// One number a channel.
-fn channels(text: &str) -> Result<[f32; 3], String> {
-    let numbers: Result<Vec<f32>, _> = text.split(',').map(|number| number.trim().parse()).collect();
-    numbers
-        .ok()
-        .and_then(|numbers| numbers.try_into().ok())
-        .ok_or_else(|| "expected three numbers, as 0.485,0.456,0.406".into())
 }

@@ -29,6 +29,7 @@ pub fn run(args: &BenchArgs) -> Result<Done> {
         runtime: args.files.ort_lib.clone(),
         warm_up: Duration::from_secs_f64(args.warm_up),
         measured: Duration::from_secs_f64(args.seconds),
+        assumptions: args.assume.assumptions()?,
         pictures: args.images.as_deref().map(pictures).transpose()?.unwrap_or_default(),
     };
     let progress = progress(plan.batches.len() * plan.threads.len() * plan.devices.len());

@@ -35,7 +35,8 @@ pub fn run(args: &ClassifyArgs) -> Result<Done> {
 }
 
 fn load(args: &ClassifyArgs) -> Result<Classifier> {
-    let builder = Classifier::builder().top_k(args.top_k).batch(args.batch);
+    let assumptions = args.assume.assumptions()?;
+    let builder = Classifier::builder().top_k(args.top_k).batch(args.batch).assume(assumptions);
     // Of fewer pictures than one batch, most of the time would go into what makes a batch fast.
     let few = args.paths.len() < args.batch.max(2) && !args.paths.iter().any(|path| path.is_dir());
     model::classifier(&args.model, builder, if few { Optimization::Quick } else { Optimization::Full })

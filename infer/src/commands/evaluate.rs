@@ -31,7 +31,7 @@ const MISTAKES: usize = 24;
 
 /// Classifies the pictures of `args.data` and says how often that was right.
 pub fn run(args: &EvaluateArgs) -> Result<Done> {
-    let builder = Classifier::builder().top_k(TOP).batch(args.batch);
+    let builder = Classifier::builder().top_k(TOP).batch(args.batch).assume(args.assume.assumptions()?);
     let classifier = model::classifier(&args.model, builder, Optimization::Full)?;
     let samples = evaluate::pictures(&args.data, &classifier.card().labels).context("--data")?;
     let progress = report::progress(samples.len(), false);

@@ -8,6 +8,7 @@ mod bench;
 mod choices;
 mod evaluate;
 mod explain;
+mod foreign;
 mod formats;
 mod inspect;
 mod library;

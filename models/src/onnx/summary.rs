@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::proto::tensor_proto::DataType;
 use super::proto::tensor_shape_proto::dimension::Value as Size;
 use super::proto::type_proto::Value as Kind;
-use super::proto::{ModelProto, TensorProto, TypeProto, ValueInfoProto};
+use super::proto::{GraphProto, ModelProto, TensorProto, TypeProto, ValueInfoProto};
 
 /// What is in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -22,6 +22,8 @@ pub struct Summary {
     pub inputs: Vec<Port>,
     /// What can be fetched.
     pub outputs: Vec<Port>,
+    /// The operator that gives the first output.
+    pub head: Option<String>,
     /// Number of operators.
     pub nodes: usize,
     /// How often each operator occurs, the most frequent first.
@@ -96,6 +98,7 @@ impl Summary {
             opsets: model.opset_import.into_iter().map(opset).collect(),
             inputs: graph.input.iter().filter(|port| !is_weight(port)).map(port).collect(),
             outputs: graph.output.iter().map(port).collect(),
+            head: head(&graph),
             nodes: graph.node.len(),
             operators,
             parameters: weights.values().fold(0, |sum: u64, stored| sum.saturating_add(stored.values)),
@@ -103,6 +106,12 @@ impl Summary {
             metadata: metadata.map(|entry| (entry.key().to_owned(), entry.value().len())).collect(),
         })
     }
+}
+
+fn head(graph: &GraphProto) -> Option<String> {
+    let output = graph.output.first()?.name();
+    let node = graph.node.iter().find(|node| node.output.iter().any(|name| name == output))?;
+    Some(named(node.domain(), node.op_type()))
 }
 
 fn named(domain: &str, op: &str) -> String {
@@ -177,6 +186,7 @@ mod tests {
         assert_eq!((summary.nodes, summary.operators.values().sum::<usize>()), (nodes, nodes));
         assert_eq!(summary.operators.get_index(0), Some((&"Relu".to_owned(), &25)));
         assert_eq!(summary.operators["Conv"], 24);
+        assert_eq!(summary.head.as_deref(), Some("Gemm"));
         assert_eq!(summary.opsets["ai.onnx"], 18);
         assert_eq!(summary.weights.values().map(|stored| stored.tensors).sum::<usize>(), tensors);
         assert_eq!(summary.parameters, values as u64);

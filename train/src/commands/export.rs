@@ -1,13 +1,12 @@
 //! `train export`: from a run or a checkpoint to a verified `.onnx`.
 
-use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use image::RgbImage;
-use infer::labelled;
 use infer::preprocess::Preprocessor;
+use infer::{assume, labelled};
 use models::Weights;
 use models::agreement::Disagreement;
 use models::card::{ModelCard, Precision, Preprocessing, TrainingSummary};
@@ -262,10 +261,7 @@ fn labels(file: Option<&Path>, classes: usize) -> Result<Vec<String>> {
     let Some(file) = file else {
         return Ok((0..classes).map(|class| format!("class {class}")).collect());
     };
-    let text =
-        fs::read_to_string(file).with_context(|| format!("cannot read --labels {}", file.display()))?;
-    let labels: Vec<String> =
-        text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect();
+    let labels = assume::read_labels(file).context("--labels")?;
     ensure!(
         labels.len() == classes,
         "--labels {} names {} classes, the checkpoint has {classes}",
