@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use infer::Device;
 use infer::assume::{Assumptions, parse_channels, read_labels};
+use infer::device::CudaOptions;
 use infer::session::Options;
 
 /// Runs exported image classifiers on ONNX Runtime.
@@ -78,6 +79,10 @@ pub struct BenchArgs {
     /// Where the network runs: auto, cpu, cuda or cuda:N, several after commas
     #[arg(long, value_delimiter = ',', default_value = "auto")]
     pub device: Vec<Device>,
+
+    /// What is particular to GPUs.
+    #[command(flatten)]
+    pub cuda: CudaArgs,
 
     /// Pictures to run on, whose decoding and preprocessing is measured too [default: numbers]
     #[arg(long, value_name = "DIR")]
@@ -330,6 +335,38 @@ pub struct ModelArgs {
     /// Threads of the network and for decoding [default: one per core]
     #[arg(long, value_name = "N", value_parser = at_least_one(1024))]
     pub threads: Option<usize>,
+
+    /// What is particular to GPUs.
+    #[command(flatten)]
+    pub cuda: CudaArgs,
+}
+
+/// What is particular to GPUs.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "GPUs (these options are not run on one yet)")]
+pub struct CudaArgs {
+    /// Most memory of the GPU to use, in MB
+    #[arg(long, value_name = "MB", value_parser = at_least_one(1 << 24))]
+    pub gpu_memory: Option<usize>,
+
+    /// Compute with all bits of 32-bit floats, not with the 10 of TensorFloat-32
+    #[arg(long)]
+    pub no_tf32: bool,
+
+    /// Record a CUDA graph for each size of batch, and replay it
+    #[arg(long)]
+    pub cuda_graphs: bool,
+}
+
+impl CudaArgs {
+    /// As a session takes them.
+    pub fn options(&self) -> CudaOptions {
+        CudaOptions {
+            memory_limit: self.gpu_memory.map(|megabytes| megabytes * 1_000_000),
+            full_precision: self.no_tf32,
+            graphs: self.cuda_graphs,
+        }
+    }
 }
 
 /// The model and the library.
@@ -369,6 +406,7 @@ impl ModelArgs {
             device: self.device,
             threads: self.threads,
             runtime: self.files.ort_lib.clone(),
+            cuda: self.cuda.options(),
             ..Options::default()
         }
     }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::assume::Assumptions;
 use crate::classifier::{Classifier, card_of, read_card};
-use crate::device::{Device, short_name};
+use crate::device::{CudaOptions, Device, short_name};
 use crate::error::{Error, Result};
 use crate::pipeline::milliseconds;
 use crate::preprocess::{Batch, Preprocessor};
@@ -38,6 +38,8 @@ pub struct Plan {
     pub threads: Vec<Option<usize>>,
     /// Where the network runs.
     pub devices: Vec<Device>,
+    /// What is particular to GPUs.
+    pub cuda: CudaOptions,
     /// The library or its folder; searched for when absent.
     pub runtime: Option<PathBuf>,
     /// Passes before any is measured.
@@ -230,6 +232,7 @@ impl Benchmark {
                     device,
                     threads,
                     runtime: plan.runtime.clone(),
+                    cuda: plan.cuda,
                     placement: true,
                     ..Options::default()
                 };
@@ -370,6 +373,7 @@ impl Pictures {
             device: plan.devices[0],
             threads: plan.threads[0],
             runtime: plan.runtime.clone(),
+            cuda: plan.cuda,
             ..Options::default()
         };
         let classifier = Classifier::builder()

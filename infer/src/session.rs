@@ -2,7 +2,10 @@
 
 mod model;
 mod placement;
+mod resident;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,15 +13,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use indexmap::IndexMap;
 use models::onnx::{Dim, Element, ValueInfo};
 use ndarray::{ArrayD, ArrayView, ArrayViewD, Dimension};
+use ort::memory::AllocationDevice;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{OutputSelector, RunOptions, Session as OrtSession, SessionInputValue};
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 
-use crate::device::{self, Device, Provider};
+use crate::device::{self, CudaOptions, Device, Provider};
 use crate::error::{Error, Result, runtime_message};
 use crate::files;
 use crate::runtime::{self, Runtime};
 use model::{Built, Model};
+use resident::Resident;
 
 /// How a session is built.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +36,8 @@ pub struct Options {
     pub runtime: Option<PathBuf>,
     /// How much work goes into the graph before it runs.
     pub optimization: Optimization,
+    /// What is particular to GPUs.
+    pub cuda: CudaOptions,
     /// Remember which provider each operator was given to, for [`Session::placement`].
     pub placement: bool,
 }
@@ -90,6 +97,8 @@ pub struct Session {
     session: Mutex<OrtSession>,
     /// After the session that reads them: fields are dropped in their order.
     _weights: Option<Arc<[u8]>>,
+    /// Memory of CUDA graphs by the size of their batch, if there are to be any.
+    resident: Option<Mutex<HashMap<usize, Resident>>>,
     input: ValueInfo,
     outputs: Vec<ValueInfo>,
     provider: Provider,
@@ -145,11 +154,20 @@ impl Session {
         if matches!(provider, Provider::Cuda(_)) {
             device::preload_cuda(runtime.path());
         }
-        provider.register(&mut builder)?;
+        provider.register(&mut builder, &options.cuda)?;
         let built = model.commit(builder, provider, options.optimization)?;
         let Built { session, weights } = built.map_err(|error| commit_error(provider, size, &error))?;
         let (input, outputs) = interface(&session)?;
-        Ok(Self { session: Mutex::new(session), _weights: weights, input, outputs, provider, warning: None })
+        let resident = (options.cuda.graphs && matches!(provider, Provider::Cuda(_))).then(Mutex::default);
+        Ok(Self {
+            session: Mutex::new(session),
+            _weights: weights,
+            resident,
+            input,
+            outputs,
+            provider,
+            warning: None,
+        })
     }
 
     /// Runs the model: the input's shape to the first output's.
@@ -173,6 +191,9 @@ impl Session {
                 return Err(Error::Session(format!("the model has no float output `{name}`")));
             }
         }
+        if let Some(resident) = &self.resident {
+            return self.replay(resident, &input, outputs).map_err(|error| failed(&error));
+        }
         let run = || -> ort::Result<Vec<ArrayD<f32>>> {
             let wanted = outputs.iter().fold(OutputSelector::no_default(), |wanted, name| wanted.with(*name));
             let options = RunOptions::new()?.with_outputs(wanted);
@@ -195,6 +216,30 @@ impl Session {
             fetched.collect()
         };
         run().map_err(|error| failed(&error))
+    }
+
+    /// A pass by the CUDA graph for this size of batch, which the first pass of the size records.
+    fn replay(
+        &self,
+        resident: &Mutex<HashMap<usize, Resident>>,
+        input: &Input<'_>,
+        outputs: &[&str],
+    ) -> ort::Result<Vec<ArrayD<f32>>> {
+        let Provider::Cuda(index) = self.provider else { unreachable!("there is no such memory elsewhere") };
+        let mut session = self.lock();
+        let mut resident = resident.lock().unwrap_or_else(PoisonError::into_inner);
+        let graph = match resident.entry(input.shape()[0]) {
+            Entry::Occupied(graph) => graph.into_mut(),
+            Entry::Vacant(place) => {
+                let device = (AllocationDevice::CUDA, index as i32);
+                let batch = *place.key();
+                place.insert(Resident::new(&session, device, batch, &self.input, &self.outputs)?)
+            }
+        };
+        let mut all: Vec<Option<ArrayD<f32>>> =
+            graph.run(&mut session, input)?.into_iter().map(Some).collect();
+        let position = |name: &&str| self.outputs.iter().position(|output| output.name == **name);
+        Ok(outputs.iter().filter_map(|name| all[position(name)?].take()).collect())
     }
 
     /// Whether the model takes this input.

@@ -95,7 +95,10 @@ fn every_changed_field_of_the_preprocessing_fails() {
         verified(&with_card(change), &[]).fails(1, &["m.onnx: the preprocessing was changed"]);
     }
     let said = verified(&with_card(|card| card.preprocessing.crop -= 1), &[]);
-    said.fails(2, &["takes floats [batch, 3, 16, 16], but pictures are prepared as floats [batch, 3, 15, 15]"]);
+    said.fails(
+        2,
+        &["takes floats [batch, 3, 16, 16], but pictures are prepared as floats [batch, 3, 15, 15]"],
+    );
     let said = verified(&with_card(|card| card.input = InputForm::Uint8), &[]);
     said.fails(2, &["takes floats", "but pictures are prepared as bytes"]);
 }
