@@ -45,7 +45,7 @@ def peer(model, folder, what):
         pixels = np.asarray(picture.crop((left, top, left + crop, top + crop)), np.float32)
         return (pixels.transpose(2, 0, 1) / 255 - mean) / std
 
-    paths = sorted(path for path in pathlib.Path(folder).rglob("*") if path.suffix in SUFFIXES)
+    paths = pictures_in(folder)
     if what == "prepare":
         for path in paths[:BATCH]:
             prepare(path)
@@ -64,11 +64,17 @@ def peer(model, folder, what):
                 {"label": card["labels"][index], "probability": float(row[index])} for index in best]}))
 
 
+def pictures_in(path):
+    path = pathlib.Path(path)
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [path for path in found if path.suffix in SUFFIXES]
+
+
 def enlarged(pictures, folder, size, count):
     from PIL import Image
 
     width, height = map(int, size.split("x"))
-    paths = sorted(path for path in pathlib.Path(pictures).rglob("*") if path.suffix in SUFFIXES)
+    paths = pictures_in(pictures)
     for index in range(count):
         picture = Image.open(paths[index % len(paths)]).convert("RGB").resize((width, height), Image.BICUBIC)
         picture.save(pathlib.Path(folder) / f"{index:05}.jpg", quality=90)
@@ -98,10 +104,7 @@ def main():
         pictures = options.pictures
         if options.size:
             pictures = enlarged(pictures, folder, options.size, options.count)
-        first = next(path for path in sorted(pathlib.Path(pictures).rglob("*")) if path.suffix in SUFFIXES)
-        one = pathlib.Path(folder) / "one"
-        one.mkdir()
-        (one / first.name).write_bytes(first.read_bytes())
+        one = pictures_in(pictures)[0]
         python = [sys.executable, __file__, "--peer", options.model]
         classify = [options.infer, "classify", "--model", ours, "--threads", THREADS, "--batch", BATCH, "--format", "jsonl"]
         bench = [options.infer, "bench", "--model", ours, "--threads", THREADS, "--batch", BATCH, "--seconds", 0.1,

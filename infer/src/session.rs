@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indexmap::IndexMap;
 use models::onnx::{Dim, Element, ValueInfo};
@@ -96,7 +96,7 @@ impl Input<'_> {
 pub struct Session {
     session: Mutex<OrtSession>,
     /// After the session that reads them: fields are dropped in their order.
-    _weights: Option<Arc<[u8]>>,
+    _weights: Option<Vec<u8>>,
     /// Memory of CUDA graphs by the size of their batch, if there are to be any.
     resident: Option<Mutex<HashMap<usize, Resident>>>,
     input: ValueInfo,

@@ -1,15 +1,18 @@
 //! A model's file on its way into a session.
 
+use std::ffi::c_char;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
-use std::sync::Arc;
 
 use models::onnx::{self, Detached};
+use ort::AsPointer;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
-use super::{Optimization, read};
+use super::Optimization;
 use crate::device::Provider;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// ONNX Runtime's setting by which weights in memory are used where they lie.
 const IN_PLACE: &str = "session.use_external_initializer_file_buffers_directly";
@@ -26,7 +29,7 @@ pub(super) enum Model<'a> {
 pub(super) struct Built {
     pub(super) session: Session,
     /// Whatever `session` uses in place: it has to live as long.
-    pub(super) weights: Option<Arc<[u8]>>,
+    pub(super) weights: Option<Vec<u8>>,
 }
 
 impl Model<'_> {
@@ -56,10 +59,32 @@ impl Model<'_> {
 
     fn content(self) -> Result<Vec<u8>> {
         match self {
-            Self::File(path) => read(path),
+            Self::File(path) => read(path).map_err(|error| Error::io(path, error)),
             Self::Bytes(bytes) => Ok(bytes.to_vec()),
         }
     }
+}
+
+/// The file, into memory of large pages where there are some: thousands of small ones take as long as the reading.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let size = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+    let mut content = Vec::new();
+    content.try_reserve_exact(size + 1)?; // the last byte is for noticing the end
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::mm::{Advice, madvise};
+        let spare = content.spare_capacity_mut();
+        let (start, length) = (spare.as_mut_ptr() as usize, spare.len());
+        let first = start.next_multiple_of(rustix::param::page_size());
+        if let Some(length) = (start + length).checked_sub(first) {
+            // SAFETY: the range is of this allocation, and the advice changes nothing of its content. A refusal is no
+            // matter.
+            let _ = unsafe { madvise(first as *mut _, length, Advice::LinuxHugepage) };
+        }
+    }
+    file.read_to_end(&mut content)?;
+    Ok(content)
 }
 
 fn commit_detached(
@@ -75,10 +100,22 @@ fn commit_detached(
         Optimization::Full if half => GraphOptimizationLevel::All,
         Optimization::Full => GraphOptimizationLevel::Level3,
     };
-    let mut builder = builder
-        .with_optimization_level(level)?
-        .with_external_initializer_file_in_memory(location, weights.clone())?
-        .with_config_entry(IN_PLACE, "1")?;
+    let mut builder = builder.with_optimization_level(level)?.with_config_entry(IN_PLACE, "1")?;
+    lend(&mut builder, location, &weights)?;
     let session = builder.commit_from_memory(&graph)?;
     Ok(Built { session, weights: Some(weights) })
+}
+
+/// Names `weights` as the content of the file `location`. `ort` has this for an `Arc<[u8]>` only, which a file cannot be
+/// read into without a copy.
+fn lend(builder: &mut SessionBuilder, location: &str, weights: &[u8]) -> ort::Result<()> {
+    // ASCII, whatever a path's characters are on this system.
+    let name: Vec<_> = location.bytes().chain([0]).map(|byte| byte as ort::sys::os_char).collect();
+    let (name, start, length) = (name.as_ptr(), weights.as_ptr().cast::<c_char>().cast_mut(), weights.len());
+    // SAFETY: all three arrays have one element, and the name, which is copied, ends with a zero. The weights are only
+    // read, for as long as the session lives: `commit_detached` returns them beside it, and `Session` drops them after.
+    unsafe {
+        let add = ort::api().AddExternalInitializersFromMemory;
+        ort::Error::result_from_status(add(builder.ptr_mut(), &name, &start, &length, 1))
+    }
 }

@@ -5,8 +5,6 @@
 //!
 //! [external]: https://onnx.ai/onnx/repo-docs/ExternalData.html
 
-use std::sync::Arc;
-
 use prost::Message;
 use prost::bytes::Bytes;
 
@@ -16,7 +14,7 @@ use super::proto::{ModelProto, StringStringEntryProto, TensorProto};
 /// Smaller tensors stay: shapes and axes have to be in the graph, for a runtime reads them while it builds.
 const SMALLEST: usize = 1024;
 
-/// What memory that is allocated is aligned to; every type of value is content with it.
+/// Of the beginning of each tensor in the memory that holds them all; every type of value is content with it.
 const ALIGNMENT: usize = 16;
 
 /// A file in two parts.
@@ -28,36 +26,43 @@ pub struct Detached {
     pub half: bool,
     /// What the graph calls the file of its weights.
     pub location: &'static str,
-    /// The content of that file.
-    pub weights: Arc<[u8]>,
+    /// The content of that file; each tensor begins at a multiple of 16 bytes.
+    pub weights: Vec<u8>,
 }
 
 /// Takes the larger weights out of a file; `None` when it is no ONNX file, or one whose weights are elsewhere already.
+///
+/// Nothing is copied: they stay in the memory of `file`, but for the few bytes that they are moved to be aligned.
 pub fn detach(file: Vec<u8>) -> Option<Detached> {
     const LOCATION: &str = "weights-in-memory";
-    let mut model = ModelProto::decode(Bytes::from(file)).ok()?;
+    let file = Bytes::from(file);
+    let mut model = ModelProto::decode(file.clone()).ok()?;
     let tensors = &mut model.graph.as_mut()?.initializer;
     if tensors.iter().any(|tensor| tensor.data_location() == DataLocation::External) {
         return None;
     }
-    let mut size: usize = 0;
-    let mut taken = Vec::new();
-    let mut half = false;
+    let (mut half, mut end) = (false, 0);
+    let mut moves = Vec::new();
     for tensor in tensors.iter_mut().filter(|tensor| tensor.raw_data().len() >= SMALLEST) {
-        let data = tensor.raw_data.take().unwrap_or_default();
+        let data = tensor.raw_data.as_ref()?;
+        let from = data.as_ptr() as usize - file.as_ptr() as usize;
+        let to = from - from % ALIGNMENT;
+        // What stands between two tensors is longer than this, unless a file was made to be odd.
+        if to < end {
+            return None;
+        }
+        end = from + data.len();
         half |= tensor.data_type() == DataType::Float16 as i32;
-        refer(tensor, LOCATION, size, data.len());
-        let end = size + data.len();
-        taken.push((size, data));
-        size = end.next_multiple_of(ALIGNMENT);
+        let length = data.len();
+        refer(tensor, LOCATION, to, length);
+        moves.push((from..end, to));
+        tensor.raw_data = None;
     }
-    // SAFETY: zeros are bytes.
-    let mut weights = unsafe { Arc::<[u8]>::new_zeroed_slice(size).assume_init() };
-    let all = Arc::get_mut(&mut weights)?;
-    for (start, data) in taken {
-        all[start..start + data.len()].copy_from_slice(&data);
-    }
-    Some(Detached { graph: model.encode_to_vec(), half, location: LOCATION, weights })
+    let graph = model.encode_to_vec();
+    drop(model);
+    let mut weights = Vec::from(file);
+    moves.into_iter().for_each(|(from, to)| weights.copy_within(from, to));
+    Some(Detached { graph, half, location: LOCATION, weights })
 }
 
 fn refer(tensor: &mut TensorProto, location: &str, offset: usize, length: usize) {
@@ -89,7 +94,7 @@ mod tests {
         let file = encode(graph(), &[("key", "value")]);
         let Detached { graph: rest, half, location, weights } = detach(file.clone()).unwrap();
         assert!(!half);
-        assert!(rest.len() + weights.len() < file.len() + 1024, "{} and {}", rest.len(), weights.len());
+        assert!(rest.len() < file.len() / 2, "{} of {}", rest.len(), file.len());
         let mut model = ModelProto::decode(&rest[..]).unwrap();
         let mut taken = 0;
         for tensor in &mut model.graph.as_mut().unwrap().initializer {
