@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use infer::Device;
 use infer::assume::{Assumptions, parse_channels, read_labels};
+use infer::attention::Attention;
 use infer::device::CudaOptions;
 use infer::session::Options;
 
@@ -336,6 +337,10 @@ pub struct ModelArgs {
     #[arg(long, value_name = "N", value_parser = at_least_one(1024))]
     pub threads: Option<usize>,
 
+    /// How CBAM is computed on the CPU: fused (one operator, where the file has exactly that) or stock
+    #[arg(long, value_name = "HOW", default_value_t)]
+    pub attention: Attention,
+
     /// What is particular to GPUs.
     #[command(flatten)]
     pub cuda: CudaArgs,
@@ -406,6 +411,7 @@ impl ModelArgs {
             device: self.device,
             threads: self.threads,
             runtime: self.files.ort_lib.clone(),
+            attention: self.attention,
             cuda: self.cuda.options(),
             ..Options::default()
         }

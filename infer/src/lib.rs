@@ -8,6 +8,7 @@
 //! | [`decode`] | a file | RGB8 |
 //! | [`preprocess`] | RGB8 | the network's input, as the model card says |
 //! | [`session`] | a tensor | a tensor, through any `.onnx` with one float input |
+//! | [`attention`] | CBAM in a graph | one operator of our own, on the CPU |
 //! | [`assume`] | a model without a card | a card, of what the user knows |
 //! | [`classifier`] | pictures | labels with probabilities |
 //! | [`evaluate`] | labelled pictures | accuracy, confusion, calibration |
@@ -35,6 +36,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod assume;
+pub mod attention;
 pub mod bench;
 pub mod classifier;
 pub mod decode;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indexmap::IndexMap;
+use models::onnx::fuse::Fusion;
 use models::onnx::{Dim, Element, ValueInfo};
 use ndarray::{ArrayD, ArrayView, ArrayViewD, Dimension};
 use ort::memory::AllocationDevice;
@@ -18,6 +19,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{OutputSelector, RunOptions, Session as OrtSession, SessionInputValue};
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 
+use crate::attention::Attention;
 use crate::device::{self, CudaOptions, Device, Provider};
 use crate::error::{Error, Result, runtime_message};
 use crate::files;
@@ -36,6 +38,8 @@ pub struct Options {
     pub runtime: Option<PathBuf>,
     /// How much work goes into the graph before it runs.
     pub optimization: Optimization,
+    /// How CBAM is computed on the CPU.
+    pub attention: Attention,
     /// What is particular to GPUs.
     pub cuda: CudaOptions,
     /// Remember which provider each operator was given to, for [`Session::placement`].
@@ -97,6 +101,7 @@ pub struct Session {
     session: Mutex<OrtSession>,
     /// After the session that reads them: fields are dropped in their order.
     _weights: Option<Vec<u8>>,
+    fusion: Fusion,
     /// Memory of CUDA graphs by the size of their batch, if there are to be any.
     resident: Option<Mutex<HashMap<usize, Resident>>>,
     input: ValueInfo,
@@ -155,13 +160,15 @@ impl Session {
             device::preload_cuda(runtime.path());
         }
         provider.register(&mut builder, &options.cuda)?;
-        let built = model.commit(builder, provider, options.optimization)?;
-        let Built { session, weights } = built.map_err(|error| commit_error(provider, size, &error))?;
+        let built = model.commit(builder, provider, options)?;
+        let Built { session, fusion, weights } =
+            built.map_err(|error| commit_error(provider, size, &error))?;
         let (input, outputs) = interface(&session)?;
         let resident = (options.cuda.graphs && matches!(provider, Provider::Cuda(_))).then(Mutex::default);
         Ok(Self {
             session: Mutex::new(session),
             _weights: weights,
+            fusion,
             resident,
             input,
             outputs,
@@ -271,6 +278,11 @@ impl Session {
     /// ONNX Runtime's name of what executes the operators: `CPUExecutionProvider` or `CUDAExecutionProvider`.
     pub fn provider(&self) -> &'static str {
         self.provider.name()
+    }
+
+    /// What became of CBAM: by what it is computed, and why not by one operator.
+    pub fn fusion(&self) -> &Fusion {
+        &self.fusion
     }
 
     /// Why [`Device::Auto`] does not compute where it should have, for the user to see.

@@ -5,12 +5,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use models::onnx::fuse::Fusion;
 use models::onnx::{self, Detached};
 use ort::AsPointer;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
-use super::Optimization;
+use super::{Optimization, Options};
+use crate::attention::{Attention, operator};
 use crate::device::Provider;
 use crate::error::{Error, Result};
 
@@ -28,8 +30,16 @@ pub(super) enum Model<'a> {
 #[derive(Debug)]
 pub(super) struct Built {
     pub(super) session: Session,
+    /// What became of CBAM; nothing where the file was not looked into.
+    pub(super) fusion: Fusion,
     /// Whatever `session` uses in place: it has to live as long.
     pub(super) weights: Option<Vec<u8>>,
+}
+
+impl Built {
+    fn whole(session: Session) -> Self {
+        Self { session, fusion: Fusion::default(), weights: None }
+    }
 }
 
 impl Model<'_> {
@@ -41,18 +51,16 @@ impl Model<'_> {
         self,
         mut builder: SessionBuilder,
         provider: Provider,
-        optimization: Optimization,
+        options: &Options,
     ) -> Result<ort::Result<Built>> {
         let detached = match provider {
-            Provider::Cpu => onnx::detach(self.content()?),
+            Provider::Cpu => onnx::detach(self.content()?, options.attention == Attention::Fused),
             Provider::Cuda(_) => None,
         };
         let commit = || match (detached, self) {
-            (Some(detached), _) => commit_detached(builder, detached, optimization),
-            (None, Self::File(path)) => Ok(Built { session: builder.commit_from_file(path)?, weights: None }),
-            (None, Self::Bytes(bytes)) => {
-                Ok(Built { session: builder.commit_from_memory(bytes)?, weights: None })
-            }
+            (Some(detached), _) => commit_detached(builder, detached, options.optimization),
+            (None, Self::File(path)) => Ok(Built::whole(builder.commit_from_file(path)?)),
+            (None, Self::Bytes(bytes)) => Ok(Built::whole(builder.commit_from_memory(bytes)?)),
         };
         Ok(commit())
     }
@@ -92,7 +100,7 @@ fn commit_detached(
     detached: Detached,
     optimization: Optimization,
 ) -> ort::Result<Built> {
-    let Detached { graph, half, location, weights } = detached;
+    let Detached { graph, fusion, half, location, weights } = detached;
     let level = match optimization {
         Optimization::Quick => GraphOptimizationLevel::Level2,
         // Only the last level makes floats of half-precision weights once and for all; for others it takes twice the
@@ -101,9 +109,12 @@ fn commit_detached(
         Optimization::Full => GraphOptimizationLevel::Level3,
     };
     let mut builder = builder.with_optimization_level(level)?.with_config_entry(IN_PLACE, "1")?;
+    if !fusion.fused.is_empty() {
+        builder = builder.with_operators(operator::domain()?)?;
+    }
     lend(&mut builder, location, &weights)?;
     let session = builder.commit_from_memory(&graph)?;
-    Ok(Built { session, weights: Some(weights) })
+    Ok(Built { session, fusion, weights: Some(weights) })
 }
 
 /// Names `weights` as the content of the file `location`. `ort` has this for an `Arc<[u8]>` only, which a file cannot be

@@ -8,6 +8,7 @@
 use prost::Message;
 use prost::bytes::Bytes;
 
+use super::fuse::{self, Fusion};
 use super::proto::tensor_proto::{DataLocation, DataType};
 use super::proto::{ModelProto, StringStringEntryProto, TensorProto};
 
@@ -22,6 +23,8 @@ const ALIGNMENT: usize = 16;
 pub struct Detached {
     /// The file without its larger weights.
     pub graph: Vec<u8>,
+    /// What became of its CBAM.
+    pub fusion: Fusion,
     /// Whether some of the larger weights are of half precision.
     pub half: bool,
     /// What the graph calls the file of its weights.
@@ -32,8 +35,10 @@ pub struct Detached {
 
 /// Takes the larger weights out of a file; `None` when it is no ONNX file, or one whose weights are elsewhere already.
 ///
+/// With `fuse`, CBAM becomes one operator, see [`fuse`](super::fuse).
+///
 /// Nothing is copied: they stay in the memory of `file`, but for the few bytes that they are moved to be aligned.
-pub fn detach(file: Vec<u8>) -> Option<Detached> {
+pub fn detach(file: Vec<u8>, fuse: bool) -> Option<Detached> {
     const LOCATION: &str = "weights-in-memory";
     let file = Bytes::from(file);
     let mut model = ModelProto::decode(file.clone()).ok()?;
@@ -41,6 +46,8 @@ pub fn detach(file: Vec<u8>) -> Option<Detached> {
     if tensors.iter().any(|tensor| tensor.data_location() == DataLocation::External) {
         return None;
     }
+    let fusion = if fuse { fuse::attention(&mut model) } else { Fusion::default() };
+    let tensors = &mut model.graph.as_mut()?.initializer;
     let (mut half, mut end) = (false, 0);
     let mut moves = Vec::new();
     for tensor in tensors.iter_mut().filter(|tensor| tensor.raw_data().len() >= SMALLEST) {
@@ -62,7 +69,7 @@ pub fn detach(file: Vec<u8>) -> Option<Detached> {
     drop(model);
     let mut weights = Vec::from(file);
     moves.into_iter().for_each(|(from, to)| weights.copy_within(from, to));
-    Some(Detached { graph, half, location: LOCATION, weights })
+    Some(Detached { graph, fusion, half, location: LOCATION, weights })
 }
 
 fn refer(tensor: &mut TensorProto, location: &str, offset: usize, length: usize) {
@@ -92,8 +99,8 @@ mod tests {
     #[test]
     fn nothing_is_lost() {
         let file = encode(graph(), &[("key", "value")]);
-        let Detached { graph: rest, half, location, weights } = detach(file.clone()).unwrap();
-        assert!(!half);
+        let Detached { graph: rest, fusion, half, location, weights } = detach(file.clone(), false).unwrap();
+        assert!(!half && fusion == Fusion::default());
         assert!(rest.len() < file.len() / 2, "{} of {}", rest.len(), file.len());
         let mut model = ModelProto::decode(&rest[..]).unwrap();
         let mut taken = 0;
@@ -122,7 +129,7 @@ mod tests {
         for tensor in &mut model.graph.as_mut().unwrap().initializer {
             tensor.data_type = Some(DataType::Float16 as i32);
         }
-        assert!(detach(model.encode_to_vec()).unwrap().half);
+        assert!(detach(model.encode_to_vec(), false).unwrap().half);
     }
 
     #[test]
@@ -132,9 +139,9 @@ mod tests {
         damaged.truncate(file.len() / 2);
         let mut only_metadata = Vec::new();
         append_metadata(&mut only_metadata, &[("key", "value")]);
-        let elsewhere = detach(file).unwrap().graph;
+        let elsewhere = detach(file, false).unwrap().graph;
         for file in [damaged, only_metadata, elsewhere, b"text".into(), Vec::new()] {
-            assert!(detach(file).is_none());
+            assert!(detach(file, false).is_none());
         }
     }
 }

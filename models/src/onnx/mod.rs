@@ -19,6 +19,7 @@
 mod detach;
 pub mod digest;
 mod encode;
+pub mod fuse;
 mod graph;
 pub mod passes;
 mod proto;

@@ -1,0 +1,195 @@
+//! CBAM by one operator is CBAM by the operators of the file.
+
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+#[path = "cli/support.rs"]
+#[allow(dead_code)] // the rest is for the program's tests
+mod support;
+
+use infer::Session;
+use infer::attention::Attention as How;
+use infer::attention::kernel::{Instructions, Scratch, Sizes, Weights, cbam};
+use infer::session::Options;
+use models::layers::{Attention, Cbam};
+use models::onnx::{self, Interface, Opset};
+use models::resnet::{Architecture, ResNet18};
+use models::{Module, testing};
+use ndarray::{Array4, ArrayD};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use support::options;
+
+/// `[N, C, H, W]`, ratio and kernel.
+const SHAPES: [([usize; 4], usize, usize); 12] = [
+    ([1, 64, 32, 32], 16, 7),
+    ([2, 128, 16, 16], 16, 7),
+    ([3, 256, 8, 8], 16, 7),
+    ([16, 512, 4, 4], 16, 7),
+    ([1, 16, 1, 1], 16, 7),
+    ([2, 3, 5, 7], 1, 3),
+    ([1, 17, 33, 1], 4, 5),
+    ([5, 37, 9, 19], 3, 3),
+    ([4, 5, 2, 31], 5, 1),
+    ([1, 1, 17, 3], 1, 7),
+    ([7, 65, 31, 15], 8, 7),
+    ([2, 130, 56, 56], 16, 7),
+];
+
+fn file(cbam: &Cbam, [n, c, h, w]: [usize; 4], opset: u32) -> Vec<u8> {
+    let weights = testing::weights(cbam, &[n, c, h, w]).unwrap();
+    let graph = onnx::trace(cbam, &weights, &Interface::new([c, h, w]), Opset::new(opset).unwrap()).unwrap();
+    onnx::encode(graph, &[])
+}
+
+fn session(file: &[u8], attention: How) -> Session {
+    let session = Session::from_bytes(file, &Options { attention, threads: Some(2), ..options() }).unwrap();
+    let fusion = session.fusion();
+    assert_eq!(
+        (fusion.fused.len(), fusion.left.len()),
+        (usize::from(attention == How::Fused), 0),
+        "{fusion:?}"
+    );
+    session
+}
+
+fn random(shape: [usize; 4], seed: u64) -> Array4<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    Array4::from_shape_simple_fn(shape, || rng.random_range(-3.0..3.0))
+}
+
+/// The largest difference, relative to the largest value.
+fn difference(a: &ArrayD<f32>, b: &ArrayD<f32>) -> f32 {
+    let largest = b.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    a.iter().zip(b).fold(0.0_f32, |worst, (a, b)| worst.max((a - b).abs())) / largest
+}
+
+#[test]
+fn equal_on_all_shapes() {
+    for (index, (shape, ratio, kernel)) in SHAPES.into_iter().enumerate() {
+        let cbam = Cbam::new("cbam", shape[1], Attention { ratio, kernel });
+        let file = file(&cbam, shape, 17);
+        let x = random(shape, index as u64);
+        let stock = session(&file, How::Stock).run(x.view()).unwrap();
+        let fused = session(&file, How::Fused).run(x.view()).unwrap();
+        let difference = difference(&fused, &stock);
+        assert!(difference < 1e-5, "{shape:?}: {difference}");
+    }
+}
+
+#[test]
+fn found_in_every_opset() {
+    let cbam = Cbam::new("cbam", 32, Attention::default());
+    let x = random([2, 32, 6, 5], 1);
+    let expected = session(&file(&cbam, [1, 32, 6, 5], 17), How::Stock).run(x.view()).unwrap();
+    for opset in Opset::MIN..=Opset::MAX {
+        let fused = session(&file(&cbam, [1, 32, 6, 5], opset), How::Fused).run(x.view()).unwrap();
+        assert!(difference(&fused, &expected) < 1e-5, "opset {opset}");
+    }
+}
+
+/// What is infinite or not a number is so in both, and what is not is the same.
+#[test]
+fn infinities_and_nan_are_where_stock_has_them() {
+    let shape = [1, 19, 7, 9];
+    let cbam = Cbam::new("cbam", 19, Attention { ratio: 4, kernel: 3 });
+    let file = file(&cbam, shape, 17);
+    let (stock, fused) = (session(&file, How::Stock), session(&file, How::Fused));
+    let mut wrong = Vec::new();
+    for (index, odd) in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN_POSITIVE / 2.0]
+        .into_iter()
+        .enumerate()
+    {
+        for at in [[0, 0, 0, 0], [0, 18, 6, 8], [0, 7, 3, 2]] {
+            let mut x = random(shape, 100 + index as u64);
+            x[at] = odd;
+            let (a, b) = (fused.run(x.view()).unwrap(), stock.run(x.view()).unwrap());
+            let same = |(a, b): (&f32, &f32)| {
+                (a.is_nan() && b.is_nan()) || a == b || (a - b).abs() <= 1e-5 * b.abs().max(1.0)
+            };
+            let different = a.iter().zip(&b).filter(|&pair| !same(pair)).count();
+            if different > 0 {
+                let first = a.iter().zip(&b).find(|&pair| !same(pair));
+                wrong.push(format!("{odd} at {at:?}: {different} differ, as {first:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_set_of_instructions_gives_the_same() {
+    for (index, ([_, channels, height, width], ratio, kernel)) in SHAPES.into_iter().enumerate() {
+        let hidden = channels / ratio;
+        let sizes = Sizes { channels, height, width, hidden, kernel };
+        let values =
+            |length: usize, seed| (random([1, 1, 1, length], seed) / 30.0).into_raw_vec_and_offset().0;
+        let x = values(channels * height * width, index as u64);
+        let (squeeze, excite, conv) =
+            (values(hidden * channels, 1), values(hidden * channels, 2), values(2 * kernel * kernel, 3));
+        let weights = Weights { squeeze: &squeeze, excite: &excite, conv: &conv };
+        let mut scratch = Scratch::default();
+        let results: Vec<_> = Instructions::here()
+            .into_iter()
+            .map(|instructions| {
+                let mut out = vec![f32::NAN; x.len()];
+                cbam(instructions, sizes, &x, &mut out, weights, &mut scratch);
+                out
+            })
+            .collect();
+        for result in &results[1..] {
+            assert!(result.iter().zip(&results[0]).all(|(a, b)| (a - b).abs() < 1e-6), "{sizes:?}");
+        }
+    }
+}
+
+/// A network with its attention fused, from several threads and sessions at once.
+#[test]
+fn in_a_network_from_several_threads() {
+    let network = ResNet18::new(&Architecture::default()).unwrap();
+    let weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
+    let graph = onnx::trace(&network, &weights, &Interface::new([3, 32, 32]), Opset::default()).unwrap();
+    let file = onnx::encode(graph, &[]);
+    let open = |attention| Session::from_bytes(&file, &Options { attention, ..options() }).unwrap();
+    let fused = [open(How::Fused), open(How::Fused)];
+    assert_eq!(fused[0].fusion().fused.len(), 4, "{:?}", fused[0].fusion());
+    let stock = open(How::Stock);
+    std::thread::scope(|scope| {
+        for (thread, session) in fused.iter().cycle().take(4).enumerate() {
+            let stock = &stock;
+            scope.spawn(move || {
+                for round in 0..3 {
+                    let x = random([1 + round, 3, 32, 32], (10 * thread + round) as u64);
+                    let (a, b) = (session.run(x.view()).unwrap(), stock.run(x.view()).unwrap());
+                    assert!(difference(&a, &b) < 1e-5, "{}", difference(&a, &b));
+                }
+            });
+        }
+    });
+}
+
+/// Where the graph is anything but CBAM, it is left alone, and the reason is said.
+#[test]
+fn what_is_not_exactly_cbam_is_left() {
+    struct Observed(Cbam);
+    impl Module for Observed {
+        fn forward<O: models::Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+            self.0.forward(ops, x)
+        }
+    }
+    let cbam = Observed(Cbam::new("cbam", 16, Attention { ratio: 4, kernel: 3 }));
+    let weights = testing::weights(&cbam, &[1, 16, 4, 4]).unwrap();
+    let trace = |observed| {
+        onnx::trace(&cbam, &weights, &Interface::new([16, 4, 4]).observed(observed), Opset::default())
+            .unwrap()
+    };
+    let left = |graph| {
+        let session = Session::from_bytes(&onnx::encode(graph, &[]), &options()).unwrap();
+        assert!(session.fusion().fused.is_empty());
+        session.run(random([2, 16, 4, 4], 1).view()).unwrap();
+        session.fusion().left[0].1.clone()
+    };
+    assert!(left(trace(true)).contains("is an output of the network"));
+    let mut other = trace(false);
+    other.nodes.iter_mut().find(|node| node.op == "ReduceMax").unwrap().op = "ReduceMin";
+    assert!(left(other).contains("no ReduceMax reads"));
+}
