@@ -1,7 +1,8 @@
-//! The attention layers under both engines, from one definition and the same weights.
+//! The attention layers under libtorch, ONNX Runtime and our operator for it, from one definition and the same weights.
 
 use anyhow::{Result, ensure};
 use infer::Session;
+use infer::attention::Attention as How;
 use infer::session::Options;
 use models::layers::{Attention, Cbam, ChannelAttention, SpatialAttention};
 use models::onnx::{self, Interface, Opset};
@@ -47,17 +48,19 @@ impl Module for Layer {
     }
 }
 
-/// A layer that is ready to run under both engines on one input `[N, C, H, W]`.
+/// A layer that is ready to run under all engines on one input `[N, C, H, W]`.
 pub struct Peers<'a> {
     layer: &'a Layer,
     params: Params,
-    session: Session,
+    stock: Session,
+    /// For whole CBAM alone.
+    fused: Option<Session>,
     input: ArrayD<f32>,
     tensor: Tensor,
 }
 
 impl<'a> Peers<'a> {
-    /// Prepares both engines and checks that they compute the same.
+    /// Prepares the engines and checks that they compute the same.
     pub fn new(layer: &'a Layer, item: [usize; 3], batch: usize, threads: usize) -> Result<Self> {
         let shape = [batch, item[0], item[1], item[2]];
         let weights = testing::weights(layer, &shape)?;
@@ -66,16 +69,25 @@ impl<'a> Peers<'a> {
             params.assign(name, values)?;
         }
         let graph = onnx::trace(layer, &weights, &Interface::new(item), Opset::default())?;
-        let options = Options { device: infer::Device::Cpu, threads: Some(threads), ..Options::default() };
-        let session = Session::from_bytes(&onnx::encode(graph, &[]), &options)?;
+        let file = onnx::encode(graph, &[]);
+        let session = |attention| {
+            let threads = Some(threads);
+            let device = infer::Device::Cpu;
+            Session::from_bytes(&file, &Options { device, threads, attention, ..Options::default() })
+        };
+        let (stock, fused) = (session(How::Stock)?, session(How::Fused)?);
+        let fused = (!fused.fusion().fused.is_empty()).then_some(fused);
         tch::set_num_threads(threads as i32);
         let input = testing::input(&shape);
         let tensor = Tensor::f_from_slice(input.as_slice().unwrap_or_default())?
             .f_view(shape.map(|size| size as i64))?;
-        let peers = Self { layer, params, session, input, tensor };
-        let (libtorch, onnx) = (to_array(&peers.libtorch()?)?, peers.onnxruntime()?);
-        let difference = libtorch.iter().zip(&onnx).fold(0.0, |max: f32, (a, b)| max.max((a - b).abs()));
-        ensure!(difference < 1e-5, "the engines differ by {difference}");
+        ensure!(fused.is_some() == matches!(layer, Layer::Cbam(_)), "CBAM is not computed by one operator");
+        let peers = Self { layer, params, stock, fused, input, tensor };
+        let libtorch = to_array(&peers.libtorch()?)?;
+        for other in [Some(peers.onnxruntime()?), peers.fused()?].into_iter().flatten() {
+            let difference = libtorch.iter().zip(&other).fold(0.0, |max: f32, (a, b)| max.max((a - b).abs()));
+            ensure!(difference < 1e-5, "the engines differ by {difference}");
+        }
         Ok(peers)
     }
 
@@ -85,8 +97,13 @@ impl<'a> Peers<'a> {
         Ok(self.layer.forward(&Eager::eval(&self.params), &self.tensor)?)
     }
 
-    /// One pass under ONNX Runtime.
+    /// One pass under ONNX Runtime, by its own operators.
     pub fn onnxruntime(&self) -> Result<ArrayD<f32>> {
-        Ok(self.session.run(self.input.view())?)
+        Ok(self.stock.run(self.input.view())?)
+    }
+
+    /// One pass under ONNX Runtime by our operator, which whole CBAM has.
+    pub fn fused(&self) -> Result<Option<ArrayD<f32>>> {
+        Ok(self.fused.as_ref().map(|session| session.run(self.input.view())).transpose()?)
     }
 }

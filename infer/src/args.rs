@@ -81,6 +81,10 @@ pub struct BenchArgs {
     #[arg(long, value_delimiter = ',', default_value = "auto")]
     pub device: Vec<Device>,
 
+    /// How CBAM is computed on the CPU: fused (one operator, where the file has exactly that) or stock
+    #[arg(long, value_name = "HOW", default_value_t)]
+    pub attention: Attention,
+
     /// What is particular to GPUs.
     #[command(flatten)]
     pub cuda: CudaArgs,

@@ -14,6 +14,7 @@ use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
 use crate::assume::Assumptions;
+use crate::attention::Attention;
 use crate::classifier::{Classifier, card_of, read_card};
 use crate::device::{CudaOptions, Device, short_name};
 use crate::error::{Error, Result};
@@ -38,6 +39,8 @@ pub struct Plan {
     pub threads: Vec<Option<usize>>,
     /// Where the network runs.
     pub devices: Vec<Device>,
+    /// How CBAM is computed on the CPU.
+    pub attention: Attention,
     /// What is particular to GPUs.
     pub cuda: CudaOptions,
     /// The library or its folder; searched for when absent.
@@ -232,6 +235,7 @@ impl Benchmark {
                     device,
                     threads,
                     runtime: plan.runtime.clone(),
+                    attention: plan.attention,
                     cuda: plan.cuda,
                     placement: true,
                     ..Options::default()
@@ -373,6 +377,7 @@ impl Pictures {
             device: plan.devices[0],
             threads: plan.threads[0],
             runtime: plan.runtime.clone(),
+            attention: plan.attention,
             cuda: plan.cuda,
             ..Options::default()
         };

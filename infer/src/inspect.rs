@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use models::card::{CARD_KEY, ModelCard};
 use models::certificate::CERTIFICATE_KEY;
 use models::onnx::Summary;
+use models::onnx::fuse::Fusion;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -26,6 +27,8 @@ pub struct Inspection {
     pub certificate: bool,
     /// How many operators each provider was given when ONNX Runtime divided the graph.
     pub placement: Option<IndexMap<String, usize>>,
+    /// Which attention is computed by one operator, and which is not, and why.
+    pub attention: Option<Fusion>,
     /// Why it does not run here.
     pub no_session: Option<Error>,
     /// Why it does not run where it should have.
@@ -52,12 +55,13 @@ impl Inspection {
         let card = card.ok_or_else(|| format!("there is none (`{CARD_KEY}`)"));
         let card = card.and_then(|text| ModelCard::from_json(&text).map_err(|error| error.to_string()));
         let warning = session.as_ref().ok().and_then(|session| session.warning().map(str::to_owned));
+        let attention = session.as_ref().ok().map(|session| session.fusion().clone());
         let placement = session.and_then(|session| session.placement());
         let (placement, no_session) = split(placement);
         let (card, no_card) = split(card);
         let certificate = graph.metadata.contains_key(CERTIFICATE_KEY);
         let bytes = content.len() as u64;
-        Ok(Self { bytes, graph, card, no_card, certificate, placement, no_session, warning })
+        Ok(Self { bytes, graph, card, no_card, certificate, placement, attention, no_session, warning })
     }
 }
 

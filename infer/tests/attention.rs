@@ -186,10 +186,15 @@ fn what_is_not_exactly_cbam_is_left() {
         let session = Session::from_bytes(&onnx::encode(graph, &[]), &options()).unwrap();
         assert!(session.fusion().fused.is_empty());
         session.run(random([2, 16, 4, 4], 1).view()).unwrap();
-        session.fusion().left[0].1.clone()
+        session.fusion().left[0].reason.clone()
     };
     assert!(left(trace(true)).contains("is an output of the network"));
     let mut other = trace(false);
     other.nodes.iter_mut().find(|node| node.op == "ReduceMax").unwrap().op = "ReduceMin";
     assert!(left(other).contains("no ReduceMax reads"));
+    let mut other = trace(false);
+    let kernel = other.nodes.iter_mut().find(|node| node.op == "Conv").unwrap();
+    kernel.inputs.push("bias".into());
+    other.initializers.insert("bias".into(), onnx::Initializer::Float(ArrayD::zeros(vec![1])));
+    assert!(left(other).contains("bias of /cbam/spatial_attn/conv/Conv is another"));
 }

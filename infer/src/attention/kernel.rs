@@ -8,7 +8,7 @@
 //!
 //! No pass can be spared: `s` needs all of `x`, `m` needs all of `s`. Between them is nothing as large as `x`.
 //!
-//! The loops are plain Rust over blocks of [`LANES`] values, compiled once for each set of instructions in
+//! The loops are plain Rust over blocks of 16 values, compiled once for each set of instructions in
 //! [`Instructions`], of which the best that the machine has is chosen when it runs.
 
 /// Values that are computed side by side: a register of AVX-512, two of AVX2, four of SSE or NEON.

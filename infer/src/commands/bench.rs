@@ -26,6 +26,7 @@ pub fn run(args: &BenchArgs) -> Result<Done> {
         batches: args.batch.clone(),
         threads: if threads.is_empty() { vec![None] } else { threads },
         devices: args.device.clone(),
+        attention: args.attention,
         cuda: args.cuda.options(),
         runtime: args.files.ort_lib.clone(),
         warm_up: Duration::from_secs_f64(args.warm_up),

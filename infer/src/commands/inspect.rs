@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use infer::inspect::Inspection;
 use infer::text;
 use models::card::ModelCard;
+use models::onnx::fuse::{Fusion, Left};
 use models::onnx::{Port, Stored};
 use serde_json::Value;
 
@@ -61,6 +62,14 @@ fn lines(file: &str, found: &Inspection) -> String {
         on.collect::<Vec<_>>().join(", ")
     };
     fields.push(("runs on", found.placement.as_ref().map_or_else(|| "nothing here".into(), runs)));
+    if let Some(Fusion { fused, left }) = &found.attention {
+        if !fused.is_empty() {
+            fields.push(("attention", format!("{} of CBAM by one operator each", fused.len())));
+        }
+        let left =
+            left.iter().map(|Left { pool, reason }| ("attention", format!("{pool} as it is: {reason}")));
+        fields.extend(left);
+    }
     match (&found.card, &found.no_card) {
         (Some(card), _) => fields.extend(card_fields(card)),
         (None, reason) => {

@@ -9,6 +9,8 @@
 
 use std::collections::HashMap;
 
+use serde::Serialize;
+
 use super::proto::tensor_proto::DataType;
 use super::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto};
 
@@ -18,12 +20,21 @@ pub const DOMAIN: &str = "ferronnx";
 pub const OPERATOR: &str = "Cbam";
 
 /// What became of the places that look like CBAM.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Fusion {
     /// Names of the operators that took their place.
     pub fused: Vec<String>,
-    /// Why others were left alone, by the name of their average pool.
-    pub left: Vec<(String, String)>,
+    /// Those that were left alone.
+    pub left: Vec<Left>,
+}
+
+/// A place that looks like CBAM, and is not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// The average pool that it begins with.
+    pub pool: String,
+    /// Why not.
+    pub reason: String,
 }
 
 /// Replaces every CBAM in the graph of `model`.
@@ -45,7 +56,7 @@ pub(super) fn attention(model: &mut ModelProto) -> Fusion {
                     fusion.fused.push(found.node.name().into());
                     put.push((*found.nodes.iter().max().expect("there are nodes"), found.node));
                 }
-                Err(reason) => fusion.left.push((pool.name().into(), reason)),
+                Err(reason) => fusion.left.push(Left { pool: pool.name().into(), reason }),
             }
         }
     }
@@ -244,7 +255,8 @@ impl<'g> Index<'g> {
         if tensor.data_type() != DataType::Float as i32 {
             return Err(format!("{name} is not of 32-bit floats"));
         }
-        (tensor.dims.len() == dimensions).then_some(name).ok_or_else(|| format!("{name} is of another shape"))
+        let fits = tensor.dims.len() == dimensions && tensor.dims.iter().all(|&size| size > 0);
+        fits.then_some(name).ok_or_else(|| format!("{name} is of another shape"))
     }
 
     /// The kernel of the convolution at `node`: `[1, 2, k, k]`, and its output is as large as its input.
@@ -282,18 +294,10 @@ impl<'g> Path<'_, 'g> {
         let squeeze = self.only(index.output(flat)?, "Gemm")?;
         let relu = self.only(index.output(squeeze)?, "Relu")?;
         let excite = self.only(index.output(relu)?, "Gemm")?;
-        for node in [squeeze, excite] {
-            index.expect(
-                node,
-                "input",
-                index.graph.node[node].input[0] != index.graph.node[node].input[1],
-            )?;
-        }
-        Ok(Scores {
-            squeeze: index.linear(squeeze)?,
-            excite: index.linear(excite)?,
-            output: index.output(excite)?,
-        })
+        let (squeezing, exciting) = (index.linear(squeeze)?, index.linear(excite)?);
+        let [there, back] = [squeezing, exciting].map(|name| &index.constants[name].dims);
+        index.expect(excite, "shape", there.iter().eq(back.iter().rev()))?;
+        Ok(Scores { squeeze: squeezing, excite: exciting, output: index.output(excite)? })
     }
 }
 
