@@ -35,7 +35,7 @@ pub struct Detached {
 
 /// Takes the larger weights out of a file; `None` when it is no ONNX file, or one whose weights are elsewhere already.
 ///
-/// With `fuse`, CBAM becomes one operator, see [`fuse`](super::fuse).
+/// With `fuse`, CBAM becomes one operator, see [`mod@fuse`].
 ///
 /// Nothing is copied: they stay in the memory of `file`, but for the few bytes that they are moved to be aligned.
 pub fn detach(file: Vec<u8>, fuse: bool) -> Option<Detached> {
