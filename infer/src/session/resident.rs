@@ -41,6 +41,7 @@ impl Resident {
         input: &ValueInfo,
         outputs: &[ValueInfo],
     ) -> ort::Result<Self> {
+        let sizes = |value| shape(value, batch).map_err(ort::Error::new);
         let memory = MemoryInfo::new(device, index, AllocatorType::Device, MemoryType::Default)?;
         let allocator = Allocator::new(session, memory)?;
         let element = match input.element {
@@ -48,15 +49,15 @@ impl Resident {
             _ => TensorElementType::Float32,
         };
         let mut binding = session.create_binding()?;
-        let resident = DynTensor::new(&allocator, element, shape(input, batch)?)?;
+        let resident = DynTensor::new(&allocator, element, sizes(input)?)?;
         binding.bind_input(&input.name, &resident)?;
         for output in outputs {
-            binding.bind_output(&output.name, Tensor::<f32>::new(&allocator, shape(output, batch)?)?)?;
+            binding.bind_output(&output.name, Tensor::<f32>::new(&allocator, sizes(output)?)?)?;
         }
         let mut options = RunOptions::new()?;
         options.set(GRAPH, batch.to_string())?;
         let outputs = outputs.iter().map(|output| output.name.clone()).collect();
-        let host = DynTensor::new(&Allocator::default(), element, shape(input, batch)?)?;
+        let host = DynTensor::new(&Allocator::default(), element, sizes(input)?)?;
         Ok(Self { binding, host, input: resident, outputs, options })
     }
 
@@ -85,14 +86,14 @@ impl Resident {
 }
 
 /// With the first dimension chosen.
-fn shape(value: &ValueInfo, batch: usize) -> ort::Result<Shape> {
+fn shape(value: &ValueInfo, batch: usize) -> Result<Shape, String> {
     let mut sizes = vec![batch as i64];
     for dim in &value.shape[1..] {
         match dim {
             Dim::Fixed(size) => sizes.push(*size as i64),
             Dim::Symbol(name) => {
-                let name = format!("{}: the size `{name}` is not known, a CUDA graph needs all", value.name);
-                return Err(ort::Error::new(name));
+                let value = &value.name;
+                return Err(format!("{value}: the size `{name}` is not known, a CUDA graph needs all"));
             }
         }
     }
@@ -138,6 +139,6 @@ mod tests {
             super::shape(&ValueInfo { name: "x".into(), element: Element::Float, shape }, 2)
         };
         assert_eq!(*shape(&[Dim::Fixed(5)]).unwrap(), [2, 5]);
-        assert!(shape(&[Dim::Symbol("width".into())]).unwrap_err().to_string().contains("`width`"));
+        assert!(shape(&[Dim::Symbol("width".into())]).unwrap_err().contains("`width`"));
     }
 }
