@@ -69,7 +69,7 @@ fn bare_loop(session: &mut Session, batch: usize) -> Result<f64> {
 /// The median that the program reports.
 fn bench(infer: &Path, model: &Path, batch: usize) -> Result<f64> {
     let output = Command::new(infer)
-        .args(["bench", "--device", "cpu", "--format", "json", "--model"])
+        .args(["bench", "--device", "cpu", "--attention", "stock", "--format", "json", "--model"])
         .arg(model)
         .args(["--threads", &THREADS.to_string(), "--batch", &batch.to_string()])
         .args(["--seconds", &SECONDS.to_string()])
