@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::{Pipeline, Prepared, milliseconds};
 use crate::preprocess::{CHANNELS, Preprocessor};
 use crate::results::{Classified, Failed, Outcome, Prediction, Timings, top_classes};
-use crate::session::{self, Optimization, Options, Session, describe, kind};
+use crate::session::{self, Optimization, Options, Session, describe, fits, kind};
 
 /// An exported model with its card: classifies pictures.
 ///
@@ -127,10 +127,6 @@ impl Builder {
             let summary = Summary::of_file(&session::read(path)?);
             summary.is_ok_and(|summary| summary.head.as_deref() == Some("Softmax"))
         };
-        let batch = match session.input().shape[0] {
-            Dim::Fixed(size) => size,
-            Dim::Symbol(_) => self.batch,
-        };
         let threads = self.session.threads.unwrap_or(0);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool =
@@ -142,7 +138,7 @@ impl Builder {
             pool: Arc::new(pool),
             probabilities,
             top_k: self.top_k,
-            batch,
+            batch: self.batch,
         })
     }
 }
@@ -198,12 +194,6 @@ fn check(card: &ModelCard, session: &Session) -> std::result::Result<(), String>
         [_, Dim::Fixed(classes)] if classes == labels => Ok(()),
         _ => Err(format!("gives {}, but there are {labels} labels", describe(output))),
     }
-}
-
-/// Whether a shape is this one; dimensions with names are.
-fn fits(shape: &[Dim], sizes: &[usize]) -> bool {
-    let fit = |(dim, size): (&Dim, &usize)| matches!(dim, Dim::Symbol(_)) || *dim == Dim::Fixed(*size);
-    shape.len() == sizes.len() && shape.iter().zip(sizes).all(fit)
 }
 
 impl Classifier {

@@ -251,16 +251,9 @@ impl Session {
 
     /// Whether the model takes this input.
     fn check(&self, input: &Input<'_>) -> Result<()> {
-        let fits = |(&size, dim): (&usize, &Dim)| match dim {
-            Dim::Fixed(expected) => size == *expected,
-            Dim::Symbol(_) => true,
-        };
         let ValueInfo { name, element, shape: expected } = &self.input;
         let shape = input.shape();
-        if input.element() != *element
-            || shape.len() != expected.len()
-            || !shape.iter().zip(expected).all(fits)
-        {
+        if input.element() != *element || !fits(expected, shape) {
             let (takes, given) = (kind(*element), kind(input.element()));
             let expected = describe(expected);
             return Err(Error::Session(format!(
@@ -317,7 +310,7 @@ impl Session {
 /// The content of the model file at `path`.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     size(path)?;
-    fs::read(path).map_err(|error| Error::io(path, error))
+    model::read(path)
 }
 
 /// Size of the file at `path`, which can be read: ONNX Runtime only says that parsing failed.
@@ -380,6 +373,12 @@ fn tensor(outlet: &Outlet, elements: &[Element]) -> Option<ValueInfo> {
     let shape = shape.iter().zip(dimension_symbols.iter()).map(dim).collect();
     let info = ValueInfo { name: outlet.name().into(), element, shape };
     elements.contains(&element).then_some(info)
+}
+
+/// Whether a tensor of these sizes is one of this shape: dimensions with names are of any size.
+pub(crate) fn fits(shape: &[Dim], sizes: &[usize]) -> bool {
+    let fit = |(dim, size): (&Dim, &usize)| matches!(dim, Dim::Symbol(_)) || *dim == Dim::Fixed(*size);
+    shape.len() == sizes.len() && shape.iter().zip(sizes).all(fit)
 }
 
 /// `floats` or `bytes`.

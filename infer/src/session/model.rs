@@ -67,14 +67,18 @@ impl Model<'_> {
 
     fn content(self) -> Result<Vec<u8>> {
         match self {
-            Self::File(path) => read(path).map_err(|error| Error::io(path, error)),
+            Self::File(path) => read(path),
             Self::Bytes(bytes) => Ok(bytes.to_vec()),
         }
     }
 }
 
 /// The file, into memory of large pages where there are some: thousands of small ones take as long as the reading.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+    read_whole(path).map_err(|error| Error::io(path, error))
+}
+
+fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let size = usize::try_from(file.metadata()?.len()).unwrap_or(0);
     let mut content = Vec::new();
