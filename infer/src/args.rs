@@ -81,13 +81,9 @@ pub struct BenchArgs {
     #[arg(long, value_delimiter = ',', default_value = "auto")]
     pub device: Vec<Device>,
 
-    /// How CBAM is computed on the CPU: fused (one operator, where the file has exactly that) or stock
-    #[arg(long, value_name = "HOW", default_value_t)]
-    pub attention: Attention,
-
-    /// What is particular to GPUs.
+    /// How it runs there.
     #[command(flatten)]
-    pub cuda: CudaArgs,
+    pub engine: EngineArgs,
 
     /// Pictures to run on, whose decoding and preprocessing is measured too [default: numbers]
     #[arg(long, value_name = "DIR")]
@@ -341,6 +337,14 @@ pub struct ModelArgs {
     #[arg(long, value_name = "N", value_parser = at_least_one(1024))]
     pub threads: Option<usize>,
 
+    /// How it runs there.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// How a model runs on its device.
+#[derive(Debug, Args)]
+pub struct EngineArgs {
     /// How CBAM is computed on the CPU: fused (one operator, where the file has exactly that) or stock
     #[arg(long, value_name = "HOW", default_value_t)]
     pub attention: Attention,
@@ -348,6 +352,18 @@ pub struct ModelArgs {
     /// What is particular to GPUs.
     #[command(flatten)]
     pub cuda: CudaArgs,
+}
+
+impl EngineArgs {
+    /// A session's options, but for device and threads.
+    pub fn options(&self, files: &FileArgs) -> Options {
+        Options {
+            runtime: files.ort_lib.clone(),
+            attention: self.attention,
+            cuda: self.cuda.options(),
+            ..Options::default()
+        }
+    }
 }
 
 /// What is particular to GPUs.
@@ -411,14 +427,7 @@ impl ModelArgs {
 
     /// How its session is built.
     pub fn options(&self) -> Options {
-        Options {
-            device: self.device,
-            threads: self.threads,
-            runtime: self.files.ort_lib.clone(),
-            attention: self.attention,
-            cuda: self.cuda.options(),
-            ..Options::default()
-        }
+        Options { device: self.device, threads: self.threads, ..self.engine.options(&self.files) }
     }
 }
 

@@ -14,9 +14,8 @@ use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
 use crate::assume::Assumptions;
-use crate::attention::Attention;
 use crate::classifier::{Classifier, card_of, read_card};
-use crate::device::{CudaOptions, Device, short_name};
+use crate::device::{Device, short_name};
 use crate::error::{Error, Result};
 use crate::pipeline::milliseconds;
 use crate::preprocess::{Batch, Preprocessor};
@@ -39,12 +38,8 @@ pub struct Plan {
     pub threads: Vec<Option<usize>>,
     /// Where the network runs.
     pub devices: Vec<Device>,
-    /// How CBAM is computed on the CPU.
-    pub attention: Attention,
-    /// What is particular to GPUs.
-    pub cuda: CudaOptions,
-    /// The library or its folder; searched for when absent.
-    pub runtime: Option<PathBuf>,
+    /// Whatever else a session is built with.
+    pub session: Options,
     /// Passes before any is measured.
     pub warm_up: Duration,
     /// How long each combination is measured.
@@ -231,15 +226,7 @@ impl Benchmark {
         let mut runs = Vec::new();
         for &device in &plan.devices {
             for &threads in &plan.threads {
-                let options = Options {
-                    device,
-                    threads,
-                    runtime: plan.runtime.clone(),
-                    attention: plan.attention,
-                    cuda: plan.cuda,
-                    placement: true,
-                    ..Options::default()
-                };
+                let options = Options { device, threads, placement: true, ..plan.session.clone() };
                 let session = Session::from_file(path, &options)?;
                 let feed = Feed::new(&session, plan).map_err(|error| error.at(path))?;
                 for &batch in &plan.batches {
@@ -373,14 +360,8 @@ impl<'a> From<&'a Values> for Input<'a> {
 impl Pictures {
     fn of(path: &Path, plan: &Plan, runs: &[Run]) -> Result<Self> {
         let batch = plan.batches.iter().copied().max().unwrap_or(1);
-        let options = Options {
-            device: plan.devices[0],
-            threads: plan.threads[0],
-            runtime: plan.runtime.clone(),
-            attention: plan.attention,
-            cuda: plan.cuda,
-            ..Options::default()
-        };
+        let (device, threads) = (plan.devices[0], plan.threads[0]);
+        let options = Options { device, threads, ..plan.session.clone() };
         let classifier = Classifier::builder()
             .options(options)
             .assume(plan.assumptions.clone())
@@ -450,7 +431,7 @@ impl Environment {
             memory_bytes: system.map_or(0, |system| system.total_memory()),
             system: format!("{name}, {}", std::env::consts::ARCH),
             infer: env!("CARGO_PKG_VERSION").into(),
-            onnxruntime: runtime::load(plan.runtime.as_deref())?.version().into(),
+            onnxruntime: runtime::load(plan.session.runtime.as_deref())?.version().into(),
         })
     }
 }
