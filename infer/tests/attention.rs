@@ -8,10 +8,11 @@ mod support;
 
 use infer::Session;
 use infer::attention::Attention as How;
-use infer::attention::kernel::{Instructions, Scratch, Sizes, Weights, cbam};
+use fearless_simd::Level;
+use infer::attention::kernel::{Convolution, Mlp, Scratch, Sizes, Weights, attention};
 use infer::session::Options;
 use models::layers::{Attention, Cbam};
-use models::onnx::{self, Interface, Opset};
+use models::onnx::{self, Interface, Opset, fuse};
 use models::resnet::{Architecture, ResNet18};
 use models::{Module, testing};
 use ndarray::{Array4, ArrayD};
@@ -116,30 +117,66 @@ fn infinities_and_nan_are_where_stock_has_them() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The levels of instructions that this machine has.
+fn levels() -> Vec<Level> {
+    let best = Level::new();
+    let mut levels = vec![best];
+    #[cfg(target_arch = "x86_64")]
+    {
+        levels.extend(best.as_avx2().map(Level::Avx2));
+        levels.extend(best.as_sse4_2().map(Level::Sse4_2));
+        levels.extend(best.as_sse2().map(Level::Sse2));
+    }
+    levels
+}
+
+/// With one memory for all, so that nothing of other pictures and weights may stay in it.
 #[test]
 fn every_set_of_instructions_gives_the_same() {
-    for (index, ([_, channels, height, width], ratio, kernel)) in SHAPES.into_iter().enumerate() {
-        let hidden = channels / ratio;
-        let sizes = Sizes { channels, height, width, hidden, kernel };
+    let mut scratch = Scratch::default();
+    for (index, ([n, channels, height, width], ratio, side)) in SHAPES.into_iter().enumerate() {
+        let rows = channels / ratio * channels.next_multiple_of(fuse::BLOCK);
+        let sizes = Sizes { channels, height, width };
         let values =
             |length: usize, seed| (random([1, 1, 1, length], seed) / 30.0).into_raw_vec_and_offset().0;
-        let x = values(channels * height * width, index as u64);
-        let (squeeze, excite, conv) =
-            (values(hidden * channels, 1), values(hidden * channels, 2), values(2 * kernel * kernel, 3));
-        let weights = Weights { squeeze: &squeeze, excite: &excite, conv: &conv };
-        let mut scratch = Scratch::default();
-        let results: Vec<_> = Instructions::here()
-            .into_iter()
-            .map(|instructions| {
+        let x = values(n * sizes.values(), index as u64);
+        let (squeeze, excite, taps) = (values(rows, 1), values(rows, 2), values(2 * side * side, 3));
+        let (channel, spatial) =
+            (Mlp { squeeze: &squeeze, excite: &excite }, Convolution { side, taps: &taps });
+        for (channel, spatial) in
+            [(Some(channel), Some(spatial)), (Some(channel), None), (None, Some(spatial))]
+        {
+            let weights = Weights { channel, spatial };
+            let mut results = levels().into_iter().map(|level| {
                 let mut out = vec![f32::NAN; x.len()];
-                cbam(instructions, sizes, &x, &mut out, weights, &mut scratch);
+                attention(level, sizes, weights, &x, &mut out, &mut scratch).unwrap();
                 out
-            })
-            .collect();
-        for result in &results[1..] {
-            assert!(result.iter().zip(&results[0]).all(|(a, b)| (a - b).abs() < 1e-6), "{sizes:?}");
+            });
+            let first = results.next().unwrap();
+            for result in results {
+                assert!(result.iter().zip(&first).all(|(a, b)| (a - b).abs() < 1e-6), "{sizes:?}");
+            }
         }
     }
+}
+
+#[test]
+fn weights_of_others_are_refused() {
+    let sizes = Sizes { channels: 16, height: 4, width: 4 };
+    let (rows, taps, x) = ([0.5; 64], [0.5; 18], [1.0; 256]);
+    let run = |rows: &[f32], side, values| {
+        let weights = Weights {
+            channel: Some(Mlp { squeeze: rows, excite: rows }),
+            spatial: Some(Convolution { side, taps: &taps }),
+        };
+        let mut out = vec![0.0; values];
+        attention(Level::new(), sizes, weights, &x[..values], &mut out, &mut Scratch::default())
+    };
+    run(&rows, 3, 256).unwrap();
+    let reason = "attention weights for other pictures than [16, 4, 4]";
+    assert_eq!(run(&rows[1..], 3, 256).unwrap_err().to_string(), reason);
+    assert_eq!(run(&rows, 5, 256).unwrap_err().to_string(), reason);
+    assert_eq!(run(&rows, 3, 255).unwrap_err().to_string(), reason);
 }
 
 /// A network with its attention fused, from several threads and sessions at once.

@@ -1,38 +1,36 @@
-//! The operator as ONNX Runtime runs it.
+//! The operators as ONNX Runtime runs them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use models::onnx::fuse::{DOMAIN, OPERATOR};
+use fearless_simd::Level;
+use models::onnx::fuse::{DOMAIN, Kind};
 use ort::operator::{
     ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput,
     ShapeInferenceContext,
 };
 use ort::value::TensorElementType;
 
-use super::kernel::{Instructions, Scratch, Sizes, Weights, cbam};
+use super::kernel::{Convolution, Mlp, Scratch, Sizes, Weights, attention};
+use super::parallel;
 
-/// Smaller batches, in values, are done before another thread has begun.
-const WORTH_A_THREAD: usize = 16 << 10;
-
-/// The domain with the operator, for the session of a graph that has it.
+/// The domain with the operators, for the session of a graph that has some.
 pub(crate) fn domain() -> ort::Result<OperatorDomain> {
-    OperatorDomain::new(DOMAIN)?.add(Cbam)
+    Kind::ALL.into_iter().try_fold(OperatorDomain::new(DOMAIN)?, |domain, kind| domain.add(Attention(kind)))
 }
 
-struct Cbam;
+struct Attention(Kind);
 
-impl Operator for Cbam {
-    type Kernel<'attr> = CbamKernel;
+impl Operator for Attention {
+    type Kernel<'attr> = AttentionKernel;
 
     fn name(&self) -> &str {
-        OPERATOR
+        self.0.operator()
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        [(); 4].map(|()| OperatorInput::required(TensorElementType::Float32))
+        std::iter::repeat_with(|| OperatorInput::required(TensorElementType::Float32)).take(self.0.inputs())
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
@@ -44,20 +42,21 @@ impl Operator for Cbam {
         context.set_output(0, &inputs[0])
     }
 
-    fn create_kernel<'attr>(&self, _: &KernelContext<'attr>) -> ort::Result<CbamKernel> {
+    fn create_kernel<'attr>(&self, _: &KernelContext<'attr>) -> ort::Result<AttentionKernel> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let scratch = (0..threads).map(|_| Mutex::default()).collect();
-        Ok(CbamKernel { instructions: Instructions::here()[0], scratch })
+        Ok(AttentionKernel { kind: self.0, level: Level::new(), scratch })
     }
 }
 
-struct CbamKernel {
-    instructions: Instructions,
-    /// As many as pictures are computed side by side.
+struct AttentionKernel {
+    kind: Kind,
+    level: Level,
+    /// As many as threads could work side by side.
     scratch: Vec<Mutex<Scratch>>,
 }
 
-impl Kernel for CbamKernel {
+impl Kernel for AttentionKernel {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
         // A panic that reached ONNX Runtime would end the process.
         catch_unwind(AssertUnwindSafe(|| self.run(context)))
@@ -65,82 +64,51 @@ impl Kernel for CbamKernel {
     }
 }
 
-impl CbamKernel {
+impl AttentionKernel {
     fn run(&self, context: &ComputeContext) -> ort::Result<()> {
         let missing = || ort::Error::new("an input of the attention is missing");
-        let [x, squeeze, excite, conv] =
-            [context.input(0)?, context.input(1)?, context.input(2)?, context.input(3)?];
-        let (x, squeeze) = (x.ok_or_else(missing)?, squeeze.ok_or_else(missing)?);
-        let (excite, conv) = (excite.ok_or_else(missing)?, conv.ok_or_else(missing)?);
-        let (shape, x) = x.try_extract_tensor::<f32>()?;
-        let (mlp, squeeze) = squeeze.try_extract_tensor::<f32>()?;
-        let (_, excite) = excite.try_extract_tensor::<f32>()?;
-        let (kernel, conv) = conv.try_extract_tensor::<f32>()?;
-        let dims: [i64; 4] =
-            shape[..].try_into().map_err(|_| ort::Error::new("attention takes [N, C, H, W]"))?;
-        let [pictures, channels, height, width] = dims.map(|size| size as usize);
-        let sizes = Sizes { channels, height, width, hidden: mlp[0] as usize, kernel: kernel[3] as usize };
-        let weights = Weights { squeeze, excite, conv };
+        let input = |at| if at < self.kind.inputs() { context.input(at) } else { Ok(None) };
+        let values = [input(0)?, input(1)?, input(2)?, input(3)?];
+        let mut tensors = values.iter().flatten().map(|value| value.try_extract_tensor::<f32>());
+        let mut next = || tensors.next().ok_or_else(missing)?;
+        let (shape, x) = next()?;
+        let channel = match self.kind {
+            Kind::Channel | Kind::Cbam => Some(Mlp { squeeze: next()?.1, excite: next()?.1 }),
+            Kind::Spatial => None,
+        };
+        let spatial = match self.kind {
+            Kind::Spatial | Kind::Cbam => {
+                let (shape, taps) = next()?;
+                Some(Convolution { side: shape.last().map_or(0, |&side| side as usize), taps })
+            }
+            Kind::Channel => None,
+        };
+        let weights = Weights { channel, spatial };
+
+        let [_, channels, height, width] = shape[..]
+            .try_into()
+            .map(|dims: [i64; 4]| dims.map(|size| size as usize))
+            .map_err(|_| ort::Error::new(format!("attention takes [N, C, H, W], and not {shape:?}")))?;
+        let sizes = Sizes { channels, height, width };
         let mut out = context.output(0, shape.clone())?.ok_or_else(missing)?;
         let (_, out) = out.try_extract_tensor_mut::<f32>()?;
-        let length = channels * height * width;
-        if squeeze.len() != sizes.hidden * channels || excite.len() != squeeze.len() || out.len() != x.len() {
-            return Err(ort::Error::new(format!(
-                "attention with weights for others than {channels} channels"
-            )));
-        }
-        let groups = match x.len() < WORTH_A_THREAD {
-            true => 1,
-            false => self.scratch.len().min(pictures),
-        };
-        if groups <= 1 {
-            let mut scratch = self.scratch[0].lock().unwrap_or_else(PoisonError::into_inner);
-            for (x, out) in x.chunks_exact(length.max(1)).zip(out.chunks_exact_mut(length.max(1))) {
-                cbam(self.instructions, sizes, x, out, weights, &mut scratch);
-            }
-            return Ok(());
-        }
-        let panicked = AtomicBool::new(false);
-        let whole = Whole { start: out.as_mut_ptr(), length: out.len() };
-        context.par_for(groups, groups, |group| {
-            let work = || {
-                let range = (pictures * group / groups) * length..(pictures * (group + 1) / groups) * length;
-                // SAFETY: the groups' ranges divide the output, and each group comes once.
-                let out = unsafe { whole.part(range.clone()) };
-                let mut scratch = self.scratch[group].lock().unwrap_or_else(PoisonError::into_inner);
-                for (x, out) in x[range].chunks_exact(length).zip(out.chunks_exact_mut(length)) {
-                    cbam(self.instructions, sizes, x, out, weights, &mut scratch);
+        let share = (sizes.together() * sizes.values()).max(1);
+        let workers = x.len().div_ceil(share).clamp(1, self.scratch.len());
+        let shares = Mutex::new(x.chunks(share).zip(out.chunks_mut(share)));
+        let misfit = Mutex::new(None);
+        parallel::run(context, workers, &|worker| {
+            let mut scratch = self.scratch[worker].lock().unwrap_or_else(PoisonError::into_inner);
+            loop {
+                let next = shares.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some((x, out)) = next else { return };
+                if let Err(error) = attention(self.level, sizes, weights, x, out, &mut scratch) {
+                    *misfit.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 }
-            };
-            if catch_unwind(AssertUnwindSafe(work)).is_err() {
-                panicked.store(true, Ordering::Relaxed);
             }
         })?;
-        match panicked.load(Ordering::Relaxed) {
-            true => Err(ort::Error::new("the attention kernel panicked")),
-            false => Ok(()),
+        match misfit.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(ort::Error::new(error.to_string())),
+            None => Ok(()),
         }
-    }
-}
-
-/// The output, of which each thread writes a part.
-struct Whole {
-    start: *mut f32,
-    length: usize,
-}
-
-// SAFETY: floats may be written from any thread; that no two write the same is `part`'s condition.
-unsafe impl Send for Whole {}
-// SAFETY: as above.
-unsafe impl Sync for Whole {}
-
-impl Whole {
-    /// # Safety
-    /// Parts that live at the same time do not overlap, and none outlives the output.
-    #[allow(clippy::mut_from_ref)] // of disjoint parts
-    unsafe fn part(&self, range: std::ops::Range<usize>) -> &mut [f32] {
-        assert!(range.start <= range.end && range.end <= self.length);
-        // SAFETY: the range is inside, and not lent to anyone else.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 }

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use infer::inspect::Inspection;
 use infer::text;
 use models::card::ModelCard;
-use models::onnx::fuse::{Fusion, Left};
+use models::onnx::fuse::{Fusion, Kind, Left};
 use models::onnx::{Port, Stored};
 use serde_json::Value;
 
@@ -63,11 +63,15 @@ fn lines(file: &str, found: &Inspection) -> String {
     };
     fields.push(("runs on", found.placement.as_ref().map_or_else(|| "nothing here".into(), runs)));
     if let Some(Fusion { fused, left }) = &found.attention {
-        if !fused.is_empty() {
-            fields.push(("attention", format!("{} of CBAM by one operator each", fused.len())));
+        for kind in Kind::ALL {
+            let count = fused.iter().filter(|fused| fused.kind == kind).count();
+            if count > 0 {
+                fields.push(("attention", format!("{count} of {kind} by one operator each")));
+            }
         }
-        let left =
-            left.iter().map(|Left { pool, reason }| ("attention", format!("{pool} as it is: {reason}")));
+        let left = left.iter().map(|Left { node, kind, reason }| {
+            ("attention", format!("{node} looks like {kind} and is left as it is: {reason}"))
+        });
         fields.extend(left);
     }
     match (&found.card, &found.no_card) {

@@ -50,9 +50,13 @@ pub fn detach(file: Vec<u8>, fuse: bool) -> Option<Detached> {
     let tensors = &mut model.graph.as_mut()?.initializer;
     let (mut half, mut end) = (false, 0);
     let mut moves = Vec::new();
+    let memory = file.as_ptr_range();
     for tensor in tensors.iter_mut().filter(|tensor| tensor.raw_data().len() >= SMALLEST) {
         let data = tensor.raw_data.as_ref()?;
-        let from = data.as_ptr() as usize - file.as_ptr() as usize;
+        if !memory.contains(&data.as_ptr()) {
+            continue; // made while fusing
+        }
+        let from = data.as_ptr() as usize - memory.start as usize;
         let to = from - from % ALIGNMENT;
         // What stands between two tensors is longer than this, unless a file was made to be odd.
         if to < end {

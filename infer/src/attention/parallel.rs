@@ -1,0 +1,59 @@
+//! Work on the threads that ONNX Runtime has for a pass.
+
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ort::AsPointer;
+use ort::operator::ComputeContext;
+
+/// Runs `work` for each number below `workers`, side by side where there are threads, and comes back when all are done.
+///
+/// `ort` has this too, but allocates at each call.
+///
+/// # Errors
+/// When one of them panicked.
+pub(super) fn run(
+    context: &ComputeContext,
+    workers: usize,
+    work: &(impl Fn(usize) + Sync),
+) -> ort::Result<()> {
+    let job = Job { work, panicked: AtomicBool::new(false) };
+    if workers == 1 {
+        one(&job, 0);
+    } else {
+        start(context, workers, &job)?;
+    }
+    match job.panicked.into_inner() {
+        true => Err(ort::Error::new("the attention kernel panicked")),
+        false => Ok(()),
+    }
+}
+
+struct Job<'a, F> {
+    work: &'a F,
+    panicked: AtomicBool,
+}
+
+fn start<F: Fn(usize) + Sync>(context: &ComputeContext, workers: usize, job: &Job<'_, F>) -> ort::Result<()> {
+    let data = std::ptr::from_ref(job).cast_mut().cast();
+    // SAFETY: the context is that of the running kernel; the call comes back when all are done, so that the job outlives
+    // it; it is lent to several threads, which `Sync` allows, and only read there.
+    let status = unsafe {
+        (ort::api().KernelContext_ParallelFor)(context.ptr(), callback::<F>, workers, workers, data)
+    };
+    // SAFETY: the status was just given to us, and is not used again.
+    unsafe { ort::Error::result_from_status(status) }
+}
+
+unsafe extern "C" fn callback<F: Fn(usize) + Sync>(data: *mut c_void, worker: usize) {
+    // SAFETY: `start` passes a job with work of this type, which lives until all are done.
+    one(unsafe { &*data.cast_const().cast::<Job<'_, F>>() }, worker);
+}
+
+fn one<F: Fn(usize) + Sync>(job: &Job<'_, F>, worker: usize) {
+    // A panic that reached ONNX Runtime would end the process.
+    if catch_unwind(AssertUnwindSafe(|| (job.work)(worker))).is_err() {
+        job.panicked.store(true, Ordering::Relaxed);
+    }
+}
