@@ -6,13 +6,17 @@
 #[allow(dead_code)] // the rest is for the program's tests
 mod support;
 
+use std::fs;
+use std::path::Path;
+
+use fearless_simd::Level;
 use infer::Session;
 use infer::attention::Attention as How;
-use fearless_simd::Level;
 use infer::attention::kernel::{Convolution, Mlp, Scratch, Sizes, Weights, attention};
 use infer::session::Options;
 use models::layers::{Attention, Cbam};
-use models::onnx::{self, Interface, Opset, fuse};
+use models::onnx::fuse::{self, Fusion, Kind};
+use models::onnx::{self, Interface, Opset};
 use models::resnet::{Architecture, ResNet18};
 use models::{Module, testing};
 use ndarray::{Array4, ArrayD};
@@ -36,9 +40,9 @@ const SHAPES: [([usize; 4], usize, usize); 12] = [
     ([2, 130, 56, 56], 16, 7),
 ];
 
-fn file(cbam: &Cbam, [n, c, h, w]: [usize; 4], opset: u32) -> Vec<u8> {
-    let weights = testing::weights(cbam, &[n, c, h, w]).unwrap();
-    let graph = onnx::trace(cbam, &weights, &Interface::new([c, h, w]), Opset::new(opset).unwrap()).unwrap();
+fn file(layer: &impl Module, [n, c, h, w]: [usize; 4], opset: u32) -> Vec<u8> {
+    let weights = testing::weights(layer, &[n, c, h, w]).unwrap();
+    let graph = onnx::trace(layer, &weights, &Interface::new([c, h, w]), Opset::new(opset).unwrap()).unwrap();
     onnx::encode(graph, &[])
 }
 
@@ -67,13 +71,15 @@ fn difference(a: &ArrayD<f32>, b: &ArrayD<f32>) -> f32 {
 #[test]
 fn equal_on_all_shapes() {
     for (index, (shape, ratio, kernel)) in SHAPES.into_iter().enumerate() {
-        let cbam = Cbam::new("cbam", shape[1], Attention { ratio, kernel });
-        let file = file(&cbam, shape, 17);
         let x = random(shape, index as u64);
-        let stock = session(&file, How::Stock).run(x.view()).unwrap();
-        let fused = session(&file, How::Fused).run(x.view()).unwrap();
-        let difference = difference(&fused, &stock);
-        assert!(difference < 1e-5, "{shape:?}: {difference}");
+        let Cbam { channel, spatial } = Cbam::new("cbam", shape[1], Attention { ratio, kernel });
+        let cbam = Cbam { channel: channel.clone(), spatial: spatial.clone() };
+        for file in [file(&cbam, shape, 17), file(&channel, shape, 17), file(&spatial, shape, 17)] {
+            let stock = session(&file, How::Stock).run(x.view()).unwrap();
+            let fused = session(&file, How::Fused).run(x.view()).unwrap();
+            let difference = difference(&fused, &stock);
+            assert!(difference < 1e-5, "{shape:?}: {difference}");
+        }
     }
 }
 
@@ -204,34 +210,71 @@ fn in_a_network_from_several_threads() {
     });
 }
 
-/// Where the graph is anything but CBAM, it is left alone, and the reason is said.
+/// A file as both of PyTorch's exporters write it, see `attention/generate.py`.
 #[test]
-fn what_is_not_exactly_cbam_is_left() {
-    struct Observed(Cbam);
-    impl Module for Observed {
-        fn forward<O: models::Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
-            self.0.forward(ops, x)
+fn found_in_files_by_pytorch() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attention");
+    let shape = [2, 3, 9, 7];
+    let x = Array4::from_shape_vec(shape, (0..shape.iter().product()).map(|at| at as f32 / 100.0).collect());
+    let expected = fs::read(folder.join("output.f32")).unwrap();
+    let expected = expected.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+    let expected = ArrayD::from_shape_vec(vec![2, 24, 5, 4], expected).unwrap();
+    let mut files = 0;
+    for entry in fs::read_dir(&folder).unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_none_or(|extension| extension != "onnx") {
+            continue;
         }
+        let session = Session::from_file(&file, &options()).unwrap();
+        let fused = &session.fusion().fused;
+        assert_eq!((fused.len(), fused[0].kind), (1, Kind::Cbam), "{file:?}: {:?}", session.fusion());
+        let difference = difference(&session.run(x.as_ref().unwrap().view()).unwrap(), &expected);
+        assert!(difference < 1e-5, "{file:?}: {difference}");
+        files += 1;
     }
-    let cbam = Observed(Cbam::new("cbam", 16, Attention { ratio: 4, kernel: 3 }));
+    assert_eq!(files, 8);
+}
+
+/// Where the graph is anything but attention, it is left alone, and the reason is said.
+#[test]
+fn what_is_not_exactly_attention_is_left() {
+    let cbam = Cbam::new("cbam", 16, Attention { ratio: 4, kernel: 3 });
     let weights = testing::weights(&cbam, &[1, 16, 4, 4]).unwrap();
     let trace = |observed| {
         onnx::trace(&cbam, &weights, &Interface::new([16, 4, 4]).observed(observed), Opset::default())
             .unwrap()
     };
-    let left = |graph| {
-        let session = Session::from_bytes(&onnx::encode(graph, &[]), &options()).unwrap();
-        assert!(session.fusion().fused.is_empty());
-        session.run(random([2, 16, 4, 4], 1).view()).unwrap();
-        session.fusion().left[0].reason.clone()
+    // What became of it; the results are the same.
+    let fusion = |graph| {
+        let file = onnx::encode(graph, &[]);
+        let open = |attention| Session::from_bytes(&file, &Options { attention, ..options() }).unwrap();
+        let (stock, fused) = (open(How::Stock), open(How::Fused));
+        let x = random([2, 16, 4, 4], 1);
+        assert!(difference(&fused.run(x.view()).unwrap(), &stock.run(x.view()).unwrap()) < 1e-5);
+        let Fusion { fused, left } = fused.fusion().clone();
+        (
+            fused.iter().map(|fused| fused.kind).collect::<Vec<_>>(),
+            left.iter().map(|left| left.reason.clone()).collect::<Vec<_>>().join("; "),
+        )
     };
-    assert!(left(trace(true)).contains("is an output of the network"));
+    assert_eq!(fusion(trace(false)), (vec![Kind::Cbam], String::new()));
+
+    let (fused, reasons) = fusion(trace(true));
+    assert!(fused.is_empty() && reasons.matches("is an output of the network").count() == 2, "{reasons}");
+
     let mut other = trace(false);
     other.nodes.iter_mut().find(|node| node.op == "ReduceMax").unwrap().op = "ReduceMin";
-    assert!(left(other).contains("no ReduceMax reads"));
+    assert_eq!(fusion(other).0, [Kind::Channel]);
+
+    let mut other = trace(false);
+    other.nodes.iter_mut().find(|node| node.op == "GlobalMaxPool").unwrap().op = "GlobalAveragePool";
+    assert_eq!(fusion(other).0, [Kind::Spatial]);
+
     let mut other = trace(false);
     let kernel = other.nodes.iter_mut().find(|node| node.op == "Conv").unwrap();
     kernel.inputs.push("bias".into());
     other.initializers.insert("bias".into(), onnx::Initializer::Float(ArrayD::zeros(vec![1])));
-    assert!(left(other).contains("bias of /cbam/spatial_attn/conv/Conv is another"));
+    let (fused, reasons) = fusion(other);
+    assert_eq!(fused, [Kind::Channel]);
+    assert!(reasons.contains("bias of /cbam/spatial_attn/conv/Conv is another"), "{reasons}");
 }

@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Component, Path};
 
 use models::onnx::fuse::Fusion;
 use models::onnx::{self, Detached};
@@ -54,7 +54,9 @@ impl Model<'_> {
         options: &Options,
     ) -> Result<ort::Result<Built>> {
         let detached = match provider {
-            Provider::Cpu => onnx::detach(self.content()?, options.attention == Attention::Fused),
+            Provider::Cpu => {
+                onnx::detach(self.content()?, |name| self.beside(name), options.attention == Attention::Fused)
+            }
             Provider::Cuda(_) => None,
         };
         let commit = || match (detached, self) {
@@ -70,6 +72,13 @@ impl Model<'_> {
             Self::File(path) => read(path),
             Self::Bytes(bytes) => Ok(bytes.to_vec()),
         }
+    }
+
+    /// The content of a file that this one names, in its folder or below it.
+    fn beside(self, name: &str) -> Option<Vec<u8>> {
+        let (Self::File(path), name) = (self, Path::new(name)) else { return None };
+        let below = name.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        below.then(|| read_whole(&path.with_file_name("").join(name)).ok()).flatten()
     }
 }
 

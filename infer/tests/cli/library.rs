@@ -45,7 +45,7 @@ fn weights_are_found_wherever_they_are() {
     let graph = onnx::trace(&cbam, &weights, &Interface::new([128, 6, 5]), Opset::default()).unwrap();
     let file = onnx::encode(graph, &[]);
     let folder = tempfile::tempdir().unwrap();
-    let Detached { graph, location, weights, .. } = onnx::detach(file.clone(), false).unwrap();
+    let Detached { graph, location, weights, .. } = onnx::detach(file.clone(), |_| None, false).unwrap();
     fs::write(folder.path().join(location), &weights).unwrap();
     let beside = folder.path().join("beside.onnx");
     fs::write(&beside, graph).unwrap();

@@ -33,47 +33,73 @@ pub struct Detached {
     pub weights: Vec<u8>,
 }
 
-/// Takes the larger weights out of a file; `None` when it is no ONNX file, or one whose weights are elsewhere already.
+/// Takes the larger weights out of a file; `None` when it is no ONNX file, or one whose weights cannot be found.
 ///
-/// With `fuse`, CBAM becomes one operator, see [`mod@fuse`].
+/// Weights that are in another file already are asked of `open`, which gives the content of a file beside this one. With
+/// `fuse`, attention becomes one operator, see [`mod@fuse`].
 ///
-/// Nothing is copied: they stay in the memory of `file`, but for the few bytes that they are moved to be aligned.
-pub fn detach(file: Vec<u8>, fuse: bool) -> Option<Detached> {
+/// Nothing is copied: they stay in the memory of their file, but for the few bytes that they are moved to be aligned.
+pub fn detach(file: Vec<u8>, open: impl FnOnce(&str) -> Option<Vec<u8>>, fuse: bool) -> Option<Detached> {
     const LOCATION: &str = "weights-in-memory";
     let file = Bytes::from(file);
     let mut model = ModelProto::decode(file.clone()).ok()?;
-    let tensors = &mut model.graph.as_mut()?.initializer;
-    if tensors.iter().any(|tensor| tensor.data_location() == DataLocation::External) {
-        return None;
+    let memory = match location(&model.graph.as_ref()?.initializer)? {
+        Some(location) => Bytes::from(open(&location)?),
+        None => file,
+    };
+    for tensor in &mut model.graph.as_mut()?.initializer {
+        fetch(tensor, &memory)?;
     }
     let fusion = if fuse { fuse::attention(&mut model) } else { Fusion::default() };
-    let tensors = &mut model.graph.as_mut()?.initializer;
-    let (mut half, mut end) = (false, 0);
-    let mut moves = Vec::new();
-    let memory = file.as_ptr_range();
-    for tensor in tensors.iter_mut().filter(|tensor| tensor.raw_data().len() >= SMALLEST) {
-        let data = tensor.raw_data.as_ref()?;
-        if !memory.contains(&data.as_ptr()) {
-            continue; // made while fusing
-        }
-        let from = data.as_ptr() as usize - memory.start as usize;
+    let (mut half, mut places) = (false, Vec::new());
+    let held = memory.as_ptr_range();
+    for tensor in &mut model.graph.as_mut()?.initializer {
+        let Some(data) =
+            tensor.raw_data.take_if(|data| data.len() >= SMALLEST && held.contains(&data.as_ptr()))
+        else {
+            continue; // too small, or made while fusing
+        };
+        let from = data.as_ptr() as usize - held.start as usize;
         let to = from - from % ALIGNMENT;
-        // What stands between two tensors is longer than this, unless a file was made to be odd.
-        if to < end {
-            return None;
-        }
-        end = from + data.len();
         half |= tensor.data_type() == DataType::Float16 as i32;
-        let length = data.len();
-        refer(tensor, LOCATION, to, length);
-        moves.push((from..end, to));
-        tensor.raw_data = None;
+        refer(tensor, LOCATION, to, data.len());
+        places.push((from..from + data.len(), to));
+    }
+    places.sort_by_key(|(from, _)| from.start);
+    places.dedup(); // several tensors of the same values
+    // What stands between two tensors is longer than what one is moved by, unless a file was made to be odd.
+    if places.windows(2).any(|pair| pair[1].1 < pair[0].0.end) {
+        return None;
     }
     let graph = model.encode_to_vec();
     drop(model);
-    let mut weights = Vec::from(file);
-    moves.into_iter().for_each(|(from, to)| weights.copy_within(from, to));
+    let mut weights = Vec::from(memory);
+    places.into_iter().for_each(|(from, to)| weights.copy_within(from, to));
     Some(Detached { graph, fusion, half, location: LOCATION, weights })
+}
+
+fn entry<'a>(tensor: &'a TensorProto, key: &str) -> Option<&'a str> {
+    tensor.external_data.iter().find(|entry| entry.key() == key).map(|entry| entry.value())
+}
+
+/// The one file that external weights are in, if there are any; `None` when they are in several.
+fn location(tensors: &[TensorProto]) -> Option<Option<String>> {
+    let external = |tensor: &&TensorProto| tensor.data_location() == DataLocation::External;
+    let mut locations = tensors.iter().filter(external).map(|tensor| entry(tensor, "location"));
+    let Some(first) = locations.next() else { return Some(None) };
+    locations.all(|other| other == first).then(|| first.map(str::to_owned)).filter(Option::is_some)
+}
+
+/// Puts external weights into their tensor, as a part of `memory`.
+fn fetch(tensor: &mut TensorProto, memory: &Bytes) -> Option<()> {
+    if tensor.data_location() == DataLocation::External {
+        let number = |key| entry(tensor, key).map_or(Some(0), |value| value.parse::<usize>().ok());
+        let (start, length) = (number("offset")?, number("length")?);
+        let end = start.checked_add(length).filter(|&end| end <= memory.len())?;
+        tensor.raw_data = Some(memory.slice(start..end));
+        (tensor.external_data, tensor.data_location) = (Vec::new(), None);
+    }
+    Some(())
 }
 
 fn refer(tensor: &mut TensorProto, location: &str, offset: usize, length: usize) {
@@ -103,7 +129,8 @@ mod tests {
     #[test]
     fn nothing_is_lost() {
         let file = encode(graph(), &[("key", "value")]);
-        let Detached { graph: rest, fusion, half, location, weights } = detach(file.clone(), false).unwrap();
+        let Detached { graph: rest, fusion, half, location, weights } =
+            detach(file.clone(), |_| None, false).unwrap();
         assert!(!half && fusion == Fusion::default());
         assert!(rest.len() < file.len() / 2, "{} of {}", rest.len(), file.len());
         let mut model = ModelProto::decode(&rest[..]).unwrap();
@@ -113,18 +140,25 @@ mod tests {
                 assert!(tensor.raw_data().len() < SMALLEST);
                 continue;
             }
-            let value = |key| {
-                tensor.external_data.iter().find(|entry| entry.key() == key).unwrap().value().to_owned()
-            };
-            let number = |key| value(key).parse::<usize>().unwrap();
-            assert_eq!((value("location").as_str(), number("offset") % ALIGNMENT), (location, 0));
-            let data = &weights[number("offset")..][..number("length")];
-            tensor.raw_data = Some(Bytes::copy_from_slice(data));
-            (tensor.external_data, tensor.data_location) = (Vec::new(), None);
+            assert_eq!(entry(tensor, "location"), Some(location));
+            assert_eq!(entry(tensor, "offset").unwrap().parse::<usize>().unwrap() % ALIGNMENT, 0);
+            fetch(tensor, &Bytes::from(weights.clone())).unwrap();
             taken += 1;
         }
         assert_eq!(taken, 2, "the two matrices");
         assert!(model == ModelProto::decode(&file[..]).unwrap());
+    }
+
+    #[test]
+    fn weights_of_another_file_are_fetched() {
+        let inside = detach(encode(graph(), &[]), |_| None, true).unwrap();
+        let apart = detach(encode(graph(), &[]), |_| None, false).unwrap();
+        let open = |name: &str| (name == apart.location).then(|| apart.weights.clone());
+        let again = detach(apart.graph.clone(), open, true).unwrap();
+        assert_eq!((&again.fusion, again.fusion.fused.len()), (&inside.fusion, 1));
+        for cut in [|_: &str| None, |_: &str| Some(vec![0; 100])] {
+            assert!(detach(apart.graph.clone(), cut, true).is_none());
+        }
     }
 
     #[test]
@@ -133,7 +167,7 @@ mod tests {
         for tensor in &mut model.graph.as_mut().unwrap().initializer {
             tensor.data_type = Some(DataType::Float16 as i32);
         }
-        assert!(detach(model.encode_to_vec(), false).unwrap().half);
+        assert!(detach(model.encode_to_vec(), |_| None, false).unwrap().half);
     }
 
     #[test]
@@ -143,9 +177,9 @@ mod tests {
         damaged.truncate(file.len() / 2);
         let mut only_metadata = Vec::new();
         append_metadata(&mut only_metadata, &[("key", "value")]);
-        let elsewhere = detach(file, false).unwrap().graph;
+        let elsewhere = detach(file, |_| None, false).unwrap().graph;
         for file in [damaged, only_metadata, elsewhere, b"text".into(), Vec::new()] {
-            assert!(detach(file, false).is_none());
+            assert!(detach(file, |_| None, false).is_none());
         }
     }
 }

@@ -101,13 +101,7 @@ fn pixels<S: Simd, const LONG: bool, const N: usize>(
 
 /// The sigmoid of the convolution over both planes.
 #[inline(always)]
-fn convolve<S: Simd>(
-    simd: S,
-    sizes: Sizes,
-    convolution: Convolution<'_>,
-    planes: &[f32],
-    mask: &mut [f32],
-) {
+fn convolve<S: Simd>(simd: S, sizes: Sizes, convolution: Convolution<'_>, planes: &[f32], mask: &mut [f32]) {
     let (width, side) = (sizes.width, convolution.side);
     let (rows, stride) = plane(sizes, side);
     let zero = f32x16::splat(simd, 0.0);

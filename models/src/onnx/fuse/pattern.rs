@@ -202,7 +202,11 @@ fn taps(index: &Index<'_>, node: usize) -> Result<Weights> {
     let side = dims.last().copied().unwrap_or_default();
     index.expect(node, "kernel", dims == [1, 2, side, side] && side % 2 == 1)?;
     index.expect(node, "bias", index.node(node).input.len() == 2)?;
-    index.expect(node, "pads", index.ints(node, "pads", &[0; 4]) == [side / 2; 4] && index.pads_as_said(node))?;
+    index.expect(
+        node,
+        "pads",
+        index.ints(node, "pads", &[0; 4]) == [side / 2; 4] && index.pads_as_said(node),
+    )?;
     index.expect(node, "strides", index.ints(node, "strides", &[1, 1]) == [1, 1])?;
     index.expect(node, "dilations", index.ints(node, "dilations", &[1, 1]) == [1, 1])?;
     index.expect(node, "group", index.int(node, "group", 1) == 1)?;
