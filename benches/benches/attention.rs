@@ -1,41 +1,49 @@
-//! Latency of channel attention, spatial attention and CBAM at the four stages' shapes on the CPU, under libtorch, ONNX
-//! Runtime and, for whole CBAM, our operator for it: `cargo bench -p benches`.
+//! Latency of channel attention, spatial attention and CBAM at the four stages' shapes, under libtorch, ONNX Runtime and our
+//! operator, and of copying their input: `cargo bench -p benches --bench attention`; `cargo xtask bench` makes a table and a
+//! plot of it.
 
 #![allow(missing_docs)] // criterion's macros
 
 use std::hint::black_box;
 
-use benches::{Layer, Peers, STAGES};
+use benches::{BATCHES, Case, Engine, Layer, STAGES, THREADS, copying};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-
-const THREADS: [usize; 2] = [1, 2];
 
 fn attention(criterion: &mut Criterion) {
     for (stage, item) in (1..).zip(STAGES) {
         for (name, layer) in Layer::all(item[0]) {
             let mut group = criterion.benchmark_group(format!("{name}/stage{stage}"));
             for (batch, threads) in
-                [1, 16].into_iter().flat_map(|batch| THREADS.map(|threads| (batch, threads)))
+                BATCHES.into_iter().flat_map(|batch| THREADS.map(|threads| (batch, threads)))
             {
-                let peers = Peers::new(&layer, item, batch, threads).expect("the engines agree");
-                let case = format!("batch{batch}/threads{threads}");
-                group.bench_function(BenchmarkId::new("libtorch", &case), |bencher| {
-                    bencher.iter(|| black_box(peers.libtorch().expect("libtorch runs")));
-                });
-                group.bench_function(BenchmarkId::new("onnxruntime", &case), |bencher| {
-                    bencher.iter(|| black_box(peers.onnxruntime().expect("ONNX Runtime runs")));
-                });
-                if !matches!(layer, Layer::Cbam(_)) {
-                    continue;
+                let case = Case::new(&layer, item, batch, threads).expect("the engines agree");
+                for engine in Engine::ALL {
+                    let id = BenchmarkId::new(engine.name(), format!("batch{batch}/threads{threads}"));
+                    group.bench_function(id, |bencher| {
+                        let ready = case.ready(engine).expect("the engine starts");
+                        bencher.iter(|| black_box(ready.run().expect("the engine runs")));
+                    });
                 }
-                group.bench_function(BenchmarkId::new("onnxruntime-fused", &case), |bencher| {
-                    bencher.iter(|| black_box(peers.fused().expect("our operator runs")));
-                });
             }
             group.finish();
         }
     }
 }
 
-criterion_group!(benches, attention);
+fn copying(criterion: &mut Criterion) {
+    for (stage, [channels, height, width]) in (1..).zip(STAGES) {
+        let mut group = criterion.benchmark_group(format!("copy/stage{stage}"));
+        for (batch, threads) in BATCHES.into_iter().flat_map(|batch| THREADS.map(|threads| (batch, threads)))
+        {
+            let id = BenchmarkId::new("memory", format!("batch{batch}/threads{threads}"));
+            let values = batch * channels * height * width;
+            group.bench_function(id, |bencher| {
+                bencher.iter_custom(|times| copying::time(values, threads, times));
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, attention, copying);
 criterion_main!(benches);

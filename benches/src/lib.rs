@@ -1,19 +1,28 @@
-//! The attention layers under libtorch, ONNX Runtime and our operator for it, from one definition and the same weights.
+//! Attention layers and the whole network under libtorch, ONNX Runtime and our operator for attention, from one definition
+//! and the same weights.
+
+pub mod copying;
 
 use anyhow::{Result, ensure};
-use infer::Session;
 use infer::attention::Attention as How;
 use infer::session::Options;
+use infer::{Device, Session};
 use models::layers::{Attention, Cbam, ChannelAttention, SpatialAttention};
 use models::onnx::{self, Interface, Opset};
 use models::{Module, Ops, shapes, testing};
 use ndarray::ArrayD;
-use tch::{Device, Tensor};
+use tch::Tensor;
 use train::eager::Eager;
 use train::params::{Params, to_array};
 
 /// Channels, height and width of the four stages at 32x32.
 pub const STAGES: [[usize; 3]; 4] = [[64, 32, 32], [128, 16, 16], [256, 8, 8], [512, 4, 4]];
+
+/// Pictures side by side.
+pub const BATCHES: [usize; 2] = [1, 16];
+
+/// Threads of an engine.
+pub const THREADS: [usize; 2] = [1, 2];
 
 /// An attention layer of any kind.
 #[derive(Debug, Clone)]
@@ -48,62 +57,136 @@ impl Module for Layer {
     }
 }
 
-/// A layer that is ready to run under all engines on one input `[N, C, H, W]`.
-pub struct Peers<'a> {
-    layer: &'a Layer,
-    params: Params,
-    stock: Session,
-    /// For whole CBAM alone.
-    fused: Option<Session>,
-    input: ArrayD<f32>,
-    tensor: Tensor,
+/// What computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// libtorch.
+    Libtorch,
+    /// ONNX Runtime, attention by the operators of the file.
+    OnnxRuntime,
+    /// ONNX Runtime, attention by our operator.
+    Fused,
 }
 
-impl<'a> Peers<'a> {
-    /// Prepares the engines and checks that they compute the same.
-    pub fn new(layer: &'a Layer, item: [usize; 3], batch: usize, threads: usize) -> Result<Self> {
-        let shape = [batch, item[0], item[1], item[2]];
-        let weights = testing::weights(layer, &shape)?;
-        let params = Params::initialise(&shapes::describe(layer, &shape)?.params, 0, Device::Cpu)?;
-        for (name, values) in &weights {
-            params.assign(name, values)?;
+impl Engine {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Libtorch, Self::OnnxRuntime, Self::Fused];
+
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Libtorch => "libtorch",
+            Self::OnnxRuntime => "onnxruntime",
+            Self::Fused => "onnxruntime-fused",
         }
-        let graph = onnx::trace(layer, &weights, &Interface::new(item), Opset::default())?;
-        let file = onnx::encode(graph, &[]);
-        let session = |attention| {
-            let threads = Some(threads);
-            let device = infer::Device::Cpu;
-            Session::from_bytes(&file, &Options { device, threads, attention, ..Options::default() })
+    }
+}
+
+/// Anything made of layers, on an input `[N, C, H, W]` and so many threads.
+pub struct Case<'a, M> {
+    module: &'a M,
+    item: [usize; 3],
+    batch: usize,
+    threads: usize,
+}
+
+impl<'a, M: Module> Case<'a, M> {
+    /// A case whose engines give the same.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub fn new(module: &'a M, item: [usize; 3], batch: usize, threads: usize) -> Result<Self> {
+        let case = Self { module, item, batch, threads };
+        let array = |engine| match case.ready(engine)?.run()? {
+            Output::Tensor(tensor) => Ok(to_array(&tensor)?),
+            Output::Array(array) => anyhow::Ok(array),
         };
-        let (stock, fused) = (session(How::Stock)?, session(How::Fused)?);
-        let fused = (!fused.fusion().fused.is_empty()).then_some(fused);
-        tch::set_num_threads(threads as i32);
-        let input = testing::input(&shape);
-        let tensor = Tensor::f_from_slice(input.as_slice().unwrap_or_default())?
-            .f_view(shape.map(|size| size as i64))?;
-        ensure!(fused.is_some() == matches!(layer, Layer::Cbam(_)), "CBAM is not computed by one operator");
-        let peers = Self { layer, params, stock, fused, input, tensor };
-        let libtorch = to_array(&peers.libtorch()?)?;
-        for other in [Some(peers.onnxruntime()?), peers.fused()?].into_iter().flatten() {
-            let difference = libtorch.iter().zip(&other).fold(0.0, |max: f32, (a, b)| max.max((a - b).abs()));
-            ensure!(difference < 1e-5, "the engines differ by {difference}");
+        let expected = array(Engine::Libtorch)?;
+        let largest = expected.iter().fold(1.0, |max: f32, value| max.max(value.abs()));
+        for engine in [Engine::OnnxRuntime, Engine::Fused] {
+            let differences = expected.iter().zip(array(engine)?).map(|(a, b)| (a - b).abs());
+            let difference = differences.fold(0.0, f32::max) / largest;
+            ensure!(difference < 1e-5, "{} differs by {difference}", engine.name());
         }
-        Ok(peers)
+        Ok(case)
     }
 
-    /// One pass under libtorch.
-    pub fn libtorch(&self) -> Result<Tensor> {
-        let _guard = tch::no_grad_guard();
-        Ok(self.layer.forward(&Eager::eval(&self.params), &self.tensor)?)
+    /// One engine, alone: threads of others would wait for work on the same cores.
+    pub fn ready(&self, engine: Engine) -> Result<Ready<'a, M>> {
+        let [channels, height, width] = self.item;
+        let shape = [self.batch, channels, height, width];
+        let weights = testing::weights(self.module, &shape)?;
+        let input = testing::input(&shape);
+        if engine == Engine::Libtorch {
+            // CUDA where there is one; not run on a GPU.
+            let device = tch::Device::cuda_if_available();
+            let params = Params::initialise(&shapes::describe(self.module, &shape)?.params, 0, device)?;
+            for (name, values) in &weights {
+                params.assign(name, values)?;
+            }
+            tch::set_num_threads(self.threads as i32);
+            let input = Tensor::f_from_slice(input.as_slice().unwrap_or_default())?
+                .f_view(shape.map(|size| size as i64))?
+                .f_to_device(device)?;
+            return Ok(Ready::Libtorch { module: self.module, params, input });
+        }
+        let graph = onnx::trace(self.module, &weights, &Interface::new(self.item), Opset::default())?;
+        let attention = if engine == Engine::Fused { How::Fused } else { How::Stock };
+        // Ours is for the CPU.
+        let device = match tch::Device::cuda_if_available() {
+            tch::Device::Cuda(index) if engine == Engine::OnnxRuntime => Device::Cuda(index),
+            _ => Device::Cpu,
+        };
+        let options = Options { device, threads: Some(self.threads), attention, ..Options::default() };
+        let session = Box::new(Session::from_bytes(&onnx::encode(graph, &[]), &options)?);
+        let fusion = session.fusion();
+        ensure!(engine != Engine::Fused || fusion.left.is_empty(), "attention is left as it is: {fusion:?}");
+        Ok(Ready::OnnxRuntime { session, input })
     }
+}
 
-    /// One pass under ONNX Runtime, by its own operators.
-    pub fn onnxruntime(&self) -> Result<ArrayD<f32>> {
-        Ok(self.stock.run(self.input.view())?)
-    }
+/// An engine with weights and input.
+pub enum Ready<'a, M> {
+    /// libtorch.
+    Libtorch {
+        /// What is computed.
+        module: &'a M,
+        /// Its weights.
+        params: Params,
+        /// `[N, C, H, W]`.
+        input: Tensor,
+    },
+    /// ONNX Runtime.
+    OnnxRuntime {
+        /// What is computed, with its weights.
+        session: Box<Session>,
+        /// `[N, C, H, W]`.
+        input: ArrayD<f32>,
+    },
+}
 
-    /// One pass under ONNX Runtime by our operator, which whole CBAM has.
-    pub fn fused(&self) -> Result<Option<ArrayD<f32>>> {
-        Ok(self.fused.as_ref().map(|session| session.run(self.input.view())).transpose()?)
+/// What an engine gives, as it gives it.
+#[derive(Debug)]
+pub enum Output {
+    /// From libtorch.
+    Tensor(Tensor),
+    /// From ONNX Runtime.
+    Array(ArrayD<f32>),
+}
+
+impl<M: Module> Ready<'_, M> {
+    /// One pass, until its result is there.
+    pub fn run(&self) -> Result<Output> {
+        match self {
+            Self::Libtorch { module, params, input } => {
+                let _guard = tch::no_grad_guard();
+                let output = module.forward(&Eager::eval(params), input)?;
+                if let tch::Device::Cuda(index) = input.device() {
+                    tch::Cuda::synchronize(index as i64);
+                }
+                Ok(Output::Tensor(output))
+            }
+            Self::OnnxRuntime { session, input } => Ok(Output::Array(session.run(input.view())?)),
+        }
     }
 }
