@@ -3,6 +3,7 @@
 //! Cargo builds Rust; this crate does the rest with one language and no shell: it brings the native
 //! libraries the workspace links to, shows the whole of it on real data, and runs every check.
 
+mod bench;
 mod demo;
 mod pip;
 mod setup;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Setup, demo and tests of ferronnx
+/// Setup, demo, tests and benchmarks of ferronnx
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -33,6 +34,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Format, lints, docs and all tests
     Test(test::TestArgs),
+    /// Measure attention and write rows, a table and a plot of it
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Command::Setup(args) => setup::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,154 @@
+//! `cargo xtask bench`: what Criterion measured of attention, as rows for scripts, a table and a plot.
+
+mod measured;
+mod plot;
+mod table;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::setup;
+use crate::steps::Steps;
+use crate::workspace::{cargo, root, run as run_command, short};
+use measured::Measured;
+
+/// Options of `cargo xtask bench`.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask bench                   a quarter of an hour, and as long for the first build
+  cargo xtask bench --seconds 5       steadier medians
+  cargo bench -p benches -- cbam      one layer, by Criterion alone
+
+Nothing else should run meanwhile.")]
+pub struct BenchArgs {
+    /// How long each case is measured
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
+    seconds: f64,
+
+    /// Only write again what was measured before
+    #[arg(long)]
+    report: bool,
+}
+
+/// A layer under an engine.
+#[derive(Debug, Serialize)]
+struct Row {
+    layer: &'static str,
+    stage: usize,
+    batch: usize,
+    threads: usize,
+    engine: &'static str,
+    median_us: f64,
+    /// Bytes that have to be read and written at least, in three passes or two.
+    bytes: usize,
+    /// How long this machine takes to move them with so many threads, by plain copying.
+    bound_us: f64,
+}
+
+/// The whole network under an engine.
+#[derive(Debug, Serialize)]
+struct NetworkRow {
+    attention: &'static str,
+    batch: usize,
+    threads: usize,
+    engine: &'static str,
+    median_us: f64,
+}
+
+/// What is measured, by its names in Criterion's groups.
+const ENGINES: [&str; 3] = ["libtorch", "onnxruntime", "onnxruntime-fused"];
+const STAGES: [[usize; 3]; 4] = [[64, 32, 32], [128, 16, 16], [256, 8, 8], [512, 4, 4]];
+const BATCHES: [usize; 2] = [1, 16];
+const THREADS: [usize; 2] = [1, 2];
+
+/// The layers, and how often each value has to be read or written.
+const LAYERS: [(&str, usize); 3] = [("channel", 3), ("spatial", 3), ("cbam", 4)];
+
+/// Runs `cargo xtask bench`.
+pub fn run(args: &BenchArgs) -> Result<()> {
+    let folder = root().join("target/bench");
+    let home = folder.join("criterion");
+    fs::create_dir_all(&home).with_context(|| short(&home))?;
+    let mut steps = Steps::new(if args.report { 1 } else { 3 });
+    if !args.report {
+        steps.run("setup", setup::ensure)?;
+        steps.run("measure", || measure(&home, args.seconds))?;
+    }
+    steps.run("report", || report(&folder, &Measured::new(&home)))
+}
+
+fn measure(home: &Path, seconds: f64) -> Result<()> {
+    let (measure, warm_up) = (seconds.to_string(), (seconds / 3.0).to_string());
+    let mut bench = cargo(&["bench", "--package=benches", "--bench=attention", "--bench=network", "--"]);
+    bench.args(["--measurement-time", &measure, "--warm-up-time", &warm_up, "--sample-size", "30"]);
+    run_command(bench.env("CRITERION_HOME", home))
+}
+
+fn report(folder: &Path, measured: &Measured<'_>) -> Result<()> {
+    let (rows, network) = (rows(measured)?, network(measured)?);
+    let table = table::markdown(&rows, &network);
+    let write = |name: &str, content: &str| {
+        let path = folder.join(name);
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        std::io::Write::write_all(&mut file, content.as_bytes())?;
+        file.persist(&path)?;
+        println!("{}", short(&path));
+        anyhow::Ok(())
+    };
+    println!("{table}");
+    write("attention.json", &serde_json::to_string_pretty(&rows)?)?;
+    write("network.json", &serde_json::to_string_pretty(&network)?)?;
+    write("attention.md", &table)?;
+    write("attention.svg", &plot::svg(&rows)?)
+}
+
+fn rows(measured: &Measured<'_>) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (layer, moves) in LAYERS {
+        for (stage, [channels, height, width]) in (1..).zip(STAGES) {
+            for (batch, threads) in
+                BATCHES.into_iter().flat_map(|batch| THREADS.map(|threads| (batch, threads)))
+            {
+                let case = format!("batch{batch}_threads{threads}");
+                // A copy reads each value once, and writes it once.
+                let copy = measured.median_us(&format!("copy_stage{stage}/memory/{case}"))?;
+                for engine in ENGINES {
+                    rows.push(Row {
+                        layer,
+                        stage,
+                        batch,
+                        threads,
+                        engine,
+                        median_us: measured.median_us(&format!("{layer}_stage{stage}/{engine}/{case}"))?,
+                        bytes: moves * batch * channels * height * width * size_of::<f32>(),
+                        bound_us: moves as f64 / 2.0 * copy,
+                    });
+                }
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn network(measured: &Measured<'_>) -> Result<Vec<NetworkRow>> {
+    let mut rows = Vec::new();
+    for (batch, threads) in BATCHES.into_iter().flat_map(|batch| THREADS.map(|threads| (batch, threads))) {
+        for (engine, attention) in
+            ENGINES.into_iter().flat_map(|engine| ["cbam", "none"].map(|attention| (engine, attention)))
+        {
+            let case = format!("network_batch{batch}_threads{threads}/{engine}/{attention}");
+            rows.push(NetworkRow {
+                attention,
+                batch,
+                threads,
+                engine,
+                median_us: measured.median_us(&case)?,
+            });
+        }
+    }
+    Ok(rows)
+}
