@@ -17,7 +17,7 @@ use ndarray::{ArrayD, ArrayView, ArrayViewD, Dimension};
 use ort::memory::AllocationDevice;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{OutputSelector, RunOptions, Session as OrtSession, SessionInputValue};
-use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
+use ort::value::{DynValue, Outlet, TensorElementType, TensorRef, ValueType};
 
 use crate::attention::Attention;
 use crate::device::{self, CudaOptions, Device, Provider};
@@ -218,9 +218,7 @@ impl Session {
             let inputs = ort::inputs![self.input.name.as_str() => value];
             let mut session = self.lock();
             let results = session.run_with_options(inputs, &options)?;
-            let fetched =
-                outputs.iter().map(|name| Ok(results[*name].try_extract_array::<f32>()?.into_owned()));
-            fetched.collect()
+            outputs.iter().map(|name| floats_of(&results[*name])).collect()
         };
         run().map_err(|error| failed(&error))
     }
@@ -337,6 +335,13 @@ fn configured(runtime: &Runtime, options: &Options) -> ort::Result<SessionBuilde
         true => builder.with_config_entry(placement::KEY, "1")?,
         false => builder,
     })
+}
+
+/// A copy of the floats in `value`, in one go: `ndarray` takes an array of any dimensions value by value.
+fn floats_of(value: &DynValue) -> ort::Result<ArrayD<f32>> {
+    let (shape, values) = value.try_extract_tensor::<f32>()?;
+    let shape: Vec<usize> = shape.iter().map(|&size| size as usize).collect();
+    ArrayD::from_shape_vec(shape, values.to_vec()).map_err(|error| ort::Error::new(error.to_string()))
 }
 
 /// The one input, and the outputs.

@@ -2,12 +2,13 @@
 //!
 //! A file spells CBAM out in twenty standard operators; ONNX Runtime runs each by itself, over memory for each. When a
 //! session is built for the CPU, [`models::onnx::detach`] puts one operator in their place, which `operator` makes
-//! known to ONNX Runtime and [`kernel`] computes in three passes, on the threads that `parallel` borrows from ONNX
-//! Runtime. The file stays as it is.
+//! known to ONNX Runtime and [`kernel`] computes in three passes, on the tensors and threads that
+//! `tensors` and `parallel` borrow from ONNX Runtime. The file stays as it is.
 
 pub mod kernel;
 pub(crate) mod operator;
 mod parallel;
+mod tensors;
 
 use std::fmt;
 use std::str::FromStr;

@@ -14,6 +14,7 @@ use ort::value::TensorElementType;
 
 use super::kernel::{Convolution, Mlp, Scratch, Sizes, Weights, attention};
 use super::parallel;
+use super::tensors::{self, Input};
 
 /// The domain with the operators, for the session of a graph that has some.
 pub(crate) fn domain() -> ort::Result<OperatorDomain> {
@@ -66,32 +67,28 @@ impl Kernel for AttentionKernel {
 
 impl AttentionKernel {
     fn run(&self, context: &ComputeContext) -> ort::Result<()> {
-        let missing = || ort::Error::new("an input of the attention is missing");
-        let input = |at| if at < self.kind.inputs() { context.input(at) } else { Ok(None) };
-        let values = [input(0)?, input(1)?, input(2)?, input(3)?];
-        let mut tensors = values.iter().flatten().map(|value| value.try_extract_tensor::<f32>());
-        let mut next = || tensors.next().ok_or_else(missing)?;
-        let (shape, x) = next()?;
+        let mut inputs = (0..self.kind.inputs()).map(|at| tensors::input(context, at));
+        let mut next = || inputs.next().unwrap_or_else(|| Err(ort::Error::new("attention lacks an input")));
+        let Input { shape, values: x } = next()?;
         let channel = match self.kind {
-            Kind::Channel | Kind::Cbam => Some(Mlp { squeeze: next()?.1, excite: next()?.1 }),
+            Kind::Channel | Kind::Cbam => Some(Mlp { squeeze: next()?.values, excite: next()?.values }),
             Kind::Spatial => None,
         };
         let spatial = match self.kind {
             Kind::Spatial | Kind::Cbam => {
-                let (shape, taps) = next()?;
+                let Input { shape, values: taps } = next()?;
                 Some(Convolution { side: shape.last().map_or(0, |&side| side as usize), taps })
             }
             Kind::Channel => None,
         };
         let weights = Weights { channel, spatial };
-
-        let [_, channels, height, width] = shape[..]
-            .try_into()
-            .map(|dims: [i64; 4]| dims.map(|size| size as usize))
-            .map_err(|_| ort::Error::new(format!("attention takes [N, C, H, W], and not {shape:?}")))?;
+        let &[_, channels, height, width] = shape else {
+            return Err(ort::Error::new(format!("attention takes [N, C, H, W], and not {shape:?}")));
+        };
+        let [channels, height, width] = [channels, height, width].map(|size| size as usize);
         let sizes = Sizes { channels, height, width };
-        let mut out = context.output(0, shape.clone())?.ok_or_else(missing)?;
-        let (_, out) = out.try_extract_tensor_mut::<f32>()?;
+        // SAFETY: this is the only place that asks, once for each run.
+        let out = unsafe { tensors::output(context, shape) }?;
         let share = (sizes.together() * sizes.values()).max(1);
         let workers = x.len().div_ceil(share).clamp(1, self.scratch.len());
         let shares = Mutex::new(x.chunks(share).zip(out.chunks_mut(share)));

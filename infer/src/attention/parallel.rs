@@ -57,3 +57,28 @@ fn one<F: Fn(usize) + Sync>(job: &Job<'_, F>, worker: usize) {
         job.panicked.store(true, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// As ONNX Runtime calls it: a panic that went through would end this process.
+    #[test]
+    fn a_panic_stays_inside() {
+        fn call<F: Fn(usize) + Sync>(job: &Job<'_, F>, worker: usize) {
+            // SAFETY: the job is of this type, and outlives the call.
+            unsafe { callback::<F>(std::ptr::from_ref(job).cast_mut().cast(), worker) };
+        }
+        let done = AtomicUsize::new(0);
+        let work = |worker| {
+            assert!(worker != 1, "a panic that a test wants");
+            done.fetch_add(1, Ordering::Relaxed);
+        };
+        let job = Job { work: &work, panicked: AtomicBool::new(false) };
+        let shared = &job;
+        std::thread::scope(|scope| (0..3).for_each(|worker| drop(scope.spawn(move || call(shared, worker)))));
+        assert_eq!((done.load(Ordering::Relaxed), job.panicked.into_inner()), (2, true));
+    }
+}

@@ -70,7 +70,7 @@ impl Resident {
         let mut results = session.run_binding_with_options(&self.binding, &self.options)?;
         let fetched = self.outputs.iter().map(|name| {
             let output: Tensor<f32> = results.remove(name).expect("every output is bound").downcast()?;
-            Ok(output.to(AllocationDevice::CPU, 0)?.try_extract_array::<f32>()?.into_owned())
+            super::floats_of(&output.to(AllocationDevice::CPU, 0)?.into_dyn())
         });
         fetched.collect()
     }

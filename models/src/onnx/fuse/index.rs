@@ -89,6 +89,11 @@ impl<'g> Index<'g> {
         self.producers.get(value).copied().filter(|&node| self.operator(node) == operator)
     }
 
+    /// What `value` was before it was made a number of another precision.
+    pub fn before_cast(&self, value: &'g str) -> &'g str {
+        self.producer(value, "Cast").and_then(|cast| self.input(cast, 0).ok()).unwrap_or(value)
+    }
+
     /// Whether this is all that reads `value`, and nobody fetches it.
     pub fn read_only_by(&self, value: &str, readers: &[usize]) -> Result<()> {
         if self.is_output(value) {

@@ -37,15 +37,24 @@ fn candidates(index: &Index<'_>, mean: &str, max: &[&str], axes: &[i64]) -> Vec<
     (0..index.nodes().len())
         .filter(|&node| is_mean(node))
         .filter_map(|node| {
-            let readers = index.readers(index.input(node, 0).ok()?);
-            readers.iter().copied().find(|&reader| is_max(reader)).map(|max| (node, max))
+            let x = index.input(node, 0).ok()?;
+            // Files of half precision take their means in single.
+            let readers = [x, index.before_cast(x)].map(|x| index.readers(x)).concat();
+            readers.into_iter().find(|&reader| is_max(reader)).map(|max| (node, max))
         })
         .collect()
 }
 
+/// What both take the mean and the maximum of.
+fn common<'g>(index: &Index<'g>, mean: usize, max: usize) -> Result<&'g str> {
+    let x = index.input(mean, 0)?;
+    let same = x == index.input(max, 0)?;
+    same.then_some(x).ok_or_else(|| "it is of half precision, and not of 32-bit floats".into())
+}
+
 /// `x * sigmoid(mlp(mean(x)) + mlp(max(x)))`.
 fn channel_at(index: &Index<'_>, mean: usize, max: usize) -> Result<Part> {
-    let x = index.input(mean, 0)?;
+    let x = common(index, mean, max)?;
     for pool in [mean, max] {
         match index.operator(pool) {
             "MaxPool" => covers(index, pool)?,
@@ -170,7 +179,7 @@ impl Matrix {
 
 /// `x * sigmoid(conv([mean(x), max(x)]))`, over the channels.
 fn spatial_at(index: &Index<'_>, mean: usize, max: usize) -> Result<Part> {
-    let x = index.input(mean, 0)?;
+    let x = common(index, mean, max)?;
     let (means, maxima) = (index.output(mean)?, index.output(max)?);
     for reduction in [mean, max] {
         index.expect(reduction, "keepdims", index.int(reduction, "keepdims", 1) == 1)?;

@@ -3,10 +3,14 @@
 //! INPUT holds the elements of a batch, little-endian. Prints the logits as a JSON array: of the batch as a whole, then
 //! of its pictures one by one, from the same loaded model, for the file's batch is symbolic. If that fails, prints why,
 //! from the general to the particular.
+//!
+//! `readers tract|rten MODEL.onnx time N,... PASSES` prints the median time of a pass over floats in milliseconds instead;
+//! rten has as many threads as `RTEN_NUM_THREADS` says, tract one.
 
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use rten::{Model, ValueOrView};
@@ -84,16 +88,40 @@ fn rten(model: &Path) -> Result<Run> {
     }))
 }
 
+fn load(runtime: &str, model: &str) -> Result<Run> {
+    match runtime {
+        "tract" => tract(model.as_ref()),
+        "rten" => rten(model.as_ref()),
+        _ => bail!("tract or rten, not {runtime}"),
+    }
+}
+
+/// The median time of a pass in milliseconds.
+fn time(run: &Run, shape: &str, passes: &str) -> Result<f32> {
+    let shape: Vec<usize> = shape.split(',').map(str::parse).collect::<Result<_, _>>()?;
+    let input = Input::Float(vec![0.5; shape.iter().product()], shape);
+    run(&input)?;
+    let mut times = (0..passes.parse()?)
+        .map(|_| {
+            let start = Instant::now();
+            run(&input).map(|_| start.elapsed().as_secs_f32() * 1e3)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    times.sort_by(f32::total_cmp);
+    times.get(times.len() / 2).copied().context("no pass")
+}
+
 fn run(arguments: &[String]) -> Result<Vec<f32>> {
+    if let [runtime, model, command, shape, passes] = arguments
+        && command == "time"
+    {
+        return Ok(vec![time(&load(runtime, model)?, shape, passes)?]);
+    }
     let [runtime, model, input, element, shape] = arguments else {
         bail!("usage: readers tract|rten MODEL.onnx INPUT float|uint8 N,...");
     };
     let input = Input::read(input, element, shape)?;
-    let run = match &runtime[..] {
-        "tract" => tract(model.as_ref())?,
-        "rten" => rten(model.as_ref())?,
-        _ => bail!("tract or rten, not {runtime}"),
-    };
+    let run = load(runtime, model)?;
     let mut logits = run(&input)?;
     for picture in input.pictures() {
         logits.extend(run(&picture)?);

@@ -1,0 +1,43 @@
+//! Our operator takes no memory in a pass: alone in its process, for every allocation counts.
+
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+#[path = "cli/support.rs"]
+#[allow(dead_code)] // the rest is for the program's tests
+mod support;
+
+use infer::Session;
+use infer::attention::Attention as How;
+use infer::session::Options;
+use models::layers::{Attention, Cbam};
+use models::onnx::{self, Interface, Opset};
+use models::testing;
+use support::options;
+
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+#[test]
+fn a_pass_with_our_operator_allocates_as_often_as_one_without() {
+    let _profiler = dhat::Profiler::builder().testing().build();
+    let item @ [channels, height, width] = [64, 16, 16];
+    let cbam = Cbam::new("cbam", channels, Attention::default());
+    let weights = testing::weights(&cbam, &[1, channels, height, width]).unwrap();
+    let graph = onnx::trace(&cbam, &weights, &Interface::new(item), Opset::default()).unwrap();
+    let file = onnx::encode(graph, &[]);
+    for batch in [1, 16] {
+        let x = testing::input(&[batch, channels, height, width]);
+        let [stock, fused] = [How::Stock, How::Fused].map(|attention| {
+            let options = Options { attention, threads: Some(2), ..options() };
+            let session = Session::from_bytes(&file, &options).unwrap();
+            assert_eq!(session.fusion().fused.len(), usize::from(attention == How::Fused));
+            // The first passes find out how much is needed, on either thread.
+            (0..20).for_each(|_| drop(session.run(x.view()).unwrap()));
+            let before = dhat::HeapStats::get().total_blocks;
+            (0..20).for_each(|_| drop(session.run(x.view()).unwrap()));
+            dhat::HeapStats::get().total_blocks - before
+        });
+        assert!(stock > 0, "nothing was counted");
+        assert_eq!(fused, stock, "batch {batch}");
+    }
+}
