@@ -31,6 +31,7 @@ SETTINGS = {
     "denormals as zero": {"session.set_denormal_as_zero": "1"},
     "one thread": {"threads": 1},
 }
+OPENVINO = {"OpenVINO": {"INFERENCE_PRECISION_HINT": "f32"}, "OpenVINO, as precise as it likes": {}}
 
 
 def passes(batch):
@@ -68,11 +69,11 @@ def peer(model, name, batch):
     import numpy
 
     x = numpy.random.default_rng(0).standard_normal((batch, 3, 32, 32), numpy.float32)
-    if name == "OpenVINO":
+    if name in OPENVINO:
         import openvino
 
         core = openvino.Core()
-        settings = {"INFERENCE_NUM_THREADS": THREADS, "PERFORMANCE_HINT": "LATENCY"}
+        settings = {"INFERENCE_NUM_THREADS": THREADS, "PERFORMANCE_HINT": "LATENCY", **OPENVINO[name]}
         request = core.compile_model(model, "CPU", settings).create_infer_request()
         print(median(lambda: request.infer({"input": x}), passes(batch)))
         return
@@ -106,9 +107,9 @@ def profile(model, batch):
         print(f"{batch:3} {name:32} {ms:8.3f} ms {100 * ms / total:6.1f} %")
 
 
-def ours(infer, model, attention, batch):
+def ours(infer, model, flags, batch):
     command = [infer, "bench", "--model", model, "--device", "cpu", "--threads", str(THREADS), "--batch", str(batch),
-               "--attention", attention, "--format", "json"]
+               *flags, "--format", "json"]
     return json.loads(subprocess.check_output(command, stderr=subprocess.DEVNULL))["runs"][0]["latency_ms"]["p50"]
 
 
@@ -141,9 +142,10 @@ def main():
             return float(subprocess.check_output(command, stderr=subprocess.DEVNULL))
         return run
 
-    rows = {"ours, attention fused": lambda batch: ours(arguments.infer, arguments.model, "fused", batch),
-            "ours, attention stock": lambda batch: ours(arguments.infer, arguments.model, "stock", batch)}
-    rows |= {name: other(name) for name in (*SETTINGS, "OpenVINO")}
+    flags = {"ours": [], "ours, without spinning": ["--no-spinning"], "ours, attention stock": ["--attention", "stock"]}
+    rows = {name: lambda batch, flags=flags: ours(arguments.infer, arguments.model, flags, batch)
+            for name, flags in flags.items()}
+    rows |= {name: other(name) for name in (*SETTINGS, *OPENVINO)}
     if arguments.readers:
         for runtime in ("tract", "rten"):
             rows[runtime] = lambda batch, runtime=runtime: reader(arguments.readers, runtime, arguments.model, batch)
@@ -152,10 +154,10 @@ def main():
         for _ in range(arguments.rounds):
             for name, run in rows.items():
                 times[name].append(run(batch))
-        first = statistics.median(times["ours, attention fused"])
+        first = statistics.median(times["ours"])
         for name, values in times.items():
             middle = statistics.median(values)
-            print(f"batch {batch:3} {name:28} {middle:8.2f} ms ({min(values):.2f}-{max(values):.2f})  {middle / first:5.2f}")
+            print(f"batch {batch:3} {name:32} {middle:8.2f} ms ({min(values):.2f}-{max(values):.2f})  {middle / first:5.2f}")
 
 
 main()

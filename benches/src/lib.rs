@@ -137,7 +137,9 @@ impl<'a, M: Module> Case<'a, M> {
             tch::Device::Cuda(index) if engine == Engine::OnnxRuntime => Device::Cuda(index),
             _ => Device::Cpu,
         };
-        let options = Options { device, threads: Some(self.threads), attention, ..Options::default() };
+        // Sessions run in turns: threads of one must not spin while another computes.
+        let threads = Some(self.threads);
+        let options = Options { device, threads, attention, without_spinning: true, ..Options::default() };
         let session = Box::new(Session::from_bytes(&onnx::encode(graph, &[]), &options)?);
         let fusion = session.fusion();
         ensure!(engine != Engine::Fused || fusion.left.is_empty(), "attention is left as it is: {fusion:?}");

@@ -349,6 +349,10 @@ pub struct EngineArgs {
     #[arg(long, value_name = "HOW", default_value_t)]
     pub attention: Attention,
 
+    /// Let the network's threads sleep while they wait for work, as they always do beside decoding
+    #[arg(long)]
+    pub no_spinning: bool,
+
     /// What is particular to GPUs.
     #[command(flatten)]
     pub cuda: CudaArgs,
@@ -360,6 +364,7 @@ impl EngineArgs {
         Options {
             runtime: files.ort_lib.clone(),
             attention: self.attention,
+            without_spinning: self.no_spinning,
             cuda: self.cuda.options(),
             ..Options::default()
         }

@@ -235,6 +235,29 @@ fn found_in_files_by_pytorch() {
     assert_eq!(files, 8);
 }
 
+/// A file can name any other as that of its weights; only those in its folder are opened.
+#[test]
+fn weights_outside_the_folder_are_not_read() {
+    const INSIDE: &str = "dynamo-external.onnx.data";
+    const OUTSIDE: &str = "../elsewhere/weights.data";
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attention");
+    let folder = tempfile::tempdir().unwrap();
+    let [model, elsewhere] = ["model", "elsewhere"].map(|name| folder.path().join(name));
+    fs::create_dir(&model).unwrap();
+    fs::create_dir(&elsewhere).unwrap();
+    fs::copy(from.join(INSIDE), model.join(OUTSIDE)).unwrap();
+    let mut bytes = fs::read(from.join("dynamo-external.onnx")).unwrap();
+    while let Some(at) = bytes.windows(INSIDE.len()).position(|part| part == INSIDE.as_bytes()) {
+        bytes[at..at + OUTSIDE.len()].copy_from_slice(OUTSIDE.as_bytes());
+    }
+    let file = model.join("model.onnx");
+    fs::write(&file, bytes).unwrap();
+    for attention in [How::Fused, How::Stock] {
+        let error = Session::from_file(&file, &Options { attention, ..options() }).unwrap_err();
+        assert!(error.to_string().contains("External data path"), "{error}");
+    }
+}
+
 /// Where the graph is anything but attention, it is left alone, and the reason is said.
 #[test]
 fn what_is_not_exactly_attention_is_left() {

@@ -71,7 +71,7 @@ fn bench(infer: &Path, model: &Path, batch: usize) -> Result<f64> {
     let output = Command::new(infer)
         .args(["bench", "--device", "cpu", "--attention", "stock", "--format", "json", "--model"])
         .arg(model)
-        .args(["--threads", &THREADS.to_string(), "--batch", &batch.to_string()])
+        .args(["--threads", &THREADS.to_string(), "--batch", &batch.to_string(), "--no-spinning"])
         .args(["--seconds", &SECONDS.to_string()])
         .output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

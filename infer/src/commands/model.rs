@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use infer::classifier::Builder;
-use infer::session::Optimization;
+use infer::session::{Optimization, Options};
 use infer::{Classifier, Error};
 
 use crate::args::{FileArgs, ModelArgs};
@@ -12,7 +12,9 @@ use crate::report;
 
 /// The chosen model as a classifier, with its warning for the user to see.
 pub fn classifier(args: &ModelArgs, builder: Builder, optimization: Optimization) -> Result<Classifier> {
-    let builder = builder.options(args.options()).optimization(optimization);
+    // The cores decode pictures meanwhile.
+    let options = Options { without_spinning: true, ..args.options() };
+    let builder = builder.options(options).optimization(optimization);
     let classifier = load(&args.files, |path| builder.load(path))?;
     if let Some(warning) = classifier.session().warning() {
         report::line("warning", warning);
