@@ -93,8 +93,9 @@ fn location(tensors: &[TensorProto]) -> Option<Option<String>> {
 /// Puts external weights into their tensor, as a part of `memory`.
 fn fetch(tensor: &mut TensorProto, memory: &Bytes) -> Option<()> {
     if tensor.data_location() == DataLocation::External {
-        let number = |key| entry(tensor, key).map_or(Some(0), |value| value.parse::<usize>().ok());
-        let (start, length) = (number("offset")?, number("length")?);
+        let number = |text: &str| text.parse::<usize>().ok();
+        let start = entry(tensor, "offset").map_or(Some(0), number)?;
+        let length = number(entry(tensor, "length")?)?;
         let end = start.checked_add(length).filter(|&end| end <= memory.len())?;
         tensor.raw_data = Some(memory.slice(start..end));
         (tensor.external_data, tensor.data_location) = (Vec::new(), None);
