@@ -6,16 +6,14 @@
 
 use std::hint::black_box;
 
-use benches::{BATCHES, Case, Engine, Layer, STAGES, THREADS, copying};
+use benches::{Case, Engine, LOADS, Layer, STAGES, copying};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
 fn attention(criterion: &mut Criterion) {
     for (stage, item) in (1..).zip(STAGES) {
         for (name, layer) in Layer::all(item[0]) {
             let mut group = criterion.benchmark_group(format!("{name}/stage{stage}"));
-            for (batch, threads) in
-                BATCHES.into_iter().flat_map(|batch| THREADS.map(|threads| (batch, threads)))
-            {
+            for (batch, threads) in LOADS {
                 let case = Case::new(&layer, item, batch, threads).expect("the engines agree");
                 for engine in Engine::ALL {
                     let id = BenchmarkId::new(engine.name(), format!("batch{batch}/threads{threads}"));
@@ -33,8 +31,7 @@ fn attention(criterion: &mut Criterion) {
 fn copying(criterion: &mut Criterion) {
     for (stage, [channels, height, width]) in (1..).zip(STAGES) {
         let mut group = criterion.benchmark_group(format!("copy/stage{stage}"));
-        for (batch, threads) in BATCHES.into_iter().flat_map(|batch| THREADS.map(|threads| (batch, threads)))
-        {
+        for (batch, threads) in LOADS {
             let id = BenchmarkId::new("memory", format!("batch{batch}/threads{threads}"));
             let values = batch * channels * height * width;
             group.bench_function(id, |bencher| {

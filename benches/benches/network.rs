@@ -5,13 +5,13 @@
 
 use std::hint::black_box;
 
-use benches::{BATCHES, Case, Engine, THREADS};
+use benches::{Case, Engine, LOADS};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use models::layers::Attention;
 use models::resnet::{Architecture, ResNet18};
 
 fn network(criterion: &mut Criterion) {
-    for (batch, threads) in BATCHES.into_iter().flat_map(|batch| THREADS.map(|threads| (batch, threads))) {
+    for (batch, threads) in LOADS {
         let mut group = criterion.benchmark_group(format!("network/batch{batch}/threads{threads}"));
         for (name, attention) in [("cbam", Some(Attention::default())), ("none", None)] {
             let architecture = Architecture { attention, ..Architecture::default() };

@@ -18,11 +18,14 @@ use train::params::{Params, to_array};
 /// Channels, height and width of the four stages at 32x32.
 pub const STAGES: [[usize; 3]; 4] = [[64, 32, 32], [128, 16, 16], [256, 8, 8], [512, 4, 4]];
 
-/// Pictures side by side.
-pub const BATCHES: [usize; 2] = [1, 16];
+/// Pictures side by side, and threads of an engine.
+pub const LOADS: [(usize, usize); 4] = [(1, 1), (1, 2), (16, 1), (16, 2)];
 
-/// Threads of an engine.
-pub const THREADS: [usize; 2] = [1, 2];
+/// The one in the middle; there is at least one.
+pub fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
 
 /// An attention layer of any kind.
 #[derive(Debug, Clone)]

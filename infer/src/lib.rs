@@ -44,6 +44,7 @@ pub mod device;
 pub mod error;
 pub mod evaluate;
 pub mod explain;
+mod ffi;
 pub mod files;
 pub mod html;
 pub mod inspect;

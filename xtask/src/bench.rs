@@ -106,13 +106,16 @@ fn report(folder: &Path, measured: &Measured<'_>) -> Result<()> {
     write("attention.svg", &plot::svg(&rows)?)
 }
 
+/// Batches and threads.
+fn loads() -> impl Iterator<Item = (usize, usize)> {
+    BATCHES.into_iter().flat_map(|batch| THREADS.map(|threads| (batch, threads)))
+}
+
 fn rows(measured: &Measured<'_>) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (layer, moves) in LAYERS {
         for (stage, [channels, height, width]) in (1..).zip(STAGES) {
-            for (batch, threads) in
-                BATCHES.into_iter().flat_map(|batch| THREADS.map(|threads| (batch, threads)))
-            {
+            for (batch, threads) in loads() {
                 let case = format!("batch{batch}_threads{threads}");
                 // A copy reads each value once, and writes it once.
                 let copy = measured.median_us(&format!("copy_stage{stage}/memory/{case}"))?;
@@ -136,7 +139,7 @@ fn rows(measured: &Measured<'_>) -> Result<Vec<Row>> {
 
 fn network(measured: &Measured<'_>) -> Result<Vec<NetworkRow>> {
     let mut rows = Vec::new();
-    for (batch, threads) in BATCHES.into_iter().flat_map(|batch| THREADS.map(|threads| (batch, threads))) {
+    for (batch, threads) in loads() {
         for (engine, attention) in
             ENGINES.into_iter().flat_map(|engine| ["cbam", "none"].map(|attention| (engine, attention)))
         {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use benches::median;
 use infer::session::{Input, Options};
 use infer::{Device, Session};
 use models::onnx::{Dim, Element};
@@ -69,9 +70,4 @@ fn turn(session: &Session, batch: usize) -> Result<Vec<f64>> {
         times.push(started.elapsed().as_secs_f64() * 1e3);
     }
     Ok(times.split_off(WARM_UP))
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }

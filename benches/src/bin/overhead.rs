@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use benches::median;
 use models::testing;
 use ort::environment::Environment;
 use ort::session::Session;
@@ -77,9 +78,4 @@ fn bench(infer: &Path, model: &Path, batch: usize) -> Result<f64> {
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let found: Value = serde_json::from_slice(&output.stdout)?;
     found["runs"][0]["latency_ms"]["p50"].as_f64().context("a median")
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use benches::{BATCHES, Case, Engine, THREADS};
+use benches::{Case, Engine, LOADS, median};
 use models::layers::Attention;
 use models::resnet::{Architecture, ResNet18};
 
@@ -17,11 +17,9 @@ fn main() -> Result<()> {
     let network = |attention| ResNet18::new(&Architecture { attention, ..Architecture::default() });
     let (with, without) = (network(Some(Attention::default()))?, network(None)?);
     println!("| batch | threads | engine | with, ms | without, ms | share |\n|---|---|---|---|---|---|");
-    for (batch, threads) in BATCHES.into_iter().flat_map(|batch| THREADS.map(|threads| (batch, threads))) {
-        let [with, without] = [&with, &without]
-            .map(|network| Case::new(network, [3, 32, 32], batch, threads))
-            .map(|case| case.map_err(|error| error.context("the engines differ")));
-        let (with, without) = (with?, without?);
+    for (batch, threads) in LOADS {
+        let case = |network| Case::new(network, [3, 32, 32], batch, threads);
+        let (with, without) = (case(&with)?, case(&without)?);
         for engine in Engine::ALL {
             let both = [with.ready(engine)?, without.ready(engine)?];
             let mut times = [Vec::new(), Vec::new()];
@@ -34,10 +32,7 @@ fn main() -> Result<()> {
                     }
                 }
             }
-            let [with, without] = times.map(|mut times| {
-                times.sort_by(f64::total_cmp);
-                times[times.len() / 2]
-            });
+            let [with, without] = times.map(median);
             let (name, share) = (engine.name(), 100.0 * (1.0 - without / with));
             println!("| {batch} | {threads} | {name} | {with:.2} | {without:.2} | {share:.1} % |");
         }

@@ -52,9 +52,10 @@ impl Sizes {
         self.channels.next_multiple_of(LANES)
     }
 
-    /// As many pictures as are best done together, at least one.
+    /// Values of as many pictures as are best done together, at least of one.
     pub fn together(self) -> usize {
-        (TOGETHER / self.values().max(1)).max(1)
+        let values = self.values().max(1);
+        (TOGETHER / values).max(1) * values
     }
 }
 
@@ -129,8 +130,7 @@ pub fn attention(
     if x.is_empty() {
         return Ok(());
     }
-    let together = sizes.together() * sizes.values();
-    for (x, out) in x.chunks(together).zip(out.chunks_mut(together)) {
+    for (x, out) in x.chunks(sizes.together()).zip(out.chunks_mut(sizes.together())) {
         dispatch!(level, simd => match sizes.area() >= LANES {
             true => pictures::<_, true>(simd, sizes, weights, x, out, scratch),
             false => pictures::<_, false>(simd, sizes, weights, x, out, scratch),

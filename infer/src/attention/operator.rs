@@ -89,7 +89,7 @@ impl AttentionKernel {
         let sizes = Sizes { channels, height, width };
         // SAFETY: this is the only place that asks, once for each run.
         let out = unsafe { tensors::output(context, shape) }?;
-        let share = (sizes.together() * sizes.values()).max(1);
+        let share = sizes.together();
         let workers = x.len().div_ceil(share).clamp(1, self.scratch.len());
         let shares = Mutex::new(x.chunks(share).zip(out.chunks_mut(share)));
         let misfit = Mutex::new(None);

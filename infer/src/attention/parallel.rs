@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ort::AsPointer;
 use ort::operator::ComputeContext;
 
+use crate::ffi::check;
+
 /// Runs `work` for each number below `workers`, side by side where there are threads, and comes back when all are done.
 ///
 /// `ort` has this too, but allocates at each call.
@@ -39,11 +41,9 @@ fn start<F: Fn(usize) + Sync>(context: &ComputeContext, workers: usize, job: &Jo
     let data = std::ptr::from_ref(job).cast_mut().cast();
     // SAFETY: the context is that of the running kernel; the call comes back when all are done, so that the job outlives
     // it; it is lent to several threads, which `Sync` allows, and only read there.
-    let status = unsafe {
-        (ort::api().KernelContext_ParallelFor)(context.ptr(), callback::<F>, workers, workers, data)
-    };
-    // SAFETY: the status was just given to us, and is not used again.
-    unsafe { ort::Error::result_from_status(status) }
+    unsafe {
+        check((ort::api().KernelContext_ParallelFor)(context.ptr(), callback::<F>, workers, workers, data))
+    }
 }
 
 unsafe extern "C" fn callback<F: Fn(usize) + Sync>(data: *mut c_void, worker: usize) {

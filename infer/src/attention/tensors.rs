@@ -2,12 +2,14 @@
 //!
 //! `ort` has this too, but allocates for each.
 
-use std::slice;
-use std::{ffi::c_void, ptr};
+use std::ffi::c_void;
+use std::{ptr, slice};
 
 use ort::AsPointer;
 use ort::operator::ComputeContext;
 use ort::sys::{ONNXTensorElementDataType, OrtValue};
+
+use crate::ffi::{array, check};
 
 /// Shape and values of an input.
 pub(super) struct Input<'a> {
@@ -22,30 +24,25 @@ pub(super) struct Input<'a> {
 pub(super) fn input(context: &ComputeContext, at: usize) -> ort::Result<Input<'_>> {
     let mut value: *const OrtValue = ptr::null();
     // SAFETY: the context is that of a running kernel; the place for the answer is ours.
-    let status = unsafe { (ort::api().KernelContext_GetInput)(context.ptr(), at, &mut value) };
-    // SAFETY: the status was just given to us, and is not used again.
-    unsafe { ort::Error::result_from_status(status) }?;
+    unsafe { check((ort::api().KernelContext_GetInput)(context.ptr(), at, &mut value)) }?;
     if value.is_null() {
         return Err(ort::Error::new("an input of the attention is missing"));
     }
     let (mut kind, mut sizes, mut dimensions) =
         (ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED, ptr::null(), 0);
     // SAFETY: the value is a tensor, as the operator's inputs are; the places for the answers are ours.
-    let status = unsafe {
+    unsafe {
         let ask = ort::api().GetTensorElementTypeAndShapeDataReference;
-        ask(value, &mut kind, &mut sizes, &mut dimensions)
-    };
-    // SAFETY: as above.
-    unsafe { ort::Error::result_from_status(status) }?;
+        check(ask(value, &mut kind, &mut sizes, &mut dimensions))
+    }?;
     if kind != ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT || dimensions == 0 {
         return Err(ort::Error::new("an input of the attention is no array of floats"));
     }
     // SAFETY: the sizes are the value's, which lives as long as the kernel runs and so as long as the context is borrowed.
-    let shape: &[i64] = unsafe { slice::from_raw_parts(sizes, dimensions) };
-    let length = length(shape);
+    let shape = unsafe { array(sizes, dimensions) };
     let start = data(value.cast_mut())?;
     // SAFETY: a tensor of floats has as many as its sizes say; nothing writes to an input while the kernel runs.
-    let values = if length == 0 { &[][..] } else { unsafe { slice::from_raw_parts(start, length) } };
+    let values = unsafe { array(start, length(shape)) };
     Ok(Input { shape, values })
 }
 
@@ -57,10 +54,10 @@ pub(super) fn input(context: &ComputeContext, at: usize) -> ort::Result<Input<'_
 pub(super) unsafe fn output<'a>(context: &'a ComputeContext, shape: &[i64]) -> ort::Result<&'a mut [f32]> {
     let (context, mut value) = (context.ptr().cast_mut(), ptr::null_mut());
     // SAFETY: the context is that of a running kernel; the shape is only read; the place for the answer is ours.
-    let status =
-        unsafe { (ort::api().KernelContext_GetOutput)(context, 0, shape.as_ptr(), shape.len(), &mut value) };
-    // SAFETY: the status was just given to us, and is not used again.
-    unsafe { ort::Error::result_from_status(status) }?;
+    unsafe {
+        let make = ort::api().KernelContext_GetOutput;
+        check(make(context, 0, shape.as_ptr(), shape.len(), &mut value))
+    }?;
     let (start, length) = (data(value)?, length(shape));
     // SAFETY: the operator's output is of floats, and has just been made with so many; nobody else has it while the kernel
     // runs.
@@ -71,9 +68,7 @@ pub(super) unsafe fn output<'a>(context: &'a ComputeContext, shape: &[i64]) -> o
 fn data(value: *mut OrtValue) -> ort::Result<*mut f32> {
     let mut start: *mut c_void = ptr::null_mut();
     // SAFETY: the value is a tensor of the running kernel; the place for the answer is ours.
-    let status = unsafe { (ort::api().GetTensorMutableData)(value, &mut start) };
-    // SAFETY: the status was just given to us, and is not used again.
-    unsafe { ort::Error::result_from_status(status) }?;
+    unsafe { check((ort::api().GetTensorMutableData)(value, &mut start)) }?;
     Ok(start.cast())
 }
 

@@ -15,6 +15,7 @@ use super::{Optimization, Options};
 use crate::attention::{Attention, operator};
 use crate::device::Provider;
 use crate::error::{Error, Result};
+use crate::ffi::check;
 
 /// ONNX Runtime's setting by which weights in memory are used where they lie.
 const IN_PLACE: &str = "session.use_external_initializer_file_buffers_directly";
@@ -140,6 +141,6 @@ fn lend(builder: &mut SessionBuilder, location: &str, weights: &[u8]) -> ort::Re
     // read, for as long as the session lives: `commit_detached` returns them beside it, and `Session` drops them after.
     unsafe {
         let add = ort::api().AddExternalInitializersFromMemory;
-        ort::Error::result_from_status(add(builder.ptr_mut(), &name, &start, &length, 1))
+        check(add(builder.ptr_mut(), &name, &start, &length, 1))
     }
 }

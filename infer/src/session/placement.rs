@@ -4,12 +4,12 @@
 
 use std::ffi::{CStr, c_char};
 use std::ptr;
-use std::slice;
 
 use indexmap::IndexMap;
 use ort::AsPointer;
 use ort::session::Session;
-use ort::sys::OrtStatusPtr;
+
+use crate::ffi::{array, check};
 
 /// The session's setting without which nothing is remembered.
 pub(super) const KEY: &str = "session.record_ep_graph_assignment_info";
@@ -36,21 +36,4 @@ pub(super) fn of(session: &Session) -> ort::Result<IndexMap<String, usize>> {
         *placement.entry(provider).or_insert(0) += count;
     }
     Ok(placement)
-}
-
-/// # Safety
-/// The status is one that a function of ONNX Runtime has just returned.
-unsafe fn check(status: OrtStatusPtr) -> ort::Result<()> {
-    // SAFETY: as promised by the caller.
-    unsafe { ort::Error::result_from_status(status) }
-}
-
-/// # Safety
-/// `first` points to `count` elements that live long enough, unless there are none.
-unsafe fn array<'a, T>(first: *const T, count: usize) -> &'a [T] {
-    match first.is_null() {
-        true => &[],
-        // SAFETY: as promised by the caller.
-        false => unsafe { slice::from_raw_parts(first, count) },
-    }
 }

@@ -87,7 +87,8 @@ fn location(tensors: &[TensorProto]) -> Option<Option<String>> {
     let external = |tensor: &&TensorProto| tensor.data_location() == DataLocation::External;
     let mut locations = tensors.iter().filter(external).map(|tensor| entry(tensor, "location"));
     let Some(first) = locations.next() else { return Some(None) };
-    locations.all(|other| other == first).then(|| first.map(str::to_owned)).filter(Option::is_some)
+    let first = first?;
+    locations.all(|other| other == Some(first)).then(|| Some(first.to_owned()))
 }
 
 /// Puts external weights into their tensor, as a part of `memory`.

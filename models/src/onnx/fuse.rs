@@ -232,3 +232,29 @@ fn sweep(graph: &mut GraphProto) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+    use crate::layers::{Attention, Cbam};
+    use crate::onnx::{Interface, Opset, encode, trace};
+    use crate::testing;
+
+    /// An operator of another domain may compute anything.
+    #[test]
+    fn operators_of_other_domains_are_left() {
+        let cbam = Cbam::new("cbam", 16, Attention { ratio: 4, kernel: 3 });
+        let weights = testing::weights(&cbam, &[1, 16, 4, 4]).unwrap();
+        let graph = trace(&cbam, &weights, &Interface::new([16, 4, 4]), Opset::default()).unwrap();
+        let file = ModelProto::decode(&encode(graph, &[])[..]).unwrap();
+        for (operator, left) in [("ReduceMean", Kind::Channel), ("GlobalAveragePool", Kind::Spatial)] {
+            let mut model = file.clone();
+            let nodes = &mut model.graph.as_mut().unwrap().node;
+            nodes.iter_mut().find(|node| node.op_type() == operator).unwrap().domain = Some("other".into());
+            let kinds: Vec<_> = attention(&mut model).fused.iter().map(|fused| fused.kind).collect();
+            assert_eq!(kinds, [left], "{operator}");
+        }
+    }
+}

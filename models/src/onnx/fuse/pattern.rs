@@ -14,7 +14,7 @@ use super::{BLOCK, Kind, Part, Weights};
 /// Where channel attention could begin, and whether it is it.
 pub fn channel(index: &Index<'_>) -> Vec<(usize, Result<Part>)> {
     const OVER: [i64; 2] = [2, 3];
-    candidates(index, "GlobalAveragePool", &["GlobalMaxPool", "MaxPool"], &OVER)
+    candidates(index, &["GlobalAveragePool"], &["GlobalMaxPool", "MaxPool"], &OVER)
         .into_iter()
         .map(|(mean, max)| (mean, channel_at(index, mean, max)))
         .collect()
@@ -23,17 +23,19 @@ pub fn channel(index: &Index<'_>) -> Vec<(usize, Result<Part>)> {
 /// Where spatial attention could begin, and whether it is it.
 pub fn spatial(index: &Index<'_>) -> Vec<(usize, Result<Part>)> {
     const OVER: [i64; 1] = [1];
-    candidates(index, "", &[], &OVER)
+    candidates(index, &[], &[], &OVER)
         .into_iter()
         .map(|(mean, max)| (mean, spatial_at(index, mean, max)))
         .collect()
 }
 
 /// Pairs of a mean and a maximum over the same axes of the same: what else would have both?
-fn candidates(index: &Index<'_>, mean: &str, max: &[&str], axes: &[i64]) -> Vec<(usize, usize)> {
+///
+/// `means` and `maxima` are operators that take them over these axes by themselves.
+fn candidates(index: &Index<'_>, means: &[&str], maxima: &[&str], axes: &[i64]) -> Vec<(usize, usize)> {
     let reduces = |node, operator| index.operator(node) == operator && index.axes(node) == axes;
-    let is_mean = |node: usize| index.operator(node) == mean || reduces(node, "ReduceMean");
-    let is_max = |node: usize| max.contains(&index.operator(node)) || reduces(node, "ReduceMax");
+    let is_mean = |node: usize| means.contains(&index.operator(node)) || reduces(node, "ReduceMean");
+    let is_max = |node: usize| maxima.contains(&index.operator(node)) || reduces(node, "ReduceMax");
     (0..index.nodes().len())
         .filter(|&node| is_mean(node))
         .filter_map(|node| {
