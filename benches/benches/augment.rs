@@ -1,4 +1,4 @@
-//! Augmentation of a batch of 64 pictures at 32x32 with all that three-phase asks for, on the CPU:
+//! Augmentation of a batch of 64 images at 32x32 with all that three-phase asks for, on the CPU:
 //! `cargo bench -p benches --bench augment`. A training step takes about 1.3 s there.
 
 #![allow(missing_docs)] // criterion's macros
@@ -6,22 +6,22 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use ferronnx_train::data::augment::{self, ImageDraw};
+use ferronnx_train::recipe::Recipe;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
-use train::data::augment::{self, PictureDraw};
-use train::recipe::Recipe;
 
 fn augmentation(criterion: &mut Criterion) {
     let recipe = Recipe::load("three-phase").expect("built in");
     let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let draws: Vec<_> = (0..64).map(|_| PictureDraw::new(&recipe.augment, 32, &mut rng)).collect();
-    let pictures = Tensor::randint(256, [64, 3, 32, 32], (Kind::Uint8, Device::Cpu));
+    let draws: Vec<_> = (0..64).map(|_| ImageDraw::new(&recipe.augment, 32, &mut rng)).collect();
+    let images = Tensor::randint(256, [64, 3, 32, 32], (Kind::Uint8, Device::Cpu));
     let mut group = criterion.benchmark_group("augment");
     for threads in [1, 2] {
         tch::set_num_threads(threads);
         group.bench_function(BenchmarkId::new("threads", threads), |bencher| {
-            bencher.iter(|| black_box(augment::apply(&pictures, &draws).expect("libtorch runs")));
+            bencher.iter(|| black_box(augment::apply(&images, &draws).expect("libtorch runs")));
         });
     }
     group.finish();

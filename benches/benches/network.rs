@@ -7,8 +7,8 @@ use std::hint::black_box;
 
 use benches::{Case, Engine, LOADS};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use models::layers::Attention;
-use models::resnet::{Architecture, ResNet18};
+use ferronnx_models::layers::Attention;
+use ferronnx_models::resnet::{Architecture, ResNet18};
 
 fn network(criterion: &mut Criterion) {
     for (batch, threads) in LOADS {

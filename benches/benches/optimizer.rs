@@ -3,11 +3,11 @@
 #![allow(missing_docs)] // criterion's macros
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use models::resnet::{Architecture, ResNet18};
-use models::shapes;
+use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::shapes;
+use ferronnx_train::optimizer::{Optimizer, Settings};
+use ferronnx_train::params::Params;
 use tch::{COptimizer, Device, Kind};
-use train::optimizer::{Optimizer, Settings};
-use train::params::Params;
 
 const THREADS: i32 = 2;
 

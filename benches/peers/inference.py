@@ -1,11 +1,11 @@
 """Times `infer` against Python doing the same: Pillow, numpy, ONNX Runtime. Prints medians and ratios.
 
-    cargo build --release -p infer
+    cargo build --release -p ferronnx-infer
     venv/bin/pip install onnxruntime==1.31.1 pillow==13.0.0 numpy
-    ORT_DYLIB_PATH=... venv/bin/python benches/peers/inference.py target/release/infer MODEL.onnx PICTURES \
+    ORT_DYLIB_PATH=... venv/bin/python benches/peers/inference.py target/release/infer MODEL.onnx IMAGES \
         [--ours INT8.onnx] [--size 500x375] [--count 500] [--rounds 3]
 
-PICTURES is a folder of pictures; with --size they are enlarged and written as JPEG first, as many as --count, the same
+IMAGES is a folder of images; with --size they are enlarged and written as JPEG first, as many as --count, the same
 ones again where there are fewer. --ours is another form of the model for `infer` alone. Both sides have two threads,
 batches of 32, and take turns; Python decodes while nothing else runs, as scripts do.
 """
@@ -37,15 +37,15 @@ def peer(model, folder, what):
     resize, crop = steps["resize"], steps["crop"]
 
     def prepare(path):
-        picture = Image.open(path).convert("RGB")
-        width, height = picture.size
+        image = Image.open(path).convert("RGB")
+        width, height = image.size
         short = min(width, height)
-        picture = picture.resize((width * resize // short, height * resize // short), Image.BILINEAR)
-        left, top = ((size - crop) // 2 for size in picture.size)
-        pixels = np.asarray(picture.crop((left, top, left + crop, top + crop)), np.float32)
+        image = image.resize((width * resize // short, height * resize // short), Image.BILINEAR)
+        left, top = ((size - crop) // 2 for size in image.size)
+        pixels = np.asarray(image.crop((left, top, left + crop, top + crop)), np.float32)
         return (pixels.transpose(2, 0, 1) / 255 - mean) / std
 
-    paths = pictures_in(folder)
+    paths = images_in(folder)
     if what == "prepare":
         for path in paths[:BATCH]:
             prepare(path)
@@ -64,20 +64,20 @@ def peer(model, folder, what):
                 {"label": card["labels"][index], "probability": float(row[index])} for index in best]}))
 
 
-def pictures_in(path):
+def images_in(path):
     path = pathlib.Path(path)
     found = sorted(path.rglob("*")) if path.is_dir() else [path]
     return [path for path in found if path.suffix in SUFFIXES]
 
 
-def enlarged(pictures, folder, size, count):
+def enlarged(images, folder, size, count):
     from PIL import Image
 
     width, height = map(int, size.split("x"))
-    paths = pictures_in(pictures)
+    paths = images_in(images)
     for index in range(count):
-        picture = Image.open(paths[index % len(paths)]).convert("RGB").resize((width, height), Image.BICUBIC)
-        picture.save(pathlib.Path(folder) / f"{index:05}.jpg", quality=90)
+        image = Image.open(paths[index % len(paths)]).convert("RGB").resize((width, height), Image.BICUBIC)
+        image.save(pathlib.Path(folder) / f"{index:05}.jpg", quality=90)
     return folder
 
 
@@ -93,7 +93,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("infer")
     parser.add_argument("model")
-    parser.add_argument("pictures")
+    parser.add_argument("images")
     parser.add_argument("--ours")
     parser.add_argument("--size")
     parser.add_argument("--count", type=int, default=500)
@@ -101,27 +101,27 @@ def main():
     options = parser.parse_args()
     ours = options.ours or options.model
     with tempfile.TemporaryDirectory() as folder:
-        pictures = options.pictures
+        images = options.images
         if options.size:
-            pictures = enlarged(pictures, folder, options.size, options.count)
-        one = pictures_in(pictures)[0]
+            images = enlarged(images, folder, options.size, options.count)
+        one = images_in(images)[0]
         python = [sys.executable, __file__, "--peer", options.model]
         classify = [options.infer, "classify", "--model", ours, "--threads", THREADS, "--batch", BATCH, "--format", "jsonl"]
         bench = [options.infer, "bench", "--model", ours, "--threads", THREADS, "--batch", BATCH, "--seconds", 0.1,
-                 "--images", pictures, "--format", "json"]
-        found = {"one picture, whole process, ms": ([], []), "folder, whole process, s": ([], []),
-                 "decode and prepare, one core, ms a picture": ([], [])}
+                 "--images", images, "--format", "json"]
+        found = {"one image, whole process, ms": ([], []), "folder, whole process, s": ([], []),
+                 "decode and prepare, one core, ms an image": ([], [])}
         for _ in range(options.rounds):
-            for what, target in [("one picture, whole process, ms", one), ("folder, whole process, s", pictures)]:
+            for what, target in [("one image, whole process, ms", one), ("folder, whole process, s", images)]:
                 scale = 1e3 if what.startswith("one") else 1
                 theirs, answers = seconds([*python, target, "classify"])
                 mine, own = seconds([*classify, target])
-                assert len(answers.splitlines()) == len(own.splitlines()), "not the same pictures"
+                assert len(answers.splitlines()) == len(own.splitlines()), "not the same images"
                 found[what][0].append(scale * theirs)
                 found[what][1].append(scale * mine)
             prepared = json.loads(seconds(bench)[1])["pictures"]
-            found["decode and prepare, one core, ms a picture"][0].append(float(seconds([*python, pictures, "prepare"])[1]))
-            found["decode and prepare, one core, ms a picture"][1].append(
+            found["decode and prepare, one core, ms an image"][0].append(float(seconds([*python, images, "prepare"])[1]))
+            found["decode and prepare, one core, ms an image"][1].append(
                 prepared["decode_ms"]["mean"] + prepared["preprocess_ms"]["mean"])
     print("| | Python | infer | ratio |\n|---|---|---|---|")
     for what, (theirs, mine) in found.items():

@@ -1,6 +1,6 @@
 """Times passes of one exported file under other runtimes and other settings of ONNX Runtime, in turns. Prints medians.
 
-    cargo build --release -p infer
+    cargo build --release -p ferronnx-infer
     cargo build --release --manifest-path train/tests/readers/Cargo.toml
     venv/bin/pip install onnxruntime==1.31.1 openvino==2026.4.1 numpy
     ORT_DYLIB_PATH=... venv/bin/python benches/peers/network.py target/release/infer MODEL.onnx \\

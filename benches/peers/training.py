@@ -2,7 +2,7 @@
 
     python benches/peers/training.py DATA [--threads 2] [--steps 10] [--rounds 3]
 
-DATA is a folder of class folders with pictures of 32x32. Needs torch and torchvision; our side is built first with
+DATA is a folder of class folders with images of 32x32. Needs torch and torchvision; our side is built first with
 `cargo build --release -p benches --bin training`. The network is models/tests/goldens/reference.py; the loop is what one
 writes with it: Adam, a DataLoader with two workers, torchvision's transforms, the same batch size and threads.
 """
@@ -28,8 +28,8 @@ BATCH = 64
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
-class Pictures(Dataset):
-    """Pictures held decoded in memory, as torchvision's CIFAR10 holds them."""
+class Images(Dataset):
+    """Images held decoded in memory, as torchvision's CIFAR10 holds them."""
 
     def __init__(self, folder, count):
         found = torchvision.datasets.ImageFolder(folder)
@@ -48,8 +48,8 @@ class Pictures(Dataset):
         return len(self.items)
 
     def __getitem__(self, index):
-        picture, label = self.items[index]
-        return self.transform(picture), label
+        image, label = self.items[index]
+        return self.transform(image), label
 
 
 def step(model, optimizer, images, labels):
@@ -72,7 +72,7 @@ def theirs(data, steps):
         step(model, optimizer, images, labels)
         if index >= 2:
             times.append((time.perf_counter() - started) * 1e3)
-    loader = DataLoader(Pictures(data, steps * BATCH), BATCH, shuffle=True, num_workers=2, drop_last=False)
+    loader = DataLoader(Images(data, steps * BATCH), BATCH, shuffle=True, num_workers=2, drop_last=False)
     started, total = time.perf_counter(), 0.0
     for images, labels in loader:
         total += step(model, optimizer, images, labels).item()

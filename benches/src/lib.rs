@@ -4,21 +4,21 @@
 pub mod copying;
 
 use anyhow::{Result, ensure};
-use infer::attention::Attention as How;
-use infer::session::Options;
-use infer::{Device, Session};
-use models::layers::{Attention, Cbam, ChannelAttention, SpatialAttention};
-use models::onnx::{self, Interface, Opset};
-use models::{Module, Ops, shapes, testing};
+use ferronnx_infer::attention::Attention as How;
+use ferronnx_infer::session::Options;
+use ferronnx_infer::{Device, Session};
+use ferronnx_models::layers::{Attention, Cbam, ChannelAttention, SpatialAttention};
+use ferronnx_models::onnx::{self, Interface, Opset};
+use ferronnx_models::{Module, Ops, shapes, testing};
+use ferronnx_train::eager::Eager;
+use ferronnx_train::params::{Params, to_array};
 use ndarray::ArrayD;
 use tch::Tensor;
-use train::eager::Eager;
-use train::params::{Params, to_array};
 
 /// Channels, height and width of the four stages at 32x32.
 pub const STAGES: [[usize; 3]; 4] = [[64, 32, 32], [128, 16, 16], [256, 8, 8], [512, 4, 4]];
 
-/// Pictures side by side, and threads of an engine.
+/// Images side by side, and threads of an engine.
 pub const LOADS: [(usize, usize); 4] = [(1, 1), (1, 2), (16, 1), (16, 2)];
 
 /// The one in the middle; there is at least one.

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use models::card::ModelCard;
+use ferronnx_models::card::ModelCard;
 
 fuzz_target!(|text: &str| {
     if let Ok(card) = ModelCard::from_json(text) {

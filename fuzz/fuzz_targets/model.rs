@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use models::onnx::{self, Summary, WeightsDigest};
+use ferronnx_models::onnx::{self, Summary, WeightsDigest};
 
 fuzz_target!(|bytes: &[u8]| {
     let summary = Summary::of_file(bytes);

@@ -1,15 +1,15 @@
 //! What is assumed of a model without a card, one that another tool made.
 //!
-//! Labels may be in its metadata (`names`, as Ultralytics writes them, or `class_names`), the size of its pictures in the
-//! shape of its input. How pictures are normalised no file says: it has to be known.
+//! Labels may be in its metadata (`names`, as Ultralytics writes them, or `class_names`), the size of its images in the
+//! shape of its input. How images are normalised no file says: it has to be known.
 
 use std::fs;
 use std::path::Path;
 
-use models::card::{
+use ferronnx_models::card::{
     CARD_FORMAT, CARD_KEY, InputForm, ModelCard, Precision, Preprocessing, Provenance, labels_in,
 };
-use models::onnx::{Dim, Element};
+use ferronnx_models::onnx::{Dim, Element};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ pub struct Assumptions {
     pub labels: Option<Vec<String>>,
     /// Height and width of the input, in pixels.
     pub image_size: Option<u32>,
-    /// Length of a picture's shorter side before the centre is cut out, in pixels; by the convention for the size if not
+    /// Length of an image's shorter side before the centre is cut out, in pixels; by the convention for the size if not
     /// said, see [`Preprocessing::for_size`].
     pub resize: Option<u32>,
     /// Per channel, in [0, 1] units; for bytes as input not needed.
@@ -84,7 +84,7 @@ impl Assumptions {
         let shape = &session.input().shape;
         let side = match (input, &shape[..]) {
             (InputForm::Float, [_, _, side, _]) | (InputForm::Uint8, [_, side, _, _]) => side,
-            _ => return Err(format!("takes {}, not pictures", describe(shape))),
+            _ => return Err(format!("takes {}, not images", describe(shape))),
         };
         let in_file = match side {
             Dim::Fixed(size) => u32::try_from(*size).ok(),
@@ -92,7 +92,7 @@ impl Assumptions {
         };
         let size = self.image_size.or(in_file).ok_or_else(|| {
             let shape = describe(shape);
-            format!("has no model card, and takes pictures of any size ({shape}): choose with --image-size N")
+            format!("has no model card, and takes images of any size ({shape}): choose with --image-size N")
         })?;
         let convention = Preprocessing::for_size(size.max(1));
         // A file that takes bytes normalises them itself.
@@ -101,7 +101,7 @@ impl Assumptions {
             InputForm::Uint8 => Some(([0.0; CHANNELS], [1.0; CHANNELS])),
         };
         let (mean, std) = known.ok_or(
-            "has no model card, so that how its pictures are normalised is unknown: say it with --mean and --std (for \
+            "has no model card, so that how its images are normalised is unknown: say it with --mean and --std (for \
              ImageNet's, 0.485,0.456,0.406 and 0.229,0.224,0.225; for values from 0 to 1, 0,0,0 and 1,1,1)",
         )?;
         Ok(Preprocessing { resize: self.resize.unwrap_or(convention.resize), mean, std, ..convention })

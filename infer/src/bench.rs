@@ -6,10 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ferronnx_models::onnx::{Dim, Element};
+use ferronnx_models::testing;
 use image::RgbImage;
 use indexmap::IndexMap;
-use models::onnx::{Dim, Element};
-use models::testing;
 use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
@@ -26,13 +26,13 @@ use crate::{decode, runtime};
 /// Fewest passes that are measured, however long they take.
 const FEWEST: usize = 10;
 
-/// Pictures that are decoded and prepared for their times.
-const PICTURES: usize = 256;
+/// Images that are decoded and prepared for their times.
+const IMAGES: usize = 256;
 
 /// What is measured.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Pictures in a pass.
+    /// Images in a pass.
     pub batches: Vec<usize>,
     /// Threads of an operator; ONNX Runtime's choice where there is no number.
     pub threads: Vec<Option<usize>>,
@@ -44,8 +44,8 @@ pub struct Plan {
     pub warm_up: Duration,
     /// How long each combination is measured.
     pub measured: Duration,
-    /// Pictures to run on; without, numbers that mean nothing.
-    pub pictures: Vec<PathBuf>,
+    /// Images to run on; without, numbers that mean nothing.
+    pub images: Vec<PathBuf>,
     /// What is known of the model, if it has no card.
     pub assumptions: Assumptions,
 }
@@ -61,9 +61,9 @@ pub struct Benchmark {
     pub cold_start_ms: f64,
     /// A combination of device, threads and batch each.
     pub runs: Vec<Run>,
-    /// The way of pictures to the network.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pictures: Option<Pictures>,
+    /// The way of images to the network.
+    #[serde(rename = "pictures", default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<Images>,
 }
 
 /// The machine and what runs on it.
@@ -103,13 +103,13 @@ pub struct Run {
     pub provider: String,
     /// Threads of an operator.
     pub threads: usize,
-    /// Pictures in a pass.
+    /// Images in a pass.
     pub batch: usize,
     /// Passes that were measured.
     pub iterations: usize,
     /// Milliseconds of a pass.
     pub latency_ms: Latency,
-    /// Pictures per second.
+    /// Images per second.
     pub throughput_ips: f64,
     /// Whether the numbers can be relied upon, see [`is_stable`].
     pub stable: bool,
@@ -145,9 +145,9 @@ pub struct Latency {
     pub max: f64,
 }
 
-/// The way of pictures to the network, one thread's times a picture.
+/// The way of images to the network, one thread's times an image.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Pictures {
+pub struct Images {
     /// How many were decoded.
     pub count: usize,
     /// Reading and decoding.
@@ -156,9 +156,9 @@ pub struct Pictures {
     pub preprocess_ms: Latency,
     /// The network, at the batch of [`end_to_end_batch`](Self::end_to_end_batch): the median of a pass divided by it.
     pub inference_ms: f64,
-    /// Pictures per second from the file to its classes, decoded ahead on all threads while the network runs.
+    /// Images per second from the file to its classes, decoded ahead on all threads while the network runs.
     pub end_to_end_ips: f64,
-    /// Pictures in a pass of that.
+    /// Images in a pass of that.
     pub end_to_end_batch: usize,
 }
 
@@ -218,7 +218,7 @@ impl Benchmark {
     ///
     /// # Errors
     /// Those of [`Session::from_file`] and [`Session::run`]; [`Error::Model`] when an input has a size that is not
-    /// known, or pictures are given to a model without a card of which too little is assumed.
+    /// known, or images are given to a model without a card of which too little is assumed.
     pub fn run(path: &Path, plan: &Plan, mut see: impl FnMut(Device, Option<usize>, usize)) -> Result<Self> {
         let start = Instant::now();
         let mut cold_start_ms = None;
@@ -257,8 +257,8 @@ impl Benchmark {
         let Some((model, cold_start_ms)) = model.zip(cold_start_ms) else {
             return Err(Error::Session("nothing to measure: no device, no threads or no batch".into()));
         };
-        let pictures = (!plan.pictures.is_empty()).then(|| Pictures::of(path, plan, &runs)).transpose()?;
-        Ok(Self { environment: Environment::here(plan)?, model, cold_start_ms, runs, pictures })
+        let images = (!plan.images.is_empty()).then(|| Images::of(path, plan, &runs)).transpose()?;
+        Ok(Self { environment: Environment::here(plan)?, model, cold_start_ms, runs, images })
     }
 
     /// Remembers an older measurement beside each combination that it has too.
@@ -293,22 +293,22 @@ fn passes(session: &Session, input: &Values, plan: &Plan) -> Result<Vec<f64>> {
 
 /// What the network is fed.
 enum Feed {
-    /// Prepared pictures.
-    Pictures(Box<Preprocessor>, Vec<RgbImage>, models::card::InputForm),
+    /// Prepared images.
+    Images(Box<Preprocessor>, Vec<RgbImage>, ferronnx_models::card::InputForm),
     /// Numbers that mean nothing, of the shape of an item.
     Numbers(Vec<usize>, Element),
 }
 
 impl Feed {
     fn new(session: &Session, plan: &Plan) -> Result<Self> {
-        if !plan.pictures.is_empty() {
+        if !plan.images.is_empty() {
             let card =
                 card_of(session, &plan.assumptions).map_err(|reason| Error::Model { path: None, reason })?;
             let preprocessor = Preprocessor::new(&card.preprocessing);
             let most = plan.batches.iter().copied().max().unwrap_or(1);
             let prepare = |path: &PathBuf| Ok(preprocessor.prepare(&decode::file(path)?));
-            let pictures = plan.pictures.iter().take(most).map(prepare).collect::<Result<_>>()?;
-            return Ok(Self::Pictures(Box::new(preprocessor), pictures, card.input));
+            let images = plan.images.iter().take(most).map(prepare).collect::<Result<_>>()?;
+            return Ok(Self::Images(Box::new(preprocessor), images, card.input));
         }
         let input = session.input();
         let size = |dim: &Dim| match dim {
@@ -324,9 +324,9 @@ impl Feed {
 
     fn batch(&self, size: usize) -> Values {
         match self {
-            Self::Pictures(preprocessor, pictures, form) => {
-                let pictures: Vec<_> = pictures.iter().cycle().take(size).collect();
-                match preprocessor.batch(&pictures, *form) {
+            Self::Images(preprocessor, images, form) => {
+                let images: Vec<_> = images.iter().cycle().take(size).collect();
+                match preprocessor.batch(&images, *form) {
                     Batch::Float(values) => Values::Float(values.into_dyn()),
                     Batch::Bytes(values) => Values::Bytes(values.into_dyn()),
                 }
@@ -357,7 +357,7 @@ impl<'a> From<&'a Values> for Input<'a> {
     }
 }
 
-impl Pictures {
+impl Images {
     fn of(path: &Path, plan: &Plan, runs: &[Run]) -> Result<Self> {
         let batch = plan.batches.iter().copied().max().unwrap_or(1);
         let (device, threads) = (plan.devices[0], plan.threads[0]);
@@ -368,20 +368,20 @@ impl Pictures {
             .batch(batch)
             .load(path)?;
         let (mut decoding, mut preprocessing) = (Vec::new(), Vec::new());
-        for picture in plan.pictures.iter().take(PICTURES) {
+        for image in plan.images.iter().take(IMAGES) {
             let start = Instant::now();
-            let picture = decode::file(picture)?;
+            let image = decode::file(image)?;
             decoding.push(milliseconds(start));
             let start = Instant::now();
             let preprocessor = classifier.preprocessor();
-            preprocessor.batch(&[preprocessor.prepare(&picture)], classifier.card().input);
+            preprocessor.batch(&[preprocessor.prepare(&image)], classifier.card().input);
             preprocessing.push(milliseconds(start));
         }
         // As many as fill the time, the same ones again and again if there are few.
         let start = Instant::now();
         let mut done = 0;
         while start.elapsed() < plan.measured {
-            for outcome in classifier.classify_files(plan.pictures.iter().cloned()) {
+            for outcome in classifier.classify_files(plan.images.iter().cloned()) {
                 if let Outcome::Failed(Failed { path, error }) = outcome {
                     return Err(error.at(&path));
                 }

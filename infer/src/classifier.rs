@@ -1,13 +1,13 @@
-//! Pictures to labels with probabilities.
+//! Images to labels with probabilities.
 
 use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use ferronnx_models::card::{CARD_KEY, InputForm, ModelCard};
+use ferronnx_models::onnx::{Dim, Element, Summary};
 use image::RgbImage;
-use models::card::{CARD_KEY, InputForm, ModelCard};
-use models::onnx::{Dim, Element, Summary};
 use ndarray::ArrayD;
 use rayon::ThreadPool;
 use rayon::prelude::*;
@@ -20,9 +20,9 @@ use crate::preprocess::{CHANNELS, Preprocessor};
 use crate::results::{Classified, Failed, Outcome, Prediction, Timings, top_classes};
 use crate::session::{self, Optimization, Options, Session, describe, fits, kind};
 
-/// An exported model with its card: classifies pictures.
+/// An exported model with its card: classifies images.
 ///
-/// It can be shared by threads: they prepare pictures side by side, and the network takes turns, each on all of the
+/// It can be shared by threads: they prepare images side by side, and the network takes turns, each on all of the
 /// session's threads.
 pub struct Classifier {
     session: Session,
@@ -44,7 +44,7 @@ pub struct Builder {
     batch: usize,
 }
 
-/// Where a picture comes from.
+/// Where an image comes from.
 #[derive(Debug, Clone)]
 pub enum Source {
     /// A file.
@@ -89,7 +89,7 @@ impl Builder {
         self
     }
 
-    /// How much work goes into the network before its first picture; for a handful, [`Optimization::Quick`] is sooner
+    /// How much work goes into the network before its first image; for a handful, [`Optimization::Quick`] is sooner
     /// done.
     pub fn optimization(mut self, optimization: Optimization) -> Self {
         self.session.optimization = optimization;
@@ -102,13 +102,13 @@ impl Builder {
         self
     }
 
-    /// Classes per picture, 5 if not said; a model with fewer gives them all.
+    /// Classes per image, 5 if not said; a model with fewer gives them all.
     pub fn top_k(mut self, top_k: usize) -> Self {
         self.top_k = top_k;
         self
     }
 
-    /// Pictures that go through the network together in [`Classifier::classify_files`], at least 1; 8 if not said.
+    /// Images that go through the network together in [`Classifier::classify_files`], at least 1; 8 if not said.
     pub fn batch(mut self, batch: usize) -> Self {
         self.batch = batch.max(1);
         self
@@ -186,7 +186,7 @@ fn check(card: &ModelCard, session: &Session) -> std::result::Result<(), String>
         _ => {
             let (found, [a, b, c]) = (format!("{} {}", kind(input.element), describe(&input.shape)), item);
             let kind = kind(element);
-            return Err(format!("takes {found}, but pictures are prepared as {kind} [batch, {a}, {b}, {c}]"));
+            return Err(format!("takes {found}, but images are prepared as {kind} [batch, {a}, {b}, {c}]"));
         }
     }
     let (labels, output) = (card.labels.len(), &session.outputs()[0].shape);
@@ -212,34 +212,34 @@ impl Classifier {
         &self.session
     }
 
-    /// The most likely classes of `picture`, most likely first.
+    /// The most likely classes of `image`, most likely first.
     ///
     /// # Errors
     /// [`Error::Session`] when the network cannot be run, or its output is not finite.
-    pub fn classify(&self, picture: &RgbImage) -> Result<Vec<Prediction>> {
-        let logits = self.logits(&[&self.preprocessor.prepare(picture)])?;
+    pub fn classify(&self, image: &RgbImage) -> Result<Vec<Prediction>> {
+        let logits = self.logits(&[&self.preprocessor.prepare(image)])?;
         self.predictions(&logits[0])
     }
 
-    /// The most likely classes of each of `pictures`, which go through the network together; they may be of any size.
-    /// Pictures are prepared on the classifier's threads.
+    /// The most likely classes of each of `images`, which go through the network together; they may be of any size.
+    /// Images are prepared on the classifier's threads.
     ///
     /// # Errors
     /// As [`classify`](Self::classify), for all of them.
-    pub fn classify_batch(&self, pictures: &[impl Borrow<RgbImage> + Sync]) -> Result<Vec<Vec<Prediction>>> {
-        let prepare = |picture: &_| self.preprocessor.prepare(Borrow::borrow(picture));
-        let prepared: Vec<RgbImage> = self.pool.install(|| pictures.par_iter().map(prepare).collect());
+    pub fn classify_batch(&self, images: &[impl Borrow<RgbImage> + Sync]) -> Result<Vec<Vec<Prediction>>> {
+        let prepare = |image: &_| self.preprocessor.prepare(Borrow::borrow(image));
+        let prepared: Vec<RgbImage> = self.pool.install(|| images.par_iter().map(prepare).collect());
         let logits = self.logits(&prepared.iter().collect::<Vec<_>>())?;
         logits.iter().map(|row| self.predictions(row)).collect()
     }
 
-    /// What the network observed in `picture` on the way: the outputs of these names beside the logits, which come
+    /// What the network observed in `image` on the way: the outputs of these names beside the logits, which come
     /// first. The first dimension of each, the batch, is 1.
     ///
     /// # Errors
     /// [`Error::Session`] when there is no such output, or the network cannot be run.
-    pub fn observe(&self, picture: &RgbImage, names: &[&str]) -> Result<(Vec<Prediction>, Vec<ArrayD<f32>>)> {
-        let prepared = self.preprocessor.prepare(picture);
+    pub fn observe(&self, image: &RgbImage, names: &[&str]) -> Result<(Vec<Prediction>, Vec<ArrayD<f32>>)> {
+        let prepared = self.preprocessor.prepare(image);
         let input = self.preprocessor.batch(&[&prepared], self.card.input);
         let logits = self.session.outputs()[0].name.clone();
         let names: Vec<_> = [&[&logits[..]], names].concat();
@@ -248,13 +248,13 @@ impl Classifier {
         Ok((self.predictions(&logits)?, fetched))
     }
 
-    /// How pictures are prepared.
+    /// How images are prepared.
     pub fn preprocessor(&self) -> &Preprocessor {
         &self.preprocessor
     }
 
     /// What becomes of each of `sources`, in their order. Other threads decode ahead while the network runs; one
-    /// picture's failure is its own.
+    /// image's failure is its own.
     pub fn classify_files<S: Into<Source>>(
         &self,
         sources: impl IntoIterator<Item = S>,
@@ -266,16 +266,16 @@ impl Classifier {
 
     fn classify_prepared(&self, batch: Vec<Prepared>) -> Vec<Outcome> {
         let start = Instant::now();
-        let pictures: Vec<_> = batch.iter().filter_map(|prepared| prepared.picture.as_ref().ok()).collect();
-        let logits = self.logits(&pictures);
-        let inference = milliseconds(start) / pictures.len().max(1) as f64;
+        let images: Vec<_> = batch.iter().filter_map(|prepared| prepared.image.as_ref().ok()).collect();
+        let logits = self.logits(&images);
+        let inference = milliseconds(start) / images.len().max(1) as f64;
 
         let mut rows = logits.as_ref().map_err(ToString::to_string).map(|rows| rows.iter());
         let mut predict = || match &mut rows {
-            Ok(rows) => self.predictions(rows.next().expect("one row for each picture that was prepared")),
+            Ok(rows) => self.predictions(rows.next().expect("one row for each image that was prepared")),
             Err(reason) => Err(Error::Session(reason.clone())),
         };
-        let outcome = |Prepared { path, picture, timings }: Prepared| match picture.and_then(|_| predict()) {
+        let outcome = |Prepared { path, image, timings }: Prepared| match image.and_then(|_| predict()) {
             Ok(predictions) => Outcome::Classified(Classified {
                 path,
                 predictions,
@@ -287,15 +287,15 @@ impl Classifier {
         batch.into_iter().map(outcome).collect()
     }
 
-    /// Prepared pictures, `N` of `[H, W, C]`, to `N` rows of logits.
+    /// Prepared images, `N` of `[H, W, C]`, to `N` rows of logits.
     fn logits(&self, prepared: &[&RgbImage]) -> Result<Vec<Vec<f32>>> {
         let together = match self.session.input().shape[0] {
             Dim::Fixed(size) => size,
             Dim::Symbol(_) => prepared.len().max(1),
         };
         let mut rows = Vec::with_capacity(prepared.len());
-        for pictures in prepared.chunks(together) {
-            let logits = self.session.run(&self.preprocessor.batch(pictures, self.card.input))?;
+        for images in prepared.chunks(together) {
+            let logits = self.session.run(&self.preprocessor.batch(images, self.card.input))?;
             rows.extend(logits.outer_iter().map(|row| row.iter().copied().collect()));
         }
         if self.probabilities {

@@ -1,10 +1,10 @@
-//! From the bytes of a picture to RGB8, upright.
+//! From the bytes of an image to RGB8, upright.
 //!
 //! The format is what the content says, whatever the file is called. Every format becomes the same: 8 bits per
 //! channel, gray repeated over the channels, transparency laid over white, the first frame of an animation, turned
 //! upright as the EXIF orientation says.
 //!
-//! A picture is refused from its header, before memory is taken, when a side is longer than [`MAX_SIDE`] or its
+//! An image is refused from its header, before memory is taken, when a side is longer than [`MAX_SIDE`] or its
 //! pixels fill more than [`MAX_BYTES`]; a file without its end is refused too, rather than classified half gray.
 
 use std::error::Error as _;
@@ -18,13 +18,13 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Li
 use crate::error::{Error, Result};
 use crate::files;
 
-/// Longest side of a picture, in pixels.
+/// Longest side of an image, in pixels.
 pub const MAX_SIDE: u32 = 16_384;
 
-/// Most memory for the pixels of a picture, and the largest file, in bytes.
+/// Most memory for the pixels of an image, and the largest file, in bytes.
 pub const MAX_BYTES: u64 = 512 << 20;
 
-/// The picture in the file at `path`.
+/// The image in the file at `path`.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Io`], [`Error::Decode`] or [`Error::TooLarge`], naming the file.
@@ -39,7 +39,7 @@ pub fn file(path: &Path) -> Result<RgbImage> {
     bytes(&encoded).map_err(|error| error.at(path))
 }
 
-/// The picture in `encoded`, the content of a file.
+/// The image in `encoded`, the content of a file.
 ///
 /// # Errors
 /// [`Error::Decode`] or [`Error::TooLarge`].
@@ -53,7 +53,7 @@ pub fn bytes(encoded: &[u8]) -> Result<RgbImage> {
     let reader = ImageReader::new(Cursor::new(encoded)).with_guessed_format();
     let mut reader = reader.map_err(|error| refused(error.to_string()))?;
     let Some(format) = reader.format() else {
-        return Err(refused("not a picture (JPEG, PNG, GIF, BMP, TIFF or WebP)"));
+        return Err(refused("not an image (JPEG, PNG, GIF, BMP, TIFF or WebP)"));
     };
     // The decoder has every format's own checks, but libjpeg's habit of filling up a missing rest with gray.
     if format == ImageFormat::Jpeg && !jpeg_is_complete(encoded) {
@@ -71,21 +71,21 @@ pub fn bytes(encoded: &[u8]) -> Result<RgbImage> {
     if width.max(height) > MAX_SIDE || bytes > MAX_BYTES {
         return Err(too_large(format!("{width}x{height}")));
     }
-    // A picture is worth more than its damaged EXIF block.
+    // An image is worth more than its damaged EXIF block.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
-    picture.apply_orientation(orientation);
-    Ok(opaque(picture))
+    let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    image.apply_orientation(orientation);
+    Ok(opaque(image))
 }
 
-/// Lays the picture over white.
-fn opaque(picture: DynamicImage) -> RgbImage {
-    if !picture.color().has_alpha() {
-        return picture.into_rgb8();
+/// Lays the image over white.
+fn opaque(image: DynamicImage) -> RgbImage {
+    if !image.color().has_alpha() {
+        return image.into_rgb8();
     }
-    let picture = picture.into_rgba8();
-    let mut opaque = RgbImage::new(picture.width(), picture.height());
-    for (to, from) in opaque.pixels_mut().zip(picture.pixels()) {
+    let image = image.into_rgba8();
+    let mut opaque = RgbImage::new(image.width(), image.height());
+    for (to, from) in opaque.pixels_mut().zip(image.pixels()) {
         let [color @ .., alpha] = from.0;
         let alpha = u32::from(alpha);
         to.0 = color.map(|value| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8);
@@ -130,7 +130,7 @@ fn too_large(size: String) -> Error {
 }
 
 fn decoding(format: ImageFormat, error: ImageError) -> Error {
-    let name = format.extensions_str().first().map_or_else(|| "picture".into(), |name| name.to_uppercase());
+    let name = format.extensions_str().first().map_or_else(|| "image".into(), |name| name.to_uppercase());
     match error {
         ImageError::Limits(_) => too_large(format!("this {name}")),
         ImageError::Unsupported(_) => {

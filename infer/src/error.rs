@@ -28,13 +28,13 @@ pub enum Error {
         /// The system's reason.
         error: io::Error,
     },
-    /// A folder without a single picture.
+    /// A folder without a single image.
     #[error("{}: {}", path.display(), self.reason())]
-    NoPictures {
+    NoImages {
         /// The folder.
         path: PathBuf,
     },
-    /// Not a picture, or a damaged one.
+    /// Not an image, or a damaged one.
     #[error("{}{reason}", prefix(path.as_deref()))]
     Decode {
         /// The file; none for bytes in memory.
@@ -42,7 +42,7 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// A picture or file above the limits of [`decode`](crate::decode).
+    /// An image or file above the limits of [`decode`](crate::decode).
     #[error("{}{}", prefix(path.as_deref()), self.reason())]
     TooLarge {
         /// The file; none for bytes in memory.
@@ -87,7 +87,7 @@ impl Error {
         match self {
             Self::NotFound { .. } => "not_found",
             Self::Io { .. } => "io",
-            Self::NoPictures { .. } => "no_pictures",
+            Self::NoImages { .. } => "no_pictures",
             Self::Decode { .. } => "decode",
             Self::TooLarge { .. } => "too_large",
             Self::Runtime { .. } => "runtime",
@@ -102,11 +102,11 @@ impl Error {
         match self {
             Self::NotFound { .. } => "no such file or folder".into(),
             Self::Io { error, .. } => io_reason(error),
-            Self::NoPictures { .. } => {
-                format!("no pictures in this folder ({})", crate::files::EXTENSIONS.join(", "))
+            Self::NoImages { .. } => {
+                format!("no images in this folder ({})", crate::files::EXTENSIONS.join(", "))
             }
             Self::TooLarge { size, limit, .. } => {
-                format!("{size} is too large: the limit is {limit}, scale the picture down")
+                format!("{size} is too large: the limit is {limit}, scale the image down")
             }
             Self::Decode { reason, .. }
             | Self::Runtime { reason, .. }

@@ -1,37 +1,37 @@
-//! What a model is worth on pictures whose classes are known.
+//! What a model is worth on images whose classes are known.
 
 use std::path::{Path, PathBuf};
 
 use crate::classifier::Classifier;
 use crate::error::Result;
-use crate::labelled::{self, FolderError, Sample};
+use crate::image_folder::{self, FolderError, Sample};
 use crate::results::{Classified, Failed, Outcome};
-use crate::scores::{Answer, Calibration, Confusion};
+use ferronnx_report::metrics::{Answer, Calibration, Confusion};
 
 /// Classes among which the true one counts as found in the top-5 accuracy.
 pub const TOP: usize = 5;
 
-/// A model's answers to pictures whose classes are known.
+/// A model's answers to images whose classes are known.
 #[derive(Debug, Default)]
 pub struct Evaluation {
     /// Names of the classes.
     pub labels: Vec<String>,
-    /// The pictures that were classified.
+    /// The images that were classified.
     pub paths: Vec<PathBuf>,
     /// What was said of each of them.
     pub answers: Vec<Answer>,
     /// For how many of them the true class was among the [`TOP`] most likely.
     pub found: usize,
-    /// The pictures that could not be classified.
+    /// The images that could not be classified.
     pub failed: Vec<Failed>,
 }
 
-/// The labelled pictures of a data set: `dir/test` or `dir/val` if there is one, else `dir`, a folder a class.
+/// The labelled images of a data set: `dir/test` or `dir/val` if there is one, else `dir`, a folder a class.
 ///
 /// # Errors
 /// [`FolderError`], also for a class that is not among `labels`.
-pub fn pictures(dir: &Path, labels: &[String]) -> std::result::Result<Vec<Sample>, FolderError> {
-    labelled::scan(&labelled::held_out(dir).unwrap_or_else(|| dir.into()), labels)
+pub fn images(dir: &Path, labels: &[String]) -> std::result::Result<Vec<Sample>, FolderError> {
+    image_folder::scan(&image_folder::held_out(dir).unwrap_or_else(|| dir.into()), labels)
 }
 
 impl Evaluation {
@@ -40,7 +40,7 @@ impl Evaluation {
     /// The classifier has to give at least [`TOP`] classes.
     ///
     /// # Errors
-    /// [`Error::Session`](crate::Error::Session) when the network cannot be run. A picture that cannot be decoded is
+    /// [`Error::Session`](crate::Error::Session) when the network cannot be run. An image that cannot be decoded is
     /// among [`failed`](Self::failed).
     pub fn run(classifier: &Classifier, samples: &[Sample], mut see: impl FnMut(&Outcome)) -> Result<Self> {
         let mut evaluation = Self { labels: classifier.card().labels.clone(), ..Self::default() };
@@ -70,7 +70,7 @@ impl Evaluation {
         Confusion::new(self.labels.len(), &self.answers)
     }
 
-    /// Share of the pictures whose class was among the [`TOP`] most likely, in [0, 1].
+    /// Share of the images whose class was among the [`TOP`] most likely, in [0, 1].
     pub fn top_accuracy(&self) -> f64 {
         self.found as f64 / self.answers.len().max(1) as f64
     }

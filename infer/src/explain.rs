@@ -10,8 +10,8 @@ use embedded_graphics::prelude::*;
 use embedded_graphics::text::{Baseline, Text};
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use ferronnx_models::onnx::Dim;
 use image::{GenericImage, Rgb, RgbImage};
-use models::onnx::Dim;
 use ndarray::{Array2, Ix4};
 
 use crate::classifier::Classifier;
@@ -29,7 +29,7 @@ const COLUMNS: u32 = 3;
 /// How much of the colour of a place is the mask's, the rest is the photo's.
 const OPACITY: f32 = 0.55;
 
-/// Where a network looked in one picture.
+/// Where a network looked in one image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
     /// What it saw there, most likely first.
@@ -75,11 +75,11 @@ impl Mask {
 }
 
 impl Explanation {
-    /// Runs the network on `picture` for its masks.
+    /// Runs the network on `image` for its masks.
     ///
     /// # Errors
     /// [`Error::Model`] when the file gives no masks, [`Error::Session`] when it cannot be run.
-    pub fn of(classifier: &Classifier, picture: &RgbImage) -> Result<Self> {
+    pub fn of(classifier: &Classifier, image: &RgbImage) -> Result<Self> {
         let is_mask = |shape: &[Dim]| matches!(shape, [_, Dim::Fixed(1), Dim::Fixed(_), Dim::Fixed(_)]);
         let outputs = classifier.session().outputs().iter();
         let names: Vec<String> =
@@ -89,7 +89,7 @@ impl Explanation {
             return Err(Error::Model { path: None, reason });
         }
         let asked: Vec<&str> = names.iter().map(String::as_str).collect();
-        let (predictions, fetched) = classifier.observe(picture, &asked)?;
+        let (predictions, fetched) = classifier.observe(image, &asked)?;
         let mask = |(name, values): (String, ndarray::ArrayD<f32>)| {
             let values = values.into_dimensionality::<Ix4>();
             let values = values.map_err(|error| Error::Session(format!("{name}: {error}")))?;
@@ -104,15 +104,15 @@ impl Explanation {
             Ok(Mask { name, values })
         };
         let masks = names.into_iter().zip(fetched).map(mask).collect::<Result<_>>()?;
-        let seen = classifier.preprocessor().seen(picture.width(), picture.height());
+        let seen = classifier.preprocessor().seen(image.width(), image.height());
         Ok(Self { predictions, masks, seen })
     }
 
-    /// Panels with the part of `picture` that the network saw: as it is, under the mask of each stage from its least
+    /// Panels with the part of `image` that the network saw: as it is, under the mask of each stage from its least
     /// value (dark) to its greatest (bright), and under the mean of those.
-    pub fn render(&self, picture: &RgbImage) -> RgbImage {
-        let [width, height] = [picture.width() as usize, picture.height() as usize];
-        let photo = enlarged(picture.as_raw(), width, height, PixelType::U8x3, self.seen);
+    pub fn render(&self, image: &RgbImage) -> RgbImage {
+        let [width, height] = [image.width() as usize, image.height() as usize];
+        let photo = enlarged(image.as_raw(), width, height, PixelType::U8x3, self.seen);
         let shadings: Vec<_> = self.masks.iter().map(Mask::shading).collect();
         let mean = |place: usize| {
             shadings.iter().map(|shading| shading[place]).sum::<f32>() / shadings.len().max(1) as f32
@@ -133,7 +133,7 @@ impl Explanation {
     }
 }
 
-/// The `part` (left, top, width, height) of a picture at the size of a panel.
+/// The `part` (left, top, width, height) of an image at the size of a panel.
 fn enlarged(bytes: &[u8], width: usize, height: usize, kind: PixelType, part: [f64; 4]) -> Vec<u8> {
     let [left, top, part_width, part_height] = part;
     let options = ResizeOptions::new()
@@ -183,7 +183,7 @@ fn sheet(panels: &[(String, RgbImage)]) -> RgbImage {
     sheet
 }
 
-/// A picture that text can be drawn on.
+/// An image that text can be drawn on.
 struct Canvas<'a>(&'a mut RgbImage);
 
 impl OriginDimensions for Canvas<'_> {
@@ -227,8 +227,8 @@ mod tests {
         }
     }
 
-    fn sum(picture: &RgbImage, x: u32, y: u32) -> u32 {
-        picture.get_pixel(x, y).0.iter().map(|&value| u32::from(value)).sum()
+    fn sum(image: &RgbImage, x: u32, y: u32) -> u32 {
+        image.get_pixel(x, y).0.iter().map(|&value| u32::from(value)).sum()
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use ferronnx_models::card::{CARD_KEY, ModelCard};
+use ferronnx_models::certificate::CERTIFICATE_KEY;
+use ferronnx_models::onnx::Summary;
+use ferronnx_models::onnx::fuse::Fusion;
 use indexmap::IndexMap;
-use models::card::{CARD_KEY, ModelCard};
-use models::certificate::CERTIFICATE_KEY;
-use models::onnx::Summary;
-use models::onnx::fuse::Fusion;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -50,7 +50,7 @@ impl Inspection {
         let session = Session::from_bytes(&content, &options);
         let card = match &session {
             Ok(session) => session.metadata(CARD_KEY),
-            Err(_) => models::onnx::metadata(&content, CARD_KEY),
+            Err(_) => ferronnx_models::onnx::metadata(&content, CARD_KEY),
         };
         let card = card.ok_or_else(|| format!("there is none (`{CARD_KEY}`)"));
         let card = card.and_then(|text| ModelCard::from_json(&text).map_err(|error| error.to_string()));

@@ -1,7 +1,7 @@
 //! Decoding ahead of the session.
 //!
 //! A thread takes the sources batch by batch, spreads each over the pool and hands it on in order. The channel holds
-//! one batch: with the one being decoded and the one being run, three are in memory, however many pictures there
+//! one batch: with the one being decoded and the one being run, three are in memory, however many images there
 //! are.
 
 use std::path::PathBuf;
@@ -20,14 +20,14 @@ use crate::error::Result;
 use crate::preprocess::Preprocessor;
 use crate::results::Timings;
 
-/// A picture on its way: of the input's size, or the reason why not.
+/// An image on its way: of the input's size, or the reason why not.
 pub(crate) struct Prepared {
     pub(crate) path: PathBuf,
-    pub(crate) picture: Result<RgbImage>,
+    pub(crate) image: Result<RgbImage>,
     pub(crate) timings: Timings,
 }
 
-/// Batches of prepared pictures, in the order of their sources.
+/// Batches of prepared images, in the order of their sources.
 pub(crate) struct Pipeline {
     batches: Receiver<Vec<Prepared>>,
     worker: Option<JoinHandle<()>>,
@@ -67,7 +67,7 @@ impl Iterator for Pipeline {
         if let Ok(batch) = self.batches.recv() {
             return Some(batch);
         }
-        // A panic on the other side must not look like the end of the pictures.
+        // A panic on the other side must not look like the end of the images.
         if let Some(Err(panic)) = self.worker.take().map(JoinHandle::join) {
             std::panic::resume_unwind(panic);
         }
@@ -84,10 +84,10 @@ fn prepare(source: Source, preprocessor: &Preprocessor) -> Prepared {
     };
     timings.decode = milliseconds(start);
     let start = Instant::now();
-    let picture = decoded.map(|picture| preprocessor.prepare(&picture));
+    let image = decoded.map(|image| preprocessor.prepare(&image));
     timings.preprocess = milliseconds(start);
     let (Source::File(path) | Source::Bytes { path, .. }) = source;
-    Prepared { path, picture, timings }
+    Prepared { path, image, timings }
 }
 
 pub(crate) fn milliseconds(since: Instant) -> f64 {

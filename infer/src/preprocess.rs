@@ -7,16 +7,16 @@ use std::borrow::Borrow;
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use ferronnx_models::card::{ColorOrder, InputForm, Preprocessing, ResizeFilter};
 use image::RgbImage;
-use models::card::{ColorOrder, InputForm, Preprocessing, ResizeFilter};
 use ndarray::Array4;
 
 use crate::session::Input;
 
-/// Channels of a picture and of the network's input.
+/// Channels of an image and of the network's input.
 pub const CHANNELS: usize = 3;
 
-/// A picture's way to the input tensor.
+/// An image's way to the input tensor.
 #[derive(Debug, Clone)]
 pub struct Preprocessor {
     resize: u32,
@@ -28,7 +28,7 @@ pub struct Preprocessor {
     normalized: [[f32; 256]; CHANNELS],
 }
 
-/// Pictures as a model's input takes them.
+/// Images as a model's input takes them.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Batch {
     /// Normalised, `[N, C, H, W]`.
@@ -50,7 +50,7 @@ impl Preprocessor {
     /// The steps of `preprocessing`.
     ///
     /// # Panics
-    /// When the crop is empty or larger than the resized picture; [`ModelCard`](models::card::ModelCard) refuses
+    /// When the crop is empty or larger than the resized image; [`ModelCard`](ferronnx_models::card::ModelCard) refuses
     /// such cards.
     pub fn new(preprocessing: &Preprocessing) -> Self {
         let Preprocessing { color: ColorOrder::Rgb, filter, resize, crop, mean, std } = *preprocessing;
@@ -85,17 +85,17 @@ impl Preprocessor {
         self.input_shape().iter().product()
     }
 
-    /// Resizes and crops to [`size`](Self::size) x `size`. A picture of that size that needs no resizing comes back
+    /// Resizes and crops to [`size`](Self::size) x `size`. An image of that size that needs no resizing comes back
     /// as it is.
     ///
     /// # Panics
-    /// When the picture has no pixels; no decoder returns such a one.
-    pub fn prepare(&self, picture: &RgbImage) -> RgbImage {
-        let (width, height) = picture.dimensions();
+    /// When the image has no pixels; no decoder returns such a one.
+    pub fn prepare(&self, image: &RgbImage) -> RgbImage {
+        let (width, height) = image.dimensions();
         let (resized_width, resized_height) = self.resized(width, height);
         let (left, top) = (centre(resized_width, self.crop), centre(resized_height, self.crop));
         if (resized_width, resized_height) == (width, height) {
-            return image::imageops::crop_imm(picture, left, top, self.crop, self.crop).to_image();
+            return image::imageops::crop_imm(image, left, top, self.crop, self.crop).to_image();
         }
         // Only the part inside the crop is computed: the same values, and a panorama costs no more than a square.
         let [x, y, w, h] = self.seen(width, height);
@@ -103,8 +103,8 @@ impl Preprocessor {
             .resize_alg(ResizeAlg::Convolution(self.filter))
             .crop(x, y, w, h)
             .use_alpha(false);
-        let source = ImageRef::new(width, height, picture.as_raw(), PixelType::U8x3)
-            .expect("an RGB8 picture holds three bytes a pixel");
+        let source = ImageRef::new(width, height, image.as_raw(), PixelType::U8x3)
+            .expect("an RGB8 image holds three bytes a pixel");
         let mut target = Image::new(self.crop, self.crop, PixelType::U8x3);
         Resizer::new()
             .resize(&source, &mut target, &options)
@@ -112,7 +112,7 @@ impl Preprocessor {
         RgbImage::from_raw(self.crop, self.crop, target.into_vec()).expect("the target is RGB8")
     }
 
-    /// The part of a picture of this size that the network sees: left, top, width and height in its own pixels.
+    /// The part of an image of this size that the network sees: left, top, width and height in its own pixels.
     pub fn seen(&self, width: u32, height: u32) -> [f64; 4] {
         let (resized_width, resized_height) = self.resized(width, height);
         let (left, top) = (centre(resized_width, self.crop), centre(resized_height, self.crop));
@@ -121,38 +121,38 @@ impl Preprocessor {
         [x, y, w, h]
     }
 
-    /// Pictures that were [prepared](Self::prepare) as the input of a model.
+    /// Images that were [prepared](Self::prepare) as the input of a model.
     ///
     /// # Panics
     /// When one does not have the input's size.
-    pub fn batch(&self, pictures: &[impl Borrow<RgbImage>], form: InputForm) -> Batch {
+    pub fn batch(&self, images: &[impl Borrow<RgbImage>], form: InputForm) -> Batch {
         let ([channels, height, width], item) = (self.input_shape(), self.input_len());
-        let size = "each picture has the input's size";
+        let size = "each image has the input's size";
         match form {
             InputForm::Float => {
-                let mut values = vec![0.0; pictures.len() * item];
-                for (picture, out) in pictures.iter().zip(values.chunks_exact_mut(item)) {
-                    self.normalize_into(picture.borrow(), out);
+                let mut values = vec![0.0; images.len() * item];
+                for (image, out) in images.iter().zip(values.chunks_exact_mut(item)) {
+                    self.normalize_into(image.borrow(), out);
                 }
-                let shape = (pictures.len(), channels, height, width);
+                let shape = (images.len(), channels, height, width);
                 Batch::Float(Array4::from_shape_vec(shape, values).expect(size))
             }
             InputForm::Uint8 => {
-                let mut bytes = Vec::with_capacity(pictures.len() * item);
-                pictures.iter().for_each(|picture| bytes.extend_from_slice(picture.borrow().as_raw()));
-                let shape = (pictures.len(), height, width, channels);
+                let mut bytes = Vec::with_capacity(images.len() * item);
+                images.iter().for_each(|image| bytes.extend_from_slice(image.borrow().as_raw()));
+                let shape = (images.len(), height, width, channels);
                 Batch::Bytes(Array4::from_shape_vec(shape, bytes).expect(size))
             }
         }
     }
 
-    /// Writes `picture`, `[H, W, C]` bytes, to `out`, `[C, H, W]` floats `(x / 255 - mean) / std`.
+    /// Writes `image`, `[H, W, C]` bytes, to `out`, `[C, H, W]` floats `(x / 255 - mean) / std`.
     ///
     /// # Panics
     /// When `out` does not have `C * H * W` elements.
-    pub fn normalize_into(&self, picture: &RgbImage, out: &mut [f32]) {
-        let pixels = picture.as_raw();
-        assert_eq!(out.len(), pixels.len(), "one float for each byte of the picture");
+    pub fn normalize_into(&self, image: &RgbImage, out: &mut [f32]) {
+        let pixels = image.as_raw();
+        assert_eq!(out.len(), pixels.len(), "one float for each byte of the image");
         let plane = pixels.len() / CHANNELS;
         for (channel, (plane, table)) in out.chunks_exact_mut(plane).zip(&self.normalized).enumerate() {
             for (to, pixel) in plane.iter_mut().zip(pixels.chunks_exact(CHANNELS)) {
@@ -204,31 +204,31 @@ mod tests {
     }
 
     #[test]
-    fn a_fitting_picture_stays_as_it_is() {
-        let picture = RgbImage::from_fn(32, 32, |x, y| Rgb([x as u8, y as u8, 7]));
-        assert_eq!(preprocessor(32, 32).prepare(&picture), picture);
+    fn a_fitting_image_stays_as_it_is() {
+        let image = RgbImage::from_fn(32, 32, |x, y| Rgb([x as u8, y as u8, 7]));
+        assert_eq!(preprocessor(32, 32).prepare(&image), image);
     }
 
     #[test]
     fn a_fitting_shorter_side_is_only_cropped() {
-        let picture = RgbImage::from_fn(37, 32, |x, y| Rgb([x as u8, y as u8, 7]));
-        let cropped = preprocessor(32, 32).prepare(&picture);
+        let image = RgbImage::from_fn(37, 32, |x, y| Rgb([x as u8, y as u8, 7]));
+        let cropped = preprocessor(32, 32).prepare(&image);
         assert_eq!(cropped.get_pixel(0, 0).0, [2, 0, 7]);
     }
 
     #[test]
-    fn a_thread_of_a_picture_costs_no_more_than_a_square() {
-        let picture = RgbImage::from_pixel(16_384, 1, Rgb([9, 8, 7]));
-        let prepared = preprocessor(256, 224).prepare(&picture);
+    fn a_thread_of_a_image_costs_no_more_than_a_square() {
+        let image = RgbImage::from_pixel(16_384, 1, Rgb([9, 8, 7]));
+        let prepared = preprocessor(256, 224).prepare(&image);
         assert!(prepared.pixels().all(|pixel| pixel.0 == [9, 8, 7]));
     }
 
     #[test]
     fn values_are_planar_and_normalised() {
         let preprocessor = preprocessor(32, 32);
-        let picture = RgbImage::from_fn(2, 1, |x, _| Rgb([0, 255, x as u8]));
+        let image = RgbImage::from_fn(2, 1, |x, _| Rgb([0, 255, x as u8]));
         let mut out = [0.0; 6];
-        preprocessor.normalize_into(&picture, &mut out);
+        preprocessor.normalize_into(&image, &mut out);
         let Preprocessing { mean, std, .. } = Preprocessing::for_size(32);
         let expected = |value: f32, channel: usize| (value / 255.0 - mean[channel]) / std[channel];
         let channels = [(0.0, 0), (0.0, 0), (255.0, 1), (255.0, 1), (0.0, 2), (1.0, 2)];

@@ -17,18 +17,18 @@ pub struct Prediction {
     pub probability: f32,
 }
 
-/// Where the time of a picture went, in milliseconds.
+/// Where the time of an image went, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Timings {
     /// Reading the file and decoding it.
     pub decode: f64,
     /// Resizing and cropping.
     pub preprocess: f64,
-    /// The network: the time of the batch divided by its pictures.
+    /// The network: the time of the batch divided by its images.
     pub inference: f64,
 }
 
-/// A picture with its most likely classes.
+/// An image with its most likely classes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Classified {
     /// Where it came from.
@@ -42,7 +42,7 @@ pub struct Classified {
     pub timings_ms: Timings,
 }
 
-/// A picture that could not be classified.
+/// An image that could not be classified.
 #[derive(Debug, Serialize)]
 pub struct Failed {
     /// Where it came from.
@@ -52,7 +52,7 @@ pub struct Failed {
     pub error: Error,
 }
 
-/// What became of a picture.
+/// What became of an image.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Outcome {
@@ -63,7 +63,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Where the picture came from.
+    /// Where the image came from.
     pub fn path(&self) -> &Path {
         match self {
             Self::Classified(Classified { path, .. }) | Self::Failed(Failed { path, .. }) => path,

@@ -1,8 +1,8 @@
 //! A model, ready to run: any `.onnx` with one input of floats or bytes.
 
+mod io_binding;
 mod model;
 mod placement;
-mod resident;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,9 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ferronnx_models::onnx::fuse::Fusion;
+use ferronnx_models::onnx::{Dim, Element, ValueInfo};
 use indexmap::IndexMap;
-use models::onnx::fuse::Fusion;
-use models::onnx::{Dim, Element, ValueInfo};
 use ndarray::{ArrayD, ArrayView, ArrayViewD, Dimension};
 use ort::memory::AllocationDevice;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
@@ -24,8 +24,8 @@ use crate::device::{self, CudaOptions, Device, Provider};
 use crate::error::{Error, Result, runtime_message};
 use crate::files;
 use crate::runtime::{self, Runtime};
+use io_binding::BoundTensors;
 use model::{Built, Model};
-use resident::Resident;
 
 /// How a session is built.
 #[derive(Debug, Clone, Default)]
@@ -106,7 +106,7 @@ pub struct Session {
     _weights: Option<Vec<u8>>,
     fusion: Fusion,
     /// Memory of CUDA graphs by the size of their batch, if there are to be any.
-    resident: Option<Mutex<HashMap<usize, Resident>>>,
+    bound: Option<Mutex<HashMap<usize, BoundTensors>>>,
     input: ValueInfo,
     outputs: Vec<ValueInfo>,
     provider: Provider,
@@ -167,12 +167,12 @@ impl Session {
         let Built { session, fusion, weights } =
             built.map_err(|error| commit_error(provider, size, &error))?;
         let (input, outputs) = interface(&session)?;
-        let resident = (options.cuda.graphs && matches!(provider, Provider::Cuda(_))).then(Mutex::default);
+        let bound = (options.cuda.graphs && matches!(provider, Provider::Cuda(_))).then(Mutex::default);
         Ok(Self {
             session: Mutex::new(session),
             _weights: weights,
             fusion,
-            resident,
+            bound,
             input,
             outputs,
             provider,
@@ -201,8 +201,8 @@ impl Session {
                 return Err(Error::Session(format!("the model has no float output `{name}`")));
             }
         }
-        if let Some(resident) = &self.resident {
-            return self.replay(resident, &input, outputs).map_err(|error| failed(&error));
+        if let Some(bound) = &self.bound {
+            return self.replay(bound, &input, outputs).map_err(|error| failed(&error));
         }
         let run = || -> ort::Result<Vec<ArrayD<f32>>> {
             let wanted = outputs.iter().fold(OutputSelector::no_default(), |wanted, name| wanted.with(*name));
@@ -229,19 +229,19 @@ impl Session {
     /// A pass by the CUDA graph for this size of batch, which the first pass of the size records.
     fn replay(
         &self,
-        resident: &Mutex<HashMap<usize, Resident>>,
+        bound: &Mutex<HashMap<usize, BoundTensors>>,
         input: &Input<'_>,
         outputs: &[&str],
     ) -> ort::Result<Vec<ArrayD<f32>>> {
         let Provider::Cuda(index) = self.provider else { unreachable!("there is no such memory elsewhere") };
         let mut session = self.lock();
-        let mut resident = resident.lock().unwrap_or_else(PoisonError::into_inner);
-        let graph = match resident.entry(input.shape()[0]) {
+        let mut bound = bound.lock().unwrap_or_else(PoisonError::into_inner);
+        let graph = match bound.entry(input.shape()[0]) {
             Entry::Occupied(graph) => graph.into_mut(),
             Entry::Vacant(place) => {
                 let device = (AllocationDevice::CUDA, index as i32);
                 let batch = *place.key();
-                place.insert(Resident::new(&session, device, batch, &self.input, &self.outputs)?)
+                place.insert(BoundTensors::new(&session, device, batch, &self.input, &self.outputs)?)
             }
         };
         let mut all: Vec<Option<ArrayD<f32>>> =

@@ -1,12 +1,12 @@
-//! Recomputing a file's [certificate](models::certificate) where the file is used: is this the network that was
+//! Recomputing a file's [certificate](ferronnx_models::certificate) where the file is used: is this the network that was
 //! exported, and does it compute the same here?
 
 use std::path::Path;
 
+use ferronnx_models::certificate::{CERTIFICATE_KEY, CardDigests, Certificate, Golden};
+use ferronnx_models::onnx::WeightsDigest;
+use ferronnx_models::parity::{Comparison, Parity, Worst};
 use image::RgbImage;
-use models::agreement::{Agreement, Comparison, Worst};
-use models::certificate::{CERTIFICATE_KEY, CardDigests, Certificate, Golden};
-use models::onnx::WeightsDigest;
 use ndarray::{Array2, Ix2};
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ use crate::preprocess::Preprocessor;
 use crate::runtime;
 use crate::session::{self, Options, Session};
 
-/// Levels of 255 by which a prepared picture may differ between machines: their vector instructions round differently,
+/// Levels of 255 by which a prepared image may differ between machines: their vector instructions round differently,
 /// one level in decoding and one in resizing.
 pub const LEVELS: u8 = 2;
 
@@ -43,17 +43,17 @@ pub struct Verification {
     pub labels: bool,
     /// Whether the preprocessing is.
     pub preprocessing: bool,
-    /// For each golden picture, the largest difference of its prepared form, in levels of 255.
+    /// For each golden image, the largest difference of its prepared form, in levels of 255.
     pub levels: Vec<u8>,
-    /// How the logits of the golden pictures compare with libtorch's.
-    pub agreement: Agreement,
+    /// How the logits of the golden images compare with libtorch's.
+    pub agreement: Parity,
     /// The logit that is farthest away.
     pub worst: Option<Worst>,
     /// Names of the classes.
     #[serde(skip)]
     pub classes: Vec<String>,
-    /// What was found when the file was exported, on more pictures than those.
-    pub exported_agreement: Agreement,
+    /// What was found when the file was exported, on more images than those.
+    pub exported_agreement: Parity,
     /// Largest difference that is allowed, relative to the largest logit.
     pub tolerance: f64,
 }
@@ -113,7 +113,7 @@ impl Verification {
             labels: digests.labels == certificate.card.labels,
             preprocessing: digests.preprocessing == certificate.card.preprocessing,
             levels: goldens.iter().map(|golden| golden.levels).collect(),
-            agreement: comparison.agreement(),
+            agreement: comparison.parity(),
             worst: comparison.worst(),
             classes: card.labels,
             exported_agreement: certificate.agreement,
@@ -149,22 +149,19 @@ impl Verification {
             let farthest = self.worst.map_or_else(String::new, |worst| {
                 let class = self.classes.get(worst.class).map_or("", String::as_str);
                 let Worst { found, reference, .. } = worst;
-                format!(
-                    ": farthest is picture {}, {class}: {found} instead of {reference}",
-                    worst.picture + 1
-                )
+                format!(": farthest is image {}, {class}: {found} instead of {reference}", worst.image + 1)
             });
             format!(
                 "the logits differ from libtorch's by {:.1e} of the largest (allowed {tolerance:.0e}), and {} of {} \
-                 pictures have the same class{farthest}",
-                agreement.max_relative_difference, agreement.agreeing, agreement.pictures
+                 images have the same class{farthest}",
+                agreement.max_relative_difference, agreement.agreeing, agreement.images
             )
         });
         failures
     }
 }
 
-/// A golden picture, as it comes out here.
+/// A golden image, as it comes out here.
 struct Recomputed {
     /// As it was prepared when the file was exported.
     prepared: RgbImage,
@@ -174,15 +171,15 @@ struct Recomputed {
 
 fn goldens(goldens: &[Golden], preprocessor: &Preprocessor) -> Result<Vec<Recomputed>> {
     if goldens.is_empty() {
-        return Err(damaged("it holds no pictures"));
+        return Err(damaged("it holds no images"));
     }
-    let picture = |encoded: &[u8]| decode::bytes(encoded).map_err(|error| damaged(error.reason()));
+    let image = |encoded: &[u8]| decode::bytes(encoded).map_err(|error| damaged(error.reason()));
     let recompute = |golden: &Golden| {
-        let here = preprocessor.prepare(&picture(&golden.picture.0)?);
-        let prepared = picture(&golden.prepared.0)?;
+        let here = preprocessor.prepare(&image(&golden.image.0)?);
+        let prepared = image(&golden.prepared.0)?;
         if prepared.dimensions() != here.dimensions() {
             let ((width, height), size) = (prepared.dimensions(), preprocessor.size());
-            return Err(damaged(format!("a picture of {width}x{height} for an input of {size}x{size}")));
+            return Err(damaged(format!("an image of {width}x{height} for an input of {size}x{size}")));
         }
         let levels = here.as_raw().iter().zip(prepared.as_raw()).map(|(a, b)| a.abs_diff(*b)).max();
         Ok(Recomputed { prepared, levels: levels.unwrap_or(0) })

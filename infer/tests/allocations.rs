@@ -6,12 +6,12 @@
 #[allow(dead_code)] // the rest is for the program's tests
 mod support;
 
-use infer::Session;
-use infer::attention::Attention as How;
-use infer::session::Options;
-use models::layers::{Attention, Cbam};
-use models::onnx::{self, Interface, Opset};
-use models::testing;
+use ferronnx_infer::Session;
+use ferronnx_infer::attention::Attention as How;
+use ferronnx_infer::session::Options;
+use ferronnx_models::layers::{Attention, Cbam};
+use ferronnx_models::onnx::{self, Interface, Opset};
+use ferronnx_models::testing;
 use support::options;
 
 #[global_allocator]

@@ -10,15 +10,15 @@ use std::fs;
 use std::path::Path;
 
 use fearless_simd::Level;
-use infer::Session;
-use infer::attention::Attention as How;
-use infer::attention::kernel::{Convolution, Mlp, Scratch, Sizes, Weights, attention};
-use infer::session::Options;
-use models::layers::{Attention, Cbam};
-use models::onnx::fuse::{self, Fusion, Kind};
-use models::onnx::{self, Interface, Opset};
-use models::resnet::{Architecture, ResNet18};
-use models::{Module, testing};
+use ferronnx_infer::Session;
+use ferronnx_infer::attention::Attention as How;
+use ferronnx_infer::attention::kernel::{Convolution, Mlp, Scratch, Sizes, Weights, attention};
+use ferronnx_infer::session::Options;
+use ferronnx_models::layers::{Attention, Cbam};
+use ferronnx_models::onnx::fuse::{self, Fusion, Kind};
+use ferronnx_models::onnx::{self, Interface, Opset};
+use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::{Module, testing};
 use ndarray::{Array4, ArrayD};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -136,7 +136,7 @@ fn levels() -> Vec<Level> {
     levels
 }
 
-/// With one memory for all, so that nothing of other pictures and weights may stay in it.
+/// With one memory for all, so that nothing of other images and weights may stay in it.
 #[test]
 fn every_set_of_instructions_gives_the_same() {
     let mut scratch = Scratch::default();
@@ -179,7 +179,7 @@ fn weights_of_others_are_refused() {
         attention(Level::new(), sizes, weights, &x[..values], &mut out, &mut Scratch::default())
     };
     run(&rows, 3, 256).unwrap();
-    let reason = "attention weights for other pictures than [16, 4, 4]";
+    let reason = "attention weights for other images than [16, 4, 4]";
     assert_eq!(run(&rows[1..], 3, 256).unwrap_err().to_string(), reason);
     assert_eq!(run(&rows, 5, 256).unwrap_err().to_string(), reason);
     assert_eq!(run(&rows, 3, 255).unwrap_err().to_string(), reason);

@@ -1,11 +1,11 @@
-//! Pictures of every kind become what Pillow makes of them. `formats/generate.py` wrote both.
+//! Images of every kind become what Pillow makes of them. `formats/generate.py` wrote both.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use std::fs;
 use std::path::Path;
 
-use infer::decode;
+use ferronnx_infer::decode;
 
 /// Largest difference of a byte: decoders of JPEG and of lossy WebP are free to round, and CMYK has no one meaning.
 fn allowed(name: &str) -> u8 {

@@ -1,4 +1,4 @@
-//! Pictures and models that are damaged, odd or made to do harm: an error or an answer, never a panic or a hang.
+//! Images and models that are damaged, odd or made to do harm: an error or an answer, never a panic or a hang.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -10,10 +10,10 @@ use std::io::{Cursor, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use ferronnx_infer::{Classifier, Error, Preprocessor, decode};
+use ferronnx_models::card::{CARD_KEY, Preprocessing};
+use ferronnx_models::onnx;
 use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
-use infer::{Classifier, Error, Preprocessor, decode};
-use models::card::{CARD_KEY, Preprocessing};
-use models::onnx;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use support::{Model, RED, Said, Workplace, options, runtime};
@@ -30,20 +30,20 @@ const FORMATS: [ImageFormat; 6] = [
 /// Some kilobytes in every format.
 fn encoded(format: ImageFormat) -> Vec<u8> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let picture = RgbImage::from_fn(197, 161, |x, y| {
+    let image = RgbImage::from_fn(197, 161, |x, y| {
         Rgb([x as u8, y as u8, 0].map(|value: u8| value.wrapping_add(rng.random_range(0..40))))
     });
     let mut bytes = Cursor::new(Vec::new());
-    DynamicImage::from(picture).write_to(&mut bytes, format).unwrap();
+    DynamicImage::from(image).write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }
 
 /// Decodes and prepares as `infer classify` does; what is refused is refused for one of the stated reasons.
 fn looked_at(bytes: &[u8]) -> Result<(), Error> {
     let started = Instant::now();
-    let result = decode::bytes(bytes).map(|picture| {
+    let result = decode::bytes(bytes).map(|image| {
         let preprocessor = Preprocessor::new(&Preprocessing::for_size(224));
-        assert_eq!(preprocessor.prepare(&picture).dimensions(), (224, 224));
+        assert_eq!(preprocessor.prepare(&image).dimensions(), (224, 224));
     });
     assert!(started.elapsed() < Duration::from_secs(20), "{} bytes took too long", bytes.len());
     if let Err(error) = &result {
@@ -53,7 +53,7 @@ fn looked_at(bytes: &[u8]) -> Result<(), Error> {
 }
 
 #[test]
-fn pictures_cut_at_every_kilobyte_are_refused() {
+fn images_cut_at_every_kilobyte_are_refused() {
     for format in FORMATS {
         let whole = encoded(format);
         assert!(whole.len() > 3 << 10, "{format:?}");
@@ -65,7 +65,7 @@ fn pictures_cut_at_every_kilobyte_are_refused() {
 }
 
 #[test]
-fn pictures_with_flipped_bytes_are_read_or_refused() {
+fn images_with_flipped_bytes_are_read_or_refused() {
     for format in FORMATS {
         let whole = encoded(format);
         let mut rng = ChaCha8Rng::seed_from_u64(2);
@@ -82,9 +82,9 @@ fn pictures_with_flipped_bytes_are_read_or_refused() {
 }
 
 #[test]
-fn a_picture_is_read_whatever_it_is_called() {
+fn a_image_is_read_whatever_it_is_called() {
     let place = Workplace::new();
-    place.picture("red.png", RED);
+    place.image("red.png", RED);
     for name in ["red.jpg", "red.webp", "red"] {
         std::fs::copy(place.path("red.png"), place.path(name)).unwrap();
         let said = Said::by(place.infer().args(["classify", name, "--top-k", "1"]));
@@ -93,7 +93,7 @@ fn a_picture_is_read_whatever_it_is_called() {
 }
 
 #[test]
-fn pictures_of_odd_sizes_are_read() {
+fn images_of_odd_sizes_are_read() {
     for (width, height) in [(1, 1), (1, 3000), (3000, 1), (2, 16_384), (16_384, 2), (3, 1)] {
         let mut bytes = Cursor::new(Vec::new());
         RgbImage::from_pixel(width, height, Rgb(RED)).write_to(&mut bytes, ImageFormat::Png).unwrap();
@@ -115,7 +115,7 @@ fn a_bomb_is_refused_from_its_header() {
 }
 
 #[test]
-fn an_endless_picture_on_standard_input_ends() {
+fn an_endless_image_on_standard_input_ends() {
     let place = Workplace::new();
     let mut infer = Command::new(env!("CARGO_BIN_EXE_infer"))
         .args(["classify", "-"])

@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use infer::{Preprocessor, decode};
-use models::card::Preprocessing;
+use ferronnx_infer::{Preprocessor, decode};
+use ferronnx_models::card::Preprocessing;
 
 #[test]
 fn prepares_as_torchvision_does() {

@@ -20,7 +20,7 @@ pub struct ModelCard {
     pub format: u32,
     /// Class names; position is the index of the logit.
     pub labels: Vec<String>,
-    /// From a decoded picture to the input tensor.
+    /// From a decoded image to the input tensor.
     pub preprocessing: Preprocessing,
     /// What the file's input takes.
     #[serde(default)]
@@ -45,10 +45,10 @@ pub struct ModelCard {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InputForm {
-    /// Normalised pictures, `[N, 3, H, W]` of 32-bit floats.
+    /// Normalised images, `[N, 3, H, W]` of 32-bit floats.
     #[default]
     Float,
-    /// Pictures as they are, `[N, H, W, 3]` bytes: the file normalises them itself.
+    /// Images as they are, `[N, H, W, 3]` bytes: the file normalises them itself.
     Uint8,
 }
 
@@ -75,7 +75,7 @@ impl fmt::Display for Precision {
     }
 }
 
-/// A picture's way to the input tensor `[N, 3, size, size]`, in the order of the fields.
+/// An image's way to the input tensor `[N, 3, size, size]`, in the order of the fields.
 ///
 /// RGB8 is resized so that its shorter side is `resize` (antialiased triangle filter, aspect ratio kept), the
 /// centre `crop` x `crop` is cut out, values are divided by 255, then `(x - mean) / std` per channel.
@@ -150,7 +150,7 @@ pub struct TrainingSummary {
     pub recipe: String,
     /// Name of the data set, never its path.
     pub dataset: String,
-    /// Pictures trained on, validation excluded.
+    /// Images trained on, validation excluded.
     pub train_images: usize,
     /// Epochs completed when the weights were taken.
     pub epoch: usize,

@@ -8,10 +8,10 @@ use base64::prelude::BASE64_STANDARD;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::agreement::Agreement;
 use crate::card::ModelCard;
 use crate::onnx::WeightsDigest;
 use crate::onnx::digest::sha256;
+use crate::parity::Parity;
 
 /// Metadata key of the certificate.
 pub const CERTIFICATE_KEY: &str = "ferronnx.certificate";
@@ -32,9 +32,9 @@ pub struct Certificate {
     pub tolerance: f64,
     /// What ran the file when it was exported: library, version, provider.
     pub runtime: String,
-    /// How the file compared with libtorch on the exporter's pictures.
-    pub agreement: Agreement,
-    /// Pictures to compute again.
+    /// How the file compared with libtorch on the exporter's images.
+    pub agreement: Parity,
+    /// Images to compute again.
     pub goldens: Vec<Golden>,
 }
 
@@ -60,11 +60,11 @@ impl CardDigests {
     }
 }
 
-/// A picture at every step of its way through the file.
+/// An image at every step of its way through the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Golden {
-    /// A picture file: PNG or JPEG, of any size.
-    pub picture: Bytes,
+    /// An image file: PNG or JPEG, of any size.
+    pub image: Bytes,
     /// What decoding, resizing and cropping made of it when the file was exported: a PNG of the input's size.
     pub prepared: Bytes,
     /// What libtorch makes of that, `[classes]`.
@@ -130,9 +130,9 @@ mod tests {
             card: CardDigests { labels: "22".into(), preprocessing: "33".into() },
             tolerance: 1e-4,
             runtime: "ONNX Runtime".into(),
-            agreement: Agreement { pictures: 3, agreeing: 3, max_difference: 1e-6, ..Agreement::default() },
+            agreement: Parity { images: 3, agreeing: 3, max_difference: 1e-6, ..Parity::default() },
             goldens: vec![Golden {
-                picture: Bytes(vec![0, 255, 7]),
+                image: Bytes(vec![0, 255, 7]),
                 prepared: Bytes(vec![1]),
                 logits: vec![0.1, -3.4e-38],
             }],
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn survives_a_round_trip() {
         assert_eq!(Certificate::from_json(&certificate().to_json()).unwrap(), certificate());
-        assert!(certificate().to_json().contains("\"picture\":\"AP8H\""));
+        assert!(certificate().to_json().contains("\"image\":\"AP8H\""));
     }
 
     #[test]

@@ -11,13 +11,16 @@
 //!
 //! This crate knows neither libtorch nor ONNX Runtime.
 
-pub mod agreement;
 pub mod card;
 pub mod certificate;
+#[cfg(feature = "checkpoint")]
+pub mod checkpoint;
+pub mod files;
 pub mod layers;
 pub mod lockstep;
 pub mod onnx;
 pub mod ops;
+pub mod parity;
 pub mod resnet;
 pub mod shapes;
 pub mod testing;

@@ -22,7 +22,7 @@ pub enum Reduce {
 /// An operation that does not exist is found when the network is compiled:
 ///
 /// ```compile_fail,E0599
-/// fn forward<O: models::Ops>(ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+/// fn forward<O: ferronnx_models::Ops>(ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
 ///     ops.gelu(x) // no method named `gelu`
 /// }
 /// ```
@@ -32,7 +32,7 @@ pub enum Reduce {
 /// ```compile_fail,E0046
 /// struct Nothing;
 ///
-/// impl models::Ops for Nothing {
+/// impl ferronnx_models::Ops for Nothing {
 ///     type Value = ();
 ///     type Error = std::convert::Infallible;
 ///     // missing: `conv2d`, `batch_norm`, ...

@@ -4,11 +4,11 @@
 
 use std::collections::HashSet;
 
-use models::layers::Attention;
-use models::onnx::{self, Graph, Interface, Opset, passes};
-use models::resnet::{Architecture, ArchitectureError, ResNet18, Stem};
-use models::shapes::describe;
-use models::{Weights, testing};
+use ferronnx_models::layers::Attention;
+use ferronnx_models::onnx::{self, Graph, Interface, Opset, passes};
+use ferronnx_models::resnet::{Architecture, ArchitectureError, ResNet18, Stem};
+use ferronnx_models::shapes::describe;
+use ferronnx_models::{Weights, testing};
 use proptest::prelude::*;
 
 fn traced(architecture: &Architecture, opset: u32) -> (Graph, Weights) {
@@ -123,8 +123,8 @@ fn nothing_is_dead_and_no_initializer_is_there_twice() {
 /// What is observed may have a name already: the input, the result, or another one of its own.
 struct Aliases;
 
-impl models::Module for Aliases {
-    fn forward<O: models::Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+impl ferronnx_models::Module for Aliases {
+    fn forward<O: ferronnx_models::Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
         ops.observe("a.input", x);
         let y = ops.relu(x)?;
         ops.observe("a.once", &y);
@@ -151,8 +151,8 @@ fn every_observed_value_is_an_output_that_is_computed() {
     assert_eq!(operands[2..], ["input", "a.once", "output"].map(identity));
 
     struct Twice;
-    impl models::Module for Twice {
-        fn forward<O: models::Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+    impl ferronnx_models::Module for Twice {
+        fn forward<O: ferronnx_models::Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
             ops.observe("same", &ops.sigmoid(x)?);
             ops.observe("same", &ops.relu(x)?);
             ops.relu(x)
@@ -165,8 +165,8 @@ fn every_observed_value_is_an_output_that_is_computed() {
 /// Observes something that nothing else depends on.
 struct Observing;
 
-impl models::Module for Observing {
-    fn forward<O: models::Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+impl ferronnx_models::Module for Observing {
+    fn forward<O: ferronnx_models::Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
         ops.observe("aside", &ops.sigmoid(x)?);
         ops.relu(x)
     }
@@ -258,7 +258,7 @@ proptest! {
     #[test]
     fn cbam_keeps_shapes(n in 1usize..4, c in 16usize..80, h in 1usize..40, w in 1usize..40, k in 0usize..4) {
         let attention = Attention { ratio: 16, kernel: 2 * k + 1 };
-        let cbam = models::layers::Cbam::new("cbam", c, attention);
+        let cbam = ferronnx_models::layers::Cbam::new("cbam", c, attention);
         prop_assert_eq!(describe(&cbam, &[n, c, h, w]).unwrap().output, [n, c, h, w]);
     }
 }

@@ -3,9 +3,9 @@
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use models::onnx::{self, Interface, Opset, WeightsDigest, passes};
-use models::resnet::{Architecture, ResNet18};
-use models::testing;
+use ferronnx_models::onnx::{self, Interface, Opset, WeightsDigest, passes};
+use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::testing;
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use models::layers::Init;
-use models::resnet::{Architecture, ResNet18, Stem};
-use models::shapes::describe;
+use ferronnx_models::layers::Init;
+use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
+use ferronnx_models::shapes::describe;
 use serde::Deserialize;
 
 /// One parameter as a freshly built reference network holds it.

@@ -1,7 +1,7 @@
-//! A network of your own, from pictures to a verified `.onnx` that classifies: a small CNN with squeeze-and-excitation.
+//! A network of your own, from images to a verified `.onnx` that classifies: a small CNN with squeeze-and-excitation.
 //!
 //! ```sh
-//! cargo run --release -p train --example own_network -- DATA small.onnx PHOTO.png
+//! cargo run --release -p ferronnx-train --example own_network -- DATA small.onnx PHOTO.png
 //! ```
 //!
 //! `docs/own-network.md` is the guide to it.
@@ -9,10 +9,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
-use infer::{Classifier, decode, verify::Verification};
-use models::layers::{BatchNorm2d, Conv2d, Linear};
-use models::{Module, Ops, Reduce};
-use train::{export::ExportOptions, fit::Fit, recipe::Recipe};
+use ferronnx_infer::{Classifier, decode, verify::Verification};
+use ferronnx_models::layers::{BatchNorm2d, Conv2d, Linear};
+use ferronnx_models::{Module, Ops, Reduce};
+use ferronnx_train::{export::ExportOptions, fit::Fit, recipe::Recipe};
 
 /// Squeeze-and-excitation (Hu et al. 2018, arXiv:1709.01507). `[N, C, H, W]` -> `[N, C, H, W]`.
 struct SqueezeExcitation {
@@ -56,15 +56,15 @@ impl Module for SmallNet {
     }
 }
 
-/// Trains on `data`, writes `model`, verifies it and classifies `picture`.
-pub fn run(data: &Path, model: &Path, picture: &Path) -> Result<()> {
+/// Trains on `data`, writes `model`, verifies it and classifies `image`.
+pub fn run(data: &Path, model: &Path, image: &Path) -> Result<()> {
     let fit = Fit::new(Recipe::load("from-scratch")?.scaled_to(6), 32);
     let fitted = fit.run(data, |classes| SmallNet { classes }, |epoch| println!("{epoch}"))?;
     fitted.export(model, &ExportOptions { observed: true, ..ExportOptions::default() })?;
     let verification = Verification::of_file(model, &Default::default(), None)?;
     ensure!(verification.holds(), "{}", verification.failures().join("; "));
     let classifier = Classifier::builder().top_k(1).load(model)?;
-    for guess in classifier.classify(&decode::file(picture)?)? {
+    for guess in classifier.classify(&decode::file(image)?)? {
         println!("{} {:.1} %", guess.label, 100.0 * guess.probability);
     }
     Ok(())
@@ -72,6 +72,6 @@ pub fn run(data: &Path, model: &Path, picture: &Path) -> Result<()> {
 
 fn main() -> Result<()> {
     let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let [data, model, picture] = &paths[..] else { bail!("usage: own_network DATA MODEL.onnx PICTURE") };
-    run(data, model, picture)
+    let [data, model, image] = &paths[..] else { bail!("usage: own_network DATA MODEL.onnx IMAGE") };
+    run(data, model, image)
 }

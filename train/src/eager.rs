@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use models::layers::{BatchNorm2d, Conv2d, Linear, MaxPool2d};
-use models::{Ops, Reduce};
+use ferronnx_models::layers::{BatchNorm2d, Conv2d, Linear, MaxPool2d};
+use ferronnx_models::{Ops, Reduce};
 use tch::Tensor;
 
 use crate::error::TorchError;

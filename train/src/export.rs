@@ -4,38 +4,38 @@ mod calibration;
 mod card;
 mod drift;
 mod goldens;
-mod pictures;
+mod images;
 mod reference;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ferronnx_infer::Session;
+use ferronnx_infer::preprocess::{CHANNELS, Preprocessor};
+use ferronnx_infer::runtime;
+use ferronnx_infer::session::Options;
+use ferronnx_infer::verify::Verification;
+use ferronnx_models::card::{CARD_KEY, InputForm, ModelCard, Precision, Preprocessing};
+use ferronnx_models::certificate::{CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate};
+use ferronnx_models::onnx::passes::{self, HalfError, QuantizeError, Ranges};
+use ferronnx_models::onnx::{self, Graph, Interface, Opset, TraceError, WeightsDigest};
+use ferronnx_models::parity::{Comparison, Disagreement, Parity};
+use ferronnx_models::{Module, Weights, shapes};
 use image::{ImageError, RgbImage};
-use infer::Session;
-use infer::preprocess::{CHANNELS, Preprocessor};
-use infer::runtime;
-use infer::session::Options;
-use infer::verify::Verification;
-use models::agreement::{Agreement, Comparison, Disagreement};
-use models::card::{CARD_KEY, InputForm, ModelCard, Precision, Preprocessing};
-use models::certificate::{CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate};
-use models::onnx::passes::{self, HalfError, QuantizeError, Ranges};
-use models::onnx::{self, Graph, Interface, Opset, TraceError, WeightsDigest};
-use models::{Module, Weights, shapes};
 use ndarray::{Array2, ArrayD};
 use tch::Device;
 
-pub use self::calibration::{CALIBRATION_PICTURES, Calibration};
+pub use self::calibration::{CALIBRATION_IMAGES, Calibration};
 pub use self::card::card;
 pub use self::drift::Drift;
-pub use self::pictures::Pictures;
+pub use self::images::Images;
 use self::reference::Reference;
 use crate::error::TorchError;
 use crate::params::Params;
 use crate::trainer::TrainError;
 
-/// Pictures that go through both engines at once.
+/// Images that go through both engines at once.
 const BATCH: usize = 100;
 
 /// How a file is written and what it must hold.
@@ -47,7 +47,7 @@ pub struct ExportOptions {
     pub precision: Precision,
     /// What the input takes.
     pub input: InputForm,
-    /// Whether what the network lets [observe](models::Ops::observe), attention above all, becomes further outputs.
+    /// Whether what the network lets [observe](ferronnx_models::Ops::observe), attention above all, becomes further outputs.
     pub observed: bool,
     /// Whether batch norm is merged into the convolutions.
     pub fold: bool,
@@ -91,9 +91,9 @@ pub fn default_tolerance(precision: Precision) -> f64 {
 pub struct Exported {
     /// What it proves of itself, and how it compares with libtorch.
     pub certificate: Certificate,
-    /// The pictures for which the file names another class than libtorch.
+    /// The images for which the file names another class than libtorch.
     pub disagreeing: Vec<Disagreement>,
-    /// How many pictures libtorch and the file are right about, where the classes are known.
+    /// How many images libtorch and the file are right about, where the classes are known.
     pub right: Option<[usize; 2]>,
     /// Size of the file.
     pub bytes: u64,
@@ -116,12 +116,12 @@ pub enum ExportError {
     /// Convolutions would be quantised away from what they give.
     #[error("int8 needs batch norm folded into the convolutions: leave out --no-fold")]
     Unfolded,
-    /// Pictures cannot be prepared as the card says.
+    /// Images cannot be prepared as the card says.
     #[error("the preprocessing of the card: {0}")]
     Preprocessing(String),
     /// Nothing to find ranges on.
     #[error(
-        "int8 needs pictures to find the ranges of values on: a run's training pictures, or --calibration DIR"
+        "int8 needs images to find the ranges of values on: a run's training images, or --calibration DIR"
     )]
     NoCalibration,
     /// The weights are not this network's.
@@ -132,9 +132,9 @@ pub enum ExportError {
     Train(#[from] TrainError),
     /// ONNX Runtime could not run it.
     #[error(transparent)]
-    Infer(#[from] infer::Error),
-    /// The pictures of the certificate cannot be encoded.
-    #[error("cannot encode the certificate's pictures: {0}")]
+    Infer(#[from] ferronnx_infer::Error),
+    /// The images of the certificate cannot be encoded.
+    #[error("cannot encode the certificate's images: {0}")]
     Encode(#[from] ImageError),
     /// The file cannot be written.
     #[error("cannot write {path}: {source}")]
@@ -148,11 +148,11 @@ pub enum ExportError {
     #[error(
         "the exported file does not agree with libtorch, and was not kept: largest relative difference {relative:.2e} \
          (allowed {tolerance:.0e}), top-1 agreement {agreeing} of {images}",
-        relative = .found.max_relative_difference, agreeing = .found.agreeing, images = .found.pictures
+        relative = .found.max_relative_difference, agreeing = .found.agreeing, images = .found.images
     )]
     Disagrees {
         /// What was found.
-        found: Agreement,
+        found: Parity,
         /// What is allowed.
         tolerance: f64,
     },
@@ -175,18 +175,18 @@ pub struct Trained<'a, M> {
     pub weights: &'a Weights,
     /// Everything else about it.
     pub card: &'a ModelCard,
-    /// Pictures that training saw, from which int8 takes the ranges of values; [`CALIBRATION_PICTURES`] are enough.
+    /// Images that training saw, from which int8 takes the ranges of values; [`CALIBRATION_IMAGES`] are enough.
     pub calibration: &'a [RgbImage],
 }
 
 impl<M: Module> Trained<'_, M> {
-    /// Writes the model to `path` once ONNX Runtime and libtorch agree on `pictures`.
+    /// Writes the model to `path` once ONNX Runtime and libtorch agree on `images`.
     ///
     /// On any failure `path` is as it was.
     pub fn export(
         &self,
         path: &Path,
-        pictures: &Pictures,
+        images: &Images,
         options: &ExportOptions,
     ) -> Result<Exported, ExportError> {
         let started = Instant::now();
@@ -204,8 +204,8 @@ impl<M: Module> Trained<'_, M> {
         let mut written = started.elapsed();
 
         let reference = self.reference(options)?;
-        let (comparison, provider) = compare(&bytes, &reference, pictures, options)?;
-        let (agreement, tolerance) = (comparison.agreement(), options.allowed());
+        let (comparison, provider) = compare(&bytes, &reference, images, options)?;
+        let (agreement, tolerance) = (comparison.parity(), options.allowed());
         if !agreement.holds(tolerance) {
             return Err(ExportError::Disagrees { found: agreement, tolerance });
         }
@@ -225,24 +225,24 @@ impl<M: Module> Trained<'_, M> {
         }
 
         let started = Instant::now();
-        infer::files::write_atomically(path, |out| out.write_all(&bytes))
+        ferronnx_models::files::write_atomically(path, |out| out.write_all(&bytes))
             .map_err(|source| ExportError::Io { path: path.into(), source })?;
         written += started.elapsed();
         Ok(Exported {
             disagreeing: comparison.disagreeing().to_vec(),
-            right: pictures.labels.is_some().then(|| comparison.right()),
+            right: images.labels.is_some().then(|| comparison.right()),
             certificate,
             bytes: bytes.len() as u64,
             written,
         })
     }
 
-    /// How far every value in the middle of the file is from libtorch's on `pictures`, worst first: by what each node
+    /// How far every value in the middle of the file is from libtorch's on `images`, worst first: by what each node
     /// adds to the drift of what it works on.
     ///
-    /// All values of a few pictures are in memory, so few pictures should be given.
-    pub fn drift(&self, pictures: &Pictures, options: &ExportOptions) -> Result<Vec<Drift>, ExportError> {
-        drift::drift(&self.reference(options)?, self.graph(options)?, options.input, pictures)
+    /// All values of a few images are in memory, so few images should be given.
+    pub fn drift(&self, images: &Images, options: &ExportOptions) -> Result<Vec<Drift>, ExportError> {
+        drift::drift(&self.reference(options)?, self.graph(options)?, options.input, images)
     }
 
     /// The graph in the form that `options` ask for.
@@ -323,18 +323,18 @@ impl<M: Module> Trained<'_, M> {
     }
 }
 
-/// Runs the file in `bytes` and libtorch on the same pictures; also says what executed the file.
+/// Runs the file in `bytes` and libtorch on the same images; also says what executed the file.
 fn compare(
     bytes: &[u8],
     reference: &Reference<'_, impl Module>,
-    pictures: &Pictures,
+    images: &Images,
     options: &ExportOptions,
 ) -> Result<(Comparison, &'static str), ExportError> {
     let session = Session::from_bytes(bytes, &cpu())?;
     let mut comparison = Comparison::new(options.allowed());
-    let labels = pictures.labels.as_ref().map(|labels| labels.chunks(BATCH));
+    let labels = images.labels.as_ref().map(|labels| labels.chunks(BATCH));
     let mut labels = labels.into_iter().flatten();
-    for images in pictures.images.chunks(BATCH) {
+    for images in images.images.chunks(BATCH) {
         let found = table(session.run(&reference.preprocessor.batch(images, options.input))?)?;
         comparison.add(found.view(), reference.logits(images)?.view(), labels.next());
     }
@@ -343,7 +343,7 @@ fn compare(
 
 /// Where libtorch computes too.
 fn cpu() -> Options {
-    Options { device: infer::Device::Cpu, ..Options::default() }
+    Options { device: ferronnx_infer::Device::Cpu, ..Options::default() }
 }
 
 fn table(logits: ArrayD<f32>) -> Result<Array2<f32>, ExportError> {

@@ -6,18 +6,18 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use infer::labelled::FolderError;
-use infer::preprocess::Preprocessor;
-use models::card::{ModelCard, Precision, Preprocessing, TrainingSummary};
-use models::shapes::{self, ShapeError};
-use models::{Module, Weights};
+use ferronnx_infer::image_folder::FolderError;
+use ferronnx_infer::preprocess::Preprocessor;
+use ferronnx_models::card::{ModelCard, Precision, Preprocessing, TrainingSummary};
+use ferronnx_models::shapes::{self, ShapeError};
+use ferronnx_models::{Module, Weights};
 use tch::Device;
 
 use crate::data::batches::Loader;
 use crate::data::folder::{self, ImageFolder};
-use crate::data::pictures::{Loading, PictureSet};
+use crate::data::images::{ImageSet, Loading};
 use crate::data::{Sample, split};
-use crate::export::{CALIBRATION_PICTURES, ExportError, ExportOptions, Exported, Pictures, Trained, card};
+use crate::export::{CALIBRATION_IMAGES, ExportError, ExportOptions, Exported, Images, Trained, card};
 use crate::params::Params;
 use crate::recipe::Recipe;
 use crate::trainer::{EpochMetrics, Options, TrainError, Trainer};
@@ -27,7 +27,7 @@ use crate::trainer::{EpochMetrics, Options, TrainError, Trainer};
 pub struct Fit {
     /// The phases of training.
     pub recipe: Recipe,
-    /// From a picture to the input tensor, `[N, 3, crop, crop]`.
+    /// From an image to the input tensor, `[N, 3, crop, crop]`.
     pub preprocessing: Preprocessing,
     /// What the model card says of the network: for people, nothing depends on it.
     pub architecture: serde_json::Value,
@@ -40,18 +40,18 @@ pub struct Fit {
 /// Why there is no trained network.
 #[derive(Debug, thiserror::Error)]
 pub enum FitError {
-    /// The folder of pictures cannot be used.
+    /// The folder of images cannot be used.
     #[error(transparent)]
     Folder(#[from] FolderError),
     /// Too few of them.
-    #[error("{train} training and {validation} validation pictures are too few: add pictures")]
+    #[error("{train} training and {validation} validation images are too few: add images")]
     TooFew {
         /// To learn from.
         train: usize,
         /// To choose the best epoch by.
         validation: usize,
     },
-    /// Pictures cannot be prepared so.
+    /// Images cannot be prepared so.
     #[error("the preprocessing: {0}")]
     Preprocessing(String),
     /// The network does not fit the input, or itself.
@@ -63,7 +63,7 @@ pub enum FitError {
 }
 
 impl Fit {
-    /// Training on pictures of `size` by `size`, on the CPU with seed 42.
+    /// Training on images of `size` by `size`, on the CPU with seed 42.
     pub fn new(recipe: Recipe, size: u32) -> Self {
         Self {
             recipe,
@@ -74,10 +74,10 @@ impl Fit {
         }
     }
 
-    /// Trains what `network` makes for a number of classes on the pictures in `data`, `data/CLASS/*` or
+    /// Trains what `network` makes for a number of classes on the images in `data`, `data/CLASS/*` or
     /// `data/train/CLASS/*`; `on_epoch` sees how it goes.
     ///
-    /// The result has the weights of the epoch that was best on the pictures that the recipe holds out.
+    /// The result has the weights of the epoch that was best on the images that the recipe holds out.
     ///
     /// # Errors
     /// [`FitError`].
@@ -102,7 +102,7 @@ impl Fit {
         let originals = self.recipe.augment.needs_originals(preprocessor.size());
         let sets = [(&train, originals), (&validation, false)].map(|(samples, originals)| {
             let how = Loading { originals, ..Loading::new(self.device) };
-            PictureSet::load(samples.clone(), &preprocessor, how, || ()).map_err(TrainError::from)
+            ImageSet::load(samples.clone(), &preprocessor, how, || ()).map_err(TrainError::from)
         });
         let [train_set, validation_set] = sets;
         let (train_set, validation_set) = (train_set?, validation_set?);
@@ -148,8 +148,8 @@ pub struct Fitted<M> {
 }
 
 impl<M: Module> Fitted<M> {
-    /// Writes the network to `path` once ONNX Runtime and libtorch agree on the validation pictures; int8 takes the
-    /// ranges of values from training pictures.
+    /// Writes the network to `path` once ONNX Runtime and libtorch agree on the validation images; int8 takes the
+    /// ranges of values from training images.
     ///
     /// # Errors
     /// As [`Trained::export`].
@@ -157,14 +157,14 @@ impl<M: Module> Fitted<M> {
         let preprocessor = Preprocessor::new(&self.card.preprocessing);
         let load = |samples: &[Sample], most| {
             let samples = split::limited(samples, most, 0);
-            Pictures::load(&samples, &preprocessor, false).map_err(TrainError::from)
+            Images::load(&samples, &preprocessor, false).map_err(TrainError::from)
         };
-        let pictures = load(&self.validation, Pictures::most(&preprocessor))?;
+        let images = load(&self.validation, Images::most(&preprocessor))?;
         let calibration = match options.precision {
-            Precision::Int8 => load(&self.train, CALIBRATION_PICTURES)?.images,
+            Precision::Int8 => load(&self.train, CALIBRATION_IMAGES)?.images,
             Precision::Fp32 | Precision::Fp16 => Vec::new(),
         };
         let Self { network, weights, card, .. } = self;
-        Trained { network, weights, card, calibration: &calibration }.export(path, &pictures, options)
+        Trained { network, weights, card, calibration: &calibration }.export(path, &images, options)
     }
 }

@@ -1,13 +1,12 @@
 //! Trains image classifiers on libtorch and writes them as ONNX.
 //!
 //! The network is defined in `models`; here is what it means on libtorch ([`eager`]), and what training is made of:
-//! pictures ([`data`]), recipes ([`recipe`]), the loop ([`trainer`]), what a run leaves behind ([`run`]), and the
+//! images ([`data`]), recipes ([`recipe`]), the loop ([`trainer`]), what a run leaves behind ([`run`]), and the
 //! export that is verified before it is kept ([`export`]). [`fit`] is all of that in a few lines, for networks of your
 //! own.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-pub mod checkpoint;
 pub mod data;
 pub mod device;
 pub mod eager;

@@ -3,7 +3,7 @@
 //! Kingma and Ba 2015, arXiv:1412.6980; Loshchilov and Hutter 2019, arXiv:1711.05101. The steps are those of
 //! libtorch's fused kernels, and the state has PyTorch's names: `exp_avg`, `exp_avg_sq` and `step` of each parameter.
 
-use models::Weights;
+use ferronnx_models::Weights;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 

@@ -2,9 +2,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use ferronnx_models::Weights;
+use ferronnx_models::layers::{Init, Param};
 use indexmap::IndexMap;
-use models::Weights;
-use models::layers::{Init, Param};
 use ndarray::ArrayD;
 use tch::{Device, Kind, Tensor};
 
@@ -143,9 +143,9 @@ pub fn to_array(tensor: &Tensor) -> Result<ArrayD<f32>, TorchError> {
 
 #[cfg(test)]
 mod tests {
-    use models::Module;
-    use models::layers::{Conv2d, Linear};
-    use models::shapes;
+    use ferronnx_models::Module;
+    use ferronnx_models::layers::{Conv2d, Linear};
+    use ferronnx_models::shapes;
 
     use super::*;
     use crate::eager::Eager;
@@ -153,9 +153,9 @@ mod tests {
     struct Small(Conv2d, Linear);
 
     impl Module for Small {
-        fn forward<O: models::Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+        fn forward<O: ferronnx_models::Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
             let x = ops.relu(&ops.conv2d(x, &self.0)?)?;
-            ops.linear(&ops.reduce(&x, models::Reduce::Mean, &[2, 3], false)?, &self.1)
+            ops.linear(&ops.reduce(&x, ferronnx_models::Reduce::Mean, &[2, 3], false)?, &self.1)
         }
     }
 

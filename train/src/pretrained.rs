@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::str::FromStr;
 
-use models::Weights;
+use ferronnx_models::Weights;
 use ndarray::{ArrayD, ArrayViewD, s};
 use serde::{Deserialize, Serialize};
 

@@ -30,9 +30,9 @@ pub const BUILT_IN: [(&str, &str); 3] = [
 pub struct Recipe {
     /// Its name, for people.
     pub name: String,
-    /// Pictures per step.
+    /// Images per step.
     pub batch_size: usize,
-    /// Share of the training pictures that is held out for validation, stratified.
+    /// Share of the training images that is held out for validation, stratified.
     #[serde(default = "default_validation")]
     pub validation: f64,
     /// Steps whose gradients are added up before the parameters move: a batch that many times as large.
@@ -56,7 +56,7 @@ pub struct Recipe {
     /// When rates fall under the plateau schedule.
     #[serde(default)]
     pub plateau: Plateau,
-    /// Random changes to training pictures.
+    /// Random changes to training images.
     #[serde(default)]
     pub augment: Augment,
     /// Statistics of batch norm in frozen layers.

@@ -8,7 +8,7 @@
 //! | `best.safetensors` | weights of the epoch with the best validation accuracy |
 //! | `last/` | what the run goes on from: weights, optimizer, position |
 //! | `result.json` | a [`RunResult`], once the run has ended |
-//! | `predictions.csv` | what libtorch says of every test picture, with the best weights |
+//! | `predictions.csv` | what libtorch says of every test image, with the best weights |
 //! | `report.html` | all of it to look at |
 //! | `events.out.tfevents.*` | the metrics for TensorBoard |
 
@@ -19,12 +19,12 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use models::Weights;
+use ferronnx_models::Weights;
 
 pub use self::records::{RunConfig, RunPlan, RunResult};
-use crate::checkpoint::{self, CheckpointError};
-use crate::data::pictures::PictureSet;
+use crate::data::images::ImageSet;
 use crate::trainer::{EpochMetrics, Prediction};
+use ferronnx_models::checkpoint::{self, CheckpointError};
 
 /// Why a run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +81,7 @@ impl RunFolder {
         Ok(run)
     }
 
-    /// Refuses a folder that holds something: better before the pictures are decoded than after.
+    /// Refuses a folder that holds something: better before the images are decoded than after.
     pub fn check_free(path: &Path) -> Result<(), RunError> {
         match fs::read_dir(path).map(Iterator::count) {
             Ok(0) => Ok(()),
@@ -194,10 +194,10 @@ impl RunFolder {
         serde_json::from_str(&text).map(Some).map_err(|error| self.damaged("result.json", &error))
     }
 
-    /// Writes `predictions.csv`: path (from the folder of pictures on), label, predicted, probability.
+    /// Writes `predictions.csv`: path (from the folder of images on), label, predicted, probability.
     pub fn write_predictions(
         &self,
-        set: &PictureSet,
+        set: &ImageSet,
         predictions: &[Prediction],
         config: &RunConfig,
     ) -> Result<(), RunError> {
@@ -226,11 +226,8 @@ impl RunFolder {
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunError> {
         let path = self.path(name);
-        infer::files::write_atomically(&path, |out| out.write_all(bytes)).map_err(|source| RunError::Io {
-            action: "cannot write",
-            path,
-            source,
-        })
+        ferronnx_models::files::write_atomically(&path, |out| out.write_all(bytes))
+            .map_err(|source| RunError::Io { action: "cannot write", path, source })
     }
 
     fn damaged(&self, name: &str, why: &dyn std::error::Error) -> RunError {

@@ -1,10 +1,10 @@
 //! What a network consists of and costs, layer by layer.
 
-use models::resnet::{Architecture, ResNet18};
-use models::shapes::{self, LayerDescription};
+use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::shapes::{self, LayerDescription};
 use serde::Serialize;
 
-/// A network for pictures of one size, taken one at a time.
+/// A network for images of one size, taken one at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// The network in words.
@@ -48,9 +48,9 @@ pub struct Total {
 pub enum SummaryError {
     /// The configuration has no network.
     #[error(transparent)]
-    Architecture(#[from] models::resnet::ArchitectureError),
-    /// The pictures do not fit.
-    #[error("a picture of {side}x{side} does not fit ({source}): choose another --image-size")]
+    Architecture(#[from] ferronnx_models::resnet::ArchitectureError),
+    /// The images do not fit.
+    #[error("an image of {side}x{side} does not fit ({source}): choose another --image-size")]
     Size {
         /// Height and width.
         side: usize,
@@ -60,7 +60,7 @@ pub enum SummaryError {
 }
 
 impl Summary {
-    /// The network for square pictures of `side` pixels.
+    /// The network for square images of `side` pixels.
     pub fn new(architecture: &Architecture, side: usize) -> Result<Self, SummaryError> {
         let input = [1, 3, side, side];
         let network = ResNet18::new(architecture)?;
@@ -88,7 +88,7 @@ impl From<LayerDescription> for Layer {
 
 #[cfg(test)]
 mod tests {
-    use models::resnet::Stem;
+    use ferronnx_models::resnet::Stem;
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! The training loop: epochs through the phases of a recipe, from any step to any other, to the bit.
 //!
-//! Every random choice depends on the seed, the epoch and the picture or step alone, so a [`Snapshot`] is all that a
+//! Every random choice depends on the seed, the epoch and the image or step alone, so a [`Snapshot`] is all that a
 //! run needs to go on as if it had never stopped.
 
 mod average;
@@ -15,8 +15,8 @@ mod totals;
 use std::collections::HashSet;
 use std::time::Instant;
 
+use ferronnx_models::Module;
 use indexmap::IndexMap;
-use models::Module;
 use tch::{Device, Kind, Reduction, Tensor};
 
 use self::average::Average;
@@ -204,7 +204,7 @@ impl<'a, M: Module> Trainer<'a, M> {
         self.check(watch.look()?)?;
         self.position.sums = totals.read()?;
         if self.position.sums.images == 0 {
-            return Err(TrainError::NoPictures);
+            return Err(TrainError::NoImages);
         }
         Ok(true)
     }
@@ -222,11 +222,11 @@ impl<'a, M: Module> Trainer<'a, M> {
         };
         let logits = logits.f_to_kind(Kind::Float)?;
         let loss = cross_entropy(&logits, batch, self.recipe.label_smoothing)?;
-        // Every picture of an update counts alike, those of a smaller last batch too.
+        // Every image of an update counts alike, those of a smaller last batch too.
         let Recipe { accumulate, batch_size, .. } = *self.recipe;
         let first = (batch.step - batch.step % accumulate) * batch_size;
-        let pictures = (accumulate * batch_size).min(self.train.used(batch_size) - first);
-        let scaled = loss.f_mul_scalar(batch.len() as f64 / pictures as f64)?;
+        let images = (accumulate * batch_size).min(self.train.used(batch_size) - first);
+        let scaled = loss.f_mul_scalar(batch.len() as f64 / images as f64)?;
         match &self.scaler {
             Some(scaler) => scaler.scaled(&scaled)?.f_backward()?,
             None => scaled.f_backward()?,
@@ -307,7 +307,7 @@ impl<'a, M: Module> Trainer<'a, M> {
             step: step + 1,
             phase: self.recipe.phases[self.position.phase].name.clone(),
             loss,
-            pictures: self.train.named(&indices),
+            images: self.train.named(&indices),
         })
     }
 

@@ -10,17 +10,17 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use common::{Golden, colour_set, golden, params, relative_difference, tensor};
-use models::resnet::{Architecture, ResNet18, Stem};
-use models::{Module, Weights, testing};
+use ferronnx_models::checkpoint::{self, FormatError};
+use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
+use ferronnx_models::{Module, Weights, testing};
+use ferronnx_train::eager::Eager;
+use ferronnx_train::params::to_array;
 use ndarray::{Array, ArrayD, Axis, Slice};
 use predicates::prelude::*;
 use predicates::str::contains;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use train::checkpoint::{self, FormatError};
-use train::eager::Eager;
-use train::params::to_array;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 

@@ -45,7 +45,7 @@ fn cifar10_from_a_file_trains_without_a_network_and_is_unpacked_once() {
         let mut command = Command::from_std(fit(dir.path(), &server::closed_url()));
         command.args(["--data", "cifar10:cifar.tar.gz", "--out", out]).assert().success().stderr(is_empty())
     };
-    fit("one").stdout(contains("unpacking cifar.tar.gz").and(contains("of 12 pictures")));
+    fit("one").stdout(contains("unpacking cifar.tar.gz").and(contains("of 12 images")));
     fit("two").stdout(contains("unpacking").not());
 }
 

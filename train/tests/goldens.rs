@@ -7,15 +7,15 @@ mod common;
 use std::collections::HashSet;
 
 use common::{Golden, golden, params, relative_difference, tensor};
-use infer::session::Options;
-use infer::{Device, Session};
-use models::layers::{Attention, Cbam, ChannelAttention, SpatialAttention};
-use models::onnx::{self, Interface, Opset, passes};
-use models::resnet::{Architecture, BasicBlock, ResNet18, Stem};
-use models::{Module, testing};
+use ferronnx_infer::session::Options;
+use ferronnx_infer::{Device, Session};
+use ferronnx_models::layers::{Attention, Cbam, ChannelAttention, SpatialAttention};
+use ferronnx_models::onnx::{self, Interface, Opset, passes};
+use ferronnx_models::resnet::{Architecture, BasicBlock, ResNet18, Stem};
+use ferronnx_models::{Module, testing};
+use ferronnx_train::eager::Eager;
+use ferronnx_train::params::to_array;
 use ndarray::{ArrayD, Axis, Slice};
-use train::eager::Eager;
-use train::params::to_array;
 
 const LIBTORCH: f32 = 1e-5;
 const ONNX: f32 = 1e-4;

@@ -5,15 +5,15 @@
 mod common;
 
 use common::{Golden, params, tensor};
-use infer::session::Options;
-use infer::{Device, Session};
-use models::layers::{Attention, Cbam, Conv2d, Init};
-use models::onnx::{self, Interface, Opset, passes};
-use models::resnet::{Architecture, BasicBlock, ResNet18, Stem};
-use models::{Module, shapes, testing};
+use ferronnx_infer::session::Options;
+use ferronnx_infer::{Device, Session};
+use ferronnx_models::layers::{Attention, Cbam, Conv2d, Init};
+use ferronnx_models::onnx::{self, Interface, Opset, passes};
+use ferronnx_models::resnet::{Architecture, BasicBlock, ResNet18, Stem};
+use ferronnx_models::{Module, shapes, testing};
+use ferronnx_train::eager::Eager;
+use ferronnx_train::params::Params;
 use proptest::prelude::*;
-use train::eager::Eager;
-use train::params::Params;
 
 /// Shapes under the three meanings, as they are run.
 fn three_shapes(module: &Golden, shape: [usize; 4], opset: u32) -> [Vec<usize>; 3] {
@@ -120,7 +120,7 @@ fn errors_of_libtorch_name_the_layer() {
     let conv = Conv2d::new("backbone.conv1", 3, 4, 3);
     let shape = [1, 3, 8, 8];
     let weights = {
-        let mut weights = models::Weights::new();
+        let mut weights = ferronnx_models::Weights::new();
         for param in conv.params() {
             weights.insert(param.name, ndarray::ArrayD::zeros(param.shape));
         }
@@ -128,7 +128,7 @@ fn errors_of_libtorch_name_the_layer() {
     };
     let params = Params::initialise(&conv.params(), 0, tch::Device::Cpu).unwrap();
     params.assign("backbone.conv1.weight", &weights["backbone.conv1.weight"]).unwrap();
-    use models::Ops;
+    use ferronnx_models::Ops;
     let wrong = tensor(&testing::input(&[shape[0], 4, 8, 8]));
     let error = Eager::eval(&params).conv2d(&wrong, &conv).unwrap_err().to_string();
     assert!(error.starts_with("backbone.conv1: ") && error.lines().count() == 1, "{error}");

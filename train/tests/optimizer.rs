@@ -4,11 +4,11 @@
 
 use std::path::Path;
 
-use models::Weights;
+use ferronnx_models::Weights;
+use ferronnx_models::checkpoint;
+use ferronnx_train::optimizer::{Algorithm, Optimizer, Settings};
+use ferronnx_train::params::{to_array, to_tensor};
 use tch::{Device, Kind, Tensor};
-use train::checkpoint;
-use train::optimizer::{Algorithm, Optimizer, Settings};
-use train::params::{to_array, to_tensor};
 
 const STEPS: usize = 200;
 const NAMES: [&str; 2] = ["a", "b"];

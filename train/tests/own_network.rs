@@ -10,12 +10,12 @@ mod own_network;
 use std::fs;
 use std::path::Path;
 
-use infer::verify::Verification;
-use infer::{Classifier, decode};
-use models::card::{InputForm, Precision};
-use train::export::ExportOptions;
-use train::fit::Fit;
-use train::recipe::Recipe;
+use ferronnx_infer::verify::Verification;
+use ferronnx_infer::{Classifier, decode};
+use ferronnx_models::card::{InputForm, Precision};
+use ferronnx_train::export::ExportOptions;
+use ferronnx_train::fit::Fit;
+use ferronnx_train::recipe::Recipe;
 
 use self::common::colour_set;
 
@@ -32,8 +32,8 @@ fn it_trains_exports_verifies_and_classifies() {
     assert_eq!(card.precision, Precision::Fp32);
     let mut right = 0;
     for label in &card.labels {
-        for picture in fs::read_dir(data.join("test").join(label)).unwrap() {
-            let guesses = classifier.classify(&decode::file(&picture.unwrap().path()).unwrap()).unwrap();
+        for image in fs::read_dir(data.join("test").join(label)).unwrap() {
+            let guesses = classifier.classify(&decode::file(&image.unwrap().path()).unwrap()).unwrap();
             right += usize::from(guesses[0].label == *label);
         }
     }
@@ -58,7 +58,7 @@ fn every_form_of_it_holds() {
 }
 
 #[test]
-fn too_few_pictures_and_a_network_that_does_not_fit_are_errors() {
+fn too_few_images_and_a_network_that_does_not_fit_are_errors() {
     let (_dir, data) = colour_set();
     let fit = Fit::new(Recipe::load("from-scratch").unwrap().scaled_to(1), 32);
     let run = |data: &Path| {
@@ -67,7 +67,7 @@ fn too_few_pictures_and_a_network_that_does_not_fit_are_errors() {
     };
     let error = run(&data.join("none"));
     assert!(error.contains("none"), "{error}");
-    let attention = models::layers::ChannelAttention::new("attention", 64, 16);
+    let attention = ferronnx_models::layers::ChannelAttention::new("attention", 64, 16);
     let error = fit.run(&data, |_| attention, |_| ()).unwrap_err().to_string();
     assert!(error.contains("attention"), "{error}");
 
@@ -81,7 +81,7 @@ fn too_few_pictures_and_a_network_that_does_not_fit_are_errors() {
         fs::create_dir(few.path().join(class)).unwrap();
         fs::copy(data.join("test/red/000.png"), few.path().join(class).join("0.png")).unwrap();
     }
-    assert_eq!(run(few.path()), "2 training and 0 validation pictures are too few: add pictures");
+    assert_eq!(run(few.path()), "2 training and 0 validation images are too few: add images");
 }
 
 /// The example is as short as the guide promises.

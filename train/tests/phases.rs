@@ -6,24 +6,24 @@ mod common;
 
 use std::collections::HashSet;
 
-use infer::Preprocessor;
-use models::card::Preprocessing;
-use models::resnet::{Architecture, ResNet18};
-use models::{Weights, shapes};
+use ferronnx_infer::Preprocessor;
+use ferronnx_models::card::Preprocessing;
+use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::{Weights, shapes};
+use ferronnx_train::data::batches::Loader;
+use ferronnx_train::data::folder::ImageFolder;
+use ferronnx_train::data::images::{ImageSet, Loading};
+use ferronnx_train::params::Params;
+use ferronnx_train::recipe::{FrozenBatchNorm, Recipe};
+use ferronnx_train::trainer::{Options, Trainer};
 use tch::Device;
-use train::data::batches::Loader;
-use train::data::folder::ImageFolder;
-use train::data::pictures::{Loading, PictureSet};
-use train::params::Params;
-use train::recipe::{FrozenBatchNorm, Recipe};
-use train::trainer::{Options, Trainer};
 
 /// One epoch in each phase of three-phase; weights before, and after each phase.
 fn run(new: &[&str], frozen_bn: FrozenBatchNorm) -> Vec<Weights> {
     let (_dir, data) = common::colour_set();
     let preprocessor = Preprocessor::new(&Preprocessing::for_size(8));
     let samples = ImageFolder::scan(&data).unwrap().train;
-    let set = PictureSet::load(samples, &preprocessor, Loading::new(Device::Cpu), || ()).unwrap();
+    let set = ImageSet::load(samples, &preprocessor, Loading::new(Device::Cpu), || ()).unwrap();
     let network = ResNet18::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
     let described = shapes::describe(&network, &[1, 3, 8, 8]).unwrap().params;
     let params = Params::initialise(&described, 1, Device::Cpu).unwrap();

@@ -10,20 +10,20 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use infer::Preprocessor;
-use models::card::Preprocessing;
-use models::resnet::{Architecture, ResNet18};
-use models::shapes;
+use ferronnx_infer::Preprocessor;
+use ferronnx_models::card::Preprocessing;
+use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::shapes;
+use ferronnx_train::data::batches::Loader;
+use ferronnx_train::data::folder::ImageFolder;
+use ferronnx_train::data::images::{ImageSet, Loading};
+use ferronnx_train::params::Params;
+use ferronnx_train::recipe::Recipe;
+use ferronnx_train::run::RunFolder;
+use ferronnx_train::trainer::{EpochMetrics, Options, Snapshot, Trainer};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::Device;
-use train::data::batches::Loader;
-use train::data::folder::ImageFolder;
-use train::data::pictures::{Loading, PictureSet};
-use train::params::Params;
-use train::recipe::Recipe;
-use train::run::RunFolder;
-use train::trainer::{EpochMetrics, Options, Snapshot, Trainer};
 
 /// Everything that has a state, in one recipe.
 const EVERYTHING: &str = r#"
@@ -70,7 +70,7 @@ fn train(stop_every: usize) -> (Vec<EpochMetrics>, Snapshot) {
     let recipe = Recipe::load(file.to_str().unwrap()).unwrap().scaled_to(2);
     let preprocessor = Preprocessor::new(&Preprocessing::for_size(8));
     let samples = ImageFolder::scan(&data).unwrap().train;
-    let set = PictureSet::load(samples, &preprocessor, Loading::new(Device::Cpu), || ()).unwrap();
+    let set = ImageSet::load(samples, &preprocessor, Loading::new(Device::Cpu), || ()).unwrap();
     let network = ResNet18::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
     let described = shapes::describe(&network, &[1, 3, 8, 8]).unwrap().params;
     let new = HashSet::from(["backbone.fc.weight".to_owned(), "backbone.fc.bias".to_owned()]);

@@ -6,19 +6,19 @@ mod common;
 
 use std::collections::HashSet;
 
-use infer::Preprocessor;
-use models::card::Preprocessing;
-use models::layers::{Conv2d, Linear};
-use models::{Module, Ops, Reduce, Weights, shapes};
+use ferronnx_infer::Preprocessor;
+use ferronnx_models::card::Preprocessing;
+use ferronnx_models::layers::{Conv2d, Linear};
+use ferronnx_models::{Module, Ops, Reduce, Weights, shapes};
+use ferronnx_train::data::batches::Loader;
+use ferronnx_train::data::folder::ImageFolder;
+use ferronnx_train::data::images::{ImageSet, Loading};
+use ferronnx_train::optimizer::Settings;
+use ferronnx_train::params::Params;
+use ferronnx_train::recipe::Recipe;
+use ferronnx_train::trainer::{Amp, Epoch, Options, Snapshot, TrainError, Trainer};
 use ndarray::ArrayD;
 use tch::Device;
-use train::data::batches::Loader;
-use train::data::folder::ImageFolder;
-use train::data::pictures::{Loading, PictureSet};
-use train::optimizer::Settings;
-use train::params::Params;
-use train::recipe::Recipe;
-use train::trainer::{Amp, Epoch, Options, Snapshot, TrainError, Trainer};
 
 /// A convolution, a pool and a head: no batch norm, so that a batch may be split.
 struct Tiny {
@@ -59,7 +59,7 @@ fn run(recipe: &Recipe, amp: Option<Amp>) -> Result<Run, TrainError> {
     let (_dir, data) = common::colour_set();
     let preprocessor = Preprocessor::new(&Preprocessing::for_size(8));
     let samples = ImageFolder::scan(&data).unwrap().train;
-    let set = PictureSet::load(samples, &preprocessor, Loading::new(Device::Cpu), || ()).unwrap();
+    let set = ImageSet::load(samples, &preprocessor, Loading::new(Device::Cpu), || ()).unwrap();
     let network = Tiny::new();
     let described = shapes::describe(&network, &[1, 3, 8, 8]).unwrap().params;
     let params = Params::initialise(&described, 3, Device::Cpu).unwrap();
@@ -125,7 +125,7 @@ fn a_phase_ends_early_when_nothing_gets_better() {
 }
 
 #[test]
-fn a_loss_that_is_not_finite_names_its_step_and_pictures() {
+fn a_loss_that_is_not_finite_names_its_step_and_images() {
     let recipe = recipe(|r| (r.batch_size, r.phases[0].learning_rate) = (4, 1e38));
     let error = run(&recipe, None).map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("in epoch 1, step 2 (phase \"learn\")"), "{error}");

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: from nothing to a model that classifies pictures it has not seen, on real data.
+//! `cargo xtask demo`: from nothing to a model that classifies images it has not seen, on real data.
 //!
 //! It types what a user would type and shows each command, so that it is a tutorial as well as a test.
 
@@ -55,8 +55,8 @@ fn build() -> Result<Binaries> {
     let messages = workspace::output(&mut cargo(&[
         "build",
         "--release",
-        "--package=train",
-        "--package=infer",
+        "--package=ferronnx-train",
+        "--package=ferronnx-infer",
         "--message-format=json-render-diagnostics",
     ]))?;
     Ok(Binaries { train: executable(&messages, "train")?, infer: executable(&messages, "infer")? })
@@ -86,17 +86,17 @@ fn classify(infer: &Path) -> Result<()> {
     let answers = answers::read(&workspace::output(&mut command)?)?;
 
     let right = 100.0 * answers::accuracy(&answers);
-    println!("{right:.1} % of {} unseen pictures right", answers.len());
+    println!("{right:.1} % of {} unseen images right", answers.len());
     if right < PERCENT_NEEDED {
         bail!("`{}`: {right:.1} % right, at least {PERCENT_NEEDED} % expected", show(&command));
     }
-    for (heading, pictures) in [
+    for (heading, images) in [
         ("Some it got right:", answers::some_right(&answers, 4)),
         ("Where it was wrong:", answers::wrong(&answers, 8)),
     ] {
-        if !pictures.is_empty() {
+        if !images.is_empty() {
             println!("\n{heading}");
-            shown(infer, &[&["classify", "--model", MODEL, "--top-k", "3"], &pictures[..]].concat())?;
+            shown(infer, &[&["classify", "--model", MODEL, "--top-k", "3"], &images[..]].concat())?;
         }
     }
     Ok(())
@@ -106,7 +106,7 @@ fn farewell(steps: &Steps, Binaries { train, infer }: &Binaries) {
     let (train, infer) = (short(train), short(infer));
     println!(
         "\nDone in {}. It lies in\n  \
-           {DATA}        the pictures, a folder per class\n  \
+           {DATA}        the images, a folder per class\n  \
            {RUN}         the training run: report.html to look at, metrics.jsonl, best.safetensors\n  \
            {MODEL}  the model\n\n\
          Next:\n  \

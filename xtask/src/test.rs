@@ -13,7 +13,7 @@ use crate::workspace::{cargo, run as run_command};
 #[command(after_help = "\
 Examples:
   cargo xtask test                    everything, stopping at the first failure
-  cargo test -p models                one crate, after setup")]
+  cargo test -p ferronnx-models                one crate, after setup")]
 pub struct TestArgs {}
 
 /// Runs `cargo xtask test`.

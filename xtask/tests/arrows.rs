@@ -20,11 +20,15 @@ fn dependencies(package: &str) -> Vec<String> {
 fn who_knows_which_engine() {
     let knows = |package: &str, engine: &str| dependencies(package).iter().any(|name| name == engine);
     for engine in ["tch", "torch-sys", "ort", "image"] {
-        assert!(!knows("models", engine), "models knows {engine}");
+        assert!(!knows("ferronnx-models", engine), "models knows {engine}");
     }
     for engine in ["tch", "torch-sys"] {
-        assert!(!knows("infer", engine), "infer knows {engine}");
+        assert!(!knows("ferronnx-infer", engine), "infer knows {engine}");
         assert!(!knows("xtask", engine), "xtask knows {engine}");
     }
-    assert!(knows("infer", "ort") && knows("train", "tch") && knows("train", "infer"));
+    assert!(
+        knows("ferronnx-infer", "ort")
+            && knows("ferronnx-train", "tch")
+            && knows("ferronnx-train", "ferronnx-infer")
+    );
 }

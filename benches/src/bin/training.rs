@@ -1,6 +1,6 @@
 //! Times training steps and epochs for `benches/peers/training.py`, which times PyTorch's in turn.
 //!
-//! `training DATA THREADS STEPS` prints one JSON object: milliseconds a step on one fixed batch, and pictures per second
+//! `training DATA THREADS STEPS` prints one JSON object: milliseconds a step on one fixed batch, and images per second
 //! of an epoch with all augmentation. DATA is a folder of class folders; the recipe is three-phase's, everything learning.
 
 use std::collections::HashSet;
@@ -8,20 +8,20 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use infer::Preprocessor;
-use models::card::Preprocessing;
-use models::resnet::{Architecture, ResNet18};
-use models::{Module, shapes};
+use ferronnx_infer::Preprocessor;
+use ferronnx_models::card::Preprocessing;
+use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::{Module, shapes};
+use ferronnx_train::data::batches::Loader;
+use ferronnx_train::data::folder::ImageFolder;
+use ferronnx_train::data::images::{ImageSet, Loading};
+use ferronnx_train::data::split;
+use ferronnx_train::eager::Eager;
+use ferronnx_train::optimizer::{Optimizer, Settings};
+use ferronnx_train::params::Params;
+use ferronnx_train::recipe::Recipe;
+use ferronnx_train::trainer::{Options, Trainer};
 use tch::{Device, Kind, Reduction, Tensor};
-use train::data::batches::Loader;
-use train::data::folder::ImageFolder;
-use train::data::pictures::{Loading, PictureSet};
-use train::data::split;
-use train::eager::Eager;
-use train::optimizer::{Optimizer, Settings};
-use train::params::Params;
-use train::recipe::Recipe;
-use train::trainer::{Options, Trainer};
 
 const BATCH: i64 = 64;
 const SIDE: u32 = 32;
@@ -69,7 +69,7 @@ fn time_steps(network: &ResNet18, params: &Params, steps: usize) -> Result<Vec<f
     Ok(times)
 }
 
-/// Pictures per second of an epoch of `steps` batches.
+/// Images per second of an epoch of `steps` batches.
 fn time_epoch(network: &ResNet18, params: &Params, folder: ImageFolder, steps: usize) -> Result<f64> {
     let mut recipe = Recipe::load("three-phase")?.scaled_to(1);
     recipe.phases[0].train = vec!["*".into()];
@@ -77,7 +77,7 @@ fn time_epoch(network: &ResNet18, params: &Params, folder: ImageFolder, steps: u
     let preprocessor = Preprocessor::new(&Preprocessing::for_size(SIDE));
     let load = |count| {
         let samples = split::limited(&folder.train, count, 1);
-        PictureSet::load(samples, &preprocessor, Loading::new(Device::Cpu), || ())
+        ImageSet::load(samples, &preprocessor, Loading::new(Device::Cpu), || ())
     };
     let (train, validation) = (load(steps * BATCH as usize)?, load(2)?);
     let loaders = [&train, &validation].map(|set| Loader::new(set, &preprocessor, Device::Cpu));

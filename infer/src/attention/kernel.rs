@@ -1,4 +1,4 @@
-//! Attention on pictures, in three passes over their values ([Woo et al. 2018](https://arxiv.org/abs/1807.06521)).
+//! Attention on images, in three passes over their values ([Woo et al. 2018](https://arxiv.org/abs/1807.06521)).
 //!
 //! | pass | reads | gives |
 //! |---|---|---|
@@ -21,11 +21,11 @@ use fearless_simd::{Level, Simd, dispatch, f32x16};
 
 use blocks::{LANES, load, starts, store};
 
-/// Values of pictures whose channels are weighted together: they stay in the cache of a core between their passes, and the
+/// Values of images whose channels are weighted together: they stay in the cache of a core between their passes, and the
 /// MLP's weights are fetched once for all.
 const TOGETHER: usize = 32 << 10;
 
-/// Sizes of a picture.
+/// Sizes of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sizes {
     /// `C`.
@@ -37,12 +37,12 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// Values of a picture.
+    /// Values of an image.
     pub fn values(self) -> usize {
         self.channels * self.area()
     }
 
-    /// Pixels of a picture.
+    /// Pixels of an image.
     fn area(self) -> usize {
         self.height * self.width
     }
@@ -52,14 +52,14 @@ impl Sizes {
         self.channels.next_multiple_of(LANES)
     }
 
-    /// Values of as many pictures as are best done together, at least of one.
+    /// Values of as many images as are best done together, at least of one.
     pub fn together(self) -> usize {
         let values = self.values().max(1);
         (TOGETHER / values).max(1) * values
     }
 }
 
-/// The MLP of channel attention, without biases: rows along the channels, as [`fuse`](mod@models::onnx::fuse) stores them.
+/// The MLP of channel attention, without biases: rows along the channels, as [`fuse`](mod@ferronnx_models::onnx::fuse) stores them.
 #[derive(Debug, Clone, Copy)]
 pub struct Mlp<'a> {
     /// `[hidden, P]`.
@@ -86,28 +86,28 @@ pub struct Weights<'a> {
     pub spatial: Option<Convolution<'a>>,
 }
 
-/// Weights that do not fit the pictures.
+/// Weights that do not fit the images.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("attention weights for other pictures than [{}, {}, {}]", .0.channels, .0.height, .0.width)]
+#[error("attention weights for other images than [{}, {}, {}]", .0.channels, .0.height, .0.width)]
 pub struct Misfit(Sizes);
 
 /// Memory for what lies between the passes; made once, and used again.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// Mean and maximum of each channel of pictures that are done together; then, in place of the means, the weights.
+    /// Mean and maximum of each channel of images that are done together; then, in place of the means, the weights.
     means: Vec<f32>,
     maxima: Vec<f32>,
     hidden: Vec<f32>,
     /// Sum and maximum over the channels of each pixel.
     sums: Vec<f32>,
     largest: Vec<f32>,
-    /// Both with a border of zeros, in rows of whole blocks, for pictures and a convolution of these sizes.
+    /// Both with a border of zeros, in rows of whole blocks, for images and a convolution of these sizes.
     planes: Vec<f32>,
     bordered: (Sizes, usize),
     mask: Vec<f32>,
 }
 
-/// Attention over pictures `x` `[N, C, H, W]` to `out` of the same shape.
+/// Attention over images `x` `[N, C, H, W]` to `out` of the same shape.
 ///
 /// # Errors
 /// When a slice is not as long as the sizes say.
@@ -132,18 +132,18 @@ pub fn attention(
     }
     for (x, out) in x.chunks(sizes.together()).zip(out.chunks_mut(sizes.together())) {
         dispatch!(level, simd => match sizes.area() >= LANES {
-            true => pictures::<_, true>(simd, sizes, weights, x, out, scratch),
-            false => pictures::<_, false>(simd, sizes, weights, x, out, scratch),
+            true => images::<_, true>(simd, sizes, weights, x, out, scratch),
+            false => images::<_, false>(simd, sizes, weights, x, out, scratch),
         });
     }
     Ok(())
 }
 
-/// A few pictures, whose planes are at least a block unless they are not `LONG`.
+/// A few images, whose planes are at least a block unless they are not `LONG`.
 ///
 /// It is inlined with all that it calls, so that all is compiled for the instructions of `S`.
 #[inline(always)]
-fn pictures<S: Simd, const LONG: bool>(
+fn images<S: Simd, const LONG: bool>(
     simd: S,
     sizes: Sizes,
     weights: Weights<'_>,

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use fearless_simd::Level;
-use models::onnx::fuse::{DOMAIN, Kind};
+use ferronnx_models::onnx::fuse::{DOMAIN, Kind};
 use ort::operator::{
     ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput,
     ShapeInferenceContext,

@@ -1,4 +1,4 @@
-//! Pictures of every kind, whole and broken. They are made here, so that none has to be committed.
+//! Images of every kind, whole and broken. They are made here, so that none has to be committed.
 
 use image::{GrayImage, ImageBuffer, Luma, Rgb, Rgba, RgbaImage};
 
@@ -15,9 +15,9 @@ fn noise(width: u32, height: u32) -> RgbImage {
     })
 }
 
-fn encode(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+fn encode(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     let mut encoded = Cursor::new(Vec::new());
-    picture.into().write_to(&mut encoded, format).unwrap();
+    image.into().write_to(&mut encoded, format).unwrap();
     encoded.into_inner()
 }
 
@@ -33,14 +33,14 @@ const FORMATS: [ImageFormat; 6] = [
 #[test]
 fn every_format_is_read() {
     for format in FORMATS {
-        let picture = bytes(&encode(noise(40, 30), format)).unwrap();
-        assert_eq!(picture.dimensions(), (40, 30), "{format:?}");
+        let image = bytes(&encode(noise(40, 30), format)).unwrap();
+        assert_eq!(image.dimensions(), (40, 30), "{format:?}");
     }
     assert_eq!(bytes(&encode(noise(40, 30), ImageFormat::Png)).unwrap(), noise(40, 30));
 }
 
 #[test]
-fn a_cut_picture_is_an_error_in_every_format() {
+fn a_cut_image_is_an_error_in_every_format() {
     for format in FORMATS {
         let whole = encode(noise(64, 64), format);
         for percent in [1, 5, 10, 25, 50, 75, 90, 99] {
@@ -62,7 +62,7 @@ fn a_jpeg_without_its_last_byte_is_an_error() {
 }
 
 #[test]
-fn a_thumbnails_end_is_not_the_pictures() {
+fn a_thumbnails_end_is_not_the_images() {
     let whole = encode(noise(64, 64), ImageFormat::Jpeg);
     let thumbnail = encode(noise(8, 8), ImageFormat::Jpeg);
     let mut with_thumbnail = whole[..2].to_vec();
@@ -76,12 +76,12 @@ fn a_thumbnails_end_is_not_the_pictures() {
 
 #[test]
 fn text_and_nothing_are_no_pictures() {
-    assert!(bytes(b"hello, this is text").unwrap_err().to_string().starts_with("not a picture"));
+    assert!(bytes(b"hello, this is text").unwrap_err().to_string().starts_with("not an image"));
     assert_eq!(bytes(b"").unwrap_err().to_string(), "the file is empty");
 }
 
 #[test]
-fn a_huge_picture_is_refused_from_its_header() {
+fn a_huge_image_is_refused_from_its_header() {
     let mut header = encode(noise(1, 1), ImageFormat::Png);
     header[16..24].copy_from_slice(&[[0, 0, 0x4e, 0x20]; 2].concat());
     let crc = crc32(&header[12..29]);
@@ -106,8 +106,8 @@ fn crc32(bytes: &[u8]) -> u32 {
 
 #[test]
 fn transparency_lies_over_white() {
-    let picture = RgbaImage::from_fn(3, 1, |x, _| Rgba([200, 0, 100, [0, 128, 255][x as usize]]));
-    let opaque = bytes(&encode(picture, ImageFormat::Png)).unwrap();
+    let image = RgbaImage::from_fn(3, 1, |x, _| Rgba([200, 0, 100, [0, 128, 255][x as usize]]));
+    let opaque = bytes(&encode(image, ImageFormat::Png)).unwrap();
     assert_eq!(opaque.into_raw(), [255, 255, 255, 227, 127, 177, 200, 0, 100]);
 }
 
@@ -121,7 +121,7 @@ fn gray_and_16_bits_become_rgb8() {
 }
 
 #[test]
-fn exif_orientation_turns_the_picture_upright() {
+fn exif_orientation_turns_the_image_upright() {
     let whole = encode(noise(40, 20), ImageFormat::Jpeg);
     // One big-endian TIFF directory with one entry: orientation (0x0112), short, 1 value, 6 = rotate by 90 degrees.
     let exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";

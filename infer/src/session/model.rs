@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Component, Path};
 
-use models::onnx::fuse::Fusion;
-use models::onnx::{self, Detached};
+use ferronnx_models::onnx::fuse::Fusion;
+use ferronnx_models::onnx::{self, Detached};
 use ort::AsPointer;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};

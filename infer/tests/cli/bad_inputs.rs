@@ -1,11 +1,11 @@
-//! Pictures that are none: each is named with its reason, and the others go on.
+//! Images that are none: each is named with its reason, and the others go on.
 
 use std::fs;
 
 use crate::support::{RED, Said, Workplace};
 
 fn refused(place: &Workplace, name: &str, parts: &[&str]) {
-    place.picture("good.png", RED);
+    place.image("good.png", RED);
     Said::by(place.infer().args(["classify", name])).fails(2, parts);
     let with_good = Said::by(place.infer().args(["classify", name, "good.png"]));
     with_good.fails(1, parts);
@@ -17,7 +17,7 @@ fn refused(place: &Workplace, name: &str, parts: &[&str]) {
 fn text_named_png() {
     let place = Workplace::new();
     fs::write(place.path("x.png"), "this is text").unwrap();
-    refused(&place, "x.png", &["error: x.png: not a picture"]);
+    refused(&place, "x.png", &["error: x.png: not an image"]);
 }
 
 #[test]
@@ -30,17 +30,17 @@ fn empty_file() {
 #[test]
 fn truncated_jpeg() {
     let place = Workplace::new();
-    place.picture("x.jpg", RED);
+    place.image("x.jpg", RED);
     let whole = fs::read(place.path("x.jpg")).unwrap();
     fs::write(place.path("x.jpg"), &whole[..whole.len() - 20]).unwrap();
     refused(&place, "x.jpg", &["error: x.jpg: the JPEG ends too early"]);
 }
 
 #[test]
-fn huge_picture() {
+fn huge_image() {
     let place = Workplace::new();
     // A complete black-and-white BMP would be 50 MB; its header is enough.
-    place.picture("x.bmp", RED);
+    place.image("x.bmp", RED);
     let mut bytes = fs::read(place.path("x.bmp")).unwrap();
     bytes[18..22].copy_from_slice(&20_000u32.to_le_bytes());
     bytes[22..26].copy_from_slice(&20_000u32.to_le_bytes());
@@ -68,14 +68,14 @@ fn unreadable_file() {
 fn empty_folder() {
     let place = Workplace::new();
     fs::create_dir(place.path("folder.png")).unwrap();
-    refused(&place, "folder.png", &["error: folder.png: no pictures in this folder (jpg, jpeg, png"]);
+    refused(&place, "folder.png", &["error: folder.png: no images in this folder (jpg, jpeg, png"]);
 }
 
 #[test]
 fn many_good_and_some_bad() {
     let place = Workplace::new();
     for index in 0..99 {
-        place.picture(&format!("p/{index:02}.png"), RED);
+        place.image(&format!("p/{index:02}.png"), RED);
     }
     for index in 0..99 {
         if index % 33 == 7 {
@@ -87,7 +87,7 @@ fn many_good_and_some_bad() {
     assert_eq!(said.stdout.lines().count(), 99);
     let failed: Vec<_> = said.stderr.lines().collect();
     assert_eq!(failed.len(), 3, "{failed:?}");
-    assert!(failed[0].starts_with("error: p/07.png: not a picture"), "{}", failed[0]);
+    assert!(failed[0].starts_with("error: p/07.png: not an image"), "{}", failed[0]);
     let bad =
         said.stdout.lines().enumerate().filter(|(_, line)| line.contains("\"error\"")).map(|(at, _)| at);
     assert_eq!(bad.collect::<Vec<_>>(), [7, 40, 73]);

@@ -15,8 +15,8 @@ fn measured(place: &Workplace, args: &[&str]) -> Said {
 #[test]
 fn json_has_the_contracts_keys() {
     let place = Workplace::new();
-    place.picture("photos/1.png", RED);
-    place.picture("photos/2.jpg", RED);
+    place.image("photos/1.png", RED);
+    place.image("photos/2.jpg", RED);
     let args = ["--batch", "1,3", "--threads", "1,2", "--images", "photos", "--format", "json"];
     let said = measured(&place, &args);
     assert_eq!((said.code, said.stderr.as_str()), (0, ""));
@@ -40,10 +40,10 @@ fn json_has_the_contracts_keys() {
         assert!(run["placement"]["CPUExecutionProvider"].as_u64().unwrap() > 0);
         assert!(run["stable"].is_boolean() && run["provider"] == "CPUExecutionProvider");
     }
-    let pictures = &found["pictures"];
-    assert_eq!((&pictures["count"], &pictures["end_to_end_batch"]), (&2.into(), &3.into()));
-    assert!(pictures["decode_ms"]["p50"].as_f64().unwrap() > 0.0);
-    assert!(pictures["end_to_end_ips"].as_f64().unwrap() > 0.0);
+    let images = &found["pictures"];
+    assert_eq!((&images["count"], &images["end_to_end_batch"]), (&2.into(), &3.into()));
+    assert!(images["decode_ms"]["p50"].as_f64().unwrap() > 0.0);
+    assert!(images["end_to_end_ips"].as_f64().unwrap() > 0.0);
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use models::card::{CARD_KEY, InputForm, Precision};
+use ferronnx_models::card::{CARD_KEY, InputForm, Precision};
 
 use crate::support::{Model, RED, Said, Workplace, encoded, model_with};
 
 fn with_model(content: &[u8]) -> Said {
     let place = Workplace::without_model();
-    place.picture("x.png", RED);
+    place.image("x.png", RED);
     fs::write(place.path("m.onnx"), content).unwrap();
     Said::by(place.infer().args(["classify", "x.png", "--model", "m.onnx"]))
 }
@@ -24,7 +24,7 @@ fn no_model() {
 #[test]
 fn the_environment_names_the_model() {
     let place = Workplace::new();
-    place.picture("x.png", RED);
+    place.image("x.png", RED);
     fs::rename(place.path("model.onnx"), place.path("other.onnx")).unwrap();
     let said = Said::by(place.infer().args(["classify", "x.png"]).env("INFER_MODEL", "other.onnx"));
     assert_eq!(said.code, 0, "{}", said.stderr);
@@ -48,15 +48,9 @@ fn a_card_for_another_network() {
     said.fails(2, &["m.onnx: gives [batch, 3], but there are 4 labels"]);
     let said =
         with_model(&model_with(|card| (card.preprocessing.crop, card.preprocessing.resize) = (32, 32)));
-    said.fails(
-        2,
-        &["takes floats [batch, 3, 16, 16], but pictures are prepared as floats [batch, 3, 32, 32]"],
-    );
+    said.fails(2, &["takes floats [batch, 3, 16, 16], but images are prepared as floats [batch, 3, 32, 32]"]);
     let said = with_model(&model_with(|card| card.input = InputForm::Uint8));
-    said.fails(
-        2,
-        &["takes floats [batch, 3, 16, 16], but pictures are prepared as bytes [batch, 16, 16, 3]"],
-    );
+    said.fails(2, &["takes floats [batch, 3, 16, 16], but images are prepared as bytes [batch, 16, 16, 3]"]);
     with_model(&encoded(&[(CARD_KEY, "{")])).fails(2, &["m.onnx: the model card is not readable"]);
 }
 
@@ -64,15 +58,14 @@ fn a_card_for_another_network() {
 fn the_card_alone_says_how_a_file_is_fed() {
     let place = Workplace::new();
     for (name, color) in [("a.png", RED), ("b.png", [90, 140, 110]), ("c.png", [20, 10, 30])] {
-        place.picture(name, color);
+        place.image(name, color);
     }
     let probabilities = |model: &[u8]| -> Vec<f64> {
         fs::write(place.path("model.onnx"), model).unwrap();
         let said = Said::by(place.infer().args(["classify", "--format", "json", "a.png", "b.png", "c.png"]));
         assert_eq!(said.code, 0, "{}", said.stderr);
-        let pictures: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
-        let tops =
-            pictures.as_array().unwrap().iter().map(|picture| &picture["predictions"][0]["probability"]);
+        let images: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+        let tops = images.as_array().unwrap().iter().map(|image| &image["predictions"][0]["probability"]);
         tops.map(|probability| probability.as_f64().unwrap()).collect()
     };
     let float = probabilities(&Model::of(InputForm::Float, Precision::Fp32).encoded_with(&[]));
@@ -93,7 +86,7 @@ fn the_card_alone_says_how_a_file_is_fed() {
 #[test]
 fn wrong_runtime() {
     let place = Workplace::new();
-    place.picture("x.png", RED);
+    place.image("x.png", RED);
     fs::write(place.path("lib.so"), "text").unwrap();
     fs::create_dir(place.path("empty")).unwrap();
     let with = |path: &str| Said::by(place.infer().args(["classify", "x.png", "--ort-lib", path]));
@@ -120,7 +113,7 @@ fn another_library_is_no_runtime() {
 #[test]
 fn an_explicit_device_never_falls_back() {
     let place = Workplace::new();
-    place.picture("x.png", RED);
+    place.image("x.png", RED);
     let said = Said::by(place.infer().args(["classify", "x.png", "--device", "cuda:7"]));
     said.fails(2, &["error: --device cuda:7: ", "or use --device cpu"]);
     let said = Said::by(place.infer().args(["classify", "x.png", "--device", "cpu"]));
@@ -147,7 +140,7 @@ fn wrong_usage() {
 #[test]
 fn nothing_is_left_in_the_users_home() {
     let place = Workplace::new();
-    place.picture("x.png", RED);
+    place.image("x.png", RED);
     let home = tempfile::tempdir().unwrap();
     let mut command = place.infer();
     // Variables that would keep the telemetry of ONNX Runtime quiet without us.

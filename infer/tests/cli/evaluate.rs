@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use crate::support::{BLUE, GREEN, RED, Said, Workplace};
 
-/// Three pictures of each class; one of the blue ones is green, and is taken for it.
+/// Three images of each class; one of the blue ones is green, and is taken for it.
 fn data_set(folder: &str) -> Workplace {
     let place = Workplace::new();
     for (class, color) in [("red", RED), ("green", GREEN), ("blue", BLUE)] {
         for index in 0..3 {
             let color = if class == "blue" && index == 2 { GREEN } else { color };
-            place.picture(&format!("{folder}/{class}/{index}.png"), color);
+            place.image(&format!("{folder}/{class}/{index}.png"), color);
         }
     }
     place
@@ -52,7 +52,7 @@ fn the_text_names_what_is_mistaken() {
 }
 
 #[test]
-fn the_page_is_one_file_with_the_mistake_as_a_picture() {
+fn the_page_is_one_file_with_the_mistake_as_a_image() {
     let place = data_set("photos");
     let said = evaluated(&place, &["--report", "report.html"]);
     assert_eq!(said.stderr, "report: report.html\n");
@@ -68,12 +68,12 @@ fn the_page_is_one_file_with_the_mistake_as_a_picture() {
 }
 
 #[test]
-fn held_out_pictures_are_preferred_and_bad_ones_are_named() {
+fn held_out_images_are_preferred_and_bad_ones_are_named() {
     let place = data_set("photos/test");
-    place.picture("photos/train/other/1.png", RED);
+    place.image("photos/train/other/1.png", RED);
     fs::write(place.path("photos/test/red/bad.png"), "text").unwrap();
     let said = evaluated(&place, &[]);
-    said.fails(1, &["photos/test/red/bad.png", "not a picture"]);
+    said.fails(1, &["photos/test/red/bad.png", "not an image"]);
     assert!(said.stdout.contains("9 of photos, 1 more failed"), "{}", said.stdout);
 }
 
@@ -81,6 +81,6 @@ fn held_out_pictures_are_preferred_and_bad_ones_are_named() {
 fn data_that_cannot_be_evaluated_is_refused() {
     let place = Workplace::new();
     evaluated(&place, &[]).fails(2, &["--data", "photos"]);
-    place.picture("photos/purple/1.png", RED);
+    place.image("photos/purple/1.png", RED);
     evaluated(&place, &[]).fails(2, &["class purple", "red, green, blue"]);
 }

@@ -1,6 +1,6 @@
-//! `infer explain`: a picture of where the network looked, or why there is none.
+//! `infer explain`: an image of where the network looked, or why there is none.
 
-use models::card::{InputForm, Precision};
+use ferronnx_models::card::{InputForm, Precision};
 use serde_json::Value;
 
 use crate::support::{Model, RED, Said, Workplace};
@@ -8,7 +8,7 @@ use crate::support::{Model, RED, Said, Workplace};
 #[test]
 fn a_file_without_masks_says_how_to_get_them() {
     let place = Workplace::new();
-    place.picture("red.png", RED);
+    place.image("red.png", RED);
     let said = Said::by(place.infer().args(["explain", "red.png"]));
     said.fails(2, &["model.onnx", "gives no attention masks", "--attention-outputs"]);
     assert!(!place.path("overlay.png").exists());
@@ -18,7 +18,7 @@ fn a_file_without_masks_says_how_to_get_them() {
 fn masks_are_laid_over_the_photo() {
     let place = Workplace::without_model();
     std::fs::write(place.path("model.onnx"), Model::observing().encoded_with(&[])).unwrap();
-    place.picture("photos/red.png", RED);
+    place.image("photos/red.png", RED);
     let said = Said::by(place.infer().args(["explain", "photos/red.png", "-o", "seen.png"]));
     assert_eq!((said.code, said.stderr.as_str()), (0, "overlay: seen.png\n"), "{}", said.stdout);
     assert!(said.stdout.contains("sees           red "), "{}", said.stdout);

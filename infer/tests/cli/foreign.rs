@@ -2,18 +2,18 @@
 
 use std::fs;
 
-use models::onnx::{self, Attribute, Dim, Graph, Node};
+use ferronnx_models::onnx::{self, Attribute, Dim, Graph, Node};
 
 use crate::support::{BLUE, GREEN, Model, RED, Said, Workplace};
 
 const NORMALISATION: [&str; 4] = ["--mean", "0,0,0", "--std", "1,1,1"];
 const NAMES: (&str, &str) = ("names", "{0: 'red', 1: 'green', 2: \"blue\"}");
 
-/// Where the model lies as `m.onnx`, with pictures in three colours.
+/// Where the model lies as `m.onnx`, with images in three colours.
 fn place(graph: Graph, metadata: &[(&str, &str)]) -> Workplace {
     let place = Workplace::without_model();
     for (name, color) in [("p/a.png", RED), ("p/b.png", GREEN), ("p/c.png", BLUE)] {
-        place.picture(name, color);
+        place.image(name, color);
     }
     fs::write(place.path("labels.txt"), "red\n green\n\nblue\n").unwrap();
     fs::write(place.path("m.onnx"), onnx::encode(graph, metadata)).unwrap();
@@ -29,7 +29,7 @@ fn classify(place: &Workplace, more: &[&str]) -> Said {
     )
 }
 
-/// The class and probability of each picture.
+/// The class and probability of each image.
 fn classes(said: &Said) -> Vec<(String, f64)> {
     assert_eq!(said.code, 0, "{}", said.stderr);
     let row = |line: &str| {
@@ -59,7 +59,7 @@ fn names_are_in_the_file_or_in_another() {
     let own = Workplace::new();
     fs::rename(own.path("model.onnx"), own.path("m.onnx")).unwrap();
     for (name, color) in [("p/a.png", RED), ("p/b.png", GREEN), ("p/c.png", BLUE)] {
-        own.picture(name, color);
+        own.image(name, color);
     }
     let expected = classes(&classify(&own, &[]));
     assert_eq!(expected.iter().map(|(label, _)| &label[..]).collect::<Vec<_>>(), ["red", "green", "blue"]);

@@ -21,7 +21,7 @@ fn keys(object: &Value) -> Vec<&String> {
 #[test]
 fn json_has_the_contracts_keys() {
     let place = Workplace::new();
-    place.picture("r.png", RED);
+    place.image("r.png", RED);
     std::fs::write(place.path("bad.png"), "text").unwrap();
     let said = Said::by(place.infer().args(["classify", "r.png", "bad.png", "--format", "json"]));
     assert_eq!(said.code, 1, "{}", said.stderr);
@@ -38,8 +38,8 @@ fn json_has_the_contracts_keys() {
 
     assert_eq!(keys(&results[1]), ["error", "path"]);
     assert_eq!(results[1]["error"]["kind"], "decode");
-    assert!(results[1]["error"]["message"].as_str().unwrap().starts_with("not a picture"));
-    assert!(said.stderr.starts_with("error: bad.png: not a picture"), "{}", said.stderr);
+    assert!(results[1]["error"]["message"].as_str().unwrap().starts_with("not an image"));
+    assert!(said.stderr.starts_with("error: bad.png: not an image"), "{}", said.stderr);
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn files_and_folders_in_the_order_given() {
     for (name, color) in
         [("z.png", BLUE), ("d/2.jpg", GREEN), ("d/1.png", RED), ("d/e/3.bmp", BLUE), ("a.png", RED)]
     {
-        place.picture(name, color);
+        place.image(name, color);
     }
     let args = ["classify", "z.png", "d", "a.png", "z.png", "--format", "jsonl", "--batch", "2"];
     let said = Said::by(place.infer().args(args));
@@ -69,7 +69,7 @@ fn files_and_folders_in_the_order_given() {
 fn batches_and_threads_change_nothing() {
     let place = Workplace::new();
     for index in 0..20u8 {
-        place.picture(&format!("p/{index:02}.png"), [index * 12, 120, 255 - index * 12]);
+        place.image(&format!("p/{index:02}.png"), [index * 12, 120, 255 - index * 12]);
     }
     let results = |batch: &str, threads: &str| {
         let args = ["classify", "p", "--format", "csv", "--batch", batch, "--threads", threads];
@@ -88,7 +88,7 @@ fn batches_and_threads_change_nothing() {
 #[test]
 fn csv_has_a_row_per_class_and_per_error() {
     let place = Workplace::new();
-    place.picture("g.png", GREEN);
+    place.image("g.png", GREEN);
     let args = ["classify", "g.png", "none.png", "--format", "csv", "--top-k", "1"];
     let said = Said::by(place.infer().args(args));
     said.fails(1, &["none.png: no such file or folder"]);
@@ -101,7 +101,7 @@ fn csv_has_a_row_per_class_and_per_error() {
 #[test]
 fn table_is_for_people() {
     let place = Workplace::new();
-    place.picture("r.png", RED);
+    place.image("r.png", RED);
     let said = Said::by(place.infer().args(["classify", "r.png"]));
     assert_eq!(said.code, 0);
     let lines: Vec<_> = said.stdout.lines().collect();
@@ -112,9 +112,9 @@ fn table_is_for_people() {
 }
 
 #[test]
-fn a_picture_on_standard_input() {
+fn a_image_on_standard_input() {
     let place = Workplace::new();
-    place.picture("b.png", BLUE);
+    place.image("b.png", BLUE);
     let bytes = std::fs::read(place.path("b.png")).unwrap();
     let said = Said::by(place.infer().args(["classify", "-", "--format", "jsonl"]).write_stdin(bytes));
     assert_eq!(said.code, 0, "{}", said.stderr);
@@ -128,7 +128,7 @@ fn a_picture_on_standard_input() {
 fn a_reader_that_leaves_is_no_error() {
     let place = Workplace::new();
     for index in 0..40 {
-        place.picture(&format!("p/{index:02}.png"), RED);
+        place.image(&format!("p/{index:02}.png"), RED);
     }
     for format in ["table", "json", "jsonl", "csv"] {
         let mut child = Command::new(place.infer().get_program())

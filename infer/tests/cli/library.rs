@@ -2,13 +2,13 @@
 
 use std::fs;
 
+use ferronnx_infer::attention::Attention as How;
+use ferronnx_infer::session::{Optimization, Options};
+use ferronnx_infer::{Classifier, Session};
+use ferronnx_models::layers::{Attention, Cbam};
+use ferronnx_models::onnx::{self, Detached, Interface, Opset};
+use ferronnx_models::testing;
 use image::{Rgb, RgbImage};
-use infer::attention::Attention as How;
-use infer::session::{Optimization, Options};
-use infer::{Classifier, Session};
-use models::layers::{Attention, Cbam};
-use models::onnx::{self, Detached, Interface, Opset};
-use models::testing;
 use ndarray::Array4;
 
 use crate::support::{BLUE, GREEN, RED, Workplace, options};
@@ -17,8 +17,8 @@ use crate::support::{BLUE, GREEN, RED, Workplace, options};
 fn a_classifier_is_shared_by_threads() {
     let place = Workplace::new();
     let classifier = Classifier::builder().options(options()).load(&place.path("model.onnx")).unwrap();
-    let pictures = [RED, GREEN, BLUE].map(|color| RgbImage::from_pixel(20, 24, Rgb(color)));
-    let together = classifier.classify_batch(&pictures).unwrap();
+    let images = [RED, GREEN, BLUE].map(|color| RgbImage::from_pixel(20, 24, Rgb(color)));
+    let together = classifier.classify_batch(&images).unwrap();
     assert_eq!(
         together.iter().map(|guesses| &guesses[0].label[..]).collect::<Vec<_>>(),
         ["red", "green", "blue"]
@@ -26,8 +26,8 @@ fn a_classifier_is_shared_by_threads() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                for (picture, expected) in pictures.iter().zip(&together).cycle().take(60) {
-                    let guesses = classifier.classify(picture).unwrap();
+                for (image, expected) in images.iter().zip(&together).cycle().take(60) {
+                    let guesses = classifier.classify(image).unwrap();
                     assert_eq!(guesses[0].label, expected[0].label);
                     assert!((guesses[0].probability - expected[0].probability).abs() < 1e-5);
                 }

@@ -1,20 +1,24 @@
-//! A tiny network of three classes, pictures for it, and the program to run.
+//! A tiny network of three classes, images for it, and the program to run.
 
 use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use ferronnx_infer::session::Options;
+use ferronnx_infer::{Device, Preprocessor, Session};
+use ferronnx_models::card::{
+    CARD_FORMAT, CARD_KEY, InputForm, ModelCard, Precision, Preprocessing, Provenance,
+};
+use ferronnx_models::certificate::{
+    Bytes, CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate, Golden,
+};
+use ferronnx_models::layers::{Conv2d, Linear};
+use ferronnx_models::onnx::{self, Graph, Interface, Opset, WeightsDigest, passes};
+use ferronnx_models::ops::{Module, Ops, Reduce};
+use ferronnx_models::parity::Parity;
+use ferronnx_models::shapes;
 use image::{ImageFormat, Rgb, RgbImage};
-use infer::session::Options;
-use infer::{Device, Preprocessor, Session};
-use models::agreement::Agreement;
-use models::card::{CARD_FORMAT, CARD_KEY, InputForm, ModelCard, Precision, Preprocessing, Provenance};
-use models::certificate::{Bytes, CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate, Golden};
-use models::layers::{Conv2d, Linear};
-use models::onnx::{self, Graph, Interface, Opset, WeightsDigest, passes};
-use models::ops::{Module, Ops, Reduce};
-use models::shapes;
 use ndarray::ArrayD;
 use tempfile::TempDir;
 
@@ -111,16 +115,16 @@ impl Model {
         let preprocessor = Preprocessor::new(&self.card.preprocessing);
         let session = Session::from_bytes(&self.encoded_with(&[]), &options()).unwrap();
         let golden = |color: [u8; 3]| {
-            let picture =
+            let image =
                 RgbImage::from_fn(20, 24, |x, y| Rgb(color.map(|c| c.saturating_add((x * y) as u8 / 4))));
-            let prepared = preprocessor.prepare(&picture);
+            let prepared = preprocessor.prepare(&image);
             let logits = session.run(&preprocessor.batch(&[&prepared], self.card.input)).unwrap();
-            let png = |picture: &RgbImage| {
+            let png = |image: &RgbImage| {
                 let mut bytes = Cursor::new(Vec::new());
-                picture.write_to(&mut bytes, ImageFormat::Png).unwrap();
+                image.write_to(&mut bytes, ImageFormat::Png).unwrap();
                 Bytes(bytes.into_inner())
             };
-            Golden { picture: png(&picture), prepared: png(&prepared), logits: logits.into_iter().collect() }
+            Golden { image: png(&image), prepared: png(&prepared), logits: logits.into_iter().collect() }
         };
         let goldens = vec![golden(RED), golden(BLUE)];
         let max_relative_difference = 1e-6;
@@ -130,12 +134,7 @@ impl Model {
             card: CardDigests::of(&self.card),
             tolerance: 1e-4,
             runtime: "test".into(),
-            agreement: Agreement {
-                pictures: 7,
-                agreeing: 7,
-                max_relative_difference,
-                ..Agreement::default()
-            },
+            agreement: Parity { images: 7, agreeing: 7, max_relative_difference, ..Parity::default() },
             goldens,
         }
     }
@@ -193,8 +192,8 @@ impl Workplace {
         self.0.path().join(name)
     }
 
-    /// A picture of one colour, with the folders it lies in.
-    pub fn picture(&self, name: &str, color: [u8; 3]) {
+    /// An image of one colour, with the folders it lies in.
+    pub fn image(&self, name: &str, color: [u8; 3]) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         RgbImage::from_pixel(20, 24, Rgb(color)).save(path).unwrap();

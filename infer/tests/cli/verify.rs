@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use infer::verify::Verification;
-use models::card::{CARD_KEY, InputForm, ModelCard, Precision};
-use models::certificate::{CERTIFICATE_KEY, Certificate};
-use models::onnx;
+use ferronnx_infer::verify::Verification;
+use ferronnx_models::card::{CARD_KEY, InputForm, ModelCard, Precision};
+use ferronnx_models::certificate::{CERTIFICATE_KEY, Certificate};
+use ferronnx_models::onnx;
 
 use crate::support::{Model, Said, Workplace, options};
 
@@ -56,7 +56,7 @@ fn the_report_fits_a_terminal() {
     model          m.onnx
     labels         as exported
     preprocessing  as exported
-    pictures       2 decoded and resized, 0 of 255 apart at most
+    images       2 decoded and resized, 0 of 255 apart at most
     when exported  1.0e-6 of the largest logit at most, top-1 7 of 7
     certificate    holds
     ");
@@ -95,12 +95,9 @@ fn every_changed_field_of_the_preprocessing_fails() {
         verified(&with_card(change), &[]).fails(1, &["m.onnx: the preprocessing was changed"]);
     }
     let said = verified(&with_card(|card| card.preprocessing.crop -= 1), &[]);
-    said.fails(
-        2,
-        &["takes floats [batch, 3, 16, 16], but pictures are prepared as floats [batch, 3, 15, 15]"],
-    );
+    said.fails(2, &["takes floats [batch, 3, 16, 16], but images are prepared as floats [batch, 3, 15, 15]"]);
     let said = verified(&with_card(|card| card.input = InputForm::Uint8), &[]);
-    said.fails(2, &["takes floats", "but pictures are prepared as bytes"]);
+    said.fails(2, &["takes floats", "but images are prepared as bytes"]);
 }
 
 #[test]
@@ -136,20 +133,20 @@ fn drift_beyond_the_tolerance_fails_and_a_larger_one_may_be_allowed() {
     let drifted = with_certificate(|certificate| {
         certificate.goldens[1].logits.iter_mut().for_each(|logit| *logit *= 1.001);
     });
-    let parts = ["the logits differ from libtorch's by", "allowed 1e-4", "2 of 2", "farthest is picture 2, "];
+    let parts = ["the logits differ from libtorch's by", "allowed 1e-4", "2 of 2", "farthest is image 2, "];
     verified(&drifted, &[]).fails(1, &parts);
     for tolerance in ["inf", "nan", "-1", "1e999"] {
         assert_eq!(verified(&drifted, &["--tolerance", tolerance]).code, 2, "{tolerance}");
     }
     assert_eq!(verified(&drifted, &["--tolerance", "1e-2"]).code, 0);
     let turned = with_certificate(|certificate| certificate.goldens[0].logits.reverse());
-    verified(&turned, &[]).fails(1, &["1 of 2 pictures have the same class"]);
+    verified(&turned, &[]).fails(1, &["1 of 2 images have the same class"]);
 }
 
 #[test]
-fn pictures_that_come_out_otherwise_fail() {
+fn images_that_come_out_otherwise_fail() {
     let swapped = with_certificate(|certificate| {
-        certificate.goldens[0].picture = certificate.goldens[1].picture.clone();
+        certificate.goldens[0].image = certificate.goldens[1].image.clone();
     });
     verified(&swapped, &[]).fails(1, &["decoding and resizing differ by"]);
 }
@@ -160,11 +157,11 @@ fn certificates_that_cannot_be_used_say_why() {
     verified(&without, &[]).fails(2, &["m.onnx: has no certificate", "`train export` writes one"]);
     let damaged = |change: fn(&mut Certificate)| verified(&with_certificate(change), &[]);
     damaged(|certificate| certificate.goldens.clear())
-        .fails(2, &["the certificate is damaged: it holds no pictures"]);
-    damaged(|certificate| certificate.goldens[0].picture.0.truncate(20)).fails(2, &["is damaged"]);
+        .fails(2, &["the certificate is damaged: it holds no images"]);
+    damaged(|certificate| certificate.goldens[0].image.0.truncate(20)).fails(2, &["is damaged"]);
     damaged(|certificate| certificate.goldens[0].logits.truncate(1)).fails(2, &["is damaged: its logits"]);
-    damaged(|certificate| certificate.goldens[0].prepared = certificate.goldens[0].picture.clone())
-        .fails(2, &["is damaged: a picture of 20x24 for an input of 16x16"]);
+    damaged(|certificate| certificate.goldens[0].prepared = certificate.goldens[0].image.clone())
+        .fails(2, &["is damaged: an image of 20x24 for an input of 16x16"]);
     damaged(|certificate| certificate.format += 1).fails(2, &["has format 2", "update ferronnx"]);
     let text = Model::default().encoded_with(&[(CERTIFICATE_KEY, "{")]);
     verified(&text, &[]).fails(2, &["m.onnx: the certificate is not readable"]);

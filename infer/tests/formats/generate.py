@@ -1,4 +1,4 @@
-"""Writes a small picture in every kind that `infer` reads, and beside each what Pillow makes of it (NAME.png).
+"""Writes a small image in every kind that `infer` reads, and beside each what Pillow makes of it (NAME.png).
 
     venv/bin/pip install pillow==13.0.0 numpy
     venv/bin/python infer/tests/formats/generate.py
@@ -12,7 +12,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 EXPECTED = HERE / "expected"
 
 
-def picture():
+def image():
     """Smooth colours with an edge, 37x23: odd sizes, so that subsampled chroma ends within a block."""
     y, x = np.mgrid[0:23, 0:37].astype(np.float32)
     red = 128 + 100 * np.sin(x / 7) * np.cos(y / 5)
@@ -28,7 +28,7 @@ def over_white(image):
 
 def main():
     EXPECTED.mkdir(exist_ok=True)
-    rgb = picture()
+    rgb = image()
     gray, palette, cmyk = rgb.convert("L"), rgb.convert("P"), rgb.convert("CMYK")
     rgba = rgb.copy()
     rgba.putalpha(gray)

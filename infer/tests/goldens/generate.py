@@ -1,4 +1,4 @@
-"""Resizes and crops pictures as torchvision does, for tests/preprocess.rs.
+"""Resizes and crops images as torchvision does, for tests/preprocess.rs.
 
 Run here with Pillow and torchvision: python generate.py
 Each NAME.png becomes NAME-RESIZE-CROP.png.
@@ -18,7 +18,7 @@ CASES = {
 }
 
 
-def picture(width, height):
+def image(width, height):
     """Slopes, a sharp edge and a fine pattern, so that a filter or an offset that is wrong shows."""
     y, x = np.mgrid[:height, :width]
     red = 255 * x // max(width - 1, 1)
@@ -28,7 +28,7 @@ def picture(width, height):
 
 
 for name, (size, steps) in CASES.items():
-    original = picture(*size)
+    original = image(*size)
     original.save(HERE / f"{name}.png", optimize=True)
     for resize, crop in steps:
         transform = Compose([Resize(resize, InterpolationMode.BILINEAR), CenterCrop(crop)])

@@ -2,37 +2,37 @@
 
 use std::sync::Arc;
 
-use infer::preprocess::{CHANNELS, Preprocessor};
+use ferronnx_infer::preprocess::{CHANNELS, Preprocessor};
 use rand::seq::SliceRandom;
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::ahead::{Ahead, Decoded, decode, planar};
 use super::augment::mix::{self, Mix};
 use super::augment::resized::{CropBox, resized_crop};
-use super::augment::{self, Augment, PictureDraw};
-use super::error::{BadPictures, DataError, is_bad};
-use super::pictures::PictureSet;
+use super::augment::{self, Augment, ImageDraw};
+use super::error::{BadImages, DataError, is_bad};
+use super::images::ImageSet;
+use super::prefetch::{Decoded, Prefetch, decode, planar};
 use super::random::{Purpose, stream};
 use crate::native;
 
 /// Images and labels on the device.
 #[derive(Debug)]
 pub struct Batch {
-    /// Normalised pictures, `[N, 3, H, W]`.
+    /// Normalised images, `[N, 3, H, W]`.
     pub images: Tensor,
     /// Class indices, `[N]`.
     pub labels: Tensor,
-    /// The other labels, where pictures were mixed.
+    /// The other labels, where images were mixed.
     pub mixed: Option<Mixed>,
-    /// Which pictures of the set these are.
+    /// Which images of the set these are.
     pub indices: Vec<usize>,
-    /// Pictures that should have been here, or in a batch before that was left out, and cannot be used.
+    /// Images that should have been here, or in a batch before that was left out, and cannot be used.
     pub skipped: usize,
     /// Its place in the epoch, from 0.
     pub step: usize,
 }
 
-/// Labels of the pictures that are mixed into a batch.
+/// Labels of the images that are mixed into a batch.
 #[derive(Debug)]
 pub struct Mixed {
     /// Class indices, `[N]`.
@@ -43,7 +43,7 @@ pub struct Mixed {
 }
 
 impl Batch {
-    /// How many pictures.
+    /// How many images.
     pub fn len(&self) -> usize {
         self.indices.len()
     }
@@ -54,26 +54,26 @@ impl Batch {
     }
 }
 
-/// Makes batches of a set of pictures.
+/// Makes batches of a set of images.
 #[derive(Debug, Clone, Copy)]
 pub struct Loader<'a> {
-    set: &'a PictureSet,
+    set: &'a ImageSet,
     preprocessor: &'a Preprocessor,
     device: Device,
 }
 
 impl<'a> Loader<'a> {
     /// Batches of `set` for `device`.
-    pub fn new(set: &'a PictureSet, preprocessor: &'a Preprocessor, device: Device) -> Self {
+    pub fn new(set: &'a ImageSet, preprocessor: &'a Preprocessor, device: Device) -> Self {
         Self { set, preprocessor, device }
     }
 
-    /// The pictures.
-    pub fn set(&self) -> &'a PictureSet {
+    /// The images.
+    pub fn set(&self) -> &'a ImageSet {
         self.set
     }
 
-    /// Pictures by name, for people: a few of them stand for all.
+    /// Images by name, for people: a few of them stand for all.
     pub(crate) fn named(&self, indices: &[usize]) -> String {
         const NAMED: usize = 3;
         let name = |&index: &usize| self.set.path(index).display().to_string();
@@ -84,18 +84,18 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Batches of an epoch of training, of at least two pictures each.
+    /// Batches of an epoch of training, of at least two images each.
     pub fn steps(&self, batch_size: usize) -> usize {
         self.used(batch_size).div_ceil(batch_size)
     }
 
-    /// Pictures of these batches: all but a last one that would be alone.
+    /// Images of these batches: all but a last one that would be alone.
     pub fn used(&self, batch_size: usize) -> usize {
         self.set.len() - usize::from(self.set.len() % batch_size == 1)
     }
 
-    /// The batches of `epoch` (counted from 0) from `first_step` on: all pictures in random order, each changed by
-    /// draws that depend on seed, epoch and picture alone, so that a batch is the same whatever ran before it.
+    /// The batches of `epoch` (counted from 0) from `first_step` on: all images in random order, each changed by
+    /// draws that depend on seed, epoch and image alone, so that a batch is the same whatever ran before it.
     ///
     /// A batch of one is left out: batch norm cannot learn from it.
     pub fn training(
@@ -114,14 +114,14 @@ impl<'a> Loader<'a> {
         self.batches(groups, Some(draws), first_step, 2)
     }
 
-    /// All pictures in their own order and as they are.
+    /// All images in their own order and as they are.
     pub fn in_order(&self, batch_size: usize) -> impl Iterator<Item = Result<Batch, DataError>> + use<'a> {
         let order: Vec<usize> = (0..self.set.len()).collect();
         let groups = order.chunks(batch_size).map(<[usize]>::to_vec).collect();
         self.batches(groups, None, 0, 1)
     }
 
-    /// A batch of each group in which at least `least` pictures can be used.
+    /// A batch of each group in which at least `least` images can be used.
     fn batches(
         &self,
         groups: Vec<Vec<usize>>,
@@ -130,61 +130,61 @@ impl<'a> Loader<'a> {
         least: usize,
     ) -> impl Iterator<Item = Result<Batch, DataError>> + use<'a> {
         let (loader, mut skipped) = (*self, 0);
-        self.pictures(groups, draws).zip(first_step..).filter_map(move |(pictures, step)| {
-            let mut pictures = match pictures {
-                Ok(pictures) => pictures,
+        self.images(groups, draws).zip(first_step..).filter_map(move |(images, step)| {
+            let mut images = match images {
+                Ok(images) => images,
                 Err(error) => return Some(Err(error)),
             };
-            skipped += pictures.skipped;
-            (pictures.indices.len() >= least).then(|| {
-                pictures.skipped = std::mem::take(&mut skipped);
-                loader.batch(pictures, step, draws.as_ref())
+            skipped += images.skipped;
+            (images.indices.len() >= least).then(|| {
+                images.skipped = std::mem::take(&mut skipped);
+                loader.batch(images, step, draws.as_ref())
             })
         })
     }
 
     /// The bytes of each group, from memory or from files.
-    fn pictures(
+    fn images(
         &self,
         groups: Vec<Vec<usize>>,
         draws: Option<Draws>,
-    ) -> Box<dyn Iterator<Item = Result<Pictures, DataError>> + 'a> {
+    ) -> Box<dyn Iterator<Item = Result<Images, DataError>> + 'a> {
         let loader = *self;
         let resized = draws.filter(|draws| draws.augment.needs_originals(draws.side));
-        match (self.set.pictures(), resized) {
+        match (self.set.images(), resized) {
             (Some(all), None) => Box::new(groups.into_iter().map(move |indices| {
                 let bytes = all.f_index_select(0, &upload(&indices, all.device())?)?;
-                Ok(Pictures { bytes: bytes.f_to_device(loader.device)?, indices, skipped: 0 })
+                Ok(Images { bytes: bytes.f_to_device(loader.device)?, indices, skipped: 0 })
             })),
             _ => {
                 let samples = Arc::clone(self.set.samples());
                 let preprocessor = self.preprocessor.clone();
                 let work = move |index: usize| {
-                    decode(&samples[index].path, |picture| match &resized {
-                        Some(draws) => draws.resized_crop(index, &picture),
-                        None => preprocessor.prepare(&picture),
+                    decode(&samples[index].path, |image| match &resized {
+                        Some(draws) => draws.resized_crop(index, &image),
+                        None => preprocessor.prepare(&image),
                     })
-                    .map(|picture| planar(&picture))
+                    .map(|image| planar(&image))
                 };
-                Box::new(Ahead::start(groups, work).map(move |decoded| loader.received(decoded?)))
+                Box::new(Prefetch::start(groups, work).map(move |decoded| loader.received(decoded?)))
             }
         }
     }
 
-    fn received(&self, decoded: Decoded) -> Result<Pictures, DataError> {
+    fn received(&self, decoded: Decoded) -> Result<Images, DataError> {
         let Decoded { indices, bytes, bad } = decoded;
         let acceptable = self.set.skips_bad() && bad.iter().all(is_bad);
         if !bad.is_empty() && !acceptable {
-            return Err(BadPictures(bad).into());
+            return Err(BadImages(bad).into());
         }
         let side = i64::from(self.preprocessor.size());
         let shape = [indices.len() as i64, CHANNELS as i64, side, side];
         let bytes = native::upload(&Tensor::f_from_slice(&bytes)?.f_view(shape)?, self.device)?;
-        Ok(Pictures { bytes, indices, skipped: bad.len() })
+        Ok(Images { bytes, indices, skipped: bad.len() })
     }
 
-    fn batch(&self, pictures: Pictures, step: usize, draws: Option<&Draws>) -> Result<Batch, DataError> {
-        let Pictures { mut bytes, indices, skipped } = pictures;
+    fn batch(&self, images: Images, step: usize, draws: Option<&Draws>) -> Result<Batch, DataError> {
+        let Images { mut bytes, indices, skipped } = images;
         let labels: Vec<usize> = indices.iter().map(|&index| self.set.label(index)).collect();
         let labels = upload(&labels, self.device)?;
         if let Some(draws) = draws {
@@ -212,7 +212,7 @@ impl<'a> Loader<'a> {
 }
 
 /// Bytes `[N, 3, H, W]` on the device, and which they are.
-struct Pictures {
+struct Images {
     bytes: Tensor,
     indices: Vec<usize>,
     skipped: usize,
@@ -233,18 +233,18 @@ struct Draws {
 }
 
 impl Draws {
-    fn of(&self, indices: &[usize]) -> Vec<PictureDraw> {
+    fn of(&self, indices: &[usize]) -> Vec<ImageDraw> {
         let draw = |&index: &usize| {
-            let mut rng = stream(self.seed, self.epoch, Purpose::Picture(index));
-            PictureDraw::new(&self.augment, self.side, &mut rng)
+            let mut rng = stream(self.seed, self.epoch, Purpose::Image(index));
+            ImageDraw::new(&self.augment, self.side, &mut rng)
         };
         indices.iter().map(draw).collect()
     }
 
-    fn resized_crop(&self, index: usize, picture: &image::RgbImage) -> image::RgbImage {
+    fn resized_crop(&self, index: usize, image: &image::RgbImage) -> image::RgbImage {
         let mut rng = stream(self.seed, self.epoch, Purpose::Crop(index));
-        let part = CropBox::draw(&self.augment, picture.width(), picture.height(), &mut rng);
-        resized_crop(picture, part, self.side)
+        let part = CropBox::draw(&self.augment, image.width(), image.height(), &mut rng);
+        resized_crop(image, part, self.side)
     }
 
     fn mix(&self, step: usize) -> Option<Mix> {

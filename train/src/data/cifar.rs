@@ -1,6 +1,6 @@
 //! CIFAR-10's binary version, as a folder of class folders.
 //!
-//! A data set is a folder of pictures in this project, so the archive is turned into one, once and without loss. The
+//! A data set is a folder of images in this project, so the archive is turned into one, once and without loss. The
 //! format: <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
 mod error;
@@ -20,7 +20,7 @@ pub use self::error::CifarError;
 use self::source::Member;
 pub use self::source::{files, folder_of};
 
-/// The files of pictures, each with its set and the number of its first picture there.
+/// The files of images, each with its set and the number of its first image there.
 const BATCHES: [(&str, &str, usize); 6] = [
     ("data_batch_1.bin", TRAIN, 0),
     ("data_batch_2.bin", TRAIN, BATCH),
@@ -33,7 +33,7 @@ const BATCHES: [(&str, &str, usize); 6] = [
 const NAMES: &str = "batches.meta.txt";
 const TRAIN: &str = "train";
 const TEST: &str = "test";
-/// Most pictures of one file.
+/// Most images of one file.
 const BATCH: usize = 10_000;
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
@@ -48,20 +48,20 @@ const NAMES_LIMIT: u64 = 4096;
 const CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
-/// Pictures of the whole data set.
-pub const PICTURES: usize = BATCHES.len() * BATCH;
+/// Images of the whole data set.
+pub const IMAGES: usize = BATCHES.len() * BATCH;
 
 type Result<T> = std::result::Result<T, CifarError>;
 
 /// How the names of folders that are not complete begin and end.
 pub const UNFINISHED: [&str; 2] = [".cifar10-", ".tmp"];
 
-/// Writes the pictures of `source` as `to/{train,test}/CLASS/NUMBER.png`, where the number is that of the record in
+/// Writes the images of `source` as `to/{train,test}/CLASS/NUMBER.png`, where the number is that of the record in
 /// the set, as every other reader of CIFAR-10 counts.
 ///
 /// `source` is the `.tar.gz` archive of the binary version, the folder inside it, or the folder around that. Batches may
-/// be shorter than the official ones. `to` appears when it is complete; until then the pictures are in a folder beside
-/// it whose name ends in `.tmp`. `progress` is told how many pictures were written since it was last told.
+/// be shorter than the official ones. `to` appears when it is complete; until then the images are in a folder beside
+/// it whose name ends in `.tmp`. `progress` is told how many images were written since it was last told.
 ///
 /// # Errors
 /// [`CifarError`] for what cannot be read, is not CIFAR-10, or is damaged. Nothing is left behind then.
@@ -84,7 +84,7 @@ pub fn unpack(source: &Path, to: &Path, progress: impl Fn(u64) + Sync) -> Result
 /// An unpacking under way.
 struct Unpacking<'a, P> {
     source: &'a Path,
-    /// Where the pictures go: `train/.0` to `test/.9` at first, since the names may come last.
+    /// Where the images go: `train/.0` to `test/.9` at first, since the names may come last.
     folder: &'a Path,
     progress: P,
     seen: Vec<&'static str>,
@@ -128,7 +128,7 @@ impl<P: Fn(u64) + Sync> Unpacking<'_, P> {
         let Member { name, size, content, broken } = member;
         let records = size / RECORD as u64;
         if size == 0 || size % RECORD as u64 != 0 || records > BATCH as u64 {
-            let why = format!("has {size} bytes, not {RECORD} for each of at most {BATCH} pictures");
+            let why = format!("has {size} bytes, not {RECORD} for each of at most {BATCH} images");
             return Err(self.wrong(name, why));
         }
         let end = first + records as usize;
@@ -153,7 +153,7 @@ impl<P: Fn(u64) + Sync> Unpacking<'_, P> {
         records.par_chunks_exact(RECORD).enumerate().try_for_each(|(index, record)| {
             let (label, number) = (usize::from(record[0]), first + index);
             if label >= CLASSES.len() {
-                return Err(self.wrong(member, format!("has label {label} (of 0 to 9) in picture {number}")));
+                return Err(self.wrong(member, format!("has label {label} (of 0 to 9) in image {number}")));
             }
             let path = self.class(set, label).join(format!("{number:05}.png"));
             // Not atomically: it is the folder that appears as a whole.
@@ -175,7 +175,7 @@ impl<P: Fn(u64) + Sync> Unpacking<'_, P> {
         Ok(names.into_iter().map(Into::into).collect())
     }
 
-    /// Gives the class folders their names; a class without pictures is none.
+    /// Gives the class folders their names; a class without images is none.
     fn name_classes(&self) -> Result<()> {
         for (set, label) in labels() {
             let path = self.class(set, label);

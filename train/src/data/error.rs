@@ -5,14 +5,14 @@ use crate::error::TorchError;
 /// Why there is no set, or no batch.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// Pictures cannot be used.
+    /// Images cannot be used.
     #[error(transparent)]
-    Pictures(#[from] BadPictures),
+    Images(#[from] BadImages),
     /// libtorch refused.
     #[error(transparent)]
     Torch(#[from] TorchError),
     /// The thread that reads ahead ended before its work did.
-    #[error("reading pictures ahead stopped: {0}")]
+    #[error("reading images ahead stopped: {0}")]
     Stopped(String),
 }
 
@@ -22,25 +22,25 @@ impl From<tch::TchError> for DataError {
     }
 }
 
-/// Whether a picture itself is bad; a disk or a network that fails is no reason to leave pictures out.
-pub(super) fn is_bad(error: &infer::Error) -> bool {
-    matches!(error, infer::Error::Decode { .. } | infer::Error::TooLarge { .. })
+/// Whether an image itself is bad; a disk or a network that fails is no reason to leave images out.
+pub(super) fn is_bad(error: &ferronnx_infer::Error) -> bool {
+    matches!(error, ferronnx_infer::Error::Decode { .. } | ferronnx_infer::Error::TooLarge { .. })
 }
 
-/// Pictures that cannot be used.
+/// Images that cannot be used.
 #[derive(Debug)]
-pub struct BadPictures(pub Vec<infer::Error>);
+pub struct BadImages(pub Vec<ferronnx_infer::Error>);
 
 /// As many are named; a folder of the wrong kind would fill the screen.
 const NAMED: usize = 5;
 
-impl std::error::Error for BadPictures {}
+impl std::error::Error for BadImages {}
 
-impl std::fmt::Display for BadPictures {
+impl std::fmt::Display for BadImages {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} of the pictures cannot be used; remove or repair them, or give --skip-bad (with --resume too):",
+            "{} of the images cannot be used; remove or repair them, or give --skip-bad (with --resume too):",
             self.0.len()
         )?;
         for error in self.0.iter().take(NAMED) {

@@ -1,26 +1,26 @@
-//! A folder of pictures, one folder a class.
+//! A folder of images, one folder a class.
 //!
 //! Either `DIR/train/CLASS/...` with `DIR/test/CLASS/...` (or `val`), or `DIR/CLASS/...` alone. Classes are in the
 //! order of their names, as in torchvision's `ImageFolder`.
 
 use std::path::Path;
 
-use infer::labelled::{self, FolderError, Sample, class_folders};
+use ferronnx_infer::image_folder::{self, FolderError, Sample, class_folders};
 use sha2::{Digest, Sha256};
 
-/// The pictures of a folder, by class.
+/// The images of a folder, by class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageFolder {
     /// Names of the classes, sorted.
     pub classes: Vec<String>,
-    /// Pictures to learn from, validation included.
+    /// Images to learn from, validation included.
     pub train: Vec<Sample>,
-    /// Pictures that are looked at once, at the end.
+    /// Images that are looked at once, at the end.
     pub test: Option<Vec<Sample>>,
 }
 
 impl ImageFolder {
-    /// Lists the pictures below `dir`.
+    /// Lists the images below `dir`.
     pub fn scan(dir: &Path) -> Result<Self, FolderError> {
         let nested = dir.join("train");
         if !nested.is_dir() {
@@ -28,11 +28,11 @@ impl ImageFolder {
             return Ok(Self { classes, train, test: None });
         }
         let (classes, train) = scan_classes(&nested)?;
-        let test = labelled::held_out(dir).map(|path| labelled::scan(&path, &classes)).transpose()?;
+        let test = image_folder::held_out(dir).map(|path| image_folder::scan(&path, &classes)).transpose()?;
         Ok(Self { classes, train, test })
     }
 
-    /// Digest of the pictures' names and classes, whatever folder they lie in today.
+    /// Digest of the images' names and classes, whatever folder they lie in today.
     pub fn digest(&self) -> String {
         let mut hasher = Sha256::new();
         for sample in self.train.iter().chain(self.test.iter().flatten()) {
@@ -46,7 +46,7 @@ impl ImageFolder {
 
 fn scan_classes(dir: &Path) -> Result<(Vec<String>, Vec<Sample>), FolderError> {
     let classes = class_folders(dir)?;
-    let samples = labelled::scan(dir, &classes)?;
+    let samples = image_folder::scan(dir, &classes)?;
     if let [class] = &classes[..] {
         return Err(FolderError::OneClass { path: dir.into(), class: class.clone() });
     }
@@ -55,7 +55,7 @@ fn scan_classes(dir: &Path) -> Result<(Vec<String>, Vec<Sample>), FolderError> {
 
 /// What a data set is called: its folder, without the path to it.
 pub fn name(dir: &Path) -> String {
-    dir.file_name().map_or_else(|| "pictures".into(), |name| name.to_string_lossy().into_owned())
+    dir.file_name().map_or_else(|| "images".into(), |name| name.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]
@@ -105,9 +105,9 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         assert!(refusal(&[]).contains("no class folders"));
-        assert!(refusal(&["a/", "b/"]).contains("holds no pictures in any class folder"));
+        assert!(refusal(&["a/", "b/"]).contains("holds no images in any class folder"));
         assert!(refusal(&["a/1.png"]).contains("only one class (a)"));
-        assert!(refusal(&["a/1.png", "b/"]).contains("/b holds no pictures"));
+        assert!(refusal(&["a/1.png", "b/"]).contains("/b holds no images"));
         assert!(refusal(&["train/a/1.png", "train/b/2.png", "test/c/3.png"]).contains("class c in"));
         let missing = ImageFolder::scan(Path::new("no/such/folder")).unwrap_err().to_string();
         assert!(missing.contains("no/such/folder: No such file"), "{missing}");

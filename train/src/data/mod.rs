@@ -1,14 +1,14 @@
-//! From a folder of pictures to batches.
+//! From a folder of images to batches.
 
-mod ahead;
 pub mod augment;
 pub mod batches;
 pub mod cifar;
 mod error;
 pub mod folder;
-pub mod pictures;
+pub mod images;
+mod prefetch;
 mod random;
 pub mod split;
 
-pub use error::{BadPictures, DataError};
-pub use infer::labelled::Sample;
+pub use error::{BadImages, DataError};
+pub use ferronnx_infer::image_folder::Sample;

@@ -6,11 +6,11 @@ use rand_chacha::ChaCha8Rng;
 /// What random numbers are for; each has a stream of its own.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
-    /// The order of the pictures in an epoch.
+    /// The order of the images in an epoch.
     Order,
-    /// The changes to the picture at this index.
-    Picture(usize),
-    /// The part that is cut out of the picture at this index.
+    /// The changes to the image at this index.
+    Image(usize),
+    /// The part that is cut out of the image at this index.
     Crop(usize),
     /// The mixture of the batch of this step.
     Mix(usize),
@@ -20,7 +20,7 @@ pub(super) enum Purpose {
 pub(super) fn stream(seed: u64, epoch: usize, purpose: Purpose) -> ChaCha8Rng {
     let (kind, index) = match purpose {
         Purpose::Order => (0, u64::from(u32::MAX)),
-        Purpose::Picture(index) => (0, index as u64),
+        Purpose::Image(index) => (0, index as u64),
         Purpose::Crop(index) => (1, index as u64),
         Purpose::Mix(step) => (2, step as u64),
     };

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::Sample;
 
-/// Holds out `fraction` of each class, at least one picture of it and never all: `(kept, held out)`.
+/// Holds out `fraction` of each class, at least one image of it and never all: `(kept, held out)`.
 pub fn stratified(samples: &[Sample], fraction: f64, seed: u64) -> (Vec<Sample>, Vec<Sample>) {
     let (mut kept, mut held_out) = (Vec::new(), Vec::new());
     for class in shuffled_classes(samples, seed) {

@@ -1,17 +1,17 @@
-//! Ranges of values, as training pictures show them: what quantisation goes by.
+//! Ranges of values, as training images show them: what quantisation goes by.
 
 use std::collections::HashMap;
 
+use ferronnx_models::Module;
+use ferronnx_models::onnx::passes::Ranges;
 use image::RgbImage;
-use models::Module;
-use models::onnx::passes::Ranges;
 
 use super::ExportError;
 use super::reference::Reference;
 use crate::params::to_array;
 
-/// Pictures that ranges are taken from.
-pub const CALIBRATION_PICTURES: usize = 128;
+/// Images that ranges are taken from.
+pub const CALIBRATION_IMAGES: usize = 128;
 
 /// How the range of a value is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,19 +36,19 @@ impl Calibration {
 /// Steps in which values are counted: a few dozen in each of the 255 that they will be rounded to.
 const BINS: usize = 1 << 15;
 
-/// Pictures that are looked at together: all values of all of them are in memory.
+/// Images that are looked at together: all values of all of them are in memory.
 const BATCH: usize = 8;
 
-/// Ranges of the values called `names` on `pictures`.
+/// Ranges of the values called `names` on `images`.
 pub(super) fn ranges(
     reference: &Reference<'_, impl Module>,
-    pictures: &[RgbImage],
+    images: &[RgbImage],
     names: &[String],
     how: Calibration,
 ) -> Result<Ranges, ExportError> {
     let mut seen: HashMap<&str, Seen> = HashMap::new();
-    for pictures in pictures.chunks(BATCH) {
-        let values = reference.values(pictures)?;
+    for images in images.chunks(BATCH) {
+        let values = reference.values(images)?;
         for name in names {
             if let Some(tensor) = values.get(name) {
                 let array = to_array(tensor)?;

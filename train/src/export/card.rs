@@ -1,9 +1,9 @@
 //! What the model card says of a file from here.
 
-use models::card::{
+use ferronnx_models::card::{
     CARD_FORMAT, InputForm, ModelCard, Precision, Preprocessing, Provenance, TrainingSummary,
 };
-use models::onnx::PRODUCER;
+use ferronnx_models::onnx::PRODUCER;
 
 /// The card of a network; [`Trained::export`](super::Trained::export) adds the form of the file.
 pub fn card(

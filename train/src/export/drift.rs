@@ -2,19 +2,19 @@
 
 use std::collections::HashMap;
 
-use infer::Session;
-use models::Module;
-use models::card::InputForm;
-use models::onnx::passes::{self, Exposed};
-use models::onnx::{self, Graph};
+use ferronnx_infer::Session;
+use ferronnx_models::Module;
+use ferronnx_models::card::InputForm;
+use ferronnx_models::onnx::passes::{self, Exposed};
+use ferronnx_models::onnx::{self, Graph};
 use ndarray::ArrayD;
 use tch::Tensor;
 
 use super::reference::Reference;
-use super::{ExportError, Pictures, cpu};
+use super::{ExportError, Images, cpu};
 use crate::params::to_array;
 
-/// Pictures that are looked at together: all values of all of them are in memory.
+/// Images that are looked at together: all values of all of them are in memory.
 const BATCH: usize = 4;
 
 /// How far a value of the file is from libtorch's.
@@ -32,7 +32,7 @@ pub struct Drift {
     pub max_value: f64,
 }
 
-/// Sums over pictures.
+/// Sums over images.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sums {
     squared_difference: f64,
@@ -65,9 +65,9 @@ pub(super) fn drift(
     reference: &Reference<'_, impl Module>,
     mut graph: Graph,
     input: InputForm,
-    pictures: &Pictures,
+    images: &Images,
 ) -> Result<Vec<Drift>, ExportError> {
-    let mut batches = pictures.images.chunks(BATCH).map(|images| {
+    let mut batches = images.images.chunks(BATCH).map(|images| {
         let values = reference.values(images)?;
         Ok::<_, ExportError>((reference.preprocessor.batch(images, input), values))
     });
@@ -110,12 +110,12 @@ fn ranked(exposed: &[Exposed], sums: &[Sums]) -> Vec<Drift> {
 
 #[cfg(test)]
 mod tests {
-    use infer::preprocess::Preprocessor;
-    use models::card::Preprocessing;
-    use models::layers::Attention;
-    use models::onnx::{Interface, Opset, trace};
-    use models::resnet::{Architecture, ResNet18};
-    use models::{Weights, shapes, testing};
+    use ferronnx_infer::preprocess::Preprocessor;
+    use ferronnx_models::card::Preprocessing;
+    use ferronnx_models::layers::Attention;
+    use ferronnx_models::onnx::{Interface, Opset, trace};
+    use ferronnx_models::resnet::{Architecture, ResNet18};
+    use ferronnx_models::{Weights, shapes, testing};
     use tch::Device;
 
     use super::*;
@@ -135,9 +135,9 @@ mod tests {
         let mut graph = trace(&network, &weights, &interface, Opset::default()).unwrap();
         passes::fold_batch_norm(&mut graph);
         let preprocessor = Preprocessor::new(&Preprocessing::for_size(16));
-        let pictures = Pictures::generated(&preprocessor);
+        let images = Images::generated(&preprocessor);
         let reference = Reference { network: &network, params, preprocessor, interface };
-        drift(&reference, graph, InputForm::Float, &pictures).unwrap()
+        drift(&reference, graph, InputForm::Float, &images).unwrap()
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
+use ferronnx_infer::preprocess::{Batch, Preprocessor};
+use ferronnx_models::Module;
+use ferronnx_models::card::InputForm;
+use ferronnx_models::onnx::{self, Interface};
 use image::RgbImage;
-use infer::preprocess::{Batch, Preprocessor};
-use models::Module;
-use models::card::InputForm;
-use models::onnx::{self, Interface};
 use ndarray::Array2;
 use tch::Tensor;
 
@@ -15,7 +15,7 @@ use crate::eager::Eager;
 use crate::params::{Params, to_tensor};
 use crate::trainer::{self, TrainError};
 
-/// A network on libtorch, which looks at pictures of the input's size.
+/// A network on libtorch, which looks at images of the input's size.
 pub(super) struct Reference<'a, M> {
     pub(super) network: &'a M,
     pub(super) params: Params,
@@ -25,22 +25,22 @@ pub(super) struct Reference<'a, M> {
 
 impl<M: Module> Reference<'_, M> {
     /// Normalised, `[N, 3, H, W]`.
-    fn images(&self, pictures: &[RgbImage]) -> Result<Tensor, ExportError> {
-        match self.preprocessor.batch(pictures, InputForm::Float) {
+    fn images(&self, images: &[RgbImage]) -> Result<Tensor, ExportError> {
+        match self.preprocessor.batch(images, InputForm::Float) {
             Batch::Float(floats) => Ok(to_tensor(&floats.into_dyn())?),
             Batch::Bytes(_) => unreachable!("floats were asked for"),
         }
     }
 
     /// Logits `[N, classes]`.
-    pub(super) fn logits(&self, pictures: &[RgbImage]) -> Result<Array2<f32>, ExportError> {
-        Ok(trainer::logits(self.network, &self.params, &self.images(pictures)?)?)
+    pub(super) fn logits(&self, images: &[RgbImage]) -> Result<Array2<f32>, ExportError> {
+        Ok(trainer::logits(self.network, &self.params, &self.images(images)?)?)
     }
 
     /// What is computed at every point, by the names that values have in the file; the input is the first.
-    pub(super) fn values(&self, pictures: &[RgbImage]) -> Result<onnx::Values<Tensor>, ExportError> {
+    pub(super) fn values(&self, images: &[RgbImage]) -> Result<onnx::Values<Tensor>, ExportError> {
         let _guard = tch::no_grad_guard();
-        let images = self.images(pictures)?;
+        let images = self.images(images)?;
         let mut values =
             onnx::Values::from([(self.interface.input.clone(), Rc::new(images.shallow_clone()))]);
         let eager = Eager::eval(&self.params);

@@ -1,7 +1,7 @@
 use super::*;
-use models::layers::Param;
-use models::resnet::{Architecture, ResNet18, Stem};
-use models::{shapes, testing};
+use ferronnx_models::layers::Param;
+use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
+use ferronnx_models::{shapes, testing};
 use tch::{Device, Kind};
 
 fn network(architecture: Architecture) -> (Vec<Param>, Weights) {
@@ -153,7 +153,7 @@ fn half_precision_becomes_single() {
     let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F16, vec![64], &bytes).unwrap();
     let file = safetensors::serialize([("bn1.bias", view)], None).unwrap();
     let params = cifar(10);
-    let loaded = load(&params, &crate::checkpoint::read(&file).unwrap(), StemInit::Centre).unwrap();
+    let loaded = load(&params, &ferronnx_models::checkpoint::read(&file).unwrap(), StemInit::Centre).unwrap();
     assert_eq!(loaded.loaded, ["backbone.bn1.bias"]);
     let tensor = params.get("backbone.bn1.bias").unwrap();
     assert_eq!(

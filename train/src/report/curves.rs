@@ -4,8 +4,8 @@ use indexmap::IndexSet;
 use maud::{Markup, html};
 
 use crate::trainer::EpochMetrics;
-use infer::html::axis::Axis;
-use infer::html::charts::{Band, LineChart, Series};
+use ferronnx_report::html::axis::Axis;
+use ferronnx_report::html::charts::{Band, LineChart, Series};
 
 /// The charts of a run; `metrics` has at least one epoch.
 pub fn curves(metrics: &[EpochMetrics], best_epoch: Option<usize>) -> Markup {
@@ -21,7 +21,7 @@ pub fn curves(metrics: &[EpochMetrics], best_epoch: Option<usize>) -> Markup {
     let rates = rates(metrics);
     html! {
         p.quiet {
-            "Training pictures are measured while they are learnt from, augmented; validation pictures after each epoch. "
+            "Training images are measured while they are learnt from, augmented; validation images after each epoch. "
             @if let Some(best) = best_epoch { "The dotted line marks the best epoch, " (best) ". " }
             "Phases: "
             @for (index, band) in bands.iter().enumerate() {

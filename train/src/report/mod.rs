@@ -3,16 +3,16 @@
 //! The page is a function of what it is given. No time and no speed is in it, so that a run that was interrupted
 //! and resumed has the same page as one that was not.
 //!
-//! Its parts are [`infer::html`]'s; here is what is shown of a run.
+//! Its parts are [`ferronnx_report::html`]'s; here is what is shown of a run.
 
 pub mod curves;
 pub mod modules;
 pub mod sections;
 
-use infer::html::charts;
-use infer::html::evaluation::{Evaluated, evaluation};
-use infer::html::page::{Headline, page, percent, section};
-use infer::scores::Confusion;
+use ferronnx_report::html::charts;
+use ferronnx_report::html::evaluation::{Evaluated, evaluation};
+use ferronnx_report::html::page::{Headline, page, percent, section};
+use ferronnx_report::metrics::Confusion;
 use maud::html;
 
 use crate::run::RunConfig;
@@ -32,7 +32,7 @@ pub struct Report<'a> {
     pub metrics: &'a [EpochMetrics],
     /// The epoch with the best weights so far, counted from 1.
     pub best_epoch: Option<usize>,
-    /// What the best weights say of pictures, once the run has ended.
+    /// What the best weights say of images, once the run has ended.
     pub evaluated: Option<Evaluated<'a>>,
 }
 
@@ -70,7 +70,7 @@ impl Report<'_> {
             headlines.push(Headline {
                 name: "Test accuracy",
                 value: percent(confusion.accuracy()),
-                note: format!("of {} pictures", evaluated.answers.len()),
+                note: format!("of {} images", evaluated.answers.len()),
             });
         }
         if let Some(best) = best {

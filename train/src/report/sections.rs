@@ -1,7 +1,7 @@
 //! The parts of the page below the curves.
 
-use infer::html::charts::significant;
-use infer::html::page::section;
+use ferronnx_report::html::charts::significant;
+use ferronnx_report::html::page::section;
 use maud::{Markup, html};
 
 use super::curves::{phases as bands, range};

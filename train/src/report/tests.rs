@@ -1,8 +1,8 @@
+use ferronnx_models::card::Preprocessing;
+use ferronnx_models::resnet::Architecture;
+use ferronnx_report::metrics::Answer;
 use image::RgbImage;
 use indexmap::IndexMap;
-use infer::scores::Answer;
-use models::card::Preprocessing;
-use models::resnet::Architecture;
 
 use super::*;
 use crate::pretrained::StemInit;
@@ -56,7 +56,7 @@ fn answer(actual: usize, predicted: usize, probability: f32) -> Answer {
     Answer { actual, predicted, probability }
 }
 
-fn picture(index: usize) -> Option<(String, RgbImage)> {
+fn image(index: usize) -> Option<(String, RgbImage)> {
     (index != 3).then(|| (format!("{index}.png"), RgbImage::new(4, 4)))
 }
 
@@ -72,14 +72,14 @@ fn render(labels: &[&str], metrics: &[EpochMetrics], evaluated: Option<Evaluated
 #[test]
 fn a_finished_run_shows_everything() {
     let answers = [answer(0, 0, 0.9), answer(0, 1, 0.7), answer(1, 1, 0.8), answer(1, 0, 0.95)];
-    let evaluated = Evaluated { split: "test", answers: &answers, picture: &picture };
+    let evaluated = Evaluated { split: "test", answers: &answers, image: &image };
     let html = render(&["cat", "dog"], &[epoch(1, "first"), epoch(2, "second")], Some(evaluated));
     for text in [
         "<title>photos</title>",
-        "<dt>Test accuracy</dt><dd><b>50.0\u{a0}%</b><span class=\"quiet\">of 4 pictures</span>",
+        "<dt>Test accuracy</dt><dd><b>50.0\u{a0}%</b><span class=\"quiet\">of 4 images</span>",
         "2 second (<span class=\"whole\">epoch 2</span>).",
         "cat taken for dog: 1 of 2 (50.0 %)",
-        "2 of 4 test pictures are mistaken; these are the 1 most confident.",
+        "2 of 4 test images are mistaken; these are the 1 most confident.",
         "<span class=\"wrong\">dog</span> 70.0\u{a0}%<br>is cat",
         "<td><code>backbone.fc</code> </td><td><code>backbone.layer1</code> </td>",
         "name = &quot;&lt;b&gt;&quot;",
@@ -120,8 +120,8 @@ fn the_clock_does_not_show() {
 fn names_cannot_become_code() {
     let hostile = "<script>alert('x')</script>";
     let answers = [answer(0, 1, 0.9), answer(1, 0, 0.8)];
-    let picture = |_: usize| Some((format!("{hostile}\"onload=\"x"), RgbImage::new(2, 2)));
-    let evaluated = Evaluated { split: "test", answers: &answers, picture: &picture };
+    let image = |_: usize| Some((format!("{hostile}\"onload=\"x"), RgbImage::new(2, 2)));
+    let evaluated = Evaluated { split: "test", answers: &answers, image: &image };
     let html = render(&[hostile, "dog"], &[epoch(1, hostile)], Some(evaluated));
     assert!(!html.contains("<script"), "{html}");
     assert!(html.contains("&lt;script&gt;") && !html.contains("\"onload=\""));
@@ -130,7 +130,7 @@ fn names_cannot_become_code() {
 #[test]
 fn the_page_asks_for_nothing_else() {
     let answers = [answer(0, 1, 0.9)];
-    let evaluated = Evaluated { split: "validation", answers: &answers, picture: &picture };
+    let evaluated = Evaluated { split: "validation", answers: &answers, image: &image };
     let html = render(&["cat", "dog"], &[epoch(1, "first")], Some(evaluated));
     assert!(html.contains("default-src 'none'"));
     for reference in ["http:", "https:", "@import", "url(", "<link", "<iframe"] {

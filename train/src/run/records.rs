@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use models::card::Preprocessing;
-use models::resnet::Architecture;
+use ferronnx_models::card::Preprocessing;
+use ferronnx_models::resnet::Architecture;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Sample, folder, split};
@@ -16,11 +16,11 @@ use crate::trainer::{Amp, PhaseRecord};
 pub struct RunConfig {
     /// Version of the program.
     pub version: String,
-    /// The folder of pictures.
+    /// The folder of images.
     pub data: PathBuf,
-    /// Digest of the names of its pictures: a run goes on with the same ones only.
+    /// Digest of the names of its images: a run goes on with the same ones only.
     pub data_digest: String,
-    /// Most pictures used of it.
+    /// Most images used of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// Seed of every random choice.
@@ -30,7 +30,7 @@ pub struct RunConfig {
     /// Mixed precision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amp: Option<Amp>,
-    /// Whether pictures that cannot be decoded are left out.
+    /// Whether images that cannot be decoded are left out.
     #[serde(default)]
     pub skip_bad: bool,
     /// Weights it started from.
@@ -41,7 +41,7 @@ pub struct RunConfig {
     pub stem_init: StemInit,
     /// Names of the classes.
     pub labels: Vec<String>,
-    /// From a picture to the input tensor.
+    /// From an image to the input tensor.
     pub preprocessing: Preprocessing,
     /// The network.
     pub architecture: Architecture,
@@ -55,12 +55,12 @@ impl RunConfig {
         folder::name(&self.data)
     }
 
-    /// The name of a picture from the data set's folder on.
-    pub fn short<'p>(&self, picture: &'p Path) -> &'p Path {
-        picture.strip_prefix(&self.data).unwrap_or(picture)
+    /// The name of an image from the data set's folder on.
+    pub fn short<'p>(&self, image: &'p Path) -> &'p Path {
+        image.strip_prefix(&self.data).unwrap_or(image)
     }
 
-    /// The pictures to learn from and to validate with; the same whenever it is asked.
+    /// The images to learn from and to validate with; the same whenever it is asked.
     pub fn split(&self, samples: Vec<Sample>) -> (Vec<Sample>, Vec<Sample>) {
         split::stratified(&self.limited(samples), self.recipe.validation, self.seed)
     }
@@ -96,10 +96,10 @@ pub struct RunResult {
     pub epochs: usize,
     /// The epoch, counted from 1, whose weights are in `best.safetensors`.
     pub best_epoch: usize,
-    /// Its accuracy on the validation pictures, in [0, 1].
+    /// Its accuracy on the validation images, in [0, 1].
     pub validation_accuracy: f64,
-    /// Its accuracy on the test pictures, in [0, 1], where there are some.
+    /// Its accuracy on the test images, in [0, 1], where there are some.
     pub test_accuracy: Option<f64>,
-    /// Pictures trained on.
+    /// Images trained on.
     pub train_images: usize,
 }

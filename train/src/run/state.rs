@@ -8,8 +8,8 @@ use std::io;
 use std::path::Path;
 
 use super::{RunError, RunFolder};
-use crate::checkpoint;
 use crate::trainer::{Position, Snapshot};
+use ferronnx_models::checkpoint;
 
 const LAST: &str = "last";
 const NEW: &str = "last.new";

@@ -14,19 +14,19 @@ pub enum TrainError {
     /// libtorch refused.
     #[error(transparent)]
     Torch(#[from] TorchError),
-    /// Pictures cannot be read.
+    /// Images cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// All pictures of an epoch were left out.
-    #[error("none of the pictures can be decoded")]
-    NoPictures,
+    /// All images of an epoch were left out.
+    #[error("none of the images can be decoded")]
+    NoImages,
     /// The recipe does not fit the network.
     #[error("{0}")]
     Recipe(String),
     /// A snapshot is of another run.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The loss of the validation pictures became infinite or not a number.
+    /// The loss of the validation images became infinite or not a number.
     #[error(
         "the validation loss is {loss} after epoch {epoch}: lower the learning rate, or set clip_norm in the recipe"
     )]
@@ -38,7 +38,7 @@ pub enum TrainError {
     },
     /// The loss became infinite or not a number.
     #[error(
-        "the loss is {loss} in epoch {epoch}, step {step} (phase {phase:?}), on {pictures}: lower the learning rate, \
+        "the loss is {loss} in epoch {epoch}, step {step} (phase {phase:?}), on {images}: lower the learning rate, \
          or set clip_norm in the recipe"
     )]
     Diverged {
@@ -51,7 +51,7 @@ pub enum TrainError {
         /// The loss.
         loss: f64,
         /// Those of the batch.
-        pictures: String,
+        images: String,
     },
 }
 

@@ -1,6 +1,6 @@
-//! What a network says of pictures, in evaluation mode and without gradients.
+//! What a network says of images, in evaluation mode and without gradients.
 
-use models::Module;
+use ferronnx_models::Module;
 use ndarray::Array2;
 use tch::{Kind, Tensor};
 
@@ -11,10 +11,10 @@ use crate::eager::Eager;
 use crate::error::TorchError;
 use crate::params::{Params, to_array};
 
-/// What a network says of a picture.
+/// What a network says of an image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Prediction {
-    /// Index of the picture in its set.
+    /// Index of the image in its set.
     pub index: usize,
     /// Index of the most probable class.
     pub class: usize,
@@ -22,31 +22,31 @@ pub struct Prediction {
     pub probability: f32,
 }
 
-/// What a network says of a set of pictures.
+/// What a network says of a set of images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
     /// Mean cross-entropy.
     pub loss: f64,
     /// In [0, 1].
     pub accuracy: f64,
-    /// One a picture that could be decoded.
+    /// One an image that could be decoded.
     pub predictions: Vec<Prediction>,
 }
 
-/// Pictures at once where no gradient is needed.
+/// Images at once where no gradient is needed.
 const EVALUATION_BATCH: usize = 100;
 
 /// What the network says of a set.
 pub fn evaluate(
     network: &impl Module,
     params: &Params,
-    pictures: Loader<'_>,
+    images: Loader<'_>,
 ) -> Result<Evaluation, TrainError> {
     let _guard = tch::no_grad_guard();
     let eager = Eager::eval(params);
     let mut totals = Totals::new(&Sums::default(), params.device())?;
     let mut predictions = Vec::new();
-    for batch in pictures.in_order(EVALUATION_BATCH) {
+    for batch in images.in_order(EVALUATION_BATCH) {
         let batch = batch?;
         let logits = network.forward(&eager, &batch.images)?;
         totals.add(&cross_entropy(&logits, &batch, 0.0)?, &logits, &batch)?;
@@ -61,7 +61,7 @@ pub fn evaluate(
         }));
     }
     if predictions.is_empty() {
-        return Err(TrainError::NoPictures);
+        return Err(TrainError::NoImages);
     }
     let sums = totals.read()?;
     let (loss, accuracy) = sums.means();

@@ -14,15 +14,15 @@ pub struct EpochMetrics {
     pub phase: String,
     /// Learning rate of each group at the epoch's last step.
     pub learning_rates: IndexMap<String, f64>,
-    /// Mean loss over the training pictures, in training mode.
+    /// Mean loss over the training images, in training mode.
     pub train_loss: f64,
-    /// In [0, 1], in training mode; under mixup and cutmix, of the picture that has the larger share.
+    /// In [0, 1], in training mode; under mixup and cutmix, of the image that has the larger share.
     pub train_accuracy: f64,
-    /// Mean cross-entropy over the validation pictures.
+    /// Mean cross-entropy over the validation images.
     pub validation_loss: f64,
     /// In [0, 1].
     pub validation_accuracy: f64,
-    /// Training pictures per second, validation excluded.
+    /// Training images per second, validation excluded.
     pub images_per_second: f64,
     /// The whole epoch, validation included.
     pub seconds: f64,
@@ -52,7 +52,7 @@ impl fmt::Display for EpochMetrics {
 /// Where an epoch stands.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
-    /// Pictures done.
+    /// Images done.
     pub images: usize,
     /// Mean loss so far.
     pub loss: f64,
@@ -67,7 +67,7 @@ pub struct Epoch {
     pub metrics: EpochMetrics,
     /// Whether its weights are the best so far.
     pub improved: bool,
-    /// Training pictures left out because they cannot be decoded.
+    /// Training images left out because they cannot be decoded.
     pub skipped: usize,
     /// Whether the phase ended early, for lack of progress.
     pub stopped_early: bool,

@@ -1,6 +1,6 @@
 //! All that a run needs to go on.
 
-use models::Weights;
+use ferronnx_models::Weights;
 use serde::{Deserialize, Serialize};
 
 use super::EpochMetrics;

@@ -9,13 +9,13 @@ use crate::error::TorchError;
 /// What has been summed, in memory; the sums are floats as they are on the device, so nothing is lost in saving them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sums {
-    /// Pictures.
+    /// Images.
     pub images: usize,
-    /// Pictures left out because they cannot be decoded.
+    /// Images left out because they cannot be decoded.
     pub skipped: usize,
-    /// Sum of the losses of all pictures.
+    /// Sum of the losses of all images.
     pub loss: f32,
-    /// Pictures whose class was found.
+    /// Images whose class was found.
     pub correct: f32,
 }
 
@@ -43,7 +43,7 @@ impl Totals {
         Ok(Self { images: sums.images, skipped: sums.skipped, sums: tensor })
     }
 
-    /// Pictures so far.
+    /// Images so far.
     pub fn images(&self) -> usize {
         self.images
     }
@@ -81,7 +81,7 @@ pub(crate) struct NotFinite {
     pub loss: f64,
     /// Its step, counted from 0.
     pub step: usize,
-    /// The pictures of its batch.
+    /// The images of its batch.
     pub indices: Vec<usize>,
 }
 

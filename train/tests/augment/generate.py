@@ -1,8 +1,8 @@
-"""Changes pictures as torchvision does, for train/src/data/augment/tests.rs.
+"""Changes images as torchvision does, for train/src/data/augment/tests.rs.
 
 Run here with torchvision, Pillow and safetensors: python generate.py
-Writes goldens.safetensors: each picture under its name, and under NAME|CHANGES what torchvision's functions make of
-it on Pillow's pictures, as bytes [3, H, W]. Prints the quantiles that resized.rs holds random resized crops against.
+Writes goldens.safetensors: each image under its name, and under NAME|CHANGES what torchvision's functions make of
+it on Pillow's images, as bytes [3, H, W]. Prints the quantiles that resized.rs holds random resized crops against.
 """
 
 import math
@@ -60,26 +60,26 @@ def swatches(width, height, seed):
     return values.astype(np.uint8)
 
 
-def change(picture, changes):
+def change(image, changes):
     """The changes in torchvision's order; those of colour in the order in which they are named."""
-    picture = Image.fromarray(picture.transpose(1, 2, 0))
-    width, height = picture.size
+    image = Image.fromarray(image.transpose(1, 2, 0))
+    width, height = image.size
     steps = [step.partition("=")[::2] for step in changes.split()]
     values = {name: float(value) for name, value in steps if value}
     offset = int(values.get("dx", 0)), int(values.get("dy", 0))
     border = max(map(abs, offset))
-    picture = F.crop(F.pad(picture, border), border + offset[1], border + offset[0], height, width)
-    picture = F.hflip(picture) if "flip" in changes else picture
+    image = F.crop(F.pad(image, border), border + offset[1], border + offset[0], height, width)
+    image = F.hflip(image) if "flip" in changes else image
     for name, value in steps:
-        picture = COLOURS[name](picture, float(value)) if name in COLOURS else picture
-    picture = F.rotate(picture, values["angle"], InterpolationMode.NEAREST) if "angle" in values else picture
-    return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
+        image = COLOURS[name](image, float(value)) if name in COLOURS else image
+    image = F.rotate(image, values["angle"], InterpolationMode.NEAREST) if "angle" in values else image
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
-def resized(picture, left, top, width, height, side):
-    picture = Image.fromarray(picture.transpose(1, 2, 0))
-    picture = F.resized_crop(picture, top, left, height, width, [side, side], InterpolationMode.BILINEAR)
-    return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
+def resized(image, left, top, width, height, side):
+    image = Image.fromarray(image.transpose(1, 2, 0))
+    image = F.resized_crop(image, top, left, height, width, [side, side], InterpolationMode.BILINEAR)
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
 def quantiles(values):

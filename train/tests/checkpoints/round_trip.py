@@ -1,10 +1,10 @@
 """Carries checkpoints between PyTorch and `train`, both ways, and prints how far the outputs are apart.
 
-    cargo build --release -p train
+    cargo build --release -p ferronnx-train
     venv/bin/pip install torch==2.13.0 torchvision==0.28.0 numpy pillow safetensors==0.8.0 onnxruntime==1.31.1
     venv/bin/python round_trip.py ../../../target/release/train RUN [REFERENCE.py]
 
-RUN is a run folder of `train fit` at 32x32 with the default network and test pictures, which still lie where they were.
+RUN is a run folder of `train fit` at 32x32 with the default network and test images, which still lie where they were.
 Run by hand: it needs Python, and files of 45 MB. `train` takes ONNX Runtime from $ORT_DYLIB_PATH, or from where `cargo xtask setup` put it.
 """
 import csv
@@ -46,10 +46,10 @@ def seasoned(net):
     return net.eval()
 
 
-def onnx_logits(train, source, pictures, folder):
+def onnx_logits(train, source, images, folder):
     model = folder / "model.onnx"
     subprocess.run([train, "export", source, "-o", model], check=True, stdout=subprocess.DEVNULL)
-    return onnxruntime.InferenceSession(model).run(["logits"], {"input": pictures.numpy()})[0]
+    return onnxruntime.InferenceSession(model).run(["logits"], {"input": images.numpy()})[0]
 
 
 def report(what, found, expected):
@@ -62,9 +62,9 @@ def report(what, found, expected):
 
 def from_pytorch(train, reference, folder):
     net = seasoned(reference())
-    pictures = torch.randn(8, 3, 32, 32)
+    images = torch.randn(8, 3, 32, 32)
     with torch.no_grad():
-        expected = net(pictures).numpy()
+        expected = net(images).numpy()
     for name, save in {
         "zip.pth": torch.save,
         "legacy.pth": lambda state, path: torch.save(state, path, _use_new_zipfile_serialization=False),
@@ -73,7 +73,7 @@ def from_pytorch(train, reference, folder):
         "plain.safetensors": save_file,
     }.items():
         save(net.state_dict(), folder / name)
-        report(f"PyTorch -> {name} -> train export", onnx_logits(train, folder / name, pictures, folder), expected)
+        report(f"PyTorch -> {name} -> train export", onnx_logits(train, folder / name, images, folder), expected)
 
 
 def to_pytorch(train, reference, run, folder):
@@ -85,20 +85,20 @@ def to_pytorch(train, reference, run, folder):
     net.eval()
 
     with open(run / "predictions.csv") as file:
-        rows = list(csv.reader(file))[1:][:500]  # the pictures alone: Pillow decodes JPEG a little differently
+        rows = list(csv.reader(file))[1:][:500]  # the images alone: Pillow decodes JPEG a little differently
     data = pathlib.Path(tomllib.loads((run / "config.toml").read_text())["data"])
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in CIFAR)
-    pictures = torch.stack([
+    images = torch.stack([
         (torch.from_numpy(np.asarray(Image.open(data / path).convert("RGB")).copy()).permute(2, 0, 1) / 255 - mean) / std
         for path, *_ in rows])
     with torch.no_grad():
-        logits = net(pictures)
+        logits = net(images)
     report("run -> best.safetensors -> PyTorch, against the run's .onnx",
-           onnx_logits(train, run, pictures, folder), logits.numpy())
+           onnx_logits(train, run, images, folder), logits.numpy())
 
     # And once through PyTorch's own format.
     torch.save(net.state_dict(), folder / "back.pth")
-    report("... -> back.pth -> train export", onnx_logits(train, folder / "back.pth", pictures, folder), logits.numpy())
+    report("... -> back.pth -> train export", onnx_logits(train, folder / "back.pth", images, folder), logits.numpy())
 
 
 def main():

@@ -3,16 +3,16 @@
 use std::fs;
 use std::path::Path;
 
-use ::train::checkpoint;
-use ::train::eager::Eager;
-use ::train::params::to_array;
-use infer::results::Outcome;
-use infer::session::Options;
-use infer::verify::Verification;
-use infer::{Classifier, Device};
-use models::onnx::{Interface, values};
-use models::resnet::{Architecture, ResNet18};
-use models::testing;
+use ferronnx_infer::results::Outcome;
+use ferronnx_infer::session::Options;
+use ferronnx_infer::verify::Verification;
+use ferronnx_infer::{Classifier, Device};
+use ferronnx_models::checkpoint;
+use ferronnx_models::onnx::{Interface, values};
+use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::testing;
+use ferronnx_train::eager::Eager;
+use ferronnx_train::params::to_array;
 use predicates::prelude::*;
 use predicates::str::{contains, is_empty};
 
@@ -20,7 +20,7 @@ use crate::common::{COLOURS, colour_set, colours, params, relative_difference, t
 use crate::{fit, stderr, train};
 
 #[test]
-fn fit_export_and_classify_agree_picture_by_picture() {
+fn fit_export_and_classify_agree_image_by_image() {
     let (dir, _) = colour_set();
     fit(dir.path())
         .assert()
@@ -52,7 +52,7 @@ fn fit_export_and_classify_agree_picture_by_picture() {
         .args(["export", "run", "-o", "model.onnx"])
         .assert()
         .success()
-        .stdout(contains("top-1 3 of 3").and(contains("validation pictures")));
+        .stdout(contains("top-1 3 of 3").and(contains("validation images")));
 
     let classifier = Classifier::builder().device(Device::Cpu).load(&dir.path().join("model.onnx")).unwrap();
     assert_eq!(classifier.card().labels, COLOURS.map(|(class, _)| class));
@@ -99,7 +99,7 @@ fn a_bare_checkpoint_describes_itself() {
         .args(["export", checkpoint, "--image-size", "16", "--opset", "21", "--mean", "0.5,0.4,0.3"])
         .assert()
         .success()
-        .stdout(contains("ratio 8, kernel 7").and(contains("3 classes")).and(contains("generated pictures")));
+        .stdout(contains("ratio 8, kernel 7").and(contains("3 classes")).and(contains("generated images")));
     let classifier = Classifier::builder().device(Device::Cpu).load(&dir.path().join("model.onnx")).unwrap();
     assert_eq!(classifier.card().labels, ["class 0", "class 1", "class 2"]);
     assert_eq!(classifier.card().preprocessing.mean, [0.5, 0.4, 0.3]);
@@ -170,32 +170,32 @@ fn untrained(dir: &Path) {
 }
 
 #[test]
-fn every_form_of_a_file_says_the_same_of_a_picture() {
+fn every_form_of_a_file_says_the_same_of_a_image() {
     let (dir, _) = colour_set();
     untrained(dir.path());
     let probabilities = |form: &[&str]| -> Vec<f32> {
         let common = ["export", "weights.safetensors", "--labels", "labels.txt", "--image-size", "16"];
         train(dir.path())
             .args(common)
-            .args(["--pictures", "colours/test", "--drift", "3"])
+            .args(["--images", "colours/test", "--drift", "3"])
             .args(form)
             .assert()
             .success()
-            .stdout(contains("on 12 pictures").and(contains("accuracy")).and(contains("the 3 worst of")));
+            .stdout(contains("on 12 images").and(contains("accuracy")).and(contains("the 3 worst of")));
         let path = dir.path().join("model.onnx");
         let classifier = Classifier::builder().device(Device::Cpu).load(&path).unwrap();
         let options = Options { device: Device::Cpu, ..Options::default() };
         let verification = Verification::of_file(&path, &options, None).unwrap();
-        assert!(verification.holds() && verification.agreement.pictures == 4, "{verification:?}");
+        assert!(verification.holds() && verification.agreement.images == 4, "{verification:?}");
         let observed = if form.contains(&"--attention-outputs") { 8 } else { 0 };
         assert_eq!(classifier.session().outputs().len(), 1 + observed);
         assert_eq!(classifier.card().observed.len(), observed);
-        let pictures = infer::files::pictures_in(&dir.path().join("colours/test")).unwrap();
+        let images = ferronnx_infer::files::images_in(&dir.path().join("colours/test")).unwrap();
         let probability = |outcome: Outcome| match outcome {
             Outcome::Classified(found) => found.predictions[0].probability,
             Outcome::Failed(failed) => panic!("{failed:?}"),
         };
-        classifier.classify_files(pictures).map(probability).collect()
+        classifier.classify_files(images).map(probability).collect()
     };
     let plain = probabilities(&[]);
     for (form, tolerance) in [
@@ -234,7 +234,7 @@ fn attention_outputs_are_what_libtorch_multiplies_with() {
         .assert()
         .success();
     let options = Options { device: Device::Cpu, ..Options::default() };
-    let session = infer::Session::from_file(&dir.path().join("model.onnx"), &options).unwrap();
+    let session = ferronnx_infer::Session::from_file(&dir.path().join("model.onnx"), &options).unwrap();
     let input = testing::input(&[2, 3, 16, 16]);
     let names: Vec<&str> = session.outputs()[1..].iter().map(|output| output.name.as_str()).collect();
     assert_eq!(names.len(), 8);
@@ -265,11 +265,11 @@ fn forms_that_cannot_be_are_refused() {
             train(dir.path()).args(["export", "weights.safetensors", "--image-size", "16"]).args(arguments),
         )
     };
-    assert!(refused(&["--pictures", "nowhere"]).contains("nowhere: no such file or folder"));
+    assert!(refused(&["--images", "nowhere"]).contains("nowhere: no such file or folder"));
     fs::create_dir(dir.path().join("empty")).unwrap();
-    assert!(refused(&["--pictures", "empty"]).contains("--pictures empty: there are no pictures"));
+    assert!(refused(&["--images", "empty"]).contains("--images empty: there are no images"));
     let int8 = ["--precision", "int8"];
-    assert!(refused(&int8).contains("int8 needs pictures") && refused(&int8).contains("--calibration DIR"));
+    assert!(refused(&int8).contains("int8 needs images") && refused(&int8).contains("--calibration DIR"));
     let calibrated = ["--precision", "int8", "--calibration", "colours/train"];
     let error = refused(&[&calibrated[..], &["--no-fold"]].concat());
     assert!(error.contains("leave out --no-fold"), "{error}");

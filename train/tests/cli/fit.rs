@@ -29,11 +29,11 @@ fn data_that_cannot_be_trained_on_is_named() {
     let (dir, data) = colour_set();
     let add = |path: &str, bytes: &[u8]| fs::write(data.join(path), bytes).unwrap();
     let good = fs::read(data.join("train/red/000.png")).unwrap();
-    add("train/red/text.png", b"this is no picture");
+    add("train/red/text.png", b"this is no image");
     add("train/blue/empty.png", b"");
     add("train/green/cut.png", &good[..good.len() / 2]);
     let error = stderr(&mut fit(dir.path()));
-    assert!(error.contains("3 of the pictures cannot be used"), "{error}");
+    assert!(error.contains("3 of the images cannot be used"), "{error}");
     for name in ["red/text.png", "blue/empty.png", "green/cut.png"] {
         assert!(error.contains(name), "{name}: {error}");
     }
@@ -46,7 +46,7 @@ fn data_that_cannot_be_trained_on_is_named() {
     colours(dir.path(), "single", &COLOURS[..1], 3);
     assert!(refused("single").contains("only one class (blue)"));
     fs::create_dir(dir.path().join("single/white")).unwrap();
-    assert!(refused("single").contains("white holds no pictures"));
+    assert!(refused("single").contains("white holds no images"));
     colours(&dir.path().join("extra"), "train", &COLOURS[..2], 3);
     colours(&dir.path().join("extra"), "test", &COLOURS[1..], 3);
     assert!(refused("extra").contains("class red in"));
@@ -84,16 +84,16 @@ fn an_explicit_gpu_never_falls_back() {
 
 #[cfg(unix)]
 #[test]
-fn bad_pictures_are_left_out_on_request_and_counted() {
+fn bad_images_are_left_out_on_request_and_counted() {
     let (dir, data) = colour_set();
     let good = fs::read(data.join("train/red/000.png")).unwrap();
     fs::write(data.join("train/red/cut.png"), &good[..good.len() / 2]).unwrap();
-    fs::write(data.join("train/blue/000.png"), "no picture").unwrap();
+    fs::write(data.join("train/blue/000.png"), "no image").unwrap();
     fit(dir.path())
         .args(["--skip-bad", "--epochs", "1"])
         .assert()
         .success()
-        .stdout(contains("pictures left out: they cannot be decoded"));
+        .stdout(contains("images left out: they cannot be decoded"));
 }
 
 #[test]

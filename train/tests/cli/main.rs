@@ -20,7 +20,7 @@ fn train(dir: &Path) -> Command {
     command
 }
 
-/// A short run on small pictures.
+/// A short run on small images.
 fn fit(dir: &Path) -> Command {
     let mut command = train(dir);
     command.args(["fit", "--data", "colours", "--out", "run", "--image-size", "8"]);

@@ -4,13 +4,13 @@
 
 use std::path::{Path, PathBuf};
 
+use ferronnx_models::checkpoint;
+use ferronnx_models::resnet::{BasicBlock, ResNet18};
+use ferronnx_models::{Module, Ops, Weights, shapes};
+use ferronnx_train::params::Params;
 use image::{Rgb, RgbImage};
-use models::resnet::{BasicBlock, ResNet18};
-use models::{Module, Ops, Weights, shapes};
 use ndarray::ArrayD;
 use tch::{Device, Tensor};
-use train::checkpoint;
-use train::params::Params;
 
 /// A golden output, see `models/tests/goldens/generate.py`.
 pub fn golden(name: &str) -> ArrayD<f32> {
@@ -47,11 +47,11 @@ pub enum Golden {
     /// A residual block.
     Block(BasicBlock),
     /// An attention layer.
-    Channel(models::layers::ChannelAttention),
+    Channel(ferronnx_models::layers::ChannelAttention),
     /// An attention layer.
-    Spatial(models::layers::SpatialAttention),
+    Spatial(ferronnx_models::layers::SpatialAttention),
     /// An attention layer.
-    Cbam(models::layers::Cbam),
+    Cbam(ferronnx_models::layers::Cbam),
     /// The whole network.
     Network(Box<ResNet18>),
 }
@@ -74,11 +74,11 @@ pub fn colours(dir: &Path, split: &str, classes: &[(&str, [u8; 3])], count: usiz
         let folder = dir.join(split).join(class);
         std::fs::create_dir_all(&folder).unwrap();
         for index in 0..count {
-            let picture = RgbImage::from_fn(8, 8, |x, y| {
+            let image = RgbImage::from_fn(8, 8, |x, y| {
                 let noise = (x * 7 + y * 13 + index as u32 * 29) % 40;
                 Rgb(colour.map(|value| value.saturating_add(noise as u8)))
             });
-            picture.save(folder.join(format!("{index:03}.png"))).unwrap();
+            image.save(folder.join(format!("{index:03}.png"))).unwrap();
         }
     }
 }
@@ -87,7 +87,7 @@ pub fn colours(dir: &Path, split: &str, classes: &[(&str, [u8; 3])], count: usiz
 pub const COLOURS: [(&str, [u8; 3]); 3] =
     [("blue", [0, 0, 180]), ("green", [0, 180, 0]), ("red", [180, 0, 0])];
 
-/// A data set with training and test pictures.
+/// A data set with training and test images.
 pub fn colour_set() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("colours");

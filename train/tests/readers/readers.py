@@ -1,13 +1,13 @@
 """Shows which runtimes read the exported files and agree with PyTorch; prints Markdown tables for docs/export.md.
 
-    cargo build --release -p train
+    cargo build --release -p ferronnx-train
     venv/bin/pip install torch==2.13.0 torchvision==0.28.0 onnx==1.23.2 onnxruntime==1.31.1 openvino==2026.4.1 \
         numpy safetensors==0.8.0
     old/bin/pip install onnxruntime==1.20.1 numpy
     venv/bin/python train/tests/readers/readers.py target/release/train RUN [--old-python old/bin/python]
 
 RUN is a run folder of `train fit` with the default network at 32x32, whose data still lies where it was. Run by hand:
-it needs Python, builds tract and rten, and takes a quarter of an hour. Every file is given a batch of four pictures,
+it needs Python, builds tract and rten, and takes a quarter of an hour. Every file is given a batch of four images,
 then the four one by one. Ends with 1 if a file fails the checker, strict shape inference or ONNX Runtime, or if the
 default file (fp32, opset 17) fails anywhere.
 """
@@ -70,53 +70,53 @@ def network(run):
 
 
 def case(net, path):
-    """Four pictures as the file takes them, and PyTorch's logits for them."""
+    """Four images as the file takes them, and PyTorch's logits for them."""
     metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     card = json.loads(metadata["ferronnx.card"])
-    # Smooth pictures, random bytes enlarged: calibration has seen photographs, not noise.
+    # Smooth images, random bytes enlarged: calibration has seen photographs, not noise.
     small = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 3, 4, 4)).astype(np.float32))
     size = card["preprocessing"]["crop"]
-    pictures = torch.nn.functional.interpolate(small, size=size, mode="bilinear").byte()
+    images = torch.nn.functional.interpolate(small, size=size, mode="bilinear").byte()
     mean, std = (torch.tensor(card["preprocessing"][key]).view(3, 1, 1) for key in ("mean", "std"))
-    floats = (pictures / 255 - mean) / std
+    floats = (images / 255 - mean) / std
     with torch.no_grad():
         logits = net(floats).numpy()
-    return (pictures.permute(0, 2, 3, 1).contiguous() if card["input"] == "uint8" else floats).numpy(), logits
+    return (images.permute(0, 2, 3, 1).contiguous() if card["input"] == "uint8" else floats).numpy(), logits
 
 
-def batches(pictures):
-    """All pictures at once, then one by one."""
-    return [pictures, *(pictures[i:i + 1] for i in range(len(pictures)))]
+def batches(images):
+    """All images at once, then one by one."""
+    return [images, *(images[i:i + 1] for i in range(len(images)))]
 
 
-# Readers: a file and pictures to the logits of all `batches`, from one loaded model.
+# Readers: a file and images to the logits of all `batches`, from one loaded model.
 
 
-def current(path, pictures):
+def current(path, images):
     session = onnxruntime.InferenceSession(path)
-    return np.concatenate([session.run(["logits"], {"input": batch})[0] for batch in batches(pictures)])
+    return np.concatenate([session.run(["logits"], {"input": batch})[0] for batch in batches(images)])
 
 
-def old(python, path, pictures):
+def old(python, path, images):
     inputs, outputs = path.with_name("inputs.npy"), path.with_name("outputs.npy")
-    np.save(inputs, pictures)
+    np.save(inputs, images)
     called(python, "-c", OLD, path, inputs, outputs)
     return np.load(outputs)
 
 
-def with_openvino(path, pictures):
+def with_openvino(path, images):
     # Its CPU plugin would compute in bfloat16 where the processor can.
     model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return np.concatenate([model(batch)["logits"] for batch in batches(pictures)])
+    return np.concatenate([model(batch)["logits"] for batch in batches(images)])
 
 
-def rust(runtime, path, pictures):
+def rust(runtime, path, images):
     inputs = path.with_name("inputs.raw")
-    inputs.write_bytes(pictures.tobytes())
-    element, shape = "uint8" if pictures.dtype == np.uint8 else "float", ",".join(map(str, pictures.shape))
+    inputs.write_bytes(images.tobytes())
+    element, shape = "uint8" if images.dtype == np.uint8 else "float", ",".join(map(str, images.shape))
     answer = called("cargo", "run", "--quiet", "--release", "--locked", "--manifest-path", HERE / "Cargo.toml",
                     "--", runtime, path, inputs, element, shape)
-    return np.array(json.loads(answer), np.float32).reshape(2 * len(pictures), -1)
+    return np.array(json.loads(answer), np.float32).reshape(2 * len(images), -1)
 
 
 def readers(old_python):
@@ -151,9 +151,9 @@ def strict_inference(path, *_):
 
 
 def agreement(read, path, net, tolerance):
-    """The largest difference to PyTorch, relative to the largest logit, and how many pictures have another class."""
-    pictures, logits = case(net, path)
-    expected, found = np.concatenate([logits, logits]), read(path, pictures)
+    """The largest difference to PyTorch, relative to the largest logit, and how many images have another class."""
+    images, logits = case(net, path)
+    expected, found = np.concatenate([logits, logits]), read(path, images)
     largest = np.abs(expected).max()
     relative = np.abs(found - expected).max() / largest
     top, others = found.argmax(1), (found.argmax(1) != expected.argmax(1)).sum()

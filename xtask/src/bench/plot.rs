@@ -6,13 +6,13 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::{BATCHES, ENGINES, LAYERS, Row, STAGES, THREADS};
 
-/// Of the whole picture.
+/// Of the whole image.
 const SIZE: (u32, u32) = (1100, 1020);
 
 /// Colours that are told apart with any eyes (Okabe and Ito 2008), and forms that are without colours.
 const COLOURS: [RGBColor; 3] = [RGBColor(213, 94, 0), RGBColor(86, 180, 233), RGBColor(0, 114, 178)];
 
-/// The picture as SVG.
+/// The image as SVG.
 pub fn svg(rows: &[Row]) -> Result<String> {
     let mut text = String::new();
     draw(rows, &mut text).map_err(|error| anyhow!("cannot draw the plot: {error}"))?;

@@ -1,16 +1,16 @@
-//! What the model said about the test pictures, against the folders they lie in.
+//! What the model said about the test images, against the folders they lie in.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// One picture and whether the model was right about it.
+/// One image and whether the model was right about it.
 #[derive(Debug, PartialEq)]
 pub struct Answer {
-    /// The picture
+    /// The image
     pub path: String,
     /// Name of its folder
     pub truth: String,
-    /// Whether that is the model's first label; not so for a picture it could not read
+    /// Whether that is the model's first label; not so for an image it could not read
     pub right: bool,
 }
 
@@ -20,8 +20,7 @@ pub fn read(jsonl: &str) -> Result<Vec<Answer>> {
         .lines()
         .enumerate()
         .map(|(number, line)| {
-            answer(line)
-                .with_context(|| format!("classify, line {}: not the JSON of one picture", number + 1))
+            answer(line).with_context(|| format!("classify, line {}: not the JSON of one image", number + 1))
         })
         .collect()
 }
@@ -40,7 +39,7 @@ pub fn accuracy(answers: &[Answer]) -> f64 {
     right as f64 / answers.len().max(1) as f64
 }
 
-/// One right picture each of the first `count` classes that have one.
+/// One right image each of the first `count` classes that have one.
 pub fn some_right(answers: &[Answer], count: usize) -> Vec<&str> {
     let mut chosen: Vec<&Answer> = Vec::new();
     for answer in answers.iter().filter(|answer| answer.right) {
@@ -51,7 +50,7 @@ pub fn some_right(answers: &[Answer], count: usize) -> Vec<&str> {
     chosen.into_iter().map(|answer| answer.path.as_str()).collect()
 }
 
-/// The first `count` pictures it got wrong.
+/// The first `count` images it got wrong.
 pub fn wrong(answers: &[Answer], count: usize) -> Vec<&str> {
     answers.iter().filter(|answer| !answer.right).take(count).map(|answer| answer.path.as_str()).collect()
 }

@@ -1,4 +1,4 @@
-//! Real handwritten digits as a folder of pictures: scikit-learn's wheel carries 1,797 of them, small
+//! Real handwritten digits as a folder of images: scikit-learn's wheel carries 1,797 of them, small
 //! enough to train on in a minute.
 //!
 //! They are the test half of "Optical Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, UCI).
@@ -18,7 +18,7 @@ use crate::unpack::unpack;
 const SIDE: usize = 8;
 /// Ink of a full cell.
 const DARKEST: u8 = 16;
-/// One picture in so many of its class is kept for the test.
+/// One image in so many of its class is kept for the test.
 const TEST_EVERY: usize = 5;
 
 /// Writes the digits to `demo/data`, once.
@@ -33,14 +33,14 @@ pub fn bring(demo: &Path) -> Result<()> {
     let wheel = pip::download(&SCIKIT_LEARN, &downloads)?;
     unpack(&SCIKIT_LEARN, &wheel, &downloads)?;
     let data = staging.folder("data")?;
-    let written = write_pictures(&downloads.join("digits.csv.gz"), &data)?;
+    let written = write_images(&downloads.join("digits.csv.gz"), &data)?;
     staging.commit(&data, "data")?;
-    println!("{written} pictures written");
+    println!("{written} images written");
     Ok(())
 }
 
 /// Turns rows of 64 cells and a label into `train/<label>/<row>.png` and `test/<label>/<row>.png`.
-fn write_pictures(csv_gz: &Path, data: &Path) -> Result<usize> {
+fn write_images(csv_gz: &Path, data: &Path) -> Result<usize> {
     let file = File::open(csv_gz).with_context(|| format!("cannot open {}", csv_gz.display()))?;
     let mut table = csv::ReaderBuilder::new().has_headers(false).from_reader(GzDecoder::new(file));
     let mut seen = [0; 10];
@@ -93,12 +93,12 @@ mod tests {
     }
 
     #[test]
-    fn rows_become_pictures_and_every_fifth_of_a_class_is_test() {
+    fn rows_become_images_and_every_fifth_of_a_class_is_test() {
         let dir = tempfile::tempdir().unwrap();
         let csv = dir.path().join("digits.csv.gz");
         let rows: Vec<_> = (0..10).map(|index| row(index, 7)).chain([row(8, 3)]).collect();
         table(&csv, &rows);
-        assert_eq!(write_pictures(&csv, dir.path()).unwrap(), 11);
+        assert_eq!(write_images(&csv, dir.path()).unwrap(), 11);
         for (path, first) in [("train/7/0000.png", 0), ("test/7/0004.png", 63), ("test/7/0009.png", 143)] {
             let file = BufReader::new(File::open(dir.path().join(path)).unwrap());
             let mut reader = png::Decoder::new(file).read_info().unwrap();
@@ -117,7 +117,7 @@ mod tests {
         let csv = dir.path().join("digits.csv.gz");
         for bad in [row(17, 3), row(0, 10), "1,2".to_owned(), row(0, 3).replace("16", "x")] {
             table(&csv, &[row(0, 1), bad]);
-            let error = format!("{:#}", write_pictures(&csv, dir.path()).unwrap_err());
+            let error = format!("{:#}", write_images(&csv, dir.path()).unwrap_err());
             assert!(error.starts_with("digits, row 1"), "{error}");
         }
     }

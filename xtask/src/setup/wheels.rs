@@ -137,7 +137,7 @@ pub const NVIDIA_FOR_TORCH: [Wheel; 8] = [
     nvidia("nvidia-nvtx", "13.0.85", 0.1, "4936d1d6780fbe68db454f5e72a42ff64d1fd6397df9f363ae786930fd5c1cd4"),
 ];
 
-/// The demo's pictures.
+/// The demo's images.
 pub const SCIKIT_LEARN: Wheel = Wheel {
     package: "scikit-learn",
     version: "1.9.1",

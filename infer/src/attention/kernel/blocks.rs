@@ -2,7 +2,7 @@
 
 use fearless_simd::prelude::*;
 use fearless_simd::{Simd, f32x16, u32x16};
-use models::onnx::fuse;
+use ferronnx_models::onnx::fuse;
 
 /// Values of a block: a register of AVX-512, two of AVX2, four of SSE or NEON.
 pub const LANES: usize = fuse::BLOCK;

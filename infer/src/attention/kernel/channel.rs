@@ -54,7 +54,7 @@ pub fn pool<S: Simd, const LONG: bool>(
     maxima[sizes.channels..].fill(0.0);
 }
 
-/// The MLP, of means and maxima `[pictures, P]`, and the sigmoid of the sum of both, in place of the means.
+/// The MLP, of means and maxima `[images, P]`, and the sigmoid of the sum of both, in place of the means.
 #[inline(always)]
 pub fn weigh<S: Simd>(
     simd: S,
@@ -66,11 +66,11 @@ pub fn weigh<S: Simd>(
 ) {
     let width = mlp.squeeze.len() / padded;
     hidden.resize(means.len() / padded * width, 0.0);
-    // Each row of weights is fetched once for all pictures.
+    // Each row of weights is fetched once for all images.
     for at in (0..width).step_by(GROUP) {
         let rows = &mlp.squeeze[at * padded..];
-        let pictures = means.chunks_exact(padded).zip(maxima.chunks_exact(padded));
-        for ((means, maxima), hidden) in pictures.zip(hidden.chunks_exact_mut(width)) {
+        let images = means.chunks_exact(padded).zip(maxima.chunks_exact(padded));
+        for ((means, maxima), hidden) in images.zip(hidden.chunks_exact_mut(width)) {
             match &mut hidden[at..] {
                 [a, b, c, d, ..] => {
                     [*a, *b, *c, *d] = squeeze::<S, GROUP>(simd, rows, means, maxima);

@@ -9,7 +9,7 @@ use super::{Convolution, Scratch, Sizes};
 /// Rows of the mask that are computed side by side, so that additions need not wait for each other.
 const ROWS: usize = 4;
 
-/// The mask of the picture `x` with its channels weighted by what is in `scratch` from `weights` on.
+/// The mask of the image `x` with its channels weighted by what is in `scratch` from `weights` on.
 #[inline(always)]
 pub fn mask<S: Simd, const LONG: bool>(
     simd: S,

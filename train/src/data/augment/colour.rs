@@ -1,27 +1,27 @@
 //! Changing colours, on whole batches.
 //!
-//! Brightness, contrast and saturation are one operation: a picture is moved towards or away from another, which is
+//! Brightness, contrast and saturation are one operation: an image is moved towards or away from another, which is
 //! black, its mean gray, or itself in gray. Hue is the other.
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::draw::{Colour, PictureDraw};
+use super::draw::{Colour, ImageDraw};
 use crate::native;
 
-/// Bytes `[N, 3, H, W]` after the changes of colour, each picture's in its own order.
-pub(super) fn jitter(pictures: &Tensor, draws: &[PictureDraw]) -> Result<Tensor, TchError> {
+/// Bytes `[N, 3, H, W]` after the changes of colour, each image's in its own order.
+pub(super) fn jitter(images: &Tensor, draws: &[ImageDraw]) -> Result<Tensor, TchError> {
     let places: Vec<Place> =
         (0..4).map(|place| Place::new(draws.iter().map(|draw| draw.colours[place]))).collect();
     if places.iter().all(Place::is_idle) {
-        return Ok(pictures.shallow_clone());
+        return Ok(images.shallow_clone());
     }
-    let device = pictures.device();
+    let device = images.device();
     let blends: Vec<f32> = places.iter().flat_map(|place| &place.blends).flatten().copied().collect();
     let blends = native::upload(&Tensor::f_from_slice(&blends)?.f_view([4, -1, 3, 1, 1, 1])?, device)?;
     let hues: Vec<i64> = places.iter().flat_map(|place| &place.hues).flatten().copied().collect();
     let hues = native::upload(&Tensor::f_from_slice(&hues)?.f_view([-1, 2])?, device)?;
 
-    let mut values = pictures.f_to_kind(Kind::Float)?;
+    let mut values = images.f_to_kind(Kind::Float)?;
     let mut first_hue = 0;
     for (index, place) in (0..).zip(&places) {
         if place.blend {
@@ -39,13 +39,13 @@ pub(super) fn jitter(pictures: &Tensor, draws: &[PictureDraw]) -> Result<Tensor,
     values.f_to_kind(Kind::Uint8)
 }
 
-/// What happens to all pictures at one place of their orders.
+/// What happens to all images at one place of their orders.
 struct Place {
-    /// Per picture: factor, and how much of the gray picture and of the mean gray there is in the other picture.
+    /// Per image: factor, and how much of the gray image and of the mean gray there is in the other image.
     blends: Vec<[f32; 3]>,
     /// Whether any of the factors changes anything.
     blend: bool,
-    /// Pictures whose hue is shifted, and by how many of 256 steps.
+    /// Images whose hue is shifted, and by how many of 256 steps.
     hues: Vec<[i64; 2]>,
 }
 

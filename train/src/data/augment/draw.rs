@@ -1,4 +1,4 @@
-//! What chance decides for one picture.
+//! What chance decides for one image.
 
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
@@ -10,7 +10,7 @@ use super::settings::{Augment, Crop};
 pub enum Colour {
     /// A factor on all values.
     Brightness(f64),
-    /// A factor on the differences to the mean gray of the picture.
+    /// A factor on the differences to the mean gray of the image.
     Contrast(f64),
     /// A factor on the differences to the gray of the pixel.
     Saturation(f64),
@@ -18,10 +18,10 @@ pub enum Colour {
     Hue(f64),
 }
 
-/// The parameters of one picture.
+/// The parameters of one image.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PictureDraw {
-    /// Where the crop begins, to the right and down, in pixels; zeros lie outside the picture.
+pub struct ImageDraw {
+    /// Where the crop begins, to the right and down, in pixels; zeros lie outside the image.
     pub offset: [i64; 2],
     /// Whether left and right change places.
     pub flip: bool,
@@ -31,7 +31,7 @@ pub struct PictureDraw {
     pub angle: f64,
 }
 
-impl Default for PictureDraw {
+impl Default for ImageDraw {
     fn default() -> Self {
         let colours =
             [Colour::Brightness(1.0), Colour::Contrast(1.0), Colour::Saturation(1.0), Colour::Hue(0.0)];
@@ -39,8 +39,8 @@ impl Default for PictureDraw {
     }
 }
 
-impl PictureDraw {
-    /// Draws for a picture of `side` x `side` pixels. What the recipe leaves out is drawn all the same, so that the
+impl ImageDraw {
+    /// Draws for an image of `side` x `side` pixels. What the recipe leaves out is drawn all the same, so that the
     /// rest stays as it is.
     pub fn new(augment: &Augment, side: u32, rng: &mut impl Rng) -> Self {
         let padding = match augment.crop.for_size(side) {
@@ -70,9 +70,9 @@ mod tests {
 
     const DRAWS: usize = 20_000;
 
-    fn draws(augment: Augment) -> Vec<PictureDraw> {
+    fn draws(augment: Augment) -> Vec<ImageDraw> {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
-        (0..DRAWS).map(|_| PictureDraw::new(&augment, 32, &mut rng)).collect()
+        (0..DRAWS).map(|_| ImageDraw::new(&augment, 32, &mut rng)).collect()
     }
 
     /// Kolmogorov and Smirnov's distance to the uniform distribution on `[low, high]` is what chance allows once in
@@ -106,7 +106,7 @@ mod tests {
     fn the_default_draws_nothing() {
         for draw in draws(Augment::default()).iter().take(10) {
             assert_eq!((draw.offset, draw.flip, draw.angle), ([0, 0], false, 0.0));
-            assert!(PictureDraw::default().colours.iter().all(|colour| draw.colours.contains(colour)));
+            assert!(ImageDraw::default().colours.iter().all(|colour| draw.colours.contains(colour)));
         }
     }
 

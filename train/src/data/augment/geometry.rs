@@ -2,7 +2,7 @@
 
 use tch::{Kind, TchError, Tensor};
 
-use super::draw::PictureDraw;
+use super::draw::ImageDraw;
 use crate::native;
 
 /// Fractional bits of the fixed-point numbers in which Pillow resamples.
@@ -16,8 +16,8 @@ pub(super) struct Affine([i64; 6]);
 impl Affine {
     const IDENTITY: Self = Self([1 << BITS, 0, 0, 0, 1 << BITS, 0]);
 
-    /// The crop, and then the flip, of a picture of this width.
-    pub(super) fn crop_and_flip(draw: &PictureDraw, width: i64) -> Self {
+    /// The crop, and then the flip, of an image of this width.
+    pub(super) fn crop_and_flip(draw: &ImageDraw, width: i64) -> Self {
         let [left, top] = draw.offset;
         let (step, start) = if draw.flip { (-1, width - 1 + left) } else { (1, left) };
         Self([step << BITS, 0, start << BITS, 0, 1 << BITS, top << BITS])
@@ -25,7 +25,7 @@ impl Affine {
 
     /// A rotation around the centre by `angle` degrees, counter-clockwise, as Pillow's `Image.rotate` computes it.
     pub(super) fn rotation(angle: f64, height: i64, width: i64) -> Self {
-        // Pillow copies such a picture; fixed point would give the same.
+        // Pillow copies such an image; fixed point would give the same.
         if angle == 0.0 {
             return Self::IDENTITY;
         }
@@ -48,13 +48,13 @@ impl Affine {
     }
 }
 
-/// Moves the pixels of `pictures`, bytes `[N, 3, H, W]`, each by its map; zeros come in from outside.
-pub(super) fn resample(pictures: &Tensor, maps: &[Affine]) -> Result<Tensor, TchError> {
+/// Moves the pixels of `images`, bytes `[N, 3, H, W]`, each by its map; zeros come in from outside.
+pub(super) fn resample(images: &Tensor, maps: &[Affine]) -> Result<Tensor, TchError> {
     if maps.iter().all(|map| *map == Affine::IDENTITY) {
-        return Ok(pictures.shallow_clone());
+        return Ok(images.shallow_clone());
     }
-    let (count, channels, height, width) = pictures.size4()?;
-    let device = pictures.device();
+    let (count, channels, height, width) = images.size4()?;
+    let device = images.device();
     let flat: Vec<i64> = maps.iter().flat_map(|map| map.0).collect();
     let terms = native::upload(&Tensor::f_from_slice(&flat)?.f_view([-1, 6, 1, 1])?, device)?.f_unbind(1)?;
     let [a, b, c, d, e, f] = &terms[..] else { unreachable!("six terms") };
@@ -72,6 +72,6 @@ pub(super) fn resample(pictures: &Tensor, maps: &[Affine]) -> Result<Tensor, Tch
     let index = row.f_mul_scalar(width)?.f_add(&column)?.f_where_self(&inside, &outside)?;
     let index = index.f_view([count, 1, height * width])?;
     let index = index.f_expand([count, channels, height * width], false)?;
-    let pixels = pictures.f_reshape([count, channels, height * width])?.f_constant_pad_nd([0, 1])?;
+    let pixels = images.f_reshape([count, channels, height * width])?.f_constant_pad_nd([0, 1])?;
     pixels.f_gather(2, &index, false)?.f_view([count, channels, height, width])
 }

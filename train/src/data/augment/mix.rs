@@ -1,5 +1,5 @@
-//! Mixing pictures of a batch: mixup (Zhang et al. 2018, arXiv:1710.09412) and cutmix (Yun et al. 2019,
-//! arXiv:1905.04899), as in torchvision: one share for the batch, and each picture's partner is the one before it.
+//! Mixing images of a batch: mixup (Zhang et al. 2018, arXiv:1710.09412) and cutmix (Yun et al. 2019,
+//! arXiv:1905.04899), as in torchvision: one share for the batch, and each image's partner is the one before it.
 
 use rand::{Rng, RngExt};
 use rand_distr::{Beta, Distribution};
@@ -7,17 +7,17 @@ use tch::{TchError, Tensor};
 
 use super::settings::Augment;
 
-/// How the pictures of a batch are mixed with their partners.
+/// How the images of a batch are mixed with their partners.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mix {
-    /// Mixup: this share of the picture, the rest of its partner.
+    /// Mixup: this share of the image, the rest of its partner.
     Blend(f64),
     /// Cutmix: the partner's pixels from `[left, top]` to before `[right, bottom]`.
     Paste([i64; 2], [i64; 2]),
 }
 
 impl Mix {
-    /// Draws for a batch of pictures of `side` x `side` pixels, if the recipe mixes.
+    /// Draws for a batch of images of `side` x `side` pixels, if the recipe mixes.
     pub fn draw(augment: &Augment, side: i64, rng: &mut impl Rng) -> Option<Self> {
         let cutmix = match (augment.mixup > 0.0, augment.cutmix > 0.0) {
             (false, false) => return None,
@@ -34,13 +34,13 @@ impl Mix {
         Some(Self::around(centre, share, side))
     }
 
-    /// The box of the area `1 - share` around `centre`, as far as it lies inside the picture.
+    /// The box of the area `1 - share` around `centre`, as far as it lies inside the image.
     fn around(centre: [i64; 2], share: f64, side: i64) -> Self {
         let half = (0.5 * (1.0 - share).sqrt() * side as f64) as i64;
         Self::Paste(centre.map(|at| (at - half).max(0)), centre.map(|at| (at + half).min(side)))
     }
 
-    /// The share of the pictures' own labels, in a batch of `side` x `side` pixels.
+    /// The share of the images' own labels, in a batch of `side` x `side` pixels.
     pub fn share(&self, side: i64) -> f64 {
         match self {
             Self::Blend(share) => *share,
@@ -77,7 +77,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
     use tch::{Device, Kind};
 
-    /// Three pictures of 4x4 pixels whose values are 0, 10 and 20.
+    /// Three images of 4x4 pixels whose values are 0, 10 and 20.
     fn images() -> Tensor {
         (Tensor::arange(3, (Kind::Float, Device::Cpu)) * 10.0).view([3, 1, 1, 1]).expand([3, 3, 4, 4], false)
     }

@@ -1,8 +1,8 @@
-//! Random changes to training pictures.
+//! Random changes to training images.
 //!
-//! What a recipe asks for is [`Augment`]; what one picture gets is a [`PictureDraw`]; [`apply`] carries the draws of
+//! What a recipe asks for is [`Augment`]; what one image gets is a [`ImageDraw`]; [`apply`] carries the draws of
 //! a batch out on the device, on bytes. Given the same draws, the bytes are those of torchvision's transforms on
-//! Pillow's pictures, each operation rounding as Pillow does.
+//! Pillow's images, each operation rounding as Pillow does.
 
 mod colour;
 pub mod draw;
@@ -13,24 +13,24 @@ mod settings;
 
 use tch::Tensor;
 
-pub use draw::{Colour, PictureDraw};
+pub use draw::{Colour, ImageDraw};
 pub use settings::{Augment, Crop};
 
 use crate::error::TorchError;
 use geometry::Affine;
 
-/// Changes `pictures`, bytes `[N, 3, H, W]`, each by its draw: crop and flip, then colours, then rotation. The
+/// Changes `images`, bytes `[N, 3, H, W]`, each by its draw: crop and flip, then colours, then rotation. The
 /// result is bytes of the same shape on the same device.
 ///
 /// Nothing waits for the device.
 ///
 /// # Errors
 /// When libtorch refuses, as it does when memory runs out or there are not `N` draws.
-pub fn apply(pictures: &Tensor, draws: &[PictureDraw]) -> Result<Tensor, TorchError> {
-    let (_, _, height, width) = pictures.size4()?;
+pub fn apply(images: &Tensor, draws: &[ImageDraw]) -> Result<Tensor, TorchError> {
+    let (_, _, height, width) = images.size4()?;
     let moves: Vec<_> = draws.iter().map(|draw| Affine::crop_and_flip(draw, width)).collect();
     let turns: Vec<_> = draws.iter().map(|draw| Affine::rotation(draw.angle, height, width)).collect();
-    let moved = geometry::resample(pictures, &moves)?;
+    let moved = geometry::resample(images, &moves)?;
     let coloured = colour::jitter(&moved, draws)?;
     Ok(geometry::resample(&coloured, &turns)?)
 }

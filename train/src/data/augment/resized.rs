@@ -1,4 +1,4 @@
-//! Cutting a part of random size and shape out of a picture: torchvision's `RandomResizedCrop`.
+//! Cutting a part of random size and shape out of an image: torchvision's `RandomResizedCrop`.
 
 use fast_image_resize::images::{Image, ImageRef, TypedCroppedImage};
 use fast_image_resize::pixels::U8x3;
@@ -8,7 +8,7 @@ use rand::{Rng, RngExt};
 
 use super::settings::Augment;
 
-/// A part of a picture, in pixels.
+/// A part of an image, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CropBox {
     /// Pixels left of it.
@@ -25,7 +25,7 @@ pub struct CropBox {
 const TRIES: usize = 10;
 
 impl CropBox {
-    /// Draws a part of a picture of `width` x `height` pixels.
+    /// Draws a part of an image of `width` x `height` pixels.
     pub fn draw(augment: &Augment, width: u32, height: u32, rng: &mut impl Rng) -> Self {
         let [smallest, largest] = augment.resized_scale;
         let [narrowest, widest] = augment.resized_ratio.map(f64::ln);
@@ -57,17 +57,17 @@ impl CropBox {
     }
 }
 
-/// The part of `picture` in `part`, resized to `side` x `side` pixels with Pillow's antialiased bilinear filter.
+/// The part of `image` in `part`, resized to `side` x `side` pixels with Pillow's antialiased bilinear filter.
 ///
 /// # Panics
-/// When the part is empty or reaches beyond the picture.
-pub fn resized_crop(picture: &RgbImage, part: CropBox, side: u32) -> RgbImage {
-    let source = ImageRef::new(picture.width(), picture.height(), picture.as_raw(), PixelType::U8x3)
-        .expect("an RGB8 picture holds three bytes a pixel");
+/// When the part is empty or reaches beyond the image.
+pub fn resized_crop(image: &RgbImage, part: CropBox, side: u32) -> RgbImage {
+    let source = ImageRef::new(image.width(), image.height(), image.as_raw(), PixelType::U8x3)
+        .expect("an RGB8 image holds three bytes a pixel");
     let source = source.typed_image::<U8x3>().expect("RGB8");
     // A view, not an option of the resizer: the filter must not see beyond the part.
     let part = TypedCroppedImage::new(source, part.left, part.top, part.width, part.height)
-        .expect("the part lies inside the picture");
+        .expect("the part lies inside the image");
     let mut target = Image::new(side, side, PixelType::U8x3);
     let options =
         ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
@@ -99,7 +99,7 @@ mod tests {
         let boxes = boxes(1_000, 800, 5_000);
         assert!(boxes.iter().all(|part| part.left + part.width <= 1_000 && part.top + part.height <= 800));
         // Of random areas and ratios in those bounds, the ones that do not fit are drawn again: small ones and
-        // those of the picture's own ratio are more likely. The figures are torchvision's, see
+        // those of the image's own ratio are more likely. The figures are torchvision's, see
         // tests/augment/generate.py.
         let area = quantiles(boxes.iter().map(|part| f64::from(part.width * part.height) / 800_000.0));
         let ratio = quantiles(boxes.iter().map(|part| (f64::from(part.width) / f64::from(part.height)).ln()));

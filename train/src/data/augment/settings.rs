@@ -2,22 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Random changes to training pictures, drawn per picture with torchvision's distributions. The default changes
+/// Random changes to training images, drawn per image with torchvision's distributions. The default changes
 /// nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augment {
-    /// How the network's square is cut out of a picture.
+    /// How the network's square is cut out of an image.
     pub crop: Crop,
     /// Zero border before a padded crop back to the size, as a fraction of the side: 0.125 is 4 pixels at 32x32.
     pub crop_padding: f64,
-    /// Smallest and largest area of a resized crop, as a fraction of the picture's.
+    /// Smallest and largest area of a resized crop, as a fraction of the image's.
     pub resized_scale: [f64; 2],
     /// Smallest and largest width of a resized crop, as a multiple of its height.
     pub resized_ratio: [f64; 2],
     /// Probability of a horizontal flip.
     pub horizontal_flip: f64,
-    /// The picture is multiplied by a factor from `[max(0, 1 - brightness), 1 + brightness]`.
+    /// The image is multiplied by a factor from `[max(0, 1 - brightness), 1 + brightness]`.
     pub brightness: f64,
     /// Differences to the mean gray are multiplied by a factor drawn likewise.
     pub contrast: f64,
@@ -34,18 +34,18 @@ pub struct Augment {
     pub cutmix: f64,
 }
 
-/// How the network's square is cut out of a picture.
+/// How the network's square is cut out of an image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Crop {
     /// `Padded` for small networks and `Resized` from 224 on.
     Auto,
-    /// The picture as evaluation sees it, moved by up to the padding.
+    /// The image as evaluation sees it, moved by up to the padding.
     #[default]
     Padded,
     /// A part of random size and shape, resized: torchvision's `RandomResizedCrop`.
     Resized,
-    /// The picture as evaluation sees it.
+    /// The image as evaluation sees it.
     None,
 }
 
@@ -86,7 +86,7 @@ impl Default for Augment {
 }
 
 impl Augment {
-    /// Whether a network of this size is trained on parts of the pictures as they are in their files.
+    /// Whether a network of this size is trained on parts of the images as they are in their files.
     pub fn needs_originals(&self, size: u32) -> bool {
         self.crop.for_size(size) == Crop::Resized
     }

@@ -1,4 +1,4 @@
-//! Against torchvision's functions on Pillow's pictures, see tests/augment/generate.py.
+//! Against torchvision's functions on Pillow's images, see tests/augment/generate.py.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use tch::{Kind, Tensor};
 use super::resized::{CropBox, resized_crop};
 use super::*;
 
-/// Pictures by name, and what becomes of them by `NAME|CHANGES`, each `[3, H, W]`.
+/// Images by name, and what becomes of them by `NAME|CHANGES`, each `[3, H, W]`.
 fn goldens() -> BTreeMap<String, Tensor> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/augment/goldens.safetensors");
     Tensor::read_safetensors(path).unwrap().into_iter().collect()
 }
 
 /// `dx=2 dy=-1 flip contrast=0.8 hue=0.06 angle=-7.3`: colours in the order in which they are named.
-fn draw(changes: &str) -> PictureDraw {
-    let mut draw = PictureDraw::default();
+fn draw(changes: &str) -> ImageDraw {
+    let mut draw = ImageDraw::default();
     let mut colours = Vec::new();
     for change in changes.split(' ') {
         let (name, value) = change.split_once('=').unwrap_or((change, "1"));
@@ -43,7 +43,7 @@ fn largest_difference(a: &Tensor, b: &Tensor) -> f64 {
 }
 
 #[test]
-fn a_batch_is_changed_as_torchvision_changes_its_pictures() {
+fn a_batch_is_changed_as_torchvision_changes_its_images() {
     let goldens = goldens();
     for name in ["landscape", "wide", "swatches"] {
         let prefix = format!("{name}|");
@@ -86,7 +86,7 @@ fn parts_are_resized_as_torchvision_resizes_them() {
 #[test]
 fn without_a_change_nothing_is_computed() {
     let batch = Tensor::stack(&[&goldens()["wide"]; 2], 0);
-    let same = apply(&batch, &[PictureDraw::default(); 2]).unwrap();
+    let same = apply(&batch, &[ImageDraw::default(); 2]).unwrap();
     assert_eq!(same.data_ptr(), batch.data_ptr());
 }
 

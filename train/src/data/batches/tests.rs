@@ -1,25 +1,25 @@
 use std::collections::BTreeMap;
 
+use ferronnx_models::card::Preprocessing;
 use image::{Rgb, RgbImage};
-use models::card::Preprocessing;
 use tempfile::TempDir;
 
 use super::*;
 use crate::data::Sample;
 use crate::data::augment::Crop;
-use crate::data::pictures::Loading;
+use crate::data::images::Loading;
 use crate::recipe::Recipe;
 
 const SIZE: u32 = 16;
 const COUNT: usize = 11;
 
-/// Pictures of three classes, each of other noise; those in `bad` are no pictures.
+/// Images of three classes, each of other noise; those in `bad` are no images.
 fn folder(bad: &[usize]) -> (TempDir, Vec<Sample>) {
     let dir = tempfile::tempdir().unwrap();
     let sample = |index: usize| {
         let path = dir.path().join(format!("{index:02}.png"));
         if bad.contains(&index) {
-            std::fs::write(&path, "no picture").unwrap();
+            std::fs::write(&path, "no image").unwrap();
         } else {
             noise(index as u32, SIZE + index as u32 % 3, SIZE).save(&path).unwrap();
         }
@@ -47,31 +47,31 @@ fn from_files() -> Loading {
     Loading { budget: 0, ..in_memory() }
 }
 
-fn load(how: Loading, bad: &[usize]) -> Result<(TempDir, PictureSet), DataError> {
+fn load(how: Loading, bad: &[usize]) -> Result<(TempDir, ImageSet), DataError> {
     let (dir, samples) = folder(bad);
-    Ok((dir, PictureSet::load(samples, &preprocessor(), how, || ())?))
+    Ok((dir, ImageSet::load(samples, &preprocessor(), how, || ())?))
 }
 
 fn all_changes() -> Augment {
     Recipe::load("three-phase").unwrap().augment
 }
 
-fn epoch(set: &PictureSet, augment: &Augment, size: usize, epoch: usize, first_step: usize) -> Vec<Batch> {
+fn epoch(set: &ImageSet, augment: &Augment, size: usize, epoch: usize, first_step: usize) -> Vec<Batch> {
     let preprocessor = preprocessor();
     let loader = Loader::new(set, &preprocessor, Device::Cpu);
     loader.training(augment, size, 7, epoch, first_step).map(Result::unwrap).collect()
 }
 
-fn in_order(set: &PictureSet, size: usize) -> Vec<Batch> {
+fn in_order(set: &ImageSet, size: usize) -> Vec<Batch> {
     let preprocessor = preprocessor();
     Loader::new(set, &preprocessor, Device::Cpu).in_order(size).map(Result::unwrap).collect()
 }
 
-/// Every picture of the batches, by its index.
+/// Every image of the batches, by its index.
 fn by_index(batches: &[Batch]) -> BTreeMap<usize, Tensor> {
-    let pictures =
+    let images =
         batches.iter().flat_map(|batch| (0..).zip(&batch.indices).map(|(at, &i)| (i, batch.images.get(at))));
-    pictures.collect()
+    images.collect()
 }
 
 fn assert_same(a: &[Batch], b: &[Batch]) {
@@ -96,15 +96,15 @@ fn evaluation_sees_what_deployment_sees_to_the_bit() {
     for statistics in [Preprocessing::for_size(32), Preprocessing::for_size(224)] {
         let Preprocessing { mean, std, .. } = statistics;
         let preprocessor = Preprocessor::new(&Preprocessing { mean, std, ..Preprocessing::for_size(SIZE) });
-        let set = PictureSet::load(samples.clone(), &preprocessor, in_memory(), || ()).unwrap();
+        let set = ImageSet::load(samples.clone(), &preprocessor, in_memory(), || ()).unwrap();
         let loader = Loader::new(&set, &preprocessor, Device::Cpu);
         let batches: Vec<_> = loader.in_order(5).map(Result::unwrap).collect();
         assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [5, 5, 2]);
-        for (index, picture) in by_index(&batches) {
-            let file = infer::decode::file(set.path(index)).unwrap();
+        for (index, image) in by_index(&batches) {
+            let file = ferronnx_infer::decode::file(set.path(index)).unwrap();
             let mut expected = vec![0.0; preprocessor.input_len()];
             preprocessor.normalize_into(&preprocessor.prepare(&file), &mut expected);
-            let found = Vec::<f32>::try_from(picture.flatten(0, -1)).unwrap();
+            let found = Vec::<f32>::try_from(image.flatten(0, -1)).unwrap();
             let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&found), bits(&expected), "{index}");
         }
@@ -112,7 +112,7 @@ fn evaluation_sees_what_deployment_sees_to_the_bit() {
 }
 
 #[test]
-fn an_epoch_has_every_picture_once_in_another_order() {
+fn an_epoch_has_every_image_once_in_another_order() {
     let (_dir, set) = load(in_memory(), &[]).unwrap();
     let preprocessor = preprocessor();
     let loader = Loader::new(&set, &preprocessor, Device::Cpu);
@@ -155,40 +155,39 @@ fn draws_do_not_depend_on_the_batch() {
     let [small, large] = [3, 11].map(|size| by_index(&epoch(&set, &all_changes(), size, 0, 0)));
     assert_eq!(small, large);
     let later = by_index(&epoch(&set, &all_changes(), 11, 1, 0));
-    assert!(small.iter().all(|(index, picture)| later[index] != *picture), "but on the epoch");
+    assert!(small.iter().all(|(index, image)| later[index] != *image), "but on the epoch");
     let plain = by_index(&in_order(&set, 11));
-    assert!(small.iter().all(|(index, picture)| plain[index] != *picture), "and they change something");
+    assert!(small.iter().all(|(index, image)| plain[index] != *image), "and they change something");
 }
 
 #[test]
-fn pictures_from_files_are_the_ones_in_memory() {
-    let [(_dir, resident), (_dir2, streamed)] =
-        [in_memory(), from_files()].map(|how| load(how, &[]).unwrap());
-    assert!(resident.is_resident() && !streamed.is_resident());
+fn images_from_files_are_the_ones_in_memory() {
+    let [(_dir, cached), (_dir2, streamed)] = [in_memory(), from_files()].map(|how| load(how, &[]).unwrap());
+    assert!(cached.is_cached() && !streamed.is_cached());
     let augment = Augment { mixup: 0.4, ..all_changes() };
-    assert_same(&epoch(&resident, &augment, 4, 1, 0), &epoch(&streamed, &augment, 4, 1, 0));
-    assert_same(&in_order(&resident, 4), &in_order(&streamed, 4));
+    assert_same(&epoch(&cached, &augment, 4, 1, 0), &epoch(&streamed, &augment, 4, 1, 0));
+    assert_same(&in_order(&cached, 4), &in_order(&streamed, 4));
 }
 
 #[test]
 fn resized_crops_come_from_the_files() {
     let augment = Augment { crop: Crop::Resized, ..Augment::default() };
     let sets = [Loading { originals: true, ..in_memory() }, in_memory()].map(|how| load(how, &[]).unwrap());
-    assert!(!sets[0].1.is_resident() && sets[1].1.is_resident());
+    assert!(!sets[0].1.is_cached() && sets[1].1.is_cached());
     let [a, b] = sets.each_ref().map(|(_, set)| epoch(set, &augment, 4, 0, 0));
     assert_same(&a, &b);
     let plain = by_index(&in_order(&sets[1].1, 4));
     let cropped = by_index(&a);
-    let changed = plain.iter().filter(|(index, picture)| cropped[*index] != **picture).count();
+    let changed = plain.iter().filter(|(index, image)| cropped[*index] != **image).count();
     assert!(changed >= COUNT - 1, "{changed}");
 }
 
 #[test]
-fn a_bad_picture_is_named_and_ends_it() {
+fn a_bad_image_is_named_and_ends_it() {
     let named = |error: DataError| {
         let text = error.to_string();
         assert!(
-            text.contains("2 of the pictures") && text.contains("04.png: ") && text.contains("09.png"),
+            text.contains("2 of the images") && text.contains("04.png: ") && text.contains("09.png"),
             "{text}"
         );
     };
@@ -201,12 +200,12 @@ fn a_bad_picture_is_named_and_ends_it() {
 }
 
 #[test]
-fn bad_pictures_that_are_skipped_are_counted() {
+fn bad_images_that_are_skipped_are_counted() {
     let skipping = |how| Loading { skip_bad: true, ..how };
     let (_dir, set) = load(skipping(in_memory()), &[4, 9]).unwrap();
     assert_eq!((set.len(), set.skipped()), (COUNT - 2, 2));
     assert!(!(0..set.len()).any(|index| set.path(index).ends_with("04.png")));
-    assert_eq!(set.label(4), 5 % 3, "labels stay with their pictures");
+    assert_eq!(set.label(4), 5 % 3, "labels stay with their images");
 
     let (_dir, set) = load(skipping(from_files()), &[4, 9]).unwrap();
     let batches = epoch(&set, &all_changes(), 6, 0, 0);
@@ -215,7 +214,7 @@ fn bad_pictures_that_are_skipped_are_counted() {
     assert_eq!(in_order(&set, 5).iter().map(|batch| batch.skipped).collect::<Vec<_>>(), [1, 1, 0]);
 
     let none = load(skipping(in_memory()), &(0..COUNT).collect::<Vec<_>>()).unwrap_err().to_string();
-    assert!(none.contains("11 of the pictures") && none.contains("and 6 more"), "{none}");
+    assert!(none.contains("11 of the images") && none.contains("and 6 more"), "{none}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub enum CifarError {
         /// What is wrong with it.
         why: String,
     },
-    /// The pictures cannot be written.
+    /// The images cannot be written.
     #[error("cannot write {path}: {source}")]
     Write {
         /// The file or folder.

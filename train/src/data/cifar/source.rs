@@ -27,7 +27,7 @@ pub fn files() -> impl Iterator<Item = &'static str> {
     [NAMES].into_iter().chain(BATCHES.map(|(name, ..)| name))
 }
 
-/// The folder with the files of pictures, should `path` be it or lie around it.
+/// The folder with the files of images, should `path` be it or lie around it.
 pub fn folder_of(path: &Path) -> Option<PathBuf> {
     [path.to_owned(), path.join(FOLDER)].into_iter().find(|folder| folder.join(BATCHES[0].0).is_file())
 }

@@ -32,7 +32,7 @@ fn the_files_are_those_of_the_official_archive() {
 }
 
 #[test]
-fn archive_and_folder_become_the_same_pictures() {
+fn archive_and_folder_become_the_same_images() {
     let dir = tempfile::tempdir().unwrap();
     let mut files = small::files();
     let unpacked = dir.path().join("cifar-10-batches-bin");
@@ -40,7 +40,7 @@ fn archive_and_folder_become_the_same_pictures() {
     for (name, content) in &files {
         fs::write(unpacked.join(name), content).unwrap();
     }
-    // The official archive's order is not the order of the pictures, and its names come late.
+    // The official archive's order is not the order of the images, and its names come late.
     files.reverse();
     archive(&dir.path().join("cifar.tar.gz"), &files);
 
@@ -48,8 +48,8 @@ fn archive_and_folder_become_the_same_pictures() {
     for (index, source) in ["cifar.tar.gz", "cifar-10-batches-bin", ""].into_iter().enumerate() {
         let to = dir.path().join(format!("out-{index}"));
         let count = AtomicU64::new(0);
-        let progress = |pictures| {
-            count.fetch_add(pictures, Ordering::Relaxed);
+        let progress = |images| {
+            count.fetch_add(images, Ordering::Relaxed);
         };
         unpack(&dir.path().join(source), &to, progress).unwrap();
         assert_eq!(count.into_inner(), 72);
@@ -57,7 +57,7 @@ fn archive_and_folder_become_the_same_pictures() {
         assert_eq!((found.train.len(), found.test.unwrap().len()), (60, 12));
         assert_eq!(found.classes[3..5], ["cat", "deer"]);
         sets.push(
-            infer::files::pictures_in(&to)
+            ferronnx_infer::files::images_in(&to)
                 .unwrap()
                 .into_iter()
                 .map(|path| (path.strip_prefix(&to).unwrap().to_owned(), fs::read(&path).unwrap()))
@@ -66,20 +66,20 @@ fn archive_and_folder_become_the_same_pictures() {
     }
     assert!(sets[0] == sets[1] && sets[1] == sets[2]);
 
-    // Batch 3 is the fourth file; its picture 9 has label (3 + 9) % 10.
-    let picture = infer::decode::file(&dir.path().join("out-0/train/bird/20009.png")).unwrap();
+    // Batch 3 is the fourth file; its image 9 has label (3 + 9) % 10.
+    let image = ferronnx_infer::decode::file(&dir.path().join("out-0/train/bird/20009.png")).unwrap();
     let record = record(3, 9);
-    assert_eq!(picture.dimensions(), (32, 32));
+    assert_eq!(image.dimensions(), (32, 32));
     for at in 0..1024 {
         let pixel = [0, 1, 2].map(|plane| record[1 + plane * 1024 + at]);
-        assert_eq!(picture.get_pixel(at as u32 % 32, at as u32 / 32).0, pixel, "pixel {at}");
+        assert_eq!(image.get_pixel(at as u32 % 32, at as u32 / 32).0, pixel, "pixel {at}");
     }
     assert!(dir.path().join("out-0/test/frog/00000.png").is_file());
     assert_eq!(folder_of(dir.path()), Some(unpacked));
 }
 
 #[test]
-fn a_class_without_pictures_is_no_folder_and_names_are_optional() {
+fn a_class_without_images_is_no_folder_and_names_are_optional() {
     let dir = tempfile::tempdir().unwrap();
     let mut files = small::files();
     files.remove(0);
@@ -118,10 +118,7 @@ fn damaged_content_is_refused_by_file() {
         changed(&|files| files[1].1.resize(RECORD * 10_001, 0)).contains("data_batch_1.bin has 30733073")
     );
     let label = changed(&|files| files[3].1[RECORD] = 10);
-    assert!(
-        label.contains("data_batch_3.bin has label 10 (of 0 to 9) in picture 20001: download"),
-        "{label}"
-    );
+    assert!(label.contains("data_batch_3.bin has label 10 (of 0 to 9) in image 20001: download"), "{label}");
     assert!(changed(&|files| files.push(("test_batch.bin", vec![0; RECORD]))).contains("is there twice"));
     for names in ["a\nb\n", "../a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n", "a\na\nc\nd\ne\nf\ng\nh\ni\nj\n"] {
         assert!(changed(&|files| files[0].1 = names.into()).contains("batches.meta.txt does not name ten"));
@@ -134,7 +131,7 @@ fn a_truncated_or_damaged_archive_is_refused() {
     let path = dir.path().join("x.tar.gz");
     archive(&path, &small::files());
     let whole = fs::read(&path).unwrap();
-    // Within the pictures, and within the checksum behind everything.
+    // Within the images, and within the checksum behind everything.
     for length in [0, 5, whole.len() / 2, whole.len() - 3] {
         fs::write(&path, &whole[..length]).unwrap();
         let error = refused(&dir, &path);

@@ -1,7 +1,7 @@
 //! Runs one exported file: `readers tract|rten MODEL.onnx INPUT float|uint8 N,...`.
 //!
 //! INPUT holds the elements of a batch, little-endian. Prints the logits as a JSON array: of the batch as a whole, then
-//! of its pictures one by one, from the same loaded model, for the file's batch is symbolic. If that fails, prints why,
+//! of its images one by one, from the same loaded model, for the file's batch is symbolic. If that fails, prints why,
 //! from the general to the particular.
 //!
 //! `readers tract|rten MODEL.onnx time N,... PASSES` prints the median time of a pass over floats in milliseconds instead;
@@ -36,8 +36,8 @@ impl Input {
         })
     }
 
-    /// The pictures one by one.
-    fn pictures(&self) -> Vec<Self> {
+    /// The images one by one.
+    fn images(&self) -> Vec<Self> {
         fn parts<T: Clone>(
             values: &[T],
             shape: &[usize],
@@ -123,8 +123,8 @@ fn run(arguments: &[String]) -> Result<Vec<f32>> {
     let input = Input::read(input, element, shape)?;
     let run = load(runtime, model)?;
     let mut logits = run(&input)?;
-    for picture in input.pictures() {
-        logits.extend(run(&picture)?);
+    for image in input.images() {
+        logits.extend(run(&image)?);
     }
     Ok(logits)
 }

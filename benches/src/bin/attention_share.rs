@@ -1,0 +1,41 @@
+//! What attention takes of a pass of the whole network: with and without it in turns, so that what else the machine does meets
+//! both.
+//!
+//! `share [ROUNDS]`, with `ORT_DYLIB_PATH` set or from the workspace's folder.
+
+use std::env;
+use std::hint::black_box;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use benches::{Case, Engine, LOADS, median};
+use ferronnx_models::layers::Attention;
+use ferronnx_models::resnet::{Architecture, ResNet18};
+
+fn main() -> Result<()> {
+    let rounds = env::args().nth(1).map_or(Ok(400), |rounds| rounds.parse()).context("ROUNDS is a number")?;
+    let network = |attention| ResNet18::new(&Architecture { attention, ..Architecture::default() });
+    let (with, without) = (network(Some(Attention::default()))?, network(None)?);
+    println!("| batch | threads | engine | with, ms | without, ms | share |\n|---|---|---|---|---|---|");
+    for (batch, threads) in LOADS {
+        let case = |network| Case::new(network, [3, 32, 32], batch, threads);
+        let (with, without) = (case(&with)?, case(&without)?);
+        for engine in Engine::ALL {
+            let both = [with.ready(engine)?, without.ready(engine)?];
+            let mut times = [Vec::new(), Vec::new()];
+            for round in 0..rounds / batch + 10 {
+                for (network, times) in both.iter().zip(&mut times) {
+                    let start = Instant::now();
+                    black_box(network.run()?);
+                    if round >= 10 {
+                        times.push(start.elapsed().as_secs_f64() * 1e3);
+                    }
+                }
+            }
+            let [with, without] = times.map(median);
+            let (name, share) = (engine.name(), 100.0 * (1.0 - without / with));
+            println!("| {batch} | {threads} | {name} | {with:.2} | {without:.2} | {share:.1} % |");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! Images: decoded and prepared, or refused.
+#![no_main]
+
+use ferronnx_infer::{Preprocessor, decode};
+use libfuzzer_sys::fuzz_target;
+use ferronnx_models::card::Preprocessing;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(image) = decode::bytes(bytes) {
+        let prepared = Preprocessor::new(&Preprocessing::for_size(32)).prepare(&image);
+        assert_eq!(prepared.dimensions(), (32, 32));
+    }
+});

@@ -1,0 +1,206 @@
+//! `infer bench`: how fast a model runs here.
+
+mod page;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use self::page::page;
+use anyhow::{Context, Result};
+use ferronnx_infer::bench::{Benchmark, Images, Plan, Run};
+use ferronnx_infer::{Error, files, text};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::model;
+use crate::args::{BenchArgs, BenchFormat};
+use crate::report::{self, Done};
+
+/// Beyond this multiple of the earlier median, and below its inverse, a run is marked.
+const MARKED: f64 = 1.1;
+
+/// Measures what `args` ask for.
+pub fn run(args: &BenchArgs) -> Result<Done> {
+    let old = args.compare.as_deref().map(read).transpose()?;
+    let threads = args.threads.iter().copied().map(Some).collect::<Vec<_>>();
+    let plan = Plan {
+        batches: args.batch.clone(),
+        threads: if threads.is_empty() { vec![None] } else { threads },
+        devices: args.device.clone(),
+        session: args.engine.options(&args.files),
+        warm_up: Duration::from_secs_f64(args.warm_up),
+        measured: Duration::from_secs_f64(args.seconds),
+        assumptions: args.assume.assumptions()?,
+        images: args.images.as_deref().map(images).transpose()?.unwrap_or_default(),
+    };
+    let progress = progress(plan.batches.len() * plan.threads.len() * plan.devices.len());
+    let mut found = model::load(&args.files, |path| {
+        Benchmark::run(path, &plan, |device, threads, batch| {
+            let threads = threads.map_or_else(String::new, |threads| format!(", {threads} threads"));
+            progress.set_message(format!("{device}{threads}, batch {batch}"));
+            progress.inc(1);
+        })
+    })?;
+    progress.finish_and_clear();
+    if let Some(old) = &old {
+        found.compare(old);
+        if found.runs.iter().all(|run| run.compared.is_none()) {
+            report::line("warning", "--compare: no combination of provider, threads and batch is in both");
+        }
+    }
+    let text = match args.format {
+        BenchFormat::Table => table(&found),
+        BenchFormat::Json => serde_json::to_string_pretty(&found)?,
+        BenchFormat::Csv => csv(&found)?,
+        BenchFormat::Markdown => markdown(&found),
+    };
+    writeln!(io::stdout(), "{text}").context("standard output")?;
+    if let Some(path) = &args.report {
+        report::write_page(path, &page(&found))?;
+    }
+    let Some(limit) = args.fail_above else { return Ok(Done::All) };
+    let slower = |run: &&Run| run.compared.is_some_and(|compared| compared.ratio > limit);
+    let slower: Vec<_> = found.runs.iter().filter(slower).collect();
+    if let Some(first) = slower.first() {
+        let ratio = first.compared.map_or(0.0, |compared| compared.ratio);
+        let what = format!("{}, {} threads, batch {}", first.device(), first.threads, first.batch);
+        let more = if slower.len() > 1 { format!(" and {} more", slower.len() - 1) } else { String::new() };
+        report::line(
+            "error",
+            format_args!("slower than --fail-above {limit}: {what} takes {ratio:.2} times as long{more}"),
+        );
+        return Ok(Done::Some);
+    }
+    Ok(Done::All)
+}
+
+fn read(path: &Path) -> Result<Benchmark> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read --compare {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| {
+        format!("--compare {}: this is not what `infer bench --format json` gives", path.display())
+    })
+}
+
+fn images(dir: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let images = files::images_in(dir).context("--images")?;
+    if images.is_empty() {
+        return Err(Error::NoImages { path: dir.into() }).context("--images");
+    }
+    Ok(images)
+}
+
+fn progress(combinations: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("measuring {msg} ({pos}/{len})");
+    let bar = ProgressBar::with_draw_target(Some(combinations as u64), ProgressDrawTarget::stderr());
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// What is said of a run, in the order of [`HEADER`].
+fn cells(run: &Run) -> [String; 11] {
+    let ms = |value: f64| format!("{value:.2}");
+    let latency = &run.latency_ms;
+    let compared = run.compared.map_or_else(String::new, |compared| {
+        let mark = match compared.ratio {
+            ratio if ratio > MARKED => " slower",
+            ratio if ratio < 1.0 / MARKED => " faster",
+            _ => "",
+        };
+        format!("{:.2}x{mark}", compared.ratio)
+    });
+    [
+        run.device().into(),
+        run.threads.to_string(),
+        run.batch.to_string(),
+        ms(latency.mean),
+        ms(latency.min),
+        ms(latency.p50),
+        ms(latency.p90),
+        ms(latency.p99),
+        format!("{:.1}", run.throughput_ips),
+        if run.stable { "yes" } else { "NO" }.into(),
+        compared,
+    ]
+}
+
+const HEADER: [&str; 11] =
+    ["device", "thr", "batch", "mean", "min", "p50", "p90", "p99", "images/s", "stable", "vs old"];
+
+fn table(found: &Benchmark) -> String {
+    let Benchmark { environment, model, .. } = found;
+    let precision = model.precision.as_ref().map_or_else(String::new, |precision| format!(", {precision}"));
+    let mut fields = vec![
+        ("model", format!("{} ({:.1} MB{precision})", model.file, model.bytes as f64 / 1e6)),
+        ("input", model.input.clone()),
+        ("runtime", format!("ONNX Runtime {}", environment.onnxruntime)),
+        ("machine", format!("{}, {} cores, {}", environment.cpu, environment.cores, environment.system)),
+        ("cold start", format!("{:.0} ms to the first result", found.cold_start_ms)),
+    ];
+    if let Some(images) = &found.images {
+        fields.push(("images", split(images)));
+    }
+    let placed = |run: &Run| {
+        let nodes = run.placement.iter().map(|(provider, nodes)| format!("{nodes} operators on {provider}"));
+        nodes.collect::<Vec<_>>().join(", ")
+    };
+    let mut placements: Vec<_> = found.runs.iter().map(placed).collect();
+    placements.dedup();
+    fields.push(("placement", placements.join("; ")));
+    let rows = text::table(HEADER, found.runs.iter().map(cells));
+    format!("{}\n\n{rows}\n\n times of a pass in ms", text::fields(&fields))
+}
+
+fn split(images: &Images) -> String {
+    let Images { count, decode_ms, preprocess_ms, inference_ms, end_to_end_ips, end_to_end_batch } = images;
+    format!(
+        "{count} of them: decode {:.2} ms, preprocess {:.2} ms, inference {inference_ms:.2} ms each; from files to \
+         classes {end_to_end_ips:.1} images/s at batch {end_to_end_batch}",
+        decode_ms.p50, preprocess_ms.p50
+    )
+}
+
+fn markdown(found: &Benchmark) -> String {
+    let row = |cells: &[&str]| format!("| {} |", cells.join(" | "));
+    let mut lines = vec![
+        format!(
+            "{}, ONNX Runtime {}, {}; times of a pass in ms.",
+            found.model.file, found.environment.onnxruntime, found.environment.cpu
+        ),
+        String::new(),
+        row(&HEADER),
+        row(&["---"; HEADER.len()]),
+    ];
+    lines.extend(found.runs.iter().map(|run| row(&cells(run).each_ref().map(String::as_str))));
+    lines.join("\n")
+}
+
+fn csv(found: &Benchmark) -> Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record([
+        "provider",
+        "threads",
+        "batch",
+        "iterations",
+        "mean_ms",
+        "min_ms",
+        "p50_ms",
+        "p90_ms",
+        "p95_ms",
+        "p99_ms",
+        "max_ms",
+        "throughput_ips",
+        "stable",
+        "ratio",
+    ])?;
+    for run in &found.runs {
+        let latency = run.latency_ms;
+        let ratio = run.compared.map(|compared| compared.ratio);
+        writer.serialize((
+            (&run.provider, run.threads, run.batch, run.iterations),
+            (latency.mean, latency.min, latency.p50, latency.p90, latency.p95, latency.p99, latency.max),
+            (run.throughput_ips, run.stable, ratio),
+        ))?;
+    }
+    Ok(String::from_utf8(writer.into_inner()?)?.trim_end().to_owned())
+}

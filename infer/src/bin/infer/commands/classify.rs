@@ -1,0 +1,116 @@
+//! `infer classify`: says what is in images.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use ferronnx_infer::classifier::{Classifier, Source};
+use ferronnx_infer::device::short_name;
+use ferronnx_infer::results::{Failed, Outcome};
+use ferronnx_infer::session::Optimization;
+use ferronnx_infer::{Error, decode, files};
+use indicatif::ProgressBar;
+
+use super::model;
+use crate::args::{ClassifyArgs, Format};
+use crate::output::{self, Writer};
+use crate::report::{self, Done};
+
+/// Classifies what `args` name and reports each image where the format says.
+pub fn run(args: &ClassifyArgs) -> Result<Done> {
+    let classifier = load(args)?;
+    let (sources, unusable) = sources(&args.paths)?;
+
+    let mut report = Report::new(args.format, sources.len());
+    for failed in unusable {
+        report.add(&Outcome::Failed(failed))?;
+    }
+    let start = Instant::now();
+    for outcome in classifier.classify_files(sources) {
+        report.add(&outcome)?;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    report.finish(seconds, classifier.session().provider())
+}
+
+fn load(args: &ClassifyArgs) -> Result<Classifier> {
+    let assumptions = args.assume.assumptions()?;
+    let builder = Classifier::builder().top_k(args.top_k).batch(args.batch).assume(assumptions);
+    // Of fewer images than one batch, most of the time would go into what makes a batch fast.
+    let few = args.paths.len() < args.batch.max(2) && !args.paths.iter().any(|path| path.is_dir());
+    model::classifier(&args.model, builder, if few { Optimization::Quick } else { Optimization::Full })
+}
+
+/// The images that `paths` stand for, in their order, and the folders that give none.
+fn sources(paths: &[impl AsRef<Path>]) -> Result<(Vec<Source>, Vec<Failed>)> {
+    let (mut sources, mut unusable) = (Vec::new(), Vec::new());
+    for path in paths.iter().map(AsRef::as_ref) {
+        let folder = || match files::images_in(path) {
+            Ok(images) if images.is_empty() => Err(Error::NoImages { path: path.into() }),
+            images => images,
+        };
+        if path == Path::new("-") {
+            sources.push(standard_input()?);
+        } else if !path.is_dir() {
+            sources.push(Source::File(path.into()));
+        } else {
+            match folder() {
+                Ok(images) => sources.extend(images.into_iter().map(Source::File)),
+                Err(error) => unusable.push(Failed { path: path.into(), error }),
+            }
+        }
+    }
+    Ok((sources, unusable))
+}
+
+fn standard_input() -> Result<Source> {
+    let mut bytes = Vec::new();
+    let input = io::stdin().lock();
+    input.take(decode::MAX_BYTES + 1).read_to_end(&mut bytes).context("standard input")?;
+    Ok(Source::Bytes { path: "-".into(), bytes })
+}
+
+/// Passes results on and counts them.
+struct Report {
+    writer: Box<dyn Writer>,
+    format: Format,
+    progress: ProgressBar,
+    classified: usize,
+    failed: usize,
+}
+
+impl Report {
+    fn new(format: Format, images: usize) -> Self {
+        let writer = output::writer(format, Box::new(io::stdout().lock()));
+        Self { writer, format, progress: report::progress(images, true), classified: 0, failed: 0 }
+    }
+
+    fn add(&mut self, outcome: &Outcome) -> Result<()> {
+        match outcome {
+            Outcome::Classified(_) => self.classified += 1,
+            Outcome::Failed(failed) => {
+                self.failed += 1;
+                report::failed(&self.progress, failed);
+            }
+        }
+        self.progress.inc(1);
+        self.writer.write(outcome).context("standard output")
+    }
+
+    fn finish(mut self, seconds: f64, provider: &str) -> Result<Done> {
+        self.progress.finish_and_clear();
+        self.writer.finish().context("standard output")?;
+        let Self { classified, failed, .. } = self;
+        if self.format == Format::Table {
+            let device = short_name(provider);
+            let failed = if failed == 0 { String::new() } else { format!(", {failed} failed") };
+            let rate = match classified {
+                0 => String::new(),
+                _ => format!(" on {device}, {:.1} images/s", classified as f64 / seconds),
+            };
+            report::note(format_args!("{classified} classified{failed}{rate}"));
+        }
+        Ok(Done::from_counts(classified, failed))
+    }
+}

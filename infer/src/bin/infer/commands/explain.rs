@@ -1,0 +1,76 @@
+//! `infer explain`: where the network looked.
+
+use std::io::{self, Cursor, Write};
+
+use anyhow::{Context, Result};
+use ferronnx_infer::classifier::Classifier;
+use ferronnx_infer::explain::{Explanation, Mask};
+use ferronnx_infer::results::Prediction;
+use ferronnx_infer::session::Optimization;
+use ferronnx_infer::{Error, decode, text};
+use image::ImageFormat;
+use serde::Serialize;
+
+use super::model;
+use crate::args::{ExplainArgs, ReportFormat};
+use crate::report::{self, Done};
+
+/// Lays the network's attention over `args.photo`.
+pub fn run(args: &ExplainArgs) -> Result<Done> {
+    let format = ImageFormat::from_path(&args.output).with_context(|| {
+        format!("--output {}: the name has to end in .png or .jpg", args.output.display())
+    })?;
+    let classifier = model::classifier(&args.model, Classifier::builder(), Optimization::Quick)?;
+    let photo = decode::file(&args.photo)?;
+    let found = Explanation::of(&classifier, &photo).map_err(|error| match error {
+        Error::Model { path: None, reason } => Error::Model { path: Some(args.model.path()), reason },
+        error => error,
+    })?;
+    let mut encoded = Cursor::new(Vec::new());
+    let write = format!("cannot write {}", args.output.display());
+    found.render(&photo).write_to(&mut encoded, format).with_context(|| write.clone())?;
+    ferronnx_models::files::write_atomically(&args.output, |out| out.write_all(encoded.get_ref()))
+        .context(write)?;
+    let text = match args.format {
+        ReportFormat::Text => lines(&found),
+        ReportFormat::Json => serde_json::to_string_pretty(&Json::of(&found))?,
+    };
+    writeln!(io::stdout(), "{text}").context("standard output")?;
+    report::note(format_args!("overlay: {}", args.output.display()));
+    Ok(Done::All)
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    predictions: &'a [Prediction],
+    masks: Vec<JsonMask<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonMask<'a> {
+    name: &'a str,
+    /// Rows of values in [0, 1].
+    values: Vec<Vec<f32>>,
+}
+
+impl<'a> Json<'a> {
+    fn of(found: &'a Explanation) -> Self {
+        let mask = |mask: &'a Mask| JsonMask {
+            name: &mask.name,
+            values: mask.values.outer_iter().map(|row| row.to_vec()).collect(),
+        };
+        Self { predictions: &found.predictions, masks: found.masks.iter().map(mask).collect() }
+    }
+}
+
+fn lines(found: &Explanation) -> String {
+    let guess = |guess: &Prediction| format!("{} {:.1} %", guess.label, 100.0 * guess.probability);
+    let guesses: Vec<_> = found.predictions.iter().map(guess).collect();
+    let row = |mask: &Mask| {
+        let (height, width) = mask.values.dim();
+        let [least, mean, greatest] = mask.range().map(|value| format!("{value:.3}"));
+        [mask.stage().into(), format!("{width}x{height}"), least, mean, greatest]
+    };
+    let table = text::table(["mask", "size", "least", "mean", "greatest"], found.masks.iter().map(row));
+    format!("{}\n\n{table}", text::fields(&[("sees", guesses.join(", "))]))
+}

@@ -1,0 +1,153 @@
+//! `infer inspect`: what is in a model.
+
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+use ferronnx_infer::inspect::Inspection;
+use ferronnx_infer::text;
+use ferronnx_models::card::ModelCard;
+use ferronnx_models::onnx::fuse::{Fusion, Kind, Left};
+use ferronnx_models::onnx::{Port, Stored};
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::model;
+use crate::args::{InspectArgs, ReportFormat};
+use crate::report::{self, Done};
+
+/// Labels that are named; more are counted.
+const LABELS: usize = 12;
+
+/// Says what is in the model.
+pub fn run(args: &InspectArgs) -> Result<Done> {
+    let options = args.model.options();
+    let found = model::load(&args.model.files, |path| Inspection::of_file(path, &options))?;
+    if let Some(warning) = &found.warning {
+        report::line("warning", warning);
+    }
+    let text = match args.format {
+        ReportFormat::Text => lines(&args.model.path().display().to_string(), &found),
+        ReportFormat::Json => serde_json::to_string_pretty(&found)?,
+    };
+    writeln!(io::stdout(), "{text}").context("standard output")?;
+    match &found.no_session {
+        Some(error) => {
+            report::line("error", format_args!("it does not run here: {error}"));
+            Ok(Done::Some)
+        }
+        None => Ok(Done::All),
+    }
+}
+
+fn lines(file: &str, found: &Inspection) -> String {
+    let Inspection { graph, .. } = found;
+    let mut fields = vec![("model", format!("{file} ({})", megabytes(found.bytes)))];
+    let producer = if graph.producer.is_empty() { "unknown" } else { &graph.producer };
+    let opsets: Vec<_> = graph.opsets.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
+    fields.push(("written by", producer.into()));
+    fields.push(("opset", format!("{}, IR {}", opsets.join(", "), graph.ir_version)));
+    fields.extend(graph.inputs.iter().map(|input| ("input", port(input))));
+    fields.extend(graph.outputs.iter().map(|output| ("output", port(output))));
+    let weights = |(kind, stored): (&String, &Stored)| {
+        format!("{} of {kind} ({} tensors)", megabytes(stored.bytes), stored.tensors)
+    };
+    let weights: Vec<_> = graph.weights.iter().map(weights).collect();
+    fields.push(("parameters", graph.parameters.to_string()));
+    fields.push(("weights", weights.join(", ")));
+    let operators: Vec<_> =
+        graph.operators.iter().map(|(operator, count)| format!("{count} {operator}")).collect();
+    fields.push(("operators", format!("{}: {}", graph.nodes, operators.join(", "))));
+    let runs = |placement: &IndexMap<String, usize>| {
+        let on = placement.iter().map(|(provider, nodes)| format!("{nodes} operators on {provider}"));
+        on.collect::<Vec<_>>().join(", ")
+    };
+    fields.push(("runs on", found.placement.as_ref().map_or_else(|| "nothing here".into(), runs)));
+    if let Some(Fusion { fused, left }) = &found.attention {
+        for kind in Kind::ALL {
+            let count = fused.iter().filter(|fused| fused.kind == kind).count();
+            if count > 0 {
+                fields.push(("attention", format!("{count} of {kind} by one operator each")));
+            }
+        }
+        let left = left.iter().map(|Left { node, kind, reason }| {
+            ("attention", format!("{node} looks like {kind} and is left as it is: {reason}"))
+        });
+        fields.extend(left);
+    }
+    match (&found.card, &found.no_card) {
+        (Some(card), _) => fields.extend(card_fields(card)),
+        (None, reason) => {
+            fields.push(("card", reason.clone().unwrap_or_default()));
+        }
+    }
+    let certificate = if found.certificate { "yes: `infer verify` recomputes it" } else { "none" };
+    fields.push(("certificate", certificate.into()));
+    text::fields(&fields)
+}
+
+fn card_fields(card: &ModelCard) -> Vec<(&'static str, String)> {
+    let ModelCard { labels, preprocessing, training, provenance, .. } = card;
+    let more = match labels.len().saturating_sub(LABELS) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named = labels.iter().take(LABELS).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let numbers = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(" ");
+    let crop = preprocessing.crop;
+    let mut fields = vec![
+        ("classes", format!("{}: {named}{more}", labels.len())),
+        (
+            "images",
+            format!(
+                "RGB, shorter side to {} (bilinear, antialiased), centre {crop}x{crop}, mean {}, std {}",
+                preprocessing.resize,
+                numbers(&preprocessing.mean),
+                numbers(&preprocessing.std)
+            ),
+        ),
+        ("precision", card.precision.to_string()),
+    ];
+    if !card.architecture.is_null() {
+        fields.push(("architecture", flat(&card.architecture)));
+    }
+    if let Some(training) = training {
+        let tested = training.test_accuracy.map(|accuracy| format!(", test {:.1} %", 100.0 * accuracy));
+        fields.push((
+            "trained",
+            format!(
+                "{} on {} images of {}, validation {:.1} %{}",
+                training.recipe,
+                training.train_images,
+                training.dataset,
+                100.0 * training.validation_accuracy,
+                tested.unwrap_or_default()
+            ),
+        ));
+    }
+    fields.push(("made", format!("{} by {}", provenance.created, provenance.producer)));
+    fields
+}
+
+/// `key value, key value` without JSON's signs.
+fn flat(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(key, value)| format!("{key} {}", flat(value)));
+            fields.collect::<Vec<_>>().join(", ")
+        }
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn port(port: &Port) -> String {
+    format!("{} {} [{}]", port.name, port.element, port.shape.join(", "))
+}
+
+fn megabytes(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} bytes"),
+        10_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}

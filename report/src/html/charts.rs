@@ -1,0 +1,227 @@
+//! Line charts as SVG. Colours come from the page's style sheet, so that they follow its light and dark.
+
+use std::fmt::Write as _;
+
+use maud::{Markup, html};
+
+use super::axis::Axis;
+
+/// Lines over whole numbers such as epochs.
+#[derive(Debug, Clone)]
+pub struct LineChart<'a> {
+    /// What is shown, with its unit.
+    pub title: &'a str,
+    /// What the whole numbers count.
+    pub x_label: &'a str,
+    /// The first and the last of them.
+    pub x_range: [usize; 2],
+    /// The vertical axis.
+    pub y: Axis,
+    /// The lines.
+    pub series: &'a [Series<'a>],
+    /// Stretches that are told apart by their background.
+    pub bands: &'a [Band<'a>],
+    /// A number that is marked, and why.
+    pub mark: Option<(usize, &'a str)>,
+}
+
+/// A line.
+#[derive(Debug, Clone)]
+pub struct Series<'a> {
+    /// Its name in the legend.
+    pub name: &'a str,
+    /// Whole number and value; what is not finite leaves a gap.
+    pub points: Vec<(usize, f64)>,
+}
+
+/// A stretch from one whole number to another, both inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Band<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The first.
+    pub from: usize,
+    /// The last.
+    pub to: usize,
+}
+
+/// Size and margins in units of the image, which is about as wide as a phone's screen has pixels.
+const WIDTH: f64 = 400.0;
+const HEIGHT: f64 = 230.0;
+const LEFT: f64 = 44.0;
+const RIGHT: f64 = 8.0;
+const TOP: f64 = 20.0;
+const BOTTOM: f64 = 36.0;
+/// Width of a letter of the bands' names, about.
+const LETTER: f64 = 5.8;
+/// Points are drawn while they do not touch.
+const MAX_DOTS: usize = 30;
+
+impl LineChart<'_> {
+    /// The chart as a figure with a legend.
+    pub fn render(&self) -> Markup {
+        html! {
+            figure.chart {
+                figcaption {
+                    b { (self.title) }
+                    span.legend {
+                        @for (index, series) in self.series.iter().enumerate() {
+                            span.{ "key s" (index % COLOURS) } { (series.name) }
+                        }
+                    }
+                }
+                svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(self.title) {
+                    (self.draw_bands())
+                    (self.draw_axes())
+                    (self.draw_mark())
+                    @for (index, series) in self.series.iter().enumerate() { (self.draw_line(index, series)) }
+                }
+            }
+        }
+    }
+
+    fn x(&self, value: f64) -> f64 {
+        let axis = Axis::whole(self.x_range[0], self.x_range[1]);
+        LEFT + axis.place(value) * (WIDTH - LEFT - RIGHT)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        HEIGHT - BOTTOM - self.y.place(value) * (HEIGHT - TOP - BOTTOM)
+    }
+
+    fn draw_bands(&self) -> Markup {
+        html! {
+            @for (index, band) in self.bands.iter().enumerate() {
+                @let (from, to) = (self.x(band.from as f64 - 0.5), self.x(band.to as f64 + 0.5));
+                @let name = format!("{} {}", index + 1, band.name);
+                g {
+                    title { (name) ", " (self.x_label) " " (band.from) "–" (band.to) }
+                    rect.band.odd[index % 2 == 1] x=(px(from)) y="0" width=(px(to - from)) height=(px(HEIGHT - BOTTOM)) {}
+                    text.band x=(px((from + to) / 2.0)) y="13" text-anchor="middle" {
+                        @if name.chars().count() as f64 * LETTER < to - from { (name) } @else { (index + 1) }
+                    }
+                }
+            }
+        }
+    }
+
+    fn draw_axes(&self) -> Markup {
+        let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
+        html! {
+            @for tick in self.y.ticks() {
+                @let y = self.y(tick.value);
+                line.grid x1=(px(LEFT)) x2=(px(right)) y1=(px(y)) y2=(px(y)) {}
+                text.tick x=(px(LEFT - 6.0)) y=(px(y + 4.0)) text-anchor="end" { (tick.label) }
+            }
+            @for tick in Axis::whole(self.x_range[0], self.x_range[1]).ticks() {
+                text.tick x=(px(self.x(tick.value))) y=(px(bottom + 15.0)) text-anchor="middle" { (tick.label) }
+            }
+            text.tick x=(px((LEFT + right) / 2.0)) y=(px(bottom + 31.0)) text-anchor="middle" { (self.x_label) }
+        }
+    }
+
+    fn draw_mark(&self) -> Markup {
+        let Some((at, why)) = self.mark else { return html! {} };
+        let x = self.x(at as f64);
+        html! {
+            g.mark {
+                title { (why) ": " (self.x_label) " " (at) }
+                line x1=(px(x)) x2=(px(x)) y1=(px(TOP)) y2=(px(HEIGHT - BOTTOM)) {}
+            }
+        }
+    }
+
+    fn draw_line(&self, index: usize, series: &Series<'_>) -> Markup {
+        let shown =
+            series.points.iter().filter(|(_, value)| value.is_finite() && self.y.place(*value).is_finite());
+        let marked = |at: usize| self.mark.is_some_and(|(mark, _)| mark == at);
+        html! {
+            g.{ "line s" (index % COLOURS) } {
+                path d=(self.path(&series.points)) {}
+                @for &(at, value) in shown {
+                    circle.hidden[series.points.len() > MAX_DOTS && !marked(at)]
+                        cx=(px(self.x(at as f64))) cy=(px(self.y(value))) r=(if marked(at) { "4" } else { "2.5" }) {
+                        title { (series.name) ", " (self.x_label) " " (at) ": " (significant(value)) }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A path through the points, with gaps where there is no number.
+    fn path(&self, points: &[(usize, f64)]) -> String {
+        let mut path = String::new();
+        let mut command = 'M';
+        for &(at, value) in points {
+            let y = self.y(value);
+            if !y.is_finite() {
+                command = 'M';
+                continue;
+            }
+            let _ = write!(path, "{command}{} {}", px(self.x(at as f64)), px(y));
+            command = 'L';
+        }
+        path
+    }
+}
+
+/// Colours of lines in the style sheet.
+const COLOURS: usize = 6;
+
+/// A tenth of a unit is fine enough.
+fn px(value: f64) -> String {
+    format!("{value:.1}")
+}
+
+/// Four digits, without a tail of zeros.
+pub fn significant(value: f64) -> String {
+    let decimals = if value == 0.0 { 0 } else { (3 - value.abs().log10().floor() as i32).clamp(0, 12) };
+    if value != 0.0 && value.abs() < 1e-2 {
+        return format!("{:e}", format!("{value:.3e}").parse::<f64>().unwrap_or(value));
+    }
+    let text = format!("{value:.0$}", decimals as usize);
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart<'a>(series: &'a [Series<'a>], bands: &'a [Band<'a>]) -> LineChart<'a> {
+        LineChart {
+            title: "Loss",
+            x_label: "epoch",
+            x_range: [1, 4],
+            y: Axis::linear([0.0, 1.0], [0.0, 1.0]),
+            series,
+            bands,
+            mark: Some((2, "best")),
+        }
+    }
+
+    #[test]
+    fn a_line_goes_through_its_points_and_leaves_gaps() {
+        let series = [Series { name: "train", points: vec![(1, 1.0), (2, 0.0), (3, f64::NAN), (4, 0.5)] }];
+        let svg = chart(&series, &[]).render().into_string();
+        assert!(svg.contains(r#"d="M87.5 20.0L174.5 194.0M348.5 107.0""#), "{svg}");
+        assert_eq!(svg.matches("<circle").count(), 3);
+        assert!(svg.contains("<title>train, epoch 2: 0</title>"), "{svg}");
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+    }
+
+    #[test]
+    fn a_band_too_narrow_for_its_name_shows_its_number() {
+        let bands =
+            [Band { name: "a name without end", from: 1, to: 1 }, Band { name: "short", from: 2, to: 4 }];
+        let svg = chart(&[], &bands).render().into_string();
+        assert!(svg.contains(">1</text>") && svg.contains(">2 short</text>"), "{svg}");
+        assert!(svg.contains("<title>1 a name without end, epoch 1–1</title>"), "{svg}");
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        let numbers = [0.51236, 12.0, 1e-3, 2.5e-5, 100.0, 0.0, 98.7654, 12345.6];
+        let texts: Vec<String> = numbers.into_iter().map(significant).collect();
+        assert_eq!(texts, ["0.5124", "12", "1e-3", "2.5e-5", "100", "0", "98.77", "12346"]);
+    }
+}

@@ -1,0 +1,269 @@
+//! `train export`: from a run or a checkpoint to a verified `.onnx`.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use ferronnx_infer::preprocess::Preprocessor;
+use ferronnx_infer::{assume, image_folder};
+use ferronnx_models::Weights;
+use ferronnx_models::card::{ModelCard, Precision, Preprocessing, TrainingSummary};
+use ferronnx_models::certificate::Certificate;
+use ferronnx_models::checkpoint;
+use ferronnx_models::onnx::Opset;
+use ferronnx_models::parity::Disagreement;
+use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_train::data::folder::ImageFolder;
+use ferronnx_train::data::{Sample, split};
+use ferronnx_train::export::{CALIBRATION_IMAGES, Drift, ExportOptions, Exported, Images, Trained, card};
+use ferronnx_train::pretrained;
+use ferronnx_train::run::{RunConfig, RunFolder};
+use image::RgbImage;
+
+use crate::args::{ExportArgs, PrecisionArg};
+use crate::display;
+
+/// Images whose every value is compared.
+const DRIFT_IMAGES: usize = 16;
+
+/// Images named for which the file gives another class.
+const DISAGREEING: usize = 10;
+
+/// What is exported, whatever it came from.
+struct Source {
+    architecture: Architecture,
+    weights: Weights,
+    card: ModelCard,
+    /// Images to compare on, and what they are.
+    images: Images,
+    description: String,
+    /// Images that int8 takes the ranges of values from.
+    calibration: Vec<RgbImage>,
+}
+
+/// Runs the command.
+pub fn run(args: &ExportArgs) -> Result<()> {
+    let sound = |tolerance: f64| (0.0..f64::INFINITY).contains(&tolerance);
+    ensure!(args.tolerance.is_none_or(sound), "--tolerance has to be a number that is not negative, as 1e-3");
+    let options = ExportOptions {
+        opset: Opset::new(args.opset)?,
+        precision: args.precision.into(),
+        input: args.input.into(),
+        observed: args.attention_outputs,
+        fold: !args.no_fold,
+        calibration: args.ranges.into(),
+        tolerance: args.tolerance,
+    };
+    ferronnx_infer::runtime::load(args.ort_lib.as_deref())?;
+    let source = if args.source.is_dir() { from_run(args)? } else { from_checkpoint(args)? };
+    let network = ResNet18::new(&source.architecture)?;
+    ensure!(
+        !options.observed || source.architecture.attention.is_some(),
+        "--attention-outputs: this network has no attention"
+    );
+    let trained = Trained {
+        network: &network,
+        weights: &source.weights,
+        card: &source.card,
+        calibration: &source.calibration,
+    };
+    if let Some(rows) = args.drift {
+        let images = source.images.spread(DRIFT_IMAGES);
+        let drift = trained.drift(&images, &options)?;
+        say!("{}\n", drift_table(&drift, rows, images.images.len()));
+    }
+    let started = Instant::now();
+    let exported = trained.export(&args.output, &source.images, &options)?;
+    report(args, &source, &exported, started.elapsed());
+    Ok(())
+}
+
+fn report(args: &ExportArgs, source: &Source, exported: &Exported, took: Duration) {
+    let Certificate { agreement, tolerance, weights, goldens, .. } = &exported.certificate;
+    say!("network     {}", source.architecture);
+    say!("verified    on {} {}, ONNX Runtime against libtorch", agreement.images, source.description);
+    say!(
+        "difference  {:.2e} at most, {:.2e} of the largest logit (allowed {tolerance:.0e}), {:.2e} in the mean",
+        agreement.max_difference,
+        agreement.max_relative_difference,
+        agreement.mean_difference,
+    );
+    let ties = if agreement.ties == 0 { String::new() } else { format!(", {} ties", agreement.ties) };
+    say!("agreement   top-1 {} of {}{ties}", agreement.agreeing, agreement.images);
+    for Disagreement { image, reference, found, margin } in exported.disagreeing.iter().take(DISAGREEING) {
+        let (name, labels) = (&source.images.names[*image], &source.card.labels);
+        let (reference, found) = (&labels[*reference], &labels[*found]);
+        say!("            {name}: {reference} or {found}, {margin:.1e} of the largest logit apart");
+    }
+    match exported.disagreeing.len().saturating_sub(DISAGREEING) {
+        0 => {}
+        more => say!("            and {more} more"),
+    }
+    if let Some([libtorch, file]) = exported.right {
+        let percent = |right: usize| 100.0 * right as f64 / agreement.images as f64;
+        say!("accuracy    {:.1} %, libtorch {:.1} %", percent(file), percent(libtorch));
+    }
+    say!("certificate {} images, weights sha256 {}", goldens.len(), &weights.sha256[..16]);
+    say!(
+        "written     {} ({:.1} MB, opset {}, {}) in {:.1} s, verified in {:.1} s",
+        args.output.display(),
+        exported.bytes as f64 / 1e6,
+        args.opset,
+        Precision::from(args.precision),
+        exported.written.as_secs_f64(),
+        took.saturating_sub(exported.written).as_secs_f64()
+    );
+    say!("next: infer verify --model {} where it will run", args.output.display());
+}
+
+/// What departs most from libtorch, a node a line.
+fn drift_table(drift: &[Drift], rows: usize, images: usize) -> String {
+    let row = |Drift { node, added, relative, max_difference, max_value }: &Drift| {
+        let number = |value: &f64| format!("{value:.1e}");
+        [node.clone(), number(added), number(relative), number(max_difference), number(max_value)]
+    };
+    let table = display::table(["node", "added", "drift", "largest", "of"], drift.iter().take(rows).map(row));
+    let shown = rows.min(drift.len());
+    format!(
+        "drift from libtorch on {images} images: the {shown} worst of {} nodes\n\n{}\n\n \
+         added    root mean square of the differences, relative to that of the values, beyond what came in\n \
+         drift    the same with what came in; largest: one difference; of: the largest value",
+        drift.len(),
+        table
+    )
+}
+
+fn from_run(args: &ExportArgs) -> Result<Source> {
+    let bare = [
+        ("--labels", args.labels.is_some()),
+        ("--image-size", args.image_size.is_some()),
+        ("--mean", args.mean.is_some()),
+        ("--std", args.std.is_some()),
+    ];
+    if let Some((flag, _)) = bare.iter().find(|(_, given)| *given) {
+        anyhow::bail!("{flag} is for bare checkpoints: a run knows it already");
+    }
+    let (run, config) = RunFolder::open(&args.source)?;
+    let (weights, file) = run.weights()?;
+    let found = Architecture::of(&weights).with_context(|| file.display().to_string())?;
+    ensure!(
+        found.same_shapes(&config.architecture),
+        "{} holds a {found}, the run is a {}",
+        file.display(),
+        config.architecture
+    );
+    let preprocessor = Preprocessor::new(&config.preprocessing);
+    let own = own_images(&config);
+    let (images, description) = match (&args.images, &own) {
+        (Some(folder), _) => chosen_images(folder, &config.labels, &preprocessor)?,
+        (None, Ok((_, validation))) => {
+            let validation = split::limited(validation, Images::most(&preprocessor), config.seed);
+            let images = Images::load(&validation, &preprocessor, config.skip_bad)?;
+            (images, "validation images".to_owned())
+        }
+        (None, Err(error)) => {
+            eprintln!("warning: the run's images cannot be read, generated ones are compared: {error:#}");
+            generated_images(&preprocessor)
+        }
+    };
+    let calibration = match (&args.calibration, own) {
+        _ if args.precision != PrecisionArg::Int8 => Vec::new(),
+        (Some(folder), _) => calibration_images(folder, &preprocessor)?,
+        (None, own) => {
+            let (train, _) = own.context("int8 needs the run's images, or --calibration DIR")?;
+            let train = split::limited(&train, CALIBRATION_IMAGES, config.seed);
+            Images::load(&train, &preprocessor, config.skip_bad)?.images
+        }
+    };
+    let training = run.result()?.map(|result| TrainingSummary {
+        recipe: config.recipe.name.clone(),
+        dataset: config.dataset(),
+        train_images: result.train_images,
+        epoch: result.best_epoch,
+        validation_accuracy: result.validation_accuracy,
+        test_accuracy: result.test_accuracy,
+        seed: config.seed,
+    });
+    let architecture = serde_json::to_value(config.architecture)?;
+    let card = card(config.labels.clone(), config.preprocessing.clone(), architecture, training);
+    Ok(Source { architecture: config.architecture, weights, card, images, description, calibration })
+}
+
+/// The images that the run trained on and those that it held out, found again by its seed.
+fn own_images(config: &RunConfig) -> Result<(Vec<Sample>, Vec<Sample>)> {
+    let folder = ImageFolder::scan(&config.data)?;
+    ensure!(folder.classes == config.labels, "{} has other classes now", config.data.display());
+    ensure!(
+        folder.digest() == config.data_digest,
+        "the images in {} are not those of the run any more",
+        config.data.display()
+    );
+    Ok(config.split(folder.train))
+}
+
+/// The images of a folder, with their classes where its folders are the labels.
+fn chosen_images(folder: &Path, labels: &[String], preprocessor: &Preprocessor) -> Result<(Images, String)> {
+    let description = format!("images of {}", folder.display());
+    let most = Images::most(preprocessor);
+    if let Ok(samples) = image_folder::scan(folder, labels) {
+        let samples = split::limited(&samples, most, 0);
+        return Ok((Images::load(&samples, preprocessor, false)?, description));
+    }
+    let samples = unlabelled(folder, "--images", most)?;
+    let images = Images { labels: None, ..Images::load(&samples, preprocessor, false)? };
+    Ok((images, description))
+}
+
+/// Images of a folder, from all over it.
+fn unlabelled(folder: &Path, flag: &str, most: usize) -> Result<Vec<Sample>> {
+    let paths = ferronnx_infer::files::images_in(folder)?;
+    ensure!(!paths.is_empty(), "{flag} {}: there are no images", folder.display());
+    let samples: Vec<_> = paths.into_iter().map(|path| Sample { path, label: 0 }).collect();
+    Ok(split::limited(&samples, most, 0))
+}
+
+fn calibration_images(folder: &Path, preprocessor: &Preprocessor) -> Result<Vec<RgbImage>> {
+    let samples = unlabelled(folder, "--calibration", CALIBRATION_IMAGES)?;
+    Ok(Images::load(&samples, preprocessor, false)?.images)
+}
+
+fn generated_images(preprocessor: &Preprocessor) -> (Images, String) {
+    (Images::generated(preprocessor), "generated images".into())
+}
+
+fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
+    let path = &args.source;
+    let weights = pretrained::with_prefix(checkpoint::load(path)?);
+    let architecture = Architecture::of(&weights).with_context(|| path.display().to_string())?;
+    let size = args.image_size.unwrap_or(architecture.stem.usual_size());
+    let mut preprocessing = Preprocessing::for_size(size);
+    preprocessing.mean = args.mean.unwrap_or(preprocessing.mean);
+    preprocessing.std = args.std.unwrap_or(preprocessing.std);
+    preprocessing.check().map_err(anyhow::Error::msg).context("--mean and --std")?;
+    let labels = labels(args.labels.as_deref(), architecture.classes)?;
+    let preprocessor = Preprocessor::new(&preprocessing);
+    let (images, description) = match &args.images {
+        Some(folder) => chosen_images(folder, &labels, &preprocessor)?,
+        None => generated_images(&preprocessor),
+    };
+    let calibration = match &args.calibration {
+        Some(folder) if args.precision == PrecisionArg::Int8 => calibration_images(folder, &preprocessor)?,
+        _ => Vec::new(),
+    };
+    let card = card(labels, preprocessing, serde_json::to_value(architecture)?, None);
+    Ok(Source { architecture, weights, card, images, description, calibration })
+}
+
+fn labels(file: Option<&Path>, classes: usize) -> Result<Vec<String>> {
+    let Some(file) = file else {
+        return Ok((0..classes).map(|class| format!("class {class}")).collect());
+    };
+    let labels = assume::read_labels(file).context("--labels")?;
+    ensure!(
+        labels.len() == classes,
+        "--labels {} names {} classes, the checkpoint has {classes}",
+        file.display(),
+        labels.len()
+    );
+    Ok(labels)
+}

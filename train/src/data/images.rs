@@ -1,0 +1,171 @@
+//! Labelled images, in memory where they fit.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use ferronnx_infer::preprocess::{CHANNELS, Preprocessor};
+use image::RgbImage;
+use rayon::prelude::*;
+use tch::{Device, Kind, Tensor};
+
+use super::Sample;
+use super::error::{BadImages, DataError, is_bad};
+use super::prefetch::{Decoded, decode, planar};
+
+/// How images are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Loading {
+    /// Where they are kept.
+    pub device: Device,
+    /// Memory for all of them after resizing, in bytes; a larger set is decoded anew in every epoch.
+    pub budget: u64,
+    /// Whether training needs the images before resizing, for resized crops: the set is decoded in every epoch.
+    pub originals: bool,
+    /// Leave out images that cannot be used, rather than end.
+    pub skip_bad: bool,
+}
+
+impl Loading {
+    /// Memory for the images of a set, in bytes, unless it is set: 2 GiB hold 14,000 images at 224x224, and
+    /// CIFAR-10 thirteen times.
+    pub const DEFAULT_BUDGET: u64 = 2 << 30;
+
+    /// In the memory of `device` if they fit; bad images end it.
+    pub fn new(device: Device) -> Self {
+        Self { device, budget: Self::DEFAULT_BUDGET, originals: false, skip_bad: false }
+    }
+}
+
+/// Labelled images: their files, and what fits the budget decoded, resized and cropped, as bytes on the device.
+#[derive(Debug)]
+pub struct ImageSet {
+    samples: Arc<[Sample]>,
+    /// `[N, 3, size, size]`, bytes.
+    cached: Option<Tensor>,
+    skip_bad: bool,
+    skipped: usize,
+}
+
+/// The images of `samples` as the network sees them before normalisation, `[size, size, 3]` bytes each, with the
+/// samples that they are.
+///
+/// # Errors
+/// As [`ImageSet::load`].
+pub fn prepared(
+    samples: &[Sample],
+    preprocessor: &Preprocessor,
+    skip_bad: bool,
+) -> Result<Vec<(Sample, RgbImage)>, DataError> {
+    let work = |sample: &Sample| decode(&sample.path, |image| preprocessor.prepare(&image));
+    let (mut kept, mut bad) = (Vec::with_capacity(samples.len()), Vec::new());
+    for (sample, image) in samples.iter().zip(samples.par_iter().map(work).collect::<Vec<_>>()) {
+        match image {
+            Ok(image) => kept.push((sample.clone(), image)),
+            Err(error) => bad.push(error),
+        }
+    }
+    if bad.is_empty() || skip_bad && !kept.is_empty() && bad.iter().all(is_bad) {
+        Ok(kept)
+    } else {
+        Err(BadImages(bad).into())
+    }
+}
+
+/// Images that are decoded together: enough for all cores, and little memory.
+const CHUNK: usize = 256;
+
+impl ImageSet {
+    /// The images of `samples`, decoded in parallel if they shall stay in memory; `done` is told of each.
+    ///
+    /// # Errors
+    /// [`DataError::Images`] names images that cannot be used, unless they are skipped and others are left.
+    pub fn load(
+        samples: Vec<Sample>,
+        preprocessor: &Preprocessor,
+        how: Loading,
+        done: impl Fn() + Sync,
+    ) -> Result<Self, DataError> {
+        let bytes = samples.len() as u64 * preprocessor.input_len() as u64;
+        if how.originals || bytes > how.budget {
+            let samples = samples.into();
+            return Ok(Self { samples, cached: None, skip_bad: how.skip_bad, skipped: 0 });
+        }
+        Self::cached(samples, preprocessor, how, done)
+    }
+
+    fn cached(
+        samples: Vec<Sample>,
+        preprocessor: &Preprocessor,
+        how: Loading,
+        done: impl Fn() + Sync,
+    ) -> Result<Self, DataError> {
+        let side = i64::from(preprocessor.size());
+        let item = [CHANNELS as i64, side, side];
+        let shape = [samples.len() as i64, item[0], item[1], item[2]];
+        let all = Tensor::f_zeros(shape, (Kind::Uint8, how.device))?;
+        let work = |index: usize| {
+            let image = decode(&samples[index].path, |image| preprocessor.prepare(&image));
+            done();
+            image.map(|image| planar(&image))
+        };
+        let (mut kept, mut bad) = (Vec::with_capacity(samples.len()), Vec::new());
+        for chunk in (0..samples.len()).collect::<Vec<_>>().chunks(CHUNK) {
+            let Some(decoded) = Decoded::make(chunk, work, &AtomicBool::new(false)) else { break };
+            let count = decoded.indices.len() as i64;
+            let bytes = Tensor::f_from_slice(&decoded.bytes)?.f_view([count, item[0], item[1], item[2]])?;
+            all.f_narrow(0, kept.len() as i64, count)?.f_copy_(&bytes)?;
+            kept.extend(decoded.indices);
+            bad.extend(decoded.bad);
+        }
+        if !bad.is_empty() && (!how.skip_bad || kept.is_empty() || !bad.iter().all(is_bad)) {
+            return Err(BadImages(bad).into());
+        }
+        let cached = Some(all.f_narrow(0, 0, kept.len() as i64)?);
+        let samples = kept.into_iter().map(|index| samples[index].clone()).collect();
+        Ok(Self { samples, cached, skip_bad: how.skip_bad, skipped: bad.len() })
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty()
+    }
+
+    /// How many were left out when the set was loaded. Of a set that is decoded in every epoch, the
+    /// [batches](super::batches::Batch::skipped) say it.
+    pub fn skipped(&self) -> usize {
+        self.skipped
+    }
+
+    /// Whether the images are in memory.
+    pub fn is_cached(&self) -> bool {
+        self.cached.is_some()
+    }
+
+    /// The class of the image at `index`.
+    pub fn label(&self, index: usize) -> usize {
+        self.samples[index].label
+    }
+
+    /// The file of the image at `index`.
+    pub fn path(&self, index: usize) -> &Path {
+        &self.samples[index].path
+    }
+
+    pub(super) fn samples(&self) -> &Arc<[Sample]> {
+        &self.samples
+    }
+
+    pub(super) fn images(&self) -> Option<&Tensor> {
+        self.cached.as_ref()
+    }
+
+    pub(super) fn skips_bad(&self) -> bool {
+        self.skip_bad
+    }
+}

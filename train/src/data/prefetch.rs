@@ -1,0 +1,219 @@
+//! Decoding ahead of the device, in parallel, with a bounded number of batches in memory.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use image::RgbImage;
+use rayon::prelude::*;
+
+use super::error::DataError;
+
+/// Images of one size as bytes, and those that could not be had.
+#[derive(Debug, Default)]
+pub(super) struct Decoded {
+    /// Indices of the images that are here.
+    pub(super) indices: Vec<usize>,
+    /// `[N, 3, H, W]`.
+    pub(super) bytes: Vec<u8>,
+    /// Why others are not.
+    pub(super) bad: Vec<ferronnx_infer::Error>,
+}
+
+impl Decoded {
+    /// Makes the images at `indices` in parallel; `None` when `stop` was set meanwhile.
+    pub(super) fn make(
+        indices: &[usize],
+        work: impl Fn(usize) -> Result<Vec<u8>, ferronnx_infer::Error> + Sync,
+        stop: &AtomicBool,
+    ) -> Option<Self> {
+        let each = |&index: &usize| (!stop.load(Ordering::Relaxed)).then(|| work(index));
+        let results: Vec<_> = indices.par_iter().map(each).collect::<Option<_>>()?;
+        let mut decoded = Self::default();
+        for (&index, result) in indices.iter().zip(results) {
+            match result {
+                Ok(bytes) => {
+                    decoded.indices.push(index);
+                    decoded.bytes.extend(bytes);
+                }
+                Err(error) => decoded.bad.push(error),
+            }
+        }
+        Some(decoded)
+    }
+}
+
+/// The image in the file at `path`, made ready by `prepare`. A decoder that panics has met a bad image.
+pub(super) fn decode(
+    path: &Path,
+    prepare: impl FnOnce(RgbImage) -> RgbImage,
+) -> Result<RgbImage, ferronnx_infer::Error> {
+    let prepared = || ferronnx_infer::decode::file(path).map(prepare);
+    catch_unwind(AssertUnwindSafe(prepared)).unwrap_or_else(|panic| {
+        let reason = format!("the decoder gave up: {}", words(&*panic));
+        Err(ferronnx_infer::Error::Decode { path: Some(path.into()), reason })
+    })
+}
+
+/// The bytes of an image as `[3, H, W]`.
+pub(super) fn planar(image: &RgbImage) -> Vec<u8> {
+    let channel = |channel: usize| image.as_raw().iter().skip(channel).step_by(3);
+    (0..3).flat_map(channel).copied().collect()
+}
+
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given")
+}
+
+/// Groups of images, made on a thread ahead of whoever takes them.
+///
+/// The channel holds one: with the one that is being made and the one that is being used, three are in memory.
+/// Dropping it stops the work at the next image.
+#[derive(Debug)]
+pub(super) struct Prefetch {
+    groups: Option<Receiver<Decoded>>,
+    stop: Arc<AtomicBool>,
+    worker: Option<JoinHandle<()>>,
+}
+
+impl Prefetch {
+    /// Makes the images of each group by `work`.
+    pub(super) fn start<W>(groups: Vec<Vec<usize>>, work: W) -> Self
+    where
+        W: Fn(usize) -> Result<Vec<u8>, ferronnx_infer::Error> + Send + Sync + 'static,
+    {
+        let (sender, receiver) = sync_channel(1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let worker = thread::spawn(move || produce(&groups, &work, &stopped, &sender));
+        Self { groups: Some(receiver), stop, worker: Some(worker) }
+    }
+}
+
+fn produce(
+    groups: &[Vec<usize>],
+    work: &(impl Fn(usize) -> Result<Vec<u8>, ferronnx_infer::Error> + Sync),
+    stop: &AtomicBool,
+    sender: &SyncSender<Decoded>,
+) {
+    for group in groups {
+        let Some(decoded) = Decoded::make(group, work, stop) else { return };
+        // Nobody takes any more.
+        if sender.send(decoded).is_err() {
+            return;
+        }
+    }
+}
+
+impl Iterator for Prefetch {
+    type Item = Result<Decoded, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(decoded) = self.groups.as_ref().and_then(|groups| groups.recv().ok()) {
+            return Some(Ok(decoded));
+        }
+        // A panic on the other side must not look like the end of the images.
+        let ended = self.worker.take()?.join();
+        ended.err().map(|panic| Err(DataError::Stopped(words(&*panic).into())))
+    }
+}
+
+impl Drop for Prefetch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // Without the receiver, a worker that waits to send goes on, and ends.
+        self.groups = None;
+        if let Some(worker) = self.worker.take() {
+            // What went wrong on it no longer matters to anyone.
+            let _ = worker.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::time::{Duration, Instant};
+
+    fn groups(count: usize, size: usize) -> Vec<Vec<usize>> {
+        (0..count * size).collect::<Vec<_>>().chunks(size).map(<[usize]>::to_vec).collect()
+    }
+
+    #[test]
+    fn groups_arrive_in_order_without_the_bad_images() {
+        let work = |index: usize| match index % 4 {
+            3 => Err(ferronnx_infer::Error::NotFound { path: index.to_string().into() }),
+            _ => Ok(vec![index as u8; 3]),
+        };
+        let all: Vec<_> = Prefetch::start(groups(5, 4), work).map(Result::unwrap).collect();
+        assert_eq!(all.len(), 5);
+        assert_eq!(all[1].indices, [4, 5, 6]);
+        assert_eq!(all[1].bytes, [4, 4, 4, 5, 5, 5, 6, 6, 6]);
+        assert_eq!(all[4].bad[0].to_string(), "19: no such file or folder");
+    }
+
+    #[test]
+    fn no_more_than_three_groups_are_in_memory() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&made);
+        let mut ahead = Prefetch::start(groups(50, 1), move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            Ok(vec![0])
+        });
+        for taken in 1..=50 {
+            ahead.next().unwrap().unwrap();
+            // Time enough to run away in.
+            thread::sleep(Duration::from_millis(2));
+            let made = made.load(Ordering::SeqCst);
+            assert!(made <= taken + 2, "{made} made when {taken} were taken");
+        }
+        assert!(ahead.next().is_none());
+        assert_eq!(made.load(Ordering::SeqCst), 50);
+    }
+
+    #[test]
+    fn dropping_it_stops_the_work() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&made);
+        let mut ahead = Prefetch::start(groups(100, 50), move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            thread::sleep(Duration::from_millis(1));
+            Ok(vec![0])
+        });
+        ahead.next().unwrap().unwrap();
+        let started = Instant::now();
+        drop(ahead);
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        let after_drop = made.load(Ordering::SeqCst);
+        thread::sleep(Duration::from_millis(20));
+        assert_eq!(made.load(Ordering::SeqCst), after_drop, "nothing runs on");
+        assert!(after_drop < 300, "{after_drop} of 5,000 images were made");
+    }
+
+    #[test]
+    fn a_panic_is_an_error_and_then_the_end() {
+        let work = |index: usize| if index == 5 { panic!("image {index}") } else { Ok(vec![0]) };
+        let mut ahead = Prefetch::start(groups(4, 2), work);
+        assert_eq!(ahead.by_ref().take_while(Result::is_ok).count(), 2);
+        assert!(ahead.next().is_none());
+        let said = Prefetch::start(groups(4, 2), work).find_map(Result::err).unwrap().to_string();
+        assert_eq!(said, "reading images ahead stopped: image 5");
+    }
+
+    #[test]
+    fn a_decoder_that_panics_has_met_a_bad_image() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.png");
+        RgbImage::from_pixel(2, 1, image::Rgb([1, 2, 3])).save(&path).unwrap();
+        assert_eq!(planar(&decode(&path, |image| image).unwrap()), [1, 1, 2, 2, 3, 3]);
+        let error = decode(&path, |_| panic!("oh")).unwrap_err().to_string();
+        assert_eq!(error, format!("{}: the decoder gave up: oh", path.display()));
+    }
+}

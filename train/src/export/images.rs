@@ -1,0 +1,70 @@
+//! Images that a file is compared with libtorch on.
+
+use ferronnx_infer::preprocess::Preprocessor;
+use image::RgbImage;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::data::images::prepared;
+use crate::data::{DataError, Sample};
+
+/// Images compared at most.
+const MOST: usize = 1_000;
+
+/// Memory for them.
+const MOST_BYTES: usize = 1 << 28;
+
+/// Images as the network sees them before normalisation, all of the input's size.
+#[derive(Debug, Clone, Default)]
+pub struct Images {
+    /// `[size, size, 3]` bytes each.
+    pub images: Vec<RgbImage>,
+    /// What each is called in messages.
+    pub names: Vec<String>,
+    /// The class of each, where they are known.
+    pub labels: Option<Vec<usize>>,
+}
+
+impl Images {
+    /// Labelled images, decoded in parallel.
+    ///
+    /// # Errors
+    /// When images cannot be used, unless they are skipped and others are left.
+    pub fn load(samples: &[Sample], preprocessor: &Preprocessor, skip_bad: bool) -> Result<Self, DataError> {
+        let mut images = Self { labels: Some(Vec::new()), ..Self::default() };
+        for (sample, image) in prepared(samples, preprocessor, skip_bad)? {
+            images.images.push(image);
+            images.names.push(sample.path.display().to_string());
+            images.labels.get_or_insert_default().push(sample.label);
+        }
+        Ok(images)
+    }
+
+    /// How many are compared at most: as memory allows for.
+    pub fn most(preprocessor: &Preprocessor) -> usize {
+        MOST.min(MOST_BYTES / preprocessor.input_len()).max(1)
+    }
+
+    /// At most `count` of them, from the first to the last in equal steps.
+    pub fn spread(&self, count: usize) -> Self {
+        let step = self.images.len().div_ceil(count.max(1)).max(1);
+        Self {
+            images: self.images.iter().step_by(step).cloned().collect(),
+            names: self.names.iter().step_by(step).cloned().collect(),
+            labels: self.labels.as_ref().map(|labels| labels.iter().step_by(step).copied().collect()),
+        }
+    }
+
+    /// Images of random colours, from smooth to noisy, the same every time.
+    pub fn generated(preprocessor: &Preprocessor) -> Self {
+        let side = preprocessor.size();
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let mut image = |grain: u32| {
+            let small = (grain * side / 8).max(1);
+            preprocessor.prepare(&RgbImage::from_fn(small, small, |_, _| image::Rgb(rng.random())))
+        };
+        let images: Vec<_> = (1..=8).map(&mut image).collect();
+        let names = (1..=images.len()).map(|number| format!("generated image {number}")).collect();
+        Self { images, names, labels: None }
+    }
+}
