@@ -1,4 +1,4 @@
-//! Images to labels with probabilities.
+//! Image classifiers: from images to labels with probabilities.
 
 use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
@@ -14,46 +14,46 @@ use rayon::prelude::*;
 
 use crate::assume::Assumptions;
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, ModelError, Result};
 use crate::pipeline::{Pipeline, Prepared, milliseconds};
 use crate::preprocess::{CHANNELS, Preprocessor};
 use crate::results::{Classified, Failed, Outcome, Prediction, Timings, top_classes};
-use crate::session::{self, Optimization, Options, Session, describe, fits, kind};
+use crate::session::{self, Input, Optimization, Options, Session, SessionError, describe, fits, kind};
 
-/// An exported model with its card: classifies images.
+/// Image classifier: a session with labels and preprocessing, read from the model's card.
 ///
-/// It can be shared by threads: they prepare images side by side, and the network takes turns, each on all of the
-/// session's threads.
+/// Threads can share it. They prepare images in parallel; passes of the network take turns, each on all threads of the
+/// session.
 pub struct Classifier {
     session: Session,
     card: ModelCard,
     preprocessor: Arc<Preprocessor>,
     pool: Arc<ThreadPool>,
-    /// Whether the network ends with the softmax itself.
+    /// Whether the network ends with a softmax, so that its output is probabilities.
     probabilities: bool,
     top_k: usize,
     batch: usize,
 }
 
-/// How a [`Classifier`] is made, see [`Classifier::builder`].
+/// Builder of a [`Classifier`], made by [`Classifier::builder`].
 #[derive(Debug, Clone)]
-pub struct Builder {
+pub struct ClassifierBuilder {
     session: Options,
     assumptions: Assumptions,
     top_k: usize,
     batch: usize,
 }
 
-/// Where an image comes from.
+/// Source of an image: a file, or bytes in memory.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// A file.
+    /// Path of an image file.
     File(PathBuf),
-    /// The content of a file that is in memory.
+    /// Content of an image file.
     Bytes {
-        /// Its name in results and messages.
+        /// Name of the image in results and messages.
         path: PathBuf,
-        /// The content.
+        /// Content of the file.
         bytes: Vec<u8>,
     },
 }
@@ -64,73 +64,84 @@ impl From<PathBuf> for Source {
     }
 }
 
-impl Builder {
-    /// Device, threads and runtime together.
+impl From<&Path> for Source {
+    fn from(path: &Path) -> Self {
+        Self::File(path.into())
+    }
+}
+
+impl ClassifierBuilder {
+    /// Sets all options of the session at once.
+    #[must_use]
     pub fn options(mut self, options: Options) -> Self {
         self.session = options;
         self
     }
 
-    /// What is known of a model without a card; a model with one needs none of it.
+    /// Sets labels and preprocessing of a model without a card. A model with a card refuses them.
+    #[must_use]
     pub fn assume(mut self, assumptions: Assumptions) -> Self {
         self.assumptions = assumptions;
         self
     }
 
-    /// Where the network runs; [`Device::Auto`] if not said.
+    /// Sets the device of the network; [`Device::Auto`] by default.
+    #[must_use]
     pub fn device(mut self, device: Device) -> Self {
         self.session.device = device;
         self
     }
 
-    /// Threads of the network and for decoding; one per core if not said.
+    /// Sets the number of threads, of the network and for decoding; one per core by default.
+    #[must_use]
     pub fn threads(mut self, threads: impl Into<Option<usize>>) -> Self {
         self.session.threads = threads.into();
         self
     }
 
-    /// How much work goes into the network before its first image; for a handful, [`Optimization::Quick`] is sooner
-    /// done.
+    /// Sets the optimization of the network. For a handful of images, [`Optimization::Quick`] is done sooner.
+    #[must_use]
     pub fn optimization(mut self, optimization: Optimization) -> Self {
         self.session.optimization = optimization;
         self
     }
 
-    /// ONNX Runtime's library or its folder; searched for if not said, see [`runtime`](crate::runtime).
-    pub fn runtime(mut self, path: impl Into<Option<PathBuf>>) -> Self {
-        self.session.runtime = path.into();
+    /// Sets ONNX Runtime's library or its folder; searched for by default, see [`runtime`](crate::runtime).
+    #[must_use]
+    pub fn runtime(mut self, path: impl Into<PathBuf>) -> Self {
+        self.session.runtime = Some(path.into());
         self
     }
 
-    /// Classes per image, 5 if not said; a model with fewer gives them all.
+    /// Sets the number of classes in a result, 5 by default; a model with fewer gives all of them.
+    #[must_use]
     pub fn top_k(mut self, top_k: usize) -> Self {
         self.top_k = top_k;
         self
     }
 
-    /// Images that go through the network together in [`Classifier::classify_files`], at least 1; 8 if not said.
+    /// Sets the batch size of [`Classifier::classify_files`], at least 1; 8 by default.
+    #[must_use]
     pub fn batch(mut self, batch: usize) -> Self {
         self.batch = batch.max(1);
         self
     }
 
-    /// Reads the model at `path`.
+    /// Loads the model file at `path`.
     ///
     /// # Errors
-    /// Those of [`Session::from_file`], and [`Error::Model`] when the file has a card that does not fit its network, or
-    /// none and too little is [assumed](Self::assume).
-    pub fn load(self, path: &Path) -> Result<Classifier> {
+    /// Those of [`Session::from_file`]; [`Model`](ErrorKind::Model) when the file has a card that does not fit its
+    /// network, or none and too little is [assumed](Self::assume); [`Threads`](ErrorKind::Threads).
+    pub fn load(self, path: impl AsRef<Path>) -> Result<Classifier> {
+        let path = path.as_ref();
         let session = Session::from_file(path, &self.session)?;
-        let unusable = |reason| Error::Model { path: Some(path.into()), reason };
-        let card = card_of(&session, &self.assumptions).map_err(unusable)?;
+        let card = card_of(&session, &self.assumptions).map_err(|error| Error::from(error).at(path))?;
         let probabilities = session.metadata(CARD_KEY).is_none() && {
             let summary = Summary::of_file(&session::read(path)?);
             summary.is_ok_and(|summary| summary.head.as_deref() == Some("Softmax"))
         };
         let threads = self.session.threads.unwrap_or(0);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        let pool =
-            pool.map_err(|error| Error::Session(format!("cannot start {threads} threads: {error}")))?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(ErrorKind::Threads)?;
         Ok(Classifier {
             preprocessor: Arc::new(Preprocessor::new(&card.preprocessing)),
             session,
@@ -143,19 +154,15 @@ impl Builder {
     }
 }
 
-/// The model's card, or else the one it would have.
+/// Returns the model's card, or builds one from `assumptions` if it has none.
 pub(crate) fn card_of(
     session: &Session,
     assumptions: &Assumptions,
-) -> std::result::Result<ModelCard, String> {
+) -> std::result::Result<ModelCard, ModelError> {
     if session.metadata(CARD_KEY).is_some() {
         return match assumptions.is_empty() {
             true => read_card(session),
-            false => Err(
-                "has a model card, so that nothing needs to be assumed of it: leave --labels, --image-size, \
-                          --resize, --mean and --std out"
-                    .into(),
-            ),
+            false => Err(ModelError::Assumed),
         };
     }
     let card = assumptions.card(session)?;
@@ -163,18 +170,16 @@ pub(crate) fn card_of(
     Ok(card)
 }
 
-/// The card, if the network is one for it.
-pub(crate) fn read_card(session: &Session) -> std::result::Result<ModelCard, String> {
-    let text = session.metadata(CARD_KEY).ok_or_else(|| {
-        format!("has no model card (`{CARD_KEY}`), so its labels and preprocessing are unknown: `train export` writes one")
-    })?;
-    let card = ModelCard::from_json(&text).map_err(|error| error.to_string())?;
+/// Reads the model's card and checks that it fits the network.
+pub(crate) fn read_card(session: &Session) -> std::result::Result<ModelCard, ModelError> {
+    let text = session.metadata(CARD_KEY).ok_or(ModelError::NoCard)?;
+    let card = ModelCard::from_json(&text)?;
     check(&card, session)?;
     Ok(card)
 }
 
-/// Whether the network is one for this card.
-fn check(card: &ModelCard, session: &Session) -> std::result::Result<(), String> {
+/// Checks that input and output of the network are those that the card describes.
+fn check(card: &ModelCard, session: &Session) -> std::result::Result<(), ModelError> {
     let crop = card.preprocessing.crop as usize;
     let (element, item) = match card.input {
         InputForm::Float => (Element::Float, [CHANNELS, crop, crop]),
@@ -184,60 +189,77 @@ fn check(card: &ModelCard, session: &Session) -> std::result::Result<(), String>
     match &input.shape[..] {
         [Dim::Symbol(_) | Dim::Fixed(1), rest @ ..] if input.element == element && fits(rest, &item) => {}
         _ => {
-            let (found, [a, b, c]) = (format!("{} {}", kind(input.element), describe(&input.shape)), item);
-            let kind = kind(element);
-            return Err(format!("takes {found}, but images are prepared as {kind} [batch, {a}, {b}, {c}]"));
+            let takes = format!("{} {}", kind(input.element), describe(&input.shape));
+            let [a, b, c] = item;
+            let prepared = format!("{} [batch, {a}, {b}, {c}]", kind(element));
+            return Err(ModelError::InputMismatch { takes, prepared });
         }
     }
     let (labels, output) = (card.labels.len(), &session.outputs()[0].shape);
     match output[..] {
         [_, Dim::Fixed(classes)] if classes == labels => Ok(()),
-        _ => Err(format!("gives {}, but there are {labels} labels", describe(output))),
+        _ => Err(ModelError::LabelMismatch { gives: describe(output), labels }),
     }
 }
 
 impl Classifier {
-    /// A classifier in the making.
-    pub fn builder() -> Builder {
-        Builder { session: Options::default(), assumptions: Assumptions::default(), top_k: 5, batch: 8 }
+    /// Starts a builder with default options.
+    pub fn builder() -> ClassifierBuilder {
+        ClassifierBuilder {
+            session: Options::default(),
+            assumptions: Assumptions::default(),
+            top_k: 5,
+            batch: 8,
+        }
     }
 
-    /// The model's card.
+    /// Loads the model file at `path` with default options.
+    ///
+    /// # Errors
+    /// Those of [`ClassifierBuilder::load`].
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder().load(path)
+    }
+
+    /// Card of the model, with its labels.
     pub fn card(&self) -> &ModelCard {
         &self.card
     }
 
-    /// The session that runs the network.
+    /// Session that runs the network.
     pub fn session(&self) -> &Session {
         &self.session
     }
 
-    /// The most likely classes of `image`, most likely first.
-    ///
-    /// # Errors
-    /// [`Error::Session`] when the network cannot be run, or its output is not finite.
-    pub fn classify(&self, image: &RgbImage) -> Result<Vec<Prediction>> {
-        let logits = self.logits(&[&self.preprocessor.prepare(image)])?;
-        self.predictions(&logits[0])
+    /// Preprocessing of the model.
+    pub fn preprocessor(&self) -> &Preprocessor {
+        &self.preprocessor
     }
 
-    /// The most likely classes of each of `images`, which go through the network together; they may be of any size.
-    /// Images are prepared on the classifier's threads.
+    /// Classifies one image of any size; returns its classes, most likely first.
     ///
     /// # Errors
-    /// As [`classify`](Self::classify), for all of them.
+    /// [`Session`](ErrorKind::Session) when the network cannot be run, or its output is not finite.
+    pub fn classify(&self, image: &RgbImage) -> Result<Vec<Prediction>> {
+        let logits = self.logits(&[&self.preprocessor.prepare(image)])?;
+        Ok(self.predictions(&logits[0])?)
+    }
+
+    /// Classifies images of any size in one batch; they are prepared on the classifier's threads.
+    ///
+    /// # Errors
+    /// Those of [`classify`](Self::classify), for all images together.
     pub fn classify_batch(&self, images: &[impl Borrow<RgbImage> + Sync]) -> Result<Vec<Vec<Prediction>>> {
         let prepare = |image: &_| self.preprocessor.prepare(Borrow::borrow(image));
         let prepared: Vec<RgbImage> = self.pool.install(|| images.par_iter().map(prepare).collect());
         let logits = self.logits(&prepared.iter().collect::<Vec<_>>())?;
-        logits.iter().map(|row| self.predictions(row)).collect()
+        Ok(logits.iter().map(|row| self.predictions(row)).collect::<std::result::Result<_, _>>()?)
     }
 
-    /// What the network observed in `image` on the way: the outputs of these names beside the logits, which come
-    /// first. The first dimension of each, the batch, is 1.
+    /// Classifies one image and fetches more outputs of the network by name; the first dimension of each, the batch, is 1.
     ///
     /// # Errors
-    /// [`Error::Session`] when there is no such output, or the network cannot be run.
+    /// [`Session`](ErrorKind::Session) when there is no such output, or the network cannot be run.
     pub fn observe(&self, image: &RgbImage, names: &[&str]) -> Result<(Vec<Prediction>, Vec<ArrayD<f32>>)> {
         let prepared = self.preprocessor.prepare(image);
         let input = self.preprocessor.batch(&[&prepared], self.card.input);
@@ -248,13 +270,9 @@ impl Classifier {
         Ok((self.predictions(&logits)?, fetched))
     }
 
-    /// How images are prepared.
-    pub fn preprocessor(&self) -> &Preprocessor {
-        &self.preprocessor
-    }
-
-    /// What becomes of each of `sources`, in their order. Other threads decode ahead while the network runs; one
-    /// image's failure is its own.
+    /// Classifies image files in order, in batches; other threads decode the next ones while the network runs.
+    ///
+    /// An image that fails is an [`Outcome::Failed`], and the others go on.
     pub fn classify_files<S: Into<Source>>(
         &self,
         sources: impl IntoIterator<Item = S>,
@@ -270,42 +288,45 @@ impl Classifier {
         let logits = self.logits(&images);
         let inference = milliseconds(start) / images.len().max(1) as f64;
 
-        let mut rows = logits.as_ref().map_err(ToString::to_string).map(|rows| rows.iter());
+        let mut rows = logits.as_ref().map(|rows| rows.iter());
         let mut predict = || match &mut rows {
             Ok(rows) => self.predictions(rows.next().expect("one row for each image that was prepared")),
-            Err(reason) => Err(Error::Session(reason.clone())),
+            Err(error) => Err((*error).clone()),
         };
-        let outcome = |Prepared { path, image, timings }: Prepared| match image.and_then(|_| predict()) {
-            Ok(predictions) => Outcome::Classified(Classified {
-                path,
-                predictions,
-                provider: self.session.provider(),
-                timings_ms: Timings { inference, ..timings },
-            }),
-            Err(error) => Outcome::Failed(Failed { path, error }),
+        let outcome = |Prepared { path, image, timings }: Prepared| {
+            match image.and_then(|_| Ok(predict()?)) {
+                Ok(predictions) => Outcome::Classified(Classified {
+                    path,
+                    predictions,
+                    provider: self.session.provider(),
+                    timings_ms: Timings { inference, ..timings },
+                }),
+                Err(error) => Outcome::Failed(Failed { path, error }),
+            }
         };
         batch.into_iter().map(outcome).collect()
     }
 
-    /// Prepared images, `N` of `[H, W, C]`, to `N` rows of logits.
-    fn logits(&self, prepared: &[&RgbImage]) -> Result<Vec<Vec<f32>>> {
+    /// Computes a row of logits for each of `N` prepared images, `[H, W, C]`.
+    fn logits(&self, prepared: &[&RgbImage]) -> std::result::Result<Vec<Vec<f32>>, SessionError> {
         let together = match self.session.input().shape[0] {
             Dim::Fixed(size) => size,
             Dim::Symbol(_) => prepared.len().max(1),
         };
         let mut rows = Vec::with_capacity(prepared.len());
         for images in prepared.chunks(together) {
-            let logits = self.session.run(&self.preprocessor.batch(images, self.card.input))?;
+            let batch = self.preprocessor.batch(images, self.card.input);
+            let logits = self.session.first_output(&Input::from(&batch))?;
             rows.extend(logits.outer_iter().map(|row| row.iter().copied().collect()));
         }
         if self.probabilities {
-            // What the softmax was made of, but for a constant that it forgets.
+            // Logits up to an additive constant, which a softmax cancels: `ln(p)`.
             rows.iter_mut().flatten().for_each(|value: &mut f32| *value = value.max(f32::MIN_POSITIVE).ln());
         }
         Ok(rows)
     }
 
-    fn predictions(&self, logits: &[f32]) -> Result<Vec<Prediction>> {
+    fn predictions(&self, logits: &[f32]) -> std::result::Result<Vec<Prediction>, SessionError> {
         top_classes(logits, &self.card.labels, self.top_k)
     }
 }

@@ -1,11 +1,11 @@
-//! From the bytes of an image to RGB8, upright.
+//! Image decoder: from the bytes of a file to an upright RGB8 image.
 //!
-//! The format is what the content says, whatever the file is called. Every format becomes the same: 8 bits per
-//! channel, gray repeated over the channels, transparency laid over white, the first frame of an animation, turned
-//! upright as the EXIF orientation says.
+//! The format is detected from the content, not from the name. All formats give 8 bits per channel: gray is copied to
+//! the three channels, transparency is laid over white, of an animation the first frame is taken, and the EXIF
+//! orientation is applied.
 //!
-//! An image is refused from its header, before memory is taken, when a side is longer than [`MAX_SIDE`] or its
-//! pixels fill more than [`MAX_BYTES`]; a file without its end is refused too, rather than classified half gray.
+//! An image is refused by its header, before memory is taken, when a side is longer than [`MAX_SIDE`] or its pixels need
+//! more than [`MAX_BYTES`]. A truncated file is refused too.
 
 use std::error::Error as _;
 use std::fs::File;
@@ -15,20 +15,61 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 
 /// Longest side of an image, in pixels.
 pub const MAX_SIDE: u32 = 16_384;
 
-/// Most memory for the pixels of an image, and the largest file, in bytes.
+/// Limit for the memory of an image's pixels and for the size of its file, in bytes.
 pub const MAX_BYTES: u64 = 512 << 20;
 
-/// The image in the file at `path`.
+/// Names of the formats that are decoded.
+const FORMATS: &str =
+    if cfg!(feature = "formats") { "JPEG, PNG, GIF, BMP, TIFF or WebP" } else { "JPEG, PNG or BMP" };
+
+/// Reason why bytes cannot be decoded as an image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// There are no bytes.
+    #[error("the file is empty")]
+    Empty,
+    /// The bytes are not an image of a known format.
+    #[error("not an image ({FORMATS})")]
+    UnknownFormat,
+    /// The file ends before the image does.
+    #[error("the {format} ends too early: is the file complete?")]
+    Truncated {
+        /// Name of the format, `JPEG`.
+        format: String,
+    },
+    /// The format has a variant that the decoder lacks.
+    #[error("this kind of {format} is not supported: convert it to PNG or JPEG")]
+    Unsupported {
+        /// Name of the format, `TIFF`.
+        format: String,
+    },
+    /// The content contradicts the format.
+    #[error("the {format} is damaged: {reason}")]
+    Damaged {
+        /// Name of the format, `PNG`.
+        format: String,
+        /// Reason that the decoder gives.
+        reason: String,
+    },
+    /// The decoder panicked, which a caller caught.
+    #[error("the decoder gave up: {0}")]
+    Panicked(String),
+}
+
+/// Decodes the image file at `path`.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Io`], [`Error::Decode`] or [`Error::TooLarge`], naming the file.
-pub fn file(path: &Path) -> Result<RgbImage> {
+/// [`NotFound`](ErrorKind::NotFound), [`Io`](ErrorKind::Io), [`Decode`](ErrorKind::Decode) or
+/// [`TooLarge`](ErrorKind::TooLarge), naming the file.
+pub fn file(path: impl AsRef<Path>) -> Result<RgbImage> {
+    let path = path.as_ref();
     if files::metadata(path)?.is_dir() {
         return Err(Error::io(path, io::ErrorKind::IsADirectory.into()));
     }
@@ -39,46 +80,43 @@ pub fn file(path: &Path) -> Result<RgbImage> {
     bytes(&encoded).map_err(|error| error.at(path))
 }
 
-/// The image in `encoded`, the content of a file.
+/// Decodes an image from `encoded`, the content of a file.
 ///
 /// # Errors
-/// [`Error::Decode`] or [`Error::TooLarge`].
+/// [`Decode`](ErrorKind::Decode) or [`TooLarge`](ErrorKind::TooLarge).
 pub fn bytes(encoded: &[u8]) -> Result<RgbImage> {
     if encoded.is_empty() {
-        return Err(refused("the file is empty"));
+        return Err(DecodeError::Empty.into());
     }
     if encoded.len() as u64 > MAX_BYTES {
         return Err(too_large("the file".into()));
     }
-    let reader = ImageReader::new(Cursor::new(encoded)).with_guessed_format();
-    let mut reader = reader.map_err(|error| refused(error.to_string()))?;
-    let Some(format) = reader.format() else {
-        return Err(refused("not an image (JPEG, PNG, GIF, BMP, TIFF or WebP)"));
-    };
-    // The decoder has every format's own checks, but libjpeg's habit of filling up a missing rest with gray.
+    let format = image::guess_format(encoded).map_err(|_| DecodeError::UnknownFormat)?;
+    // The decoders check everything but this: libjpeg's habit of filling a missing rest with gray.
     if format == ImageFormat::Jpeg && !jpeg_is_complete(encoded) {
-        return Err(refused("the JPEG ends too early: is the file complete?"));
+        return Err(DecodeError::Truncated { format: name(format) }.into());
     }
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_BYTES);
+    let mut reader = ImageReader::with_format(Cursor::new(encoded), format);
     reader.limits(limits);
 
-    let broken = |error| decoding(format, error);
-    let mut decoder = reader.into_decoder().map_err(broken)?;
+    let failed = |error| decode_error(format, error);
+    let mut decoder = reader.into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
-    // As it is stored, and as RGB8, which is more for black and white.
+    // The larger of the stored size and the RGB8 size: black and white is smaller when stored.
     let bytes = decoder.total_bytes().max(3 * u64::from(width) * u64::from(height));
     if width.max(height) > MAX_SIDE || bytes > MAX_BYTES {
         return Err(too_large(format!("{width}x{height}")));
     }
-    // An image is worth more than its damaged EXIF block.
+    // A damaged EXIF block is no reason to refuse the image.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
     image.apply_orientation(orientation);
     Ok(opaque(image))
 }
 
-/// Lays the image over white.
+/// Blends the image over a white background.
 fn opaque(image: DynamicImage) -> RgbImage {
     if !image.color().has_alpha() {
         return image.into_rgb8();
@@ -93,10 +131,9 @@ fn opaque(image: DynamicImage) -> RgbImage {
     opaque
 }
 
-/// Whether the segments of a JPEG lead to its end-of-image marker.
+/// Tells whether the segments of a JPEG lead to its end-of-image marker (ITU-T T.81, annex B).
 ///
-/// The walk skips each segment by its length, so that the marker of a thumbnail inside one does not count
-/// (ITU-T T.81, annex B).
+/// Each segment is skipped by its length, so that the end marker of an embedded thumbnail does not count.
 fn jpeg_is_complete(encoded: &[u8]) -> bool {
     const START_OF_IMAGE: u8 = 0xd8;
     const END_OF_IMAGE: u8 = 0xd9;
@@ -120,30 +157,34 @@ fn jpeg_is_complete(encoded: &[u8]) -> bool {
     false
 }
 
-fn refused(reason: impl Into<String>) -> Error {
-    Error::Decode { path: None, reason: reason.into() }
-}
-
 fn too_large(size: String) -> Error {
     let limit = format!("{MAX_SIDE} pixels a side and {} MiB", MAX_BYTES >> 20);
-    Error::TooLarge { path: None, size, limit }
+    ErrorKind::TooLarge { size, limit }.into()
 }
 
-fn decoding(format: ImageFormat, error: ImageError) -> Error {
-    let name = format.extensions_str().first().map_or_else(|| "image".into(), |name| name.to_uppercase());
-    match error {
-        ImageError::Limits(_) => too_large(format!("this {name}")),
-        ImageError::Unsupported(_) => {
-            refused(format!("this kind of {name} is not supported: convert it to PNG or JPEG"))
-        }
-        ImageError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            refused(format!("the {name} ends too early: is the file complete?"))
-        }
-        error => {
-            let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            refused(format!("the {name} is damaged: {cause}"))
-        }
+/// Name of a format in messages, `JPG`.
+fn name(format: ImageFormat) -> String {
+    match format {
+        ImageFormat::Jpeg => "JPEG".into(),
+        format => format.extensions_str().first().map_or_else(|| "image".into(), |name| name.to_uppercase()),
     }
+}
+
+fn decode_error(format: ImageFormat, error: ImageError) -> Error {
+    let format = name(format);
+    let error = match error {
+        ImageError::Limits(_) => return too_large(format!("this {format}")),
+        ImageError::Unsupported(_) => DecodeError::Unsupported { format },
+        ImageError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            DecodeError::Truncated { format }
+        }
+        // `ImageError` repeats its source in its own text, so the text of the source is taken instead of both.
+        error => {
+            let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            DecodeError::Damaged { format, reason }
+        }
+    };
+    error.into()
 }
 
 #[cfg(test)]

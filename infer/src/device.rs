@@ -1,4 +1,4 @@
-//! Where a session computes.
+//! Devices that a session can run on: the CPU and NVIDIA GPUs.
 
 use std::fmt;
 use std::fs;
@@ -8,25 +8,26 @@ use std::str::FromStr;
 use ort::ep::{self, ExecutionProvider};
 use ort::session::builder::SessionBuilder;
 
-use crate::error::{Error, Result, runtime_message};
+use crate::error::{Error, ErrorKind, OrtError, Result};
 
-/// Where a session computes: `auto`, `cpu`, `cuda` or `cuda:N`.
+/// Device to run on: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Device {
-    /// The first GPU when ONNX Runtime has a CUDA provider and it works, else the CPU.
+    /// First GPU if ONNX Runtime has a working CUDA provider, else the CPU.
     #[default]
     Auto,
-    /// The CPU.
+    /// CPU.
     Cpu,
-    /// The GPU of this number, and no other device.
+    /// GPU of this number; there is no fallback.
     Cuda(usize),
 }
 
-/// Not the name of a device.
+/// Text that names no device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a device: use auto, cpu, cuda or cuda:N")]
 pub struct ParseDeviceError(String);
 
+/// Parses `auto`, `cpu`, `cuda` or `cuda:N`, where N fits 31 bits.
 impl FromStr for Device {
     type Err = ParseDeviceError;
 
@@ -53,20 +54,71 @@ impl fmt::Display for Device {
     }
 }
 
-/// What is particular to GPUs; the CPU takes no notice. Not run on a GPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Reason why a GPU cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// ONNX Runtime was built without CUDA.
+    #[error("this ONNX Runtime has no CUDA provider")]
+    NoProvider,
+    /// The NVIDIA driver is not installed.
+    #[error("there is no NVIDIA driver (libcuda.so.1): install one")]
+    NoDriver,
+    /// A library of CUDA or cuDNN cannot be found.
+    #[error("{0} is missing")]
+    MissingLibrary(String),
+    /// The driver is older than ONNX Runtime needs.
+    #[error("the NVIDIA driver is too old for this ONNX Runtime: update it")]
+    OldDriver,
+    /// The driver finds no GPU.
+    #[error("no NVIDIA GPU is visible: check `nvidia-smi` and CUDA_VISIBLE_DEVICES")]
+    NoGpu,
+    /// Any other failure that ONNX Runtime reports.
+    #[error(transparent)]
+    Other(OrtError),
+}
+
+impl From<OrtError> for DeviceError {
+    /// Recognises the failure by the text of the message: ONNX Runtime's error code is the same for all.
+    fn from(error: OrtError) -> Self {
+        let message = error.message();
+        let missing = message.split_once("with error: ").and_then(|(_, rest)| rest.split(':').next());
+        if message.contains("not enabled in this build") {
+            Self::NoProvider
+        } else if message.contains("libcuda.so") {
+            Self::NoDriver
+        } else if let Some(library) = missing {
+            Self::MissingLibrary(library.into())
+        } else if message.contains("CUDA failure 35:") {
+            Self::OldDriver
+        } else if message.contains("CUDA failure 100:") {
+            Self::NoGpu
+        } else {
+            Self::Other(error)
+        }
+    }
+}
+
+/// Settings of the CUDA provider. They have not been tried on a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CudaOptions {
-    /// Most memory of the GPU for weights and values, in bytes.
+    /// Limit for the GPU memory of weights and values, in bytes.
     pub memory_limit: Option<usize>,
-    /// Products of 32-bit floats as they are, not rounded to TensorFloat-32 (10 bits), which is faster and moves logits
-    /// by about a thousandth.
-    pub full_precision: bool,
-    /// Record the operators of a pass as a CUDA graph for each size of batch, and replay it: less work for the CPU between
-    /// them, for memory of its own.
+    /// Use TensorFloat-32 in matrix products, which is faster and rounds factors to 10 bits: logits move by about a
+    /// thousandth. On by default.
+    pub tf32: bool,
+    /// Record a CUDA graph for each batch size and replay it, which costs memory and spares the CPU work.
     pub graphs: bool,
 }
 
-/// What executes the operators.
+impl Default for CudaOptions {
+    fn default() -> Self {
+        Self { memory_limit: None, tf32: true, graphs: false }
+    }
+}
+
+/// Execution provider of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Provider {
     Cpu,
@@ -74,7 +126,7 @@ pub(crate) enum Provider {
 }
 
 impl Provider {
-    /// ONNX Runtime's name.
+    /// Name that ONNX Runtime gives the provider.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Cpu => "CPUExecutionProvider",
@@ -82,38 +134,38 @@ impl Provider {
         }
     }
 
-    /// Registers the provider, or says why that fails. The CPU's needs no registration, and registering it would
-    /// turn its arena off.
+    /// Registers the provider with a session.
     ///
-    /// The device's number is always given: without it, a GPU that cannot be used shows only when the session
-    /// is built.
+    /// The CPU's is always there; registering it would turn its memory arena off. The GPU's number is always given:
+    /// without it, a GPU that cannot be used is noticed only when the session is built.
     pub(crate) fn register(self, builder: &mut SessionBuilder, options: &CudaOptions) -> Result<()> {
         let Self::Cuda(index) = self else { return Ok(()) };
         let mut cuda = ep::CUDA::default()
             .with_device_id(index as i32)
-            .with_tf32(!options.full_precision)
+            .with_tf32(options.tf32)
             .with_cuda_graph(options.graphs);
         if let Some(bytes) = options.memory_limit {
             cuda = cuda.with_memory_limit(bytes);
         }
-        cuda.register(builder).map_err(|error| cuda_error(index, &runtime_message(&error)))
+        cuda.register(builder).map_err(|error| cuda_error(index, error.into()))
     }
 }
 
-/// What people call the provider of this name: `CPU` for `CPUExecutionProvider`.
+/// Removes `ExecutionProvider` from a provider's name: `CPU` for `CPUExecutionProvider`.
 pub fn short_name(provider: &str) -> &str {
     provider.trim_end_matches("ExecutionProvider")
 }
 
-/// Whether this ONNX Runtime has a CUDA provider; that it works is another matter.
+/// Tells whether ONNX Runtime was built with CUDA; a GPU need not be there.
 pub(crate) fn has_cuda() -> bool {
     ep::CUDA::is_available().unwrap_or(false)
 }
 
-/// Loads NVIDIA's libraries from the `nvidia` folder beside ONNX Runtime's, where `cargo xtask setup --cuda` puts
-/// them. What is not there may still be installed in the system; the provider says so if not.
+/// Loads NVIDIA's libraries from the `nvidia` folder beside ONNX Runtime's, where `cargo xtask setup --cuda` puts them.
+///
+/// Libraries that are not there may be installed in the system; otherwise the provider reports them.
 pub(crate) fn preload_cuda(runtime: &Path) {
-    // In the order of their dependencies.
+    // A library comes after those that it depends on.
     const LIBRARIES: [&str; 7] = ["cudart", "nvrtc", "cublasLt", "cublas", "curand", "cufft", "cudnn"];
     let Some(native) = runtime.parent().and_then(Path::parent) else { return };
     let Ok(packages) = fs::read_dir(native.join("nvidia")) else { return };
@@ -130,24 +182,9 @@ pub(crate) fn preload_cuda(runtime: &Path) {
     }
 }
 
-/// Why the GPU cannot be used, in a few words. The text is the only key: the code is the same for all.
-pub(crate) fn cuda_error(index: usize, message: &str) -> Error {
-    let missing = message.split_once("with error: ").and_then(|(_, rest)| rest.split(':').next());
-    let reason = if message.contains("not enabled in this build") {
-        "this ONNX Runtime has no CUDA provider: install the CUDA form with `cargo xtask setup --cuda`".into()
-    } else if message.contains("libcuda.so") {
-        "there is no NVIDIA driver (libcuda.so.1): install one".into()
-    } else if let Some(library) = missing {
-        format!("{library} is missing: install it with `cargo xtask setup --cuda`")
-    } else if message.contains("CUDA failure 35:") {
-        "the NVIDIA driver is too old for this ONNX Runtime: update it".into()
-    } else if message.contains("CUDA failure 100:") {
-        "no NVIDIA GPU is visible: check `nvidia-smi` and CUDA_VISIBLE_DEVICES".into()
-    } else {
-        message.into()
-    };
-    let reason = format!("{reason}, or use --device cpu");
-    Error::Device { device: Device::Cuda(index).to_string(), reason }
+/// Converts a failure of the CUDA provider on the GPU of this number.
+pub(crate) fn cuda_error(index: usize, error: OrtError) -> Error {
+    ErrorKind::Device { device: Device::Cuda(index), source: error.into() }.into()
 }
 
 #[cfg(test)]
@@ -175,11 +212,11 @@ mod tests {
             ("Failed to load library /x/y.so with error: libcuda.so.1: cannot open", "no NVIDIA driver"),
             ("Parse Failed CUDA failure 35: CUDA driver version is insufficient", "driver is too old"),
             ("Parse Failed CUDA failure 100: no CUDA-capable device", "no NVIDIA GPU"),
-            ("something else", "something else, or use --device cpu"),
+            ("something else", "something else"),
         ];
         for (message, expected) in cases {
-            let text = cuda_error(0, message).to_string();
-            assert!(text.starts_with("--device cuda: ") && text.contains(expected), "{text}");
+            let text = crate::error::chain(&cuda_error(0, OrtError(message.into())));
+            assert!(text.starts_with("cannot use the device cuda: ") && text.contains(expected), "{text}");
         }
     }
 }

@@ -1,155 +1,178 @@
-//! What can go wrong, by kind.
+//! Errors of this crate, by kind.
 //!
-//! [`Display`](std::fmt::Display) says `what: why`, with the file named once; [`Error::reason`] is the same
-//! without the file, for readers that have it already, such as the JSON of a result.
+//! [`Display`](fmt::Display) gives the file and the reason. Causes are in [`source`](std::error::Error::source) and are
+//! not repeated; [`chain`] joins an error with its causes for people to read.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+pub use crate::decode::DecodeError;
+pub use crate::device::DeviceError;
+pub use crate::model_error::ModelError;
+pub use crate::runtime::RuntimeError;
+pub use crate::session::SessionError;
+use crate::device::Device;
+
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why something could not be done.
+/// Failure of this crate: a kind, and the file that it is about.
+#[derive(Debug)]
+pub struct Error {
+    path: Option<PathBuf>,
+    kind: ErrorKind,
+}
+
+/// Reason of a failure, one variant for each thing that can fail.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+#[non_exhaustive]
+pub enum ErrorKind {
     /// There is no such file or folder.
-    #[error("{}: {}", path.display(), self.reason())]
-    NotFound {
-        /// What was looked for.
-        path: PathBuf,
-    },
-    /// The system refused.
-    #[error("{}: {}", path.display(), self.reason())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's reason.
-        error: io::Error,
-    },
-    /// A folder without a single image.
-    #[error("{}: {}", path.display(), self.reason())]
-    NoImages {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// Not an image, or a damaged one.
-    #[error("{}{reason}", prefix(path.as_deref()))]
-    Decode {
-        /// The file; none for bytes in memory.
-        path: Option<PathBuf>,
-        /// Why.
-        reason: String,
-    },
-    /// An image or file above the limits of [`decode`](crate::decode).
-    #[error("{}{}", prefix(path.as_deref()), self.reason())]
+    #[error("no such file or folder")]
+    NotFound,
+    /// The file or folder exists and cannot be read.
+    #[error("cannot be read")]
+    Io(#[source] io::Error),
+    /// The folder holds no image.
+    #[error("no images in this folder ({})", crate::files::EXTENSIONS.join(", "))]
+    NoImages,
+    /// The bytes are not an image, or a damaged one.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The image or its file exceeds the limits of [`decode`](crate::decode).
+    #[error("{size} is too large: the limit is {limit}, scale the image down")]
     TooLarge {
-        /// The file; none for bytes in memory.
-        path: Option<PathBuf>,
-        /// What it has, with its unit.
+        /// Size found, with its unit.
         size: String,
-        /// What is allowed, with its unit.
+        /// Size allowed, with its unit.
         limit: String,
     },
-    /// ONNX Runtime is missing, or the file is not a usable one.
-    #[error("{}{reason}", prefix(path.as_deref()))]
-    Runtime {
-        /// The library; none when none was found.
-        path: Option<PathBuf>,
-        /// Why, and the way out.
-        reason: String,
-    },
-    /// Not an ONNX model, or not one that can be used so.
-    #[error("{}{reason}", prefix(path.as_deref()))]
-    Model {
-        /// The file; none for bytes in memory.
-        path: Option<PathBuf>,
-        /// Why, and the way out.
-        reason: String,
-    },
-    /// The device asked for cannot be used.
-    #[error("--device {device}: {reason}")]
+    /// ONNX Runtime cannot be loaded.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The model cannot be used.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The device cannot be used.
+    #[error("cannot use the device {device}")]
     Device {
-        /// The device, as users write it.
-        device: String,
-        /// Why, and the way out.
-        reason: String,
+        /// Device asked for.
+        device: Device,
+        /// Reason.
+        source: DeviceError,
     },
     /// The model could not be run.
-    #[error("{0}")]
-    Session(String),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A benchmark has no device, no threads or no batch size.
+    #[error("nothing to measure: no device, no threads or no batch")]
+    NothingToMeasure,
+    /// The threads for decoding could not be started.
+    #[error("cannot start the threads that decode images")]
+    Threads(#[source] rayon::ThreadPoolBuildError),
+}
+
+impl ErrorKind {
+    /// Name of the kind in JSON, such as `not_found`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Io(_) => "io",
+            Self::NoImages => "no_pictures",
+            Self::Decode(_) => "decode",
+            Self::TooLarge { .. } => "too_large",
+            Self::Runtime(_) => "runtime",
+            Self::Model(_) => "model",
+            Self::Device { .. } => "device",
+            Self::Session(_) => "session",
+            Self::NothingToMeasure => "nothing_to_measure",
+            Self::Threads(_) => "threads",
+        }
+    }
 }
 
 impl Error {
-    /// The kind as one word, for machines.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::NotFound { .. } => "not_found",
-            Self::Io { .. } => "io",
-            Self::NoImages { .. } => "no_pictures",
-            Self::Decode { .. } => "decode",
-            Self::TooLarge { .. } => "too_large",
-            Self::Runtime { .. } => "runtime",
-            Self::Model { .. } => "model",
-            Self::Device { .. } => "device",
-            Self::Session(_) => "session",
-        }
+    /// Reason of the failure.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
     }
 
-    /// Why, without the name of the file.
-    pub fn reason(&self) -> String {
-        match self {
-            Self::NotFound { .. } => "no such file or folder".into(),
-            Self::Io { error, .. } => io_reason(error),
-            Self::NoImages { .. } => {
-                format!("no images in this folder ({})", crate::files::EXTENSIONS.join(", "))
-            }
-            Self::TooLarge { size, limit, .. } => {
-                format!("{size} is too large: the limit is {limit}, scale the image down")
-            }
-            Self::Decode { reason, .. }
-            | Self::Runtime { reason, .. }
-            | Self::Model { reason, .. }
-            | Self::Device { reason, .. }
-            | Self::Session(reason) => reason.clone(),
-        }
+    /// File, folder or library that the failure is about; none for bytes in memory.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
-    /// The system's `error` about `path`.
-    pub(crate) fn io(path: &Path, error: io::Error) -> Self {
-        let path = path.to_owned();
-        match error.kind() {
-            io::ErrorKind::NotFound => Self::NotFound { path },
-            _ => Self::Io { path, error },
-        }
-    }
-
-    /// Names the file where it is not named yet.
-    pub(crate) fn at(mut self, file: &Path) -> Self {
-        if let Self::Decode { path, .. } | Self::TooLarge { path, .. } | Self::Model { path, .. } = &mut self
-        {
-            path.get_or_insert_with(|| file.to_owned());
-        }
+    /// Names the file, unless one is named already.
+    #[must_use]
+    pub fn at(mut self, file: impl AsRef<Path>) -> Self {
+        self.path.get_or_insert_with(|| file.as_ref().to_owned());
         self
+    }
+
+    /// Names the model file, if the failure is about the model.
+    pub(crate) fn at_model(self, file: &Path) -> Self {
+        match self.kind {
+            ErrorKind::Model(_) => self.at(file),
+            _ => self,
+        }
+    }
+
+    /// Converts the system's `error` about `path`.
+    pub(crate) fn io(path: &Path, error: io::Error) -> Self {
+        let kind = match error.kind() {
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            _ => ErrorKind::Io(error),
+        };
+        Self::from(kind).at(path)
+    }
+
+    /// Reason with its causes, without the file: `the PNG is damaged: unexpected end of file`.
+    pub fn reason(&self) -> String {
+        chain(&self.kind)
     }
 }
 
-/// `{"kind", "message"}`.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.path {
+            write!(f, "{}: ", path.display())?;
+        }
+        self.kind.fmt(f)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.kind.source()
+    }
+}
+
+impl<K: Into<ErrorKind>> From<K> for Error {
+    fn from(kind: K) -> Self {
+        Self { path: None, kind: kind.into() }
+    }
+}
+
+/// `{"kind", "message"}`; the message is [`Error::reason`].
 impl Serialize for Error {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_struct("Error", 2)?;
-        object.serialize_field("kind", self.kind())?;
+        object.serialize_field("kind", self.kind.name())?;
         object.serialize_field("message", &self.reason())?;
         object.end()
     }
 }
 
-fn prefix(path: Option<&Path>) -> String {
-    path.map(|path| format!("{}: ", path.display())).unwrap_or_default()
+/// Text of an error and of its causes, joined by `: `.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// The first names, and how many more there are.
+/// First five of `names`, followed by the number of the others.
 pub(crate) fn few(names: &[String]) -> String {
     const NAMED: usize = 5;
     let named = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -159,21 +182,34 @@ pub(crate) fn few(names: &[String]) -> String {
     }
 }
 
-/// The system's words without its error number.
-fn io_reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" (os error ") {
-        Some(end) => text[..end].into(),
-        None => text,
+/// Message of ONNX Runtime, without the places in its C++ source that it begins with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct OrtError(pub(crate) String);
+
+impl From<ort::Error> for OrtError {
+    fn from(error: ort::Error) -> Self {
+        Self(clean(error.message()))
     }
 }
 
-/// ONNX Runtime's message without the places in its own source that it begins with:
-/// `/onnxruntime_src/.../x.cc:63 void f(int) what happened` and `[ONNXRuntimeError] : 1 : FAIL : what happened`.
-pub(crate) fn runtime_message(error: &ort::Error) -> String {
-    clean(error.message())
+impl OrtError {
+    /// Text of the message.
+    pub fn message(&self) -> &str {
+        &self.0
+    }
+
+    /// Removes the file's name from `Load model from PATH failed:MESSAGE`, for the error names it.
+    pub(crate) fn without_path(self) -> Self {
+        match self.0.strip_prefix("Load model from ").and_then(|rest| rest.split_once(" failed:")) {
+            Some((_, message)) => Self(message.into()),
+            None => self,
+        }
+    }
 }
 
+/// Removes what comes before the message itself: `/onnxruntime_src/.../x.cc:63 void f(int) MESSAGE` and
+/// `[ONNXRuntimeError] : 1 : FAIL : MESSAGE`.
 fn clean(message: &str) -> String {
     let mut text = message.trim();
     if let Some(start) = text.rfind("[ONNXRuntimeError] : ") {
@@ -191,21 +227,22 @@ mod tests {
 
     #[test]
     fn names_the_file_once() {
-        let error = Error::Decode { path: None, reason: "the file is empty".into() }.at("a.png".as_ref());
+        let error = Error::from(DecodeError::Empty).at("a.png");
         assert_eq!(error.to_string(), "a.png: the file is empty");
-        assert_eq!(error.at("b.png".as_ref()).to_string(), "a.png: the file is empty");
+        assert_eq!(error.at("b.png").to_string(), "a.png: the file is empty");
     }
 
     #[test]
-    fn drops_the_number_of_a_system_error() {
+    fn a_cause_is_not_repeated() {
         let error = Error::io("x".as_ref(), io::Error::from_raw_os_error(13));
-        assert_eq!((error.kind(), error.to_string().as_str()), ("io", "x: Permission denied"));
-        assert_eq!(Error::io("x".as_ref(), io::Error::from_raw_os_error(2)).kind(), "not_found");
+        assert_eq!((error.kind().name(), error.to_string().as_str()), ("io", "x: cannot be read"));
+        assert_eq!(chain(&error), "x: cannot be read: Permission denied (os error 13)");
+        assert_eq!(Error::io("x".as_ref(), io::Error::from_raw_os_error(2)).kind().name(), "not_found");
     }
 
     #[test]
     fn serialises_without_the_file() {
-        let json = serde_json::to_value(Error::NotFound { path: "x".into() }).unwrap();
+        let json = serde_json::to_value(Error::from(ErrorKind::NotFound).at("x")).unwrap();
         assert_eq!(json, serde_json::json!({ "kind": "not_found", "message": "no such file or folder" }));
     }
 

@@ -1,47 +1,46 @@
-//! What a model is worth on images whose classes are known.
+//! Evaluation: accuracy of a classifier on labelled images.
 
 use std::path::{Path, PathBuf};
 
 use crate::classifier::Classifier;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::image_folder::{self, FolderError, Sample};
 use crate::results::{Classified, Failed, Outcome};
 use ferronnx_report::metrics::{Answer, Calibration, Confusion};
 
-/// Classes among which the true one counts as found in the top-5 accuracy.
+/// Number of classes that [`Evaluation::top_accuracy`] looks at.
 pub const TOP: usize = 5;
 
-/// A model's answers to images whose classes are known.
+/// Predictions of a classifier for labelled images.
 #[derive(Debug, Default)]
 pub struct Evaluation {
     /// Names of the classes.
     pub labels: Vec<String>,
-    /// The images that were classified.
+    /// Images that were classified.
     pub paths: Vec<PathBuf>,
-    /// What was said of each of them.
+    /// Prediction for each of them.
     pub answers: Vec<Answer>,
-    /// For how many of them the true class was among the [`TOP`] most likely.
+    /// Number of images whose true class was among the [`TOP`] most likely.
     pub found: usize,
-    /// The images that could not be classified.
+    /// Images that could not be classified.
     pub failed: Vec<Failed>,
 }
 
-/// The labelled images of a data set: `dir/test` or `dir/val` if there is one, else `dir`, a folder a class.
+/// Lists the labelled images of a data set: those of `dir/test`, else `dir/val`, else `dir`, in one folder per class.
 ///
 /// # Errors
 /// [`FolderError`], also for a class that is not among `labels`.
-pub fn images(dir: &Path, labels: &[String]) -> std::result::Result<Vec<Sample>, FolderError> {
-    image_folder::scan(&image_folder::held_out(dir).unwrap_or_else(|| dir.into()), labels)
+pub fn images(dir: impl AsRef<Path>, labels: &[String]) -> std::result::Result<Vec<Sample>, FolderError> {
+    let dir = dir.as_ref();
+    image_folder::scan(image_folder::held_out(dir).unwrap_or_else(|| dir.into()), labels)
 }
 
 impl Evaluation {
-    /// Classifies `samples`; `see` is told of each, in their order.
-    ///
-    /// The classifier has to give at least [`TOP`] classes.
+    /// Classifies `samples` and calls `see` for each, in order; the classifier has to return at least [`TOP`] classes.
     ///
     /// # Errors
-    /// [`Error::Session`](crate::Error::Session) when the network cannot be run. An image that cannot be decoded is
-    /// among [`failed`](Self::failed).
+    /// [`Session`](ErrorKind::Session) when the network cannot be run. An image that cannot be decoded is one of
+    /// [`failed`](Self::failed).
     pub fn run(classifier: &Classifier, samples: &[Sample], mut see: impl FnMut(&Outcome)) -> Result<Self> {
         let mut evaluation = Self { labels: classifier.card().labels.clone(), ..Self::default() };
         let paths = samples.iter().map(|sample| sample.path.clone());
@@ -49,7 +48,9 @@ impl Evaluation {
             see(&outcome);
             match outcome {
                 Outcome::Classified(classified) => evaluation.add(sample, classified),
-                Outcome::Failed(Failed { error: error @ crate::Error::Session(_), .. }) => return Err(error),
+                Outcome::Failed(Failed { error, .. }) if matches!(error.kind(), ErrorKind::Session(_)) => {
+                    return Err(error);
+                }
                 Outcome::Failed(failed) => evaluation.failed.push(failed),
             }
         }
@@ -65,17 +66,17 @@ impl Evaluation {
         self.paths.push(path);
     }
 
-    /// How often each class was taken for each.
+    /// Confusion matrix of the predictions.
     pub fn confusion(&self) -> Confusion {
         Confusion::new(self.labels.len(), &self.answers)
     }
 
-    /// Share of the images whose class was among the [`TOP`] most likely, in [0, 1].
+    /// Top-5 accuracy: share of images whose true class was among the [`TOP`] most likely, in [0, 1].
     pub fn top_accuracy(&self) -> f64 {
         self.found as f64 / self.answers.len().max(1) as f64
     }
 
-    /// How far the probabilities are to be believed.
+    /// Calibration of the probabilities.
     pub fn calibration(&self) -> Calibration {
         Calibration::new(&self.answers)
     }

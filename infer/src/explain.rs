@@ -1,254 +1,83 @@
-//! Where a network looked, by its own spatial attention.
+//! Spatial attention masks of a network: where it looked in an image.
 //!
-//! A file exported with `--attention-outputs` gives the spatial masks of its CBAM stages (Woo et al. 2018,
-//! arXiv:1807.06521): for each place, in [0, 1], how much of the features there goes on. They are what the network
-//! computed, not a method of explanation applied to it; they do not say for which class.
+//! A file exported with attention outputs returns the spatial masks of its CBAM stages (Woo et al. 2018,
+//! arXiv:1807.06521): for each place a value in [0, 1] by which the features there are multiplied. The masks are part of the
+//! network's computation, not an explanation made afterwards, and they do not depend on the class.
 
-use embedded_graphics::mono_font::{MonoTextStyle, ascii::FONT_9X15};
-use embedded_graphics::pixelcolor::Rgb888;
-use embedded_graphics::prelude::*;
-use embedded_graphics::text::{Baseline, Text};
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use ferronnx_models::onnx::Dim;
-use image::{GenericImage, Rgb, RgbImage};
-use ndarray::{Array2, Ix4};
+use image::RgbImage;
+use ndarray::{Array2, ArrayD, Ix4};
 
 use crate::classifier::Classifier;
-use crate::error::{Error, Result};
+use crate::error::{ModelError, Result};
 use crate::results::Prediction;
+use crate::session::SessionError;
 
-/// Height and width of a panel, in pixels.
-const PANEL: u32 = 288;
-/// Height of the line of text above it.
-const TITLE: u32 = 22;
-/// Between panels.
-const GAP: u32 = 8;
-/// Panels in a row.
-const COLUMNS: u32 = 3;
-/// How much of the colour of a place is the mask's, the rest is the photo's.
-const OPACITY: f32 = 0.55;
-
-/// Where a network looked in one image.
+/// Attention masks of a network for one image, with its predictions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
-    /// What it saw there, most likely first.
+    /// Classes, most likely first.
     pub predictions: Vec<Prediction>,
-    /// The masks, from the first stage to the last.
+    /// Masks, from the first stage to the last.
     pub masks: Vec<Mask>,
-    seen: [f64; 4],
+    /// Part of the image that the network saw: left, top, width and height, in pixels.
+    pub seen: [f64; 4],
 }
 
-/// The spatial attention of a stage.
+/// Spatial attention mask of one stage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mask {
-    /// Its name in the file, `cbam_layer1.spatial_attn.mask`.
+    /// Name of the output in the file, `cbam_layer1.spatial_attn.mask`.
     pub name: String,
-    /// `[h, w]`, in [0, 1].
+    /// Values in [0, 1], `[h, w]`.
     pub values: Array2<f32>,
 }
 
 impl Mask {
-    /// The stage, `cbam_layer1`.
+    /// Name of the stage, `cbam_layer1`.
     pub fn stage(&self) -> &str {
         self.name.split('.').next().unwrap_or(&self.name)
     }
 
-    /// Least, mean and greatest value.
+    /// Minimum, mean and maximum of the values.
     pub fn range(&self) -> [f32; 3] {
         let least = self.values.iter().copied().fold(f32::INFINITY, f32::min);
         let greatest = self.values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         [least, self.values.mean().unwrap_or(0.0), greatest]
     }
 
-    /// From its least to its greatest value, 0 to 1, for each pixel of a panel; 0 everywhere where it is flat.
-    fn shading(&self) -> Vec<f32> {
-        let [least, _, greatest] = self.range();
-        let width = greatest - least;
-        let level = |&value: &f32| if width > 0.0 { (value - least) / width } else { 0.0 };
-        let levels: Vec<u8> = self.values.iter().map(level).flat_map(f32::to_le_bytes).collect();
-        let (height, width) = self.values.dim();
-        let shaded =
-            enlarged(&levels, width, height, PixelType::F32, [0.0, 0.0, width as f64, height as f64]);
-        shaded.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).clamp(0.0, 1.0)).collect()
+    fn new(name: String, values: ArrayD<f32>) -> std::result::Result<Self, SessionError> {
+        let invalid = || SessionError::Mask(name.clone());
+        let values = values.into_dimensionality::<Ix4>().map_err(|_| invalid())?;
+        let (_, _, height, width) = values.dim();
+        let values = Array2::from_shape_vec((height, width), values.into_iter().collect());
+        let values = values.map_err(|_| invalid())?;
+        match values.iter().all(|value| value.is_finite()) {
+            true => Ok(Self { name, values }),
+            false => Err(invalid()),
+        }
     }
 }
 
 impl Explanation {
-    /// Runs the network on `image` for its masks.
+    /// Runs the network on `image` and fetches its masks.
     ///
     /// # Errors
-    /// [`Error::Model`] when the file gives no masks, [`Error::Session`] when it cannot be run.
+    /// [`Model`](crate::ErrorKind::Model) when the model has no masks among its outputs,
+    /// [`Session`](crate::ErrorKind::Session) when it cannot be run.
     pub fn of(classifier: &Classifier, image: &RgbImage) -> Result<Self> {
         let is_mask = |shape: &[Dim]| matches!(shape, [_, Dim::Fixed(1), Dim::Fixed(_), Dim::Fixed(_)]);
         let outputs = classifier.session().outputs().iter();
         let names: Vec<String> =
             outputs.filter(|output| is_mask(&output.shape)).map(|output| output.name.clone()).collect();
         if names.is_empty() {
-            let reason = "gives no attention masks: export it with `train export --attention-outputs`".into();
-            return Err(Error::Model { path: None, reason });
+            return Err(ModelError::NoMasks.into());
         }
         let asked: Vec<&str> = names.iter().map(String::as_str).collect();
         let (predictions, fetched) = classifier.observe(image, &asked)?;
-        let mask = |(name, values): (String, ndarray::ArrayD<f32>)| {
-            let values = values.into_dimensionality::<Ix4>();
-            let values = values.map_err(|error| Error::Session(format!("{name}: {error}")))?;
-            let (_, _, height, width) = values.dim();
-            let values = Array2::from_shape_vec((height, width), values.into_iter().collect());
-            let values = values.map_err(|error| Error::Session(format!("{name}: {error}")))?;
-            if values.iter().any(|value| !value.is_finite()) {
-                return Err(Error::Session(format!(
-                    "{name} is not finite: the weights or the input are bad"
-                )));
-            }
-            Ok(Mask { name, values })
-        };
-        let masks = names.into_iter().zip(fetched).map(mask).collect::<Result<_>>()?;
+        let masks = names.into_iter().zip(fetched).map(|(name, values)| Mask::new(name, values));
+        let masks = masks.collect::<std::result::Result<_, _>>()?;
         let seen = classifier.preprocessor().seen(image.width(), image.height());
         Ok(Self { predictions, masks, seen })
-    }
-
-    /// Panels with the part of `image` that the network saw: as it is, under the mask of each stage from its least
-    /// value (dark) to its greatest (bright), and under the mean of those.
-    pub fn render(&self, image: &RgbImage) -> RgbImage {
-        let [width, height] = [image.width() as usize, image.height() as usize];
-        let photo = enlarged(image.as_raw(), width, height, PixelType::U8x3, self.seen);
-        let shadings: Vec<_> = self.masks.iter().map(Mask::shading).collect();
-        let mean = |place: usize| {
-            shadings.iter().map(|shading| shading[place]).sum::<f32>() / shadings.len().max(1) as f32
-        };
-        let combined: Vec<f32> = (0..(PANEL * PANEL) as usize).map(mean).collect();
-        let title = self
-            .predictions
-            .first()
-            .map_or_else(String::new, |guess| format!("{} {:.1} %", guess.label, 100.0 * guess.probability));
-        let mut panels = vec![(title, panel(&photo, None))];
-        for (mask, shading) in self.masks.iter().zip(&shadings) {
-            let [least, _, greatest] = mask.range();
-            let title = format!("{} {least:.2}-{greatest:.2}", mask.stage());
-            panels.push((title, panel(&photo, Some(shading))));
-        }
-        panels.push(("combined".into(), panel(&photo, Some(&combined))));
-        sheet(&panels)
-    }
-}
-
-/// The `part` (left, top, width, height) of an image at the size of a panel.
-fn enlarged(bytes: &[u8], width: usize, height: usize, kind: PixelType, part: [f64; 4]) -> Vec<u8> {
-    let [left, top, part_width, part_height] = part;
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-        .crop(left, top, part_width, part_height)
-        .use_alpha(false);
-    // The resizer wants floats aligned; a copy of its own is.
-    let mut source = Image::new(width as u32, height as u32, kind);
-    source.buffer_mut().copy_from_slice(bytes);
-    let source =
-        ImageRef::new(width as u32, height as u32, source.buffer(), kind).expect("as large as it says");
-    let mut target = Image::new(PANEL, PANEL, kind);
-    Resizer::new()
-        .resize(&source, &mut target, &options)
-        .expect("both are of one kind, and the part lies inside");
-    target.into_vec()
-}
-
-fn panel(photo: &[u8], shading: Option<&[f32]>) -> RgbImage {
-    let mut panel = RgbImage::from_raw(PANEL, PANEL, photo.to_vec()).expect("a panel is that large");
-    if let Some(shading) = shading {
-        for (pixel, &level) in panel.pixels_mut().zip(shading) {
-            let heat = colorous::INFERNO.eval_continuous(level.into()).as_array();
-            let mixed = |(photo, heat): (u8, u8)| {
-                (f32::from(photo) * (1.0 - OPACITY) + f32::from(heat) * OPACITY).round() as u8
-            };
-            pixel.0 = std::array::from_fn(|channel| mixed((pixel.0[channel], heat[channel])));
-        }
-    }
-    panel
-}
-
-/// All panels with their titles, on white.
-fn sheet(panels: &[(String, RgbImage)]) -> RgbImage {
-    let count = panels.len() as u32;
-    let (columns, rows) = (COLUMNS.min(count), count.div_ceil(COLUMNS));
-    let (cell_width, cell_height) = (PANEL + GAP, TITLE + PANEL + GAP);
-    let mut sheet = RgbImage::from_pixel(GAP + columns * cell_width, rows * cell_height, Rgb([255; 3]));
-    for ((title, panel), index) in panels.iter().zip(0..) {
-        let (x, y) = (GAP + index % COLUMNS * cell_width, index / COLUMNS * cell_height);
-        let style = MonoTextStyle::new(&FONT_9X15, Rgb888::BLACK);
-        let shown: String = title.chars().take((PANEL / FONT_9X15.character_size.width) as usize).collect();
-        let at = Point::new(x as i32, y as i32 + 4);
-        let Ok(_) = Text::with_baseline(&shown, at, style, Baseline::Top).draw(&mut Canvas(&mut sheet));
-        sheet.copy_from(panel, x, y + TITLE).expect("the sheet has room for every panel");
-    }
-    sheet
-}
-
-/// An image that text can be drawn on.
-struct Canvas<'a>(&'a mut RgbImage);
-
-impl OriginDimensions for Canvas<'_> {
-    fn size(&self) -> Size {
-        Size::new(self.0.width(), self.0.height())
-    }
-}
-
-impl DrawTarget for Canvas<'_> {
-    type Color = Rgb888;
-    type Error = std::convert::Infallible;
-
-    fn draw_iter<I: IntoIterator<Item = Pixel<Rgb888>>>(
-        &mut self,
-        pixels: I,
-    ) -> std::result::Result<(), Self::Error> {
-        for Pixel(Point { x, y }, color) in pixels {
-            let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y)) else { continue };
-            if let Some(pixel) = self.0.get_pixel_mut_checked(x, y) {
-                *pixel = Rgb([color.r(), color.g(), color.b()]);
-            }
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn explanation() -> Explanation {
-        let mask = |name: &str, values: Array2<f32>| Mask { name: name.into(), values };
-        let bright_right = Array2::from_shape_fn((4, 4), |(_, x)| 0.2 + 0.1 * x as f32);
-        Explanation {
-            predictions: vec![Prediction { index: 0, label: "cat".into(), probability: 0.9 }],
-            masks: vec![
-                mask("cbam_layer1.spatial_attn.mask", bright_right),
-                mask("cbam_layer2.spatial_attn.mask", Array2::from_elem((1, 1), 0.5)),
-            ],
-            seen: [10.0, 0.0, 40.0, 40.0],
-        }
-    }
-
-    fn sum(image: &RgbImage, x: u32, y: u32) -> u32 {
-        image.get_pixel(x, y).0.iter().map(|&value| u32::from(value)).sum()
-    }
-
-    #[test]
-    fn panels_show_what_was_seen_and_where() {
-        let photo = RgbImage::from_fn(60, 40, |x, _| Rgb(if x < 10 { [255, 0, 0] } else { [90; 3] }));
-        let sheet = explanation().render(&photo);
-        assert_eq!(sheet.dimensions(), (GAP + 3 * (PANEL + GAP), 2 * (TITLE + PANEL + GAP)));
-        let row = TITLE + PANEL / 2;
-        assert_eq!(sheet.get_pixel(GAP + 10, row).0, [90; 3], "the red margin is not seen by the network");
-        let [left, right] = [4, PANEL - 4].map(|x| sum(&sheet, GAP + PANEL + GAP + x, row));
-        assert!(right > left + 100, "{left} {right}");
-        let title = (0..TITLE).flat_map(|y| (GAP..GAP + 60).map(move |x| (x, y)));
-        assert!(title.into_iter().any(|(x, y)| sheet.get_pixel(x, y).0 == [0; 3]), "there is a title");
-    }
-
-    #[test]
-    fn a_flat_mask_is_dark_everywhere() {
-        assert!(explanation().masks[1].shading().iter().all(|&level| level == 0.0));
-        assert_eq!(explanation().masks[0].stage(), "cbam_layer1");
-        let [least, mean, greatest] = explanation().masks[0].range();
-        assert!((least - 0.2).abs() < 1e-6 && (mean - 0.35).abs() < 1e-6 && (greatest - 0.5).abs() < 1e-6);
     }
 }

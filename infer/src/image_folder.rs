@@ -1,4 +1,4 @@
-//! Images whose classes are known: a folder a class.
+//! Labelled images in class folders, `DIR/CLASS/*.jpg`.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -6,55 +6,56 @@ use std::{fs, io};
 use crate::error::{Error, few};
 use crate::files;
 
-/// A labelled image file.
+/// Image file with its class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Index of its class.
+    /// Index of the class.
     pub label: usize,
 }
 
-/// Why a folder is not a data set.
+/// Reason why a folder is not a data set.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FolderError {
-    /// It cannot be listed.
-    #[error("cannot read {path}: {source}")]
+    /// The folder cannot be listed.
+    #[error("cannot read {path}")]
     Read {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// Why not.
+        /// Reason of the system.
         source: io::Error,
     },
-    /// Nothing that could be a class.
+    /// The folder has no subfolders.
     #[error("{0} has no class folders: expected {0}/CLASS/*.jpg, or {0}/train/CLASS/*.jpg with {0}/test")]
     NoClasses(PathBuf),
-    /// A single class.
+    /// The folder has one subfolder only.
     #[error("{path} has only one class ({class}): a classifier needs at least two class folders")]
     OneClass {
-        /// The folder of the class folders.
+        /// Folder of the class folders.
         path: PathBuf,
-        /// The class.
+        /// Name of the class.
         class: String,
     },
-    /// Class folders without any image.
+    /// No class folder holds an image.
     #[error("{path} holds no images in any class folder (looked for {extensions})",
         extensions = files::EXTENSIONS.join(", "))]
     NoImages {
-        /// The folder of the class folders.
+        /// Folder of the class folders.
         path: PathBuf,
     },
-    /// One class folder without images.
+    /// One class folder holds no images.
     #[error("class folder {0} holds no images: add some or remove the folder")]
     EmptyClass(PathBuf),
-    /// A class that is not known.
+    /// A class folder has a name that is not among the expected classes.
     #[error("class {class} in {path} is none of the known ones ({})", few(known))]
     UnknownClass {
-        /// The folder of the class folders.
+        /// Folder of the class folders.
         path: PathBuf,
-        /// The class.
+        /// Name of the class.
         class: String,
-        /// The classes that there are.
+        /// Expected classes.
         known: Vec<String>,
     },
     /// The images of a class cannot be listed.
@@ -62,11 +63,12 @@ pub enum FolderError {
     Images(#[from] Error),
 }
 
-/// The images of `dir`, `DIR/CLASS/...`, whose class folders are all among `classes`.
+/// Lists the images of the class folders in `dir`; a sample's label is the position of its class in `classes`.
 ///
 /// # Errors
-/// [`FolderError`].
-pub fn scan(dir: &Path, classes: &[String]) -> Result<Vec<Sample>, FolderError> {
+/// [`FolderError`]: a folder cannot be read, has no images, or is none of `classes`.
+pub fn scan(dir: impl AsRef<Path>, classes: &[String]) -> Result<Vec<Sample>, FolderError> {
+    let dir = dir.as_ref();
     let found = class_folders(dir)?;
     let mut samples = Vec::new();
     let mut empty = None;
@@ -75,7 +77,7 @@ pub fn scan(dir: &Path, classes: &[String]) -> Result<Vec<Sample>, FolderError> 
             let (path, class, known) = (dir.into(), class.clone(), classes.to_vec());
             return Err(FolderError::UnknownClass { path, class, known });
         };
-        let images = files::images_in(&dir.join(class))?;
+        let images = files::images_in(dir.join(class))?;
         if images.is_empty() {
             empty = empty.or_else(|| Some(dir.join(class)));
         }
@@ -88,16 +90,17 @@ pub fn scan(dir: &Path, classes: &[String]) -> Result<Vec<Sample>, FolderError> 
     }
 }
 
-/// Where the images that training does not see lie in `dir`: `DIR/test`, or `DIR/val`.
-pub fn held_out(dir: &Path) -> Option<PathBuf> {
-    ["test", "val"].map(|name| dir.join(name)).into_iter().find(|path| path.is_dir())
+/// Finds the folder of held-out images in `dir`: `DIR/test`, else `DIR/val`.
+pub fn held_out(dir: impl AsRef<Path>) -> Option<PathBuf> {
+    ["test", "val"].map(|name| dir.as_ref().join(name)).into_iter().find(|path| path.is_dir())
 }
 
-/// Names of the folders in `dir`, sorted; hidden ones are not classes.
+/// Lists the names of the folders in `dir`, sorted; hidden folders are left out.
 ///
 /// # Errors
-/// When it cannot be listed, or there are none.
-pub fn class_folders(dir: &Path) -> Result<Vec<String>, FolderError> {
+/// [`FolderError::Read`] when `dir` cannot be listed, [`FolderError::NoClasses`] when it has no folders.
+pub fn class_folders(dir: impl AsRef<Path>) -> Result<Vec<String>, FolderError> {
+    let dir = dir.as_ref();
     let read = |source| FolderError::Read { path: dir.into(), source };
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(read)? {

@@ -1,4 +1,4 @@
-//! What is in a model's file, and where it would run.
+//! Inspection of a model file: its content, and where it would run.
 
 use std::path::Path;
 
@@ -9,62 +9,62 @@ use ferronnx_models::onnx::fuse::Fusion;
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ModelError, Result, chain};
 use crate::session::{self, Options, Session};
 
-/// What is in a model's file, and where it would run.
+/// Content of a model file, and where it would run.
 #[derive(Debug, Serialize)]
 pub struct Inspection {
-    /// Size of the file.
+    /// Size of the file, in bytes.
     pub bytes: u64,
-    /// The graph, without its weights.
+    /// Summary of the graph, without its weights.
     pub graph: Summary,
-    /// The card; none where there is none that can be read.
+    /// Model card; none if there is none that can be read.
     pub card: Option<ModelCard>,
-    /// Why there is no card.
+    /// Reason why there is no card.
     pub no_card: Option<String>,
-    /// Whether there is a certificate, which [`verify`](crate::verify) recomputes.
+    /// Whether the file has a certificate, which [`verify`](crate::verify) recomputes.
     pub certificate: bool,
-    /// How many operators each provider was given when ONNX Runtime divided the graph.
+    /// Number of operators that each provider would run.
     pub placement: Option<IndexMap<String, usize>>,
-    /// Which attention is computed by one operator, and which is not, and why.
+    /// Report on attention: which blocks run as one operator, and why others do not.
     pub attention: Option<Fusion>,
-    /// Why it does not run here.
+    /// Reason why the model does not run here.
     pub no_session: Option<Error>,
-    /// Why it does not run where it should have.
+    /// Reason why it does not run on a GPU that ONNX Runtime was built for.
     pub warning: Option<String>,
 }
 
 impl Inspection {
-    /// Of the file at `path`; the session of `options` says where it would run.
+    /// Inspects the file at `path`, and builds a session with `options` to see where it would run.
     ///
     /// # Errors
-    /// When the file cannot be read or is no ONNX file. That it has no card or cannot run is part of the result.
-    pub fn of_file(path: &Path, options: &Options) -> Result<Self> {
+    /// When the file cannot be read or is not an ONNX file. A missing card, or a model that cannot run, is part of the
+    /// result.
+    pub fn of_file(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
+        let path = path.as_ref();
         let content = session::read(path)?;
-        let graph = Summary::of_file(&content).map_err(|_| {
-            let reason = format!("not an ONNX model (is it complete? {} bytes)", content.len());
-            Error::Model { path: Some(path.into()), reason }
-        })?;
-        let options = Options { placement: true, ..options.clone() };
-        let session = Session::from_bytes(&content, &options);
+        let bytes = content.len() as u64;
+        let graph = Summary::of_file(&content);
+        let graph = graph.map_err(|_| Error::from(ModelError::NotOnnx { bytes }).at(path))?;
+        let session = Session::from_bytes(&content, &options.clone().placement(true));
         let card = match &session {
             Ok(session) => session.metadata(CARD_KEY),
             Err(_) => ferronnx_models::onnx::metadata(&content, CARD_KEY),
         };
         let card = card.ok_or_else(|| format!("there is none (`{CARD_KEY}`)"));
-        let card = card.and_then(|text| ModelCard::from_json(&text).map_err(|error| error.to_string()));
+        let card = card.and_then(|text| ModelCard::from_json(&text).map_err(|error| chain(&error)));
         let warning = session.as_ref().ok().and_then(|session| session.warning().map(str::to_owned));
         let attention = session.as_ref().ok().map(|session| session.fusion().clone());
         let placement = session.and_then(|session| session.placement());
         let (placement, no_session) = split(placement);
         let (card, no_card) = split(card);
         let certificate = graph.metadata.contains_key(CERTIFICATE_KEY);
-        let bytes = content.len() as u64;
         Ok(Self { bytes, graph, card, no_card, certificate, placement, attention, no_session, warning })
     }
 }
 
+/// Splits a result into its value and its error.
 fn split<T, E>(result: std::result::Result<T, E>) -> (Option<T>, Option<E>) {
     match result {
         Ok(value) => (Some(value), None),

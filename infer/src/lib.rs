@@ -1,32 +1,41 @@
 //! Runs exported image classifiers on ONNX Runtime.
 //!
-//! One module a step, in the order of an image's way through:
+//! The modules, in the order of an image's way through them:
 //!
 //! | module | from | to |
 //! |---|---|---|
 //! | [`files`] | a folder | paths of images |
-//! | [`decode`] | a file | RGB8 |
+//! | [`decode`] | an image file | RGB8 |
 //! | [`preprocess`] | RGB8 | the network's input, as the model card says |
-//! | [`session`] | a tensor | a tensor, through any `.onnx` with one float input |
-//! | [`attention`] | CBAM in a graph | one operator of our own, on the CPU |
-//! | [`assume`] | a model without a card | a card, of what the user knows |
+//! | [`session`] | a tensor | a tensor, through any ONNX model with one input |
+//! | [`attention`] | CBAM in a graph | one fused operator, on the CPU |
+//! | [`assume`] | a model without a card | a card, from given labels and preprocessing |
 //! | [`classifier`] | images | labels with probabilities |
-//! | [`evaluate`] | labelled images | accuracy, confusion, calibration |
-//! | [`mod@bench`] | a model | how fast it runs here |
-//! | [`explain`] | an image | where the network looked |
-//! | [`inspect`] | any `.onnx` | what is in it, and where it would run |
-//! | [`verify`] | an exported file | whether it is what was exported, and computes the same here |
+//! | [`evaluate`] | labelled images | accuracy, confusion matrix, calibration |
+//! | `bench` | a model | latency and throughput on this machine |
+//! | [`explain`] | an image | the network's attention masks |
+//! | [`inspect`] | an ONNX file | its content, and where it would run |
+//! | [`verify`] | an exported file | whether it is unchanged and computes the same here |
+//! | `pages` | an evaluation or a benchmark | an HTML page |
 //!
-//! [`runtime`] finds ONNX Runtime when the program runs and [`device`] says where a session computes; nothing of
-//! either is linked. Training's evaluation uses [`decode`] and [`preprocess`], so that an image means the same to
-//! both, and libtorch is nowhere in this crate.
+//! [`runtime`] opens ONNX Runtime when the program runs; nothing of it is linked. [`device`] names the devices.
+//!
+//! # Features
+//! All are on by default; a library that classifies JPEG and PNG needs none of them.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `cli` | the program `infer` |
+//! | `report` | `pages`, and the program's flag for them |
+//! | `bench` | `bench`, and the program's command for it |
+//! | `formats` | GIF, TIFF and WebP images |
 //!
 //! ```no_run
-//! use ferronnx_infer::{classifier::Classifier, decode};
+//! use ferronnx_infer::{Classifier, decode};
 //!
 //! # fn main() -> ferronnx_infer::Result<()> {
-//! let classifier = Classifier::builder().load("model.onnx".as_ref())?;
-//! let image = decode::file("cat.jpg".as_ref())?;
+//! let classifier = Classifier::from_file("model.onnx")?;
+//! let image = decode::file("cat.jpg")?;
 //! for guess in classifier.classify(&image)? {
 //!     println!("{} {:.1} %", guess.label, 100.0 * guess.probability);
 //! }
@@ -37,6 +46,7 @@
 
 pub mod assume;
 pub mod attention;
+#[cfg(feature = "bench")]
 pub mod bench;
 pub mod classifier;
 pub mod decode;
@@ -48,21 +58,24 @@ mod ffi;
 pub mod files;
 pub mod image_folder;
 pub mod inspect;
+mod model_error;
+#[cfg(feature = "report")]
+pub mod pages;
 mod pipeline;
 pub mod preprocess;
 pub mod results;
 pub mod runtime;
 pub mod session;
-pub mod text;
 pub mod verify;
 
-pub use classifier::Classifier;
+pub use classifier::{Classifier, ClassifierBuilder};
+pub use decode::DecodeError;
 pub use device::Device;
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};
 pub use preprocess::Preprocessor;
 pub use session::Session;
 
-/// The README's example compiles.
+/// Compiles the README's example.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

@@ -1,8 +1,7 @@
-//! Decoding ahead of the session.
+//! Background decoding: images are decoded on worker threads while the network runs.
 //!
-//! A thread takes the sources batch by batch, spreads each over the pool and hands it on in order. The channel holds
-//! one batch: with the one being decoded and the one being run, three are in memory, however many images there
-//! are.
+//! A thread takes the sources batch by batch, decodes each batch on the pool and sends it on, in order. The channel holds
+//! one batch. With the one being decoded and the one being run, at most three batches are in memory.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,20 +19,21 @@ use crate::error::Result;
 use crate::preprocess::Preprocessor;
 use crate::results::Timings;
 
-/// An image on its way: of the input's size, or the reason why not.
+/// Image resized and cropped to the input's size, or the reason why that failed.
 pub(crate) struct Prepared {
     pub(crate) path: PathBuf,
     pub(crate) image: Result<RgbImage>,
     pub(crate) timings: Timings,
 }
 
-/// Batches of prepared images, in the order of their sources.
+/// Iterator over batches of prepared images, in the order of their sources.
 pub(crate) struct Pipeline {
     batches: Receiver<Vec<Prepared>>,
     worker: Option<JoinHandle<()>>,
 }
 
 impl Pipeline {
+    /// Starts the worker.
     pub(crate) fn start(
         pool: Arc<ThreadPool>,
         preprocessor: Arc<Preprocessor>,
@@ -50,7 +50,7 @@ impl Pipeline {
                 }
                 let prepared = pool
                     .install(|| batch.into_par_iter().map(|source| prepare(source, &preprocessor)).collect());
-                // Nobody reads on: the receiver was dropped early.
+                // The receiver was dropped: nobody wants the rest.
                 if sender.send(prepared).is_err() {
                     return;
                 }
@@ -67,7 +67,7 @@ impl Iterator for Pipeline {
         if let Ok(batch) = self.batches.recv() {
             return Some(batch);
         }
-        // A panic on the other side must not look like the end of the images.
+        // A panic of the worker must not look like the end of the images.
         if let Some(Err(panic)) = self.worker.take().map(JoinHandle::join) {
             std::panic::resume_unwind(panic);
         }
@@ -90,6 +90,7 @@ fn prepare(source: Source, preprocessor: &Preprocessor) -> Prepared {
     Prepared { path, image, timings }
 }
 
+/// Milliseconds since `since`.
 pub(crate) fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }

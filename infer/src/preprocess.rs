@@ -1,7 +1,7 @@
-//! From RGB8 to the network's input, as the model card says.
+//! Preprocessing: from an RGB8 image to the network's input, as the model card says.
 //!
-//! The steps are torchvision's `Resize(size)`, `CenterCrop(crop)`, `ToTensor()`, `Normalize(mean, std)`, and give
-//! what Pillow's give. They are written here once: training's evaluation and inference share them.
+//! The steps are torchvision's `Resize(size)`, `CenterCrop(crop)`, `ToTensor()`, `Normalize(mean, std)`, with Pillow's
+//! results. Training's evaluation and inference use this one implementation.
 
 use std::borrow::Borrow;
 
@@ -16,7 +16,7 @@ use crate::session::Input;
 /// Channels of an image and of the network's input.
 pub const CHANNELS: usize = 3;
 
-/// An image's way to the input tensor.
+/// Preprocessing steps of a model: resize, crop and normalise.
 #[derive(Debug, Clone)]
 pub struct Preprocessor {
     resize: u32,
@@ -24,16 +24,16 @@ pub struct Preprocessor {
     filter: FilterType,
     mean: [f32; CHANNELS],
     std: [f32; CHANNELS],
-    /// Per channel, what each of the 256 values becomes.
+    /// Normalised value of each of the 256 byte values, per channel.
     normalized: [[f32; 256]; CHANNELS],
 }
 
-/// Images as a model's input takes them.
+/// Batch of images in the form that a model's input takes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Batch {
-    /// Normalised, `[N, C, H, W]`.
+    /// Normalised images, `[N, C, H, W]`.
     Float(Array4<f32>),
-    /// As they are, `[N, H, W, C]`.
+    /// Images as bytes, `[N, H, W, C]`: the model normalises them itself.
     Bytes(Array4<u8>),
 }
 
@@ -47,7 +47,7 @@ impl<'a> From<&'a Batch> for Input<'a> {
 }
 
 impl Preprocessor {
-    /// The steps of `preprocessing`.
+    /// Prepares the steps that `preprocessing` describes.
     ///
     /// # Panics
     /// When the crop is empty or larger than the resized image; [`ModelCard`](ferronnx_models::card::ModelCard) refuses
@@ -69,27 +69,26 @@ impl Preprocessor {
         self.crop
     }
 
-    /// What is taken from each channel in [0, 1], and what the difference is divided by: for training, which
-    /// normalises whole batches on the device.
+    /// Mean and standard deviation per channel, of values in [0, 1]; training normalises whole batches with them on the
+    /// device.
     pub fn mean_and_std(&self) -> [[f32; CHANNELS]; 2] {
         [self.mean, self.std]
     }
 
-    /// `[C, H, W]` of one item of the input tensor.
+    /// Shape `[C, H, W]` of one image in the input tensor.
     pub fn input_shape(&self) -> [usize; 3] {
         [CHANNELS, self.crop as usize, self.crop as usize]
     }
 
-    /// Number of values in one item of the input tensor.
+    /// Number of values of one image in the input tensor, `C * H * W`.
     pub fn input_len(&self) -> usize {
         self.input_shape().iter().product()
     }
 
-    /// Resizes and crops to [`size`](Self::size) x `size`. An image of that size that needs no resizing comes back
-    /// as it is.
+    /// Resizes and crops an image to [`size`](Self::size) x `size` pixels.
     ///
     /// # Panics
-    /// When the image has no pixels; no decoder returns such a one.
+    /// When the image has no pixels, which no decoder returns.
     pub fn prepare(&self, image: &RgbImage) -> RgbImage {
         let (width, height) = image.dimensions();
         let (resized_width, resized_height) = self.resized(width, height);
@@ -97,7 +96,7 @@ impl Preprocessor {
         if (resized_width, resized_height) == (width, height) {
             return image::imageops::crop_imm(image, left, top, self.crop, self.crop).to_image();
         }
-        // Only the part inside the crop is computed: the same values, and a panorama costs no more than a square.
+        // Only the pixels inside the crop are computed. The values are the same, and a panorama costs no more than a square.
         let [x, y, w, h] = self.seen(width, height);
         let options = ResizeOptions::new()
             .resize_alg(ResizeAlg::Convolution(self.filter))
@@ -112,7 +111,7 @@ impl Preprocessor {
         RgbImage::from_raw(self.crop, self.crop, target.into_vec()).expect("the target is RGB8")
     }
 
-    /// The part of an image of this size that the network sees: left, top, width and height in its own pixels.
+    /// Part of an image that is left after the crop: left, top, width and height, in pixels of the original.
     pub fn seen(&self, width: u32, height: u32) -> [f64; 4] {
         let (resized_width, resized_height) = self.resized(width, height);
         let (left, top) = (centre(resized_width, self.crop), centre(resized_height, self.crop));
@@ -121,10 +120,10 @@ impl Preprocessor {
         [x, y, w, h]
     }
 
-    /// Images that were [prepared](Self::prepare) as the input of a model.
+    /// Joins [prepared](Self::prepare) images to a batch in the form of the model's input.
     ///
     /// # Panics
-    /// When one does not have the input's size.
+    /// When an image does not have the input's size.
     pub fn batch(&self, images: &[impl Borrow<RgbImage>], form: InputForm) -> Batch {
         let ([channels, height, width], item) = (self.input_shape(), self.input_len());
         let size = "each image has the input's size";
@@ -146,7 +145,7 @@ impl Preprocessor {
         }
     }
 
-    /// Writes `image`, `[H, W, C]` bytes, to `out`, `[C, H, W]` floats `(x / 255 - mean) / std`.
+    /// Normalises `image`, `[H, W, C]` bytes, into `out`, `[C, H, W]` floats: `(x / 255 - mean) / std`.
     ///
     /// # Panics
     /// When `out` does not have `C * H * W` elements.
@@ -161,7 +160,7 @@ impl Preprocessor {
         }
     }
 
-    /// Width and height with the shorter side at `resize`, the longer one rounded down, as torchvision does.
+    /// Width and height after resizing: the shorter side is `resize`, the longer one is rounded down as in torchvision.
     fn resized(&self, width: u32, height: u32) -> (u32, u32) {
         let long = |long: u32, short: u32| {
             let length = u64::from(self.resize) * u64::from(long) / u64::from(short);
@@ -174,12 +173,12 @@ impl Preprocessor {
     }
 }
 
-/// Where a centred crop begins; halves go to the even neighbour, as Python's `round` does.
+/// Start of a centred crop, with halves rounded to even as in Python's `round`.
 fn centre(length: u32, crop: u32) -> u32 {
     (f64::from(length - crop) / 2.0).round_ties_even() as u32
 }
 
-/// Start and length, in source pixels, of `crop` pixels from `start` on after resizing `length` to `resized`.
+/// Start and length, in pixels of the original, of the `crop` pixels from `start` on after resizing `length` to `resized`.
 fn source_span(start: u32, crop: u32, length: u32, resized: u32) -> (f64, f64) {
     let scale = f64::from(length) / f64::from(resized);
     let start = f64::from(start) * scale;
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_of_a_image_costs_no_more_than_a_square() {
+    fn an_extremely_wide_image_costs_no_more_than_a_square() {
         let image = RgbImage::from_pixel(16_384, 1, Rgb([9, 8, 7]));
         let prepared = preprocessor(256, 224).prepare(&image);
         assert!(prepared.pixels().all(|pixel| pixel.0 == [9, 8, 7]));

@@ -1,69 +1,70 @@
-//! What classifying gives, in the form it is reported.
+//! Results of classification, in the form in which they are reported.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
-use crate::error::{Error, Result};
+use crate::error::Error;
+use crate::session::SessionError;
 
-/// A class with its probability.
+/// Class with its probability.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Prediction {
-    /// Position of its logit.
+    /// Index of the class: the position of its logit.
     pub index: usize,
-    /// Its name.
+    /// Name of the class.
     pub label: String,
-    /// In [0, 1].
+    /// Probability of the class, in [0, 1].
     pub probability: f32,
 }
 
-/// Where the time of an image went, in milliseconds.
+/// Time that each step of an image took, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Timings {
-    /// Reading the file and decoding it.
+    /// Time to read the file and decode it.
     pub decode: f64,
-    /// Resizing and cropping.
+    /// Time to resize and crop.
     pub preprocess: f64,
-    /// The network: the time of the batch divided by its images.
+    /// Time in the network: the time of the batch divided by its images.
     pub inference: f64,
 }
 
-/// An image with its most likely classes.
+/// Image with its most likely classes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Classified {
-    /// Where it came from.
+    /// Path of the image.
     #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
-    /// Most likely first.
+    /// Classes, most likely first.
     pub predictions: Vec<Prediction>,
-    /// What executed the network.
+    /// Execution provider of the network, by ONNX Runtime's name.
     pub provider: &'static str,
-    /// In milliseconds.
+    /// Times of the steps, in milliseconds.
     pub timings_ms: Timings,
 }
 
-/// An image that could not be classified.
+/// Image that could not be classified.
 #[derive(Debug, Serialize)]
 pub struct Failed {
-    /// Where it came from.
+    /// Path of the image.
     #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
-    /// Why; serialises as `{"kind", "message"}`.
+    /// Reason, which serialises as `{"kind", "message"}`.
     pub error: Error,
 }
 
-/// What became of an image.
+/// Result for one image: its classes, or the reason why there are none.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Outcome {
-    /// Its classes.
+    /// The image was classified.
     Classified(Classified),
-    /// The reason why there are none.
+    /// The image could not be classified.
     Failed(Failed),
 }
 
 impl Outcome {
-    /// Where the image came from.
+    /// Path of the image.
     pub fn path(&self) -> &Path {
         match self {
             Self::Classified(Classified { path, .. }) | Self::Failed(Failed { path, .. }) => path,
@@ -71,20 +72,22 @@ impl Outcome {
     }
 }
 
-/// Paths need not be UTF-8, JSON must.
-fn lossy<S: Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+/// Serialises a path as text; bytes that are not UTF-8 are replaced, for JSON must be.
+fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
 
-/// The `top` most likely of `labels` given their logits, most likely first; equal ones in their own order.
+/// Returns the `top` most likely classes for one row of logits, most likely first; ties keep the order of the classes.
 ///
 /// # Errors
-/// [`Error::Session`] when a logit is infinite or not a number.
-pub(crate) fn top_classes(logits: &[f32], labels: &[String], top: usize) -> Result<Vec<Prediction>> {
-    if let Some(value) = logits.iter().find(|logit| !logit.is_finite()) {
-        return Err(Error::Session(format!(
-            "the network's output holds {value}: the weights or the input are bad"
-        )));
+/// [`SessionError::NotFinite`] when a logit is infinite or NaN.
+pub(crate) fn top_classes(
+    logits: &[f32],
+    labels: &[String],
+    top: usize,
+) -> Result<Vec<Prediction>, SessionError> {
+    if let Some(&value) = logits.iter().find(|logit| !logit.is_finite()) {
+        return Err(SessionError::NotFinite { value });
     }
     let probabilities = softmax(logits);
     let mut order: Vec<usize> = (0..logits.len()).collect();
@@ -97,7 +100,7 @@ pub(crate) fn top_classes(logits: &[f32], labels: &[String], top: usize) -> Resu
     Ok(order.into_iter().take(top).map(prediction).collect())
 }
 
-/// In f64, and relative to the largest logit, so that nothing overflows.
+/// Softmax in f64; the largest logit is subtracted first, so that nothing overflows.
 fn softmax(logits: &[f32]) -> Vec<f64> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers: Vec<f64> =
@@ -110,7 +113,7 @@ fn softmax(logits: &[f32]) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    fn classes(logits: &[f32], top: usize) -> Result<Vec<(usize, f32)>> {
+    fn classes(logits: &[f32], top: usize) -> Result<Vec<(usize, f32)>, SessionError> {
         let labels: Vec<_> = (0..logits.len()).map(|index| index.to_string()).collect();
         let predictions = top_classes(logits, &labels, top)?;
         Ok(predictions.into_iter().map(|guess| (guess.index, guess.probability)).collect())
@@ -134,7 +137,7 @@ mod tests {
     #[test]
     fn what_is_not_finite_is_an_error() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert_eq!(classes(&[0.0, bad], 1).unwrap_err().kind(), "session");
+            assert!(matches!(classes(&[0.0, bad], 1), Err(SessionError::NotFinite { .. })));
         }
     }
 
@@ -148,7 +151,7 @@ mod tests {
             timings_ms: Timings { decode: 1.0, preprocess: 2.0, inference: 3.0 },
         });
         insta::assert_snapshot!(serde_json::to_string(&outcome).unwrap(), @r#"{"path":"a.png","predictions":[{"index":1,"label":"cat","probability":0.5}],"provider":"CPUExecutionProvider","timings_ms":{"decode":1.0,"preprocess":2.0,"inference":3.0}}"#);
-        let error = Error::Decode { path: Some("b.png".into()), reason: "the file is empty".into() };
+        let error = Error::from(crate::DecodeError::Empty).at("b.png");
         let outcome = Outcome::Failed(Failed { path: "b.png".into(), error });
         insta::assert_snapshot!(serde_json::to_string(&outcome).unwrap(), @r#"{"path":"b.png","error":{"kind":"decode","message":"the file is empty"}}"#);
     }

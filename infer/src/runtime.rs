@@ -1,31 +1,31 @@
-//! Finding and loading ONNX Runtime, once per process.
+//! Loader of ONNX Runtime, which is opened when the program runs.
 //!
-//! The library is opened when the program runs, so that one build serves every version and both CPU and GPU. It
-//! is, in this order: the path given, `$ORT_DYLIB_PATH`, beside the program, `.native/onnxruntime/` in a folder
-//! above the program or in the current one. The first two are a choice: when wrong they are an error, never
-//! passed over.
+//! One build therefore works with every version, on CPU and GPU. The library is, in this order: the path given,
+//! `$ORT_DYLIB_PATH`, beside the program, `.native/onnxruntime/` in a folder above the program or in the current one. The
+//! first two are a choice: if they are wrong, the search does not go on.
 //!
 //! # Telemetry
-//! Official builds from 1.29 on send usage data and keep a device identity in the user's home unless
-//! `ORT_DISABLE_TELEMETRY` is set before the environment exists; the API's own switch comes too late for the
-//! first event. Programs call [`disable_telemetry`] first in `main`. When a caller forgot, [`load`] still uses the
-//! API's switch, and sets the variable where it can tell that no other thread is running (Linux).
+//! Official builds from 1.29 on send usage data and keep a device identity in the user's home, unless
+//! `ORT_DISABLE_TELEMETRY` is set before the environment exists. The API's own switch comes too late for the first event.
+//! Programs call [`disable_telemetry`] first in `main`. If a caller forgot, [`load`] uses the API's switch, and sets the
+//! variable where it can tell that no other thread is running (Linux).
 
 use std::env;
 use std::ffi::CStr;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use ort::LoadDynamicError;
 use ort::environment::Environment;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, OrtError, Result};
 
 const TELEMETRY_SWITCH: &str = "ORT_DISABLE_TELEMETRY";
 const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
-const WAY_OUT: &str = "`cargo xtask setup` brings a suitable one, `--ort-lib` and ORT_DYLIB_PATH choose one";
 
-/// ONNX Runtime, loaded.
+/// ONNX Runtime, loaded into this process.
 #[derive(Debug)]
 pub struct Runtime {
     pub(crate) environment: Environment,
@@ -33,13 +33,65 @@ pub struct Runtime {
     version: String,
 }
 
+/// Reason why ONNX Runtime cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// No library lies where it is searched for.
+    #[error("ONNX Runtime not found: set {LIBRARY_VARIABLE} or run `cargo xtask setup` (looked in {})", list(.0))]
+    NotFound(Vec<PathBuf>),
+    /// The chosen folder holds no library.
+    #[error("no ONNX Runtime in this folder")]
+    EmptyFolder,
+    /// The chosen file does not exist.
+    #[error("no such file or folder")]
+    NoFile,
+    /// The chosen path cannot be resolved.
+    #[error("cannot be read")]
+    Path(#[source] io::Error),
+    /// The system cannot load the file as a library.
+    #[error("cannot be loaded: {reason}")]
+    Load {
+        /// Reason of the system's loader.
+        reason: String,
+    },
+    /// The library is another one.
+    #[error("is not ONNX Runtime")]
+    OtherLibrary,
+    /// The library is older than this crate needs.
+    #[error("is ONNX Runtime {found}, 1.{} or newer is needed", ort::MINOR_VERSION)]
+    Old {
+        /// Version of the library.
+        found: String,
+    },
+    /// Another library is loaded already; a process can have one.
+    #[error("{loaded} is loaded already, and a process has one ONNX Runtime")]
+    Loaded {
+        /// Path of the loaded library.
+        loaded: PathBuf,
+    },
+    /// The library loads, but cannot be initialised.
+    #[error("ONNX Runtime cannot be initialised")]
+    Environment(#[source] OrtError),
+}
+
+fn list(folders: &[PathBuf]) -> String {
+    folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+impl RuntimeError {
+    fn at(self, path: &Path) -> Error {
+        Error::from(ErrorKind::Runtime(self)).at(path)
+    }
+}
+
 impl Runtime {
-    /// The library, links resolved.
+    /// Path of the library, with links resolved.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its version, such as `1.31.1`.
+    /// Version of the library, such as `1.31.1`.
     pub fn version(&self) -> &str {
         &self.version
     }
@@ -48,18 +100,17 @@ impl Runtime {
 /// Keeps ONNX Runtime from sending usage data and from writing to the user's home.
 ///
 /// # Safety
-/// Nothing else in the process may read or write the environment meanwhile: call it first in `main`, before there
-/// is a second thread.
+/// No other thread may read or write the environment meanwhile: call it first in `main`, before a second thread exists.
 pub unsafe fn disable_telemetry() {
     // SAFETY: the caller promises that no other thread uses the environment.
     unsafe { env::set_var(TELEMETRY_SWITCH, "1") };
 }
 
-/// The runtime of this process, loaded by the first call; `path` is a library or the folder it lies in.
+/// Loads ONNX Runtime, or returns the one that this process has loaded; `path` is a library or its folder.
 ///
 /// # Errors
-/// [`Error::Runtime`] when there is no library, it is not ONNX Runtime or too old, or when another one than `path`
-/// is loaded already. A failed call can be repeated.
+/// [`Runtime`](ErrorKind::Runtime) when there is no library, it is not ONNX Runtime or too old, or another one than
+/// `path` is loaded already. A failed call can be repeated.
 pub fn load(path: Option<&Path>) -> Result<&'static Runtime> {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     static LOADING: Mutex<()> = Mutex::new(());
@@ -68,11 +119,7 @@ pub fn load(path: Option<&Path>) -> Result<&'static Runtime> {
     if let Some(runtime) = RUNTIME.get() {
         return match path.map(chosen).transpose()? {
             Some(other) if other != runtime.path => {
-                let loaded = runtime.path.display();
-                Err(unusable(
-                    &other,
-                    format!("{loaded} is loaded already, and a process has one ONNX Runtime"),
-                ))
+                Err(RuntimeError::Loaded { loaded: runtime.path.clone() }.at(&other))
             }
             _ => Ok(runtime),
         };
@@ -86,24 +133,23 @@ fn open(path: PathBuf) -> Result<Runtime> {
         // SAFETY: this is the only thread, and nothing here starts another.
         unsafe { disable_telemetry() };
     }
-    let builder = ort::init_from(&path).map_err(|error| load_error(&path, error))?;
-    // A logger of our own, for the default one writes coloured lines to the user's stderr: what matters comes back
-    // as an error.
+    let builder = ort::init_from(&path).map_err(|error| load_error(&path, error).at(&path))?;
+    // The default logger writes coloured lines to stderr. Failures come back as errors, so this one drops its lines.
     let environment = builder
         .with_name("ferronnx")
         .with_telemetry(false)
         .with_logger(std::sync::Arc::new(|_, _, _, _, _| {}))
         .build()
-        .map_err(|error| unusable(&path, crate::error::runtime_message(&error)))?;
+        .map_err(|error| RuntimeError::Environment(error.into()).at(&path))?;
     let version = version_of(&path).unwrap_or_else(|| "of unknown version".into());
     Ok(Runtime { environment, path, version })
 }
 
-/// What the library at `path`, which is ONNX Runtime and loaded, says of itself: `ort` keeps only the minor version.
+/// Full version of the loaded library at `path`: `ort` keeps only the minor version.
 fn version_of(path: &Path) -> Option<String> {
     type GetApiBase = unsafe extern "system" fn() -> *const ort::sys::OrtApiBase;
-    // SAFETY: the library is in the process already, so that nothing is initialised; its entry point has this type
-    // in every version, and gives a pointer to a constant, whose function gives a constant string.
+    // SAFETY: the library is loaded already, so that nothing is initialised. Its entry point has this type in every
+    // version. It returns a pointer to a constant, whose function returns a constant string.
     unsafe {
         let library = libloading::Library::new(path).ok()?;
         let base = library.get::<GetApiBase>(b"OrtGetApiBase").ok()?().as_ref()?;
@@ -112,7 +158,7 @@ fn version_of(path: &Path) -> Option<String> {
     }
 }
 
-/// Whether no other thread runs now; `false` where that cannot be known.
+/// Tells whether no other thread runs; `false` where that cannot be known.
 fn is_only_thread() -> bool {
     fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
 }
@@ -125,21 +171,23 @@ fn locate(path: Option<&Path>) -> Result<PathBuf> {
         return chosen(path.as_ref());
     }
     let folders = search_path();
-    folders.iter().find_map(|folder| library_in(folder)).ok_or_else(|| {
-        let folders: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
-        let reason = format!("ONNX Runtime not found: {WAY_OUT} (looked in {})", folders.join(", "));
-        Error::Runtime { path: None, reason }
-    })
+    let found = folders.iter().find_map(|folder| library_in(folder));
+    found.ok_or_else(|| RuntimeError::NotFound(folders).into())
 }
 
-/// The library that `path` names: the file, or the one in the folder. Links are resolved, because ONNX Runtime
-/// looks for its providers beside the path it was given.
+/// Resolves a path that the user chose: the library itself, or its folder.
+///
+/// Links are resolved because ONNX Runtime looks for its providers beside the path that it was given.
 fn chosen(path: &Path) -> Result<PathBuf> {
     let file = match path.is_dir() {
-        true => library_in(path).ok_or_else(|| unusable(path, "no ONNX Runtime in this folder"))?,
+        true => library_in(path).ok_or_else(|| RuntimeError::EmptyFolder.at(path))?,
         false => path.to_owned(),
     };
-    file.canonicalize().map_err(|error| unusable(path, Error::io(path, error).reason()))
+    let unresolved = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => RuntimeError::NoFile,
+        _ => RuntimeError::Path(error),
+    };
+    file.canonicalize().map_err(|error| unresolved(error).at(path))
 }
 
 fn search_path() -> Vec<PathBuf> {
@@ -148,12 +196,12 @@ fn search_path() -> Vec<PathBuf> {
     let current = env::current_dir().ok();
     let mut folders: Vec<PathBuf> = program.iter().cloned().collect();
     folders.extend(program.iter().flat_map(|program| program.ancestors()).map(native));
-    // Not above the current folder: who can write there is anybody's guess.
+    // Folders above the current one are not searched: others may be able to write there.
     folders.extend(current.as_deref().map(native).filter(|folder| !folders.contains(folder)));
     folders
 }
 
-/// The newest ONNX Runtime in `folder`, links resolved.
+/// Finds the newest ONNX Runtime in `folder`, with links resolved.
 fn library_in(folder: &Path) -> Option<PathBuf> {
     let files = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
     let libraries =
@@ -161,39 +209,33 @@ fn library_in(folder: &Path) -> Option<PathBuf> {
     libraries.max_by_key(|file| numbers(file))?.canonicalize().ok()
 }
 
-/// `libonnxruntime.so`, `libonnxruntime.so.1.31.1`, `libonnxruntime.1.31.1.dylib`, `onnxruntime.dll`; not the
-/// providers, whose names go on after an underscore.
+/// Tells whether a file name is ONNX Runtime's: `libonnxruntime.so`, `libonnxruntime.so.1.31.1`,
+/// `libonnxruntime.1.31.1.dylib`, `onnxruntime.dll`. Names of providers go on after an underscore and do not count.
 fn is_library(name: &str) -> bool {
     let rest = name.strip_prefix(env::consts::DLL_PREFIX).and_then(|name| name.strip_prefix("onnxruntime."));
     rest.is_some_and(|rest| rest.split('.').any(|part| part == env::consts::DLL_EXTENSION))
 }
 
-/// The numbers in a file's name.
+/// Numbers between the dots of a file name, which order versions.
 fn numbers(file: &Path) -> Vec<u32> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     name.split('.').filter_map(|part| part.parse().ok()).collect()
 }
 
-fn load_error(path: &Path, error: ort::LoadDynamicError) -> Error {
-    use ort::LoadDynamicError::{BadVersion, Dlopen, InvalidVersionString, MissingApi};
+fn load_error(path: &Path, error: LoadDynamicError) -> RuntimeError {
     match error {
-        Dlopen { error, .. } => {
-            // The loader's own words are in the source; they begin with the path.
-            let cause =
+        LoadDynamicError::Dlopen { error, .. } => {
+            // The loader's own words are in the source of the error. They begin with the path, which is named already.
+            let reason =
                 std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            let cause = cause.trim_start_matches(&*path.to_string_lossy()).trim_start_matches(": ");
-            unusable(path, format!("cannot be loaded: {cause}"))
+            let reason = reason.trim_start_matches(&*path.to_string_lossy()).trim_start_matches(": ");
+            RuntimeError::Load { reason: reason.into() }
         }
-        BadVersion { version_str, .. } => unusable(
-            path,
-            format!("is ONNX Runtime {version_str}, 1.{} or newer is needed", ort::MINOR_VERSION),
-        ),
-        MissingApi { .. } | InvalidVersionString => unusable(path, "is not ONNX Runtime"),
+        LoadDynamicError::BadVersion { version_str, .. } => RuntimeError::Old { found: version_str },
+        LoadDynamicError::MissingApi { .. } | LoadDynamicError::InvalidVersionString => {
+            RuntimeError::OtherLibrary
+        }
     }
-}
-
-fn unusable(path: &Path, reason: impl Into<String>) -> Error {
-    Error::Runtime { path: Some(path.to_owned()), reason: format!("{}: {WAY_OUT}", reason.into()) }
 }
 
 #[cfg(test)]
@@ -224,9 +266,8 @@ mod tests {
     #[test]
     fn a_wrong_choice_is_an_error() {
         let error = locate(Some("/nonexistent/libonnxruntime.so".as_ref())).unwrap_err();
-        assert_eq!(error.kind(), "runtime");
+        assert_eq!(error.kind().name(), "runtime");
         let text = error.to_string();
         assert!(text.starts_with("/nonexistent/libonnxruntime.so: no such file"), "{text}");
-        assert!(text.contains("cargo xtask setup"), "{text}");
     }
 }

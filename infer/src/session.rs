@@ -1,111 +1,45 @@
-//! A model, ready to run: any `.onnx` with one input of floats or bytes.
+//! Sessions, which run any ONNX model that has one input of 32-bit floats or bytes.
 
+mod input;
 mod io_binding;
 mod model;
+mod options;
 mod placement;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ferronnx_models::onnx::ValueInfo;
 use ferronnx_models::onnx::fuse::Fusion;
-use ferronnx_models::onnx::{Dim, Element, ValueInfo};
 use indexmap::IndexMap;
-use ndarray::{ArrayD, ArrayView, ArrayViewD, Dimension};
+use ndarray::ArrayD;
 use ort::memory::AllocationDevice;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{OutputSelector, RunOptions, Session as OrtSession, SessionInputValue};
-use ort::value::{DynValue, Outlet, TensorElementType, TensorRef, ValueType};
+use ort::value::{DynValue, TensorRef};
 
-use crate::attention::Attention;
-use crate::device::{self, CudaOptions, Device, Provider};
-use crate::error::{Error, Result, runtime_message};
+use crate::device::{self, Device, Provider};
+use crate::error::{Error, ErrorKind, ModelError, OrtError, Result};
 use crate::files;
 use crate::runtime::{self, Runtime};
+pub use input::Input;
+use input::interface;
+pub(crate) use input::{describe, fits, kind};
 use io_binding::BoundTensors;
 use model::{Built, Model};
+pub use options::{Optimization, Options};
 
-/// How a session is built.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// Where it computes.
-    pub device: Device,
-    /// Threads inside an operator on the CPU; ONNX Runtime's choice, one per core, when absent.
-    pub threads: Option<usize>,
-    /// The library or its folder, see [`runtime`]; searched for when absent.
-    pub runtime: Option<PathBuf>,
-    /// How much work goes into the graph before it runs.
-    pub optimization: Optimization,
-    /// How CBAM is computed on the CPU.
-    pub attention: Attention,
-    /// Threads sleep while they wait for work, as is good when other work wants the cores. They spin otherwise, which takes a
-    /// few percent off a pass.
-    pub without_spinning: bool,
-    /// What is particular to GPUs.
-    pub cuda: CudaOptions,
-    /// Remember which provider each operator was given to, for [`Session::placement`].
-    pub placement: bool,
-}
-
-/// How much work goes into a graph before it runs.
-///
-/// Results differ in their last bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Optimization {
-    /// All that makes a pass fast.
-    #[default]
-    Full,
-    /// Weights stay in the order of the file: the session is ready several times sooner, and a pass on the CPU takes longer.
-    Quick,
-}
-
-/// What a model is fed, of the shape of its input.
-#[derive(Debug, Clone)]
-pub enum Input<'a> {
-    /// Floats.
-    Float(ArrayViewD<'a, f32>),
-    /// Bytes.
-    Bytes(ArrayViewD<'a, u8>),
-}
-
-impl<'a, D: Dimension> From<ArrayView<'a, f32, D>> for Input<'a> {
-    fn from(values: ArrayView<'a, f32, D>) -> Self {
-        Self::Float(values.into_dyn())
-    }
-}
-
-impl<'a, D: Dimension> From<ArrayView<'a, u8, D>> for Input<'a> {
-    fn from(values: ArrayView<'a, u8, D>) -> Self {
-        Self::Bytes(values.into_dyn())
-    }
-}
-
-impl Input<'_> {
-    fn shape(&self) -> &[usize] {
-        match self {
-            Self::Float(values) => values.shape(),
-            Self::Bytes(values) => values.shape(),
-        }
-    }
-
-    fn element(&self) -> Element {
-        match self {
-            Self::Float(_) => Element::Float,
-            Self::Bytes(_) => Element::Uint8,
-        }
-    }
-}
-
-/// A model, ready to run, from any thread: passes take turns, each on all threads of the session.
+/// Model that is ready to run, from any thread: passes take turns, each on all threads of the session.
 #[derive(Debug)]
 pub struct Session {
     session: Mutex<OrtSession>,
-    /// After the session that reads them: fields are dropped in their order.
+    /// Weights that the session reads in place. Fields are dropped in order, so they outlive it.
     _weights: Option<Vec<u8>>,
     fusion: Fusion,
-    /// Memory of CUDA graphs by the size of their batch, if there are to be any.
+    /// Memory of CUDA graphs by batch size; none where no graphs are recorded.
     bound: Option<Mutex<HashMap<usize, BoundTensors>>>,
     input: ValueInfo,
     outputs: Vec<ValueInfo>,
@@ -113,21 +47,60 @@ pub struct Session {
     warning: Option<String>,
 }
 
+/// Reason why a pass failed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The input has another type or shape than the model takes.
+    #[error("input `{name}` takes {takes}, not {given}")]
+    Input {
+        /// Name of the input.
+        name: String,
+        /// Type and shape that the model takes.
+        takes: String,
+        /// Type and shape of the input given.
+        given: String,
+    },
+    /// The model has no float output of this name.
+    #[error("the model has no float output `{0}`")]
+    NoOutput(String),
+    /// The output holds an infinity or NaN.
+    #[error("the network's output holds {value}: the weights or the input are bad")]
+    NotFinite {
+        /// First such value.
+        value: f32,
+    },
+    /// An observed output holds an infinity or NaN, or has another shape than `[N, C, H, W]`.
+    #[error("the output `{0}` is not a finite [N, C, H, W] tensor: the weights or the input are bad")]
+    Mask(String),
+    /// ONNX Runtime reports a failure.
+    #[error("ONNX Runtime failed")]
+    Runtime(#[source] OrtError),
+}
+
+impl From<ort::Error> for SessionError {
+    fn from(error: ort::Error) -> Self {
+        Self::Runtime(error.into())
+    }
+}
+
 impl Session {
-    /// The model in the file at `path`.
+    /// Builds a session for the model file at `path`.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Io`], [`Error::Runtime`], [`Error::Device`], or [`Error::Model`] when the file
-    /// is not an ONNX model, or not one with a single input of floats or bytes and a float output first.
-    pub fn from_file(path: &Path, options: &Options) -> Result<Self> {
+    /// [`NotFound`](ErrorKind::NotFound), [`Io`](ErrorKind::Io), [`Runtime`](ErrorKind::Runtime),
+    /// [`Device`](ErrorKind::Device), or [`Model`](ErrorKind::Model) when the file is not an ONNX model with a single
+    /// input of floats or bytes and a float output first.
+    pub fn from_file(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
+        let path = path.as_ref();
         let size = size(path)?;
-        Self::build(Model::File(path), size, options).map_err(|error| error.at(path))
+        Self::build(Model::File(path), size, options).map_err(|error| error.at_model(path))
     }
 
-    /// The model in `bytes`, the content of a file.
+    /// Builds a session for the model in `bytes`, the content of a file.
     ///
     /// # Errors
-    /// As [`from_file`](Self::from_file).
+    /// Those of [`from_file`](Self::from_file), without a path.
     pub fn from_bytes(bytes: &[u8], options: &Options) -> Result<Self> {
         Self::build(Model::Bytes(bytes), bytes.len() as u64, options)
     }
@@ -138,16 +111,15 @@ impl Session {
         match options.device {
             Device::Cpu => on(Provider::Cpu),
             Device::Cuda(index) => on(Provider::Cuda(index)),
-            // Nobody expects a GPU of a library without the provider: no warning.
+            // Nobody expects a GPU of a library that was built without CUDA, so there is no warning.
             Device::Auto if !device::has_cuda() => on(Provider::Cpu),
-            Device::Auto => match on(Provider::Cuda(0)) {
-                Err(Error::Device { reason, .. }) => {
-                    let reason = reason.trim_end_matches(", or use --device cpu");
-                    let warning = Some(format!("using the CPU, not CUDA: {reason}"));
+            Device::Auto => on(Provider::Cuda(0)).or_else(|error| match error.kind() {
+                ErrorKind::Device { source, .. } => {
+                    let warning = Some(format!("using the CPU, not CUDA: {source}"));
                     Ok(Self { warning, ..on(Provider::Cpu)? })
                 }
-                result => result,
-            },
+                _ => Err(error),
+            }),
         }
     }
 
@@ -158,14 +130,14 @@ impl Session {
         size: u64,
         options: &Options,
     ) -> Result<Self> {
-        let mut builder = configured(runtime, options).map_err(|error| failed(&error))?;
+        let mut builder = configured(runtime, options).map_err(SessionError::from)?;
         if matches!(provider, Provider::Cuda(_)) {
             device::preload_cuda(runtime.path());
         }
         provider.register(&mut builder, &options.cuda)?;
         let built = model.commit(builder, provider, options)?;
         let Built { session, fusion, weights } =
-            built.map_err(|error| commit_error(provider, size, &error))?;
+            built.map_err(|error| commit_error(provider, size, error.into()))?;
         let (input, outputs) = interface(&session)?;
         let bound = (options.cuda.graphs && matches!(provider, Provider::Cuda(_))).then(Mutex::default);
         Ok(Self {
@@ -180,60 +152,75 @@ impl Session {
         })
     }
 
-    /// Runs the model: the input's shape to the first output's.
+    /// Runs the model and returns its first output.
     ///
     /// # Errors
-    /// [`Error::Session`] when type or shape of `input` are not the model's, or running fails.
+    /// [`Session`](ErrorKind::Session) when type or shape of `input` are not the model's, or ONNX Runtime fails.
     pub fn run<'a>(&self, input: impl Into<Input<'a>>) -> Result<ArrayD<f32>> {
-        let first = self.outputs[0].name.clone();
-        Ok(self.fetch(input, &[&first])?.remove(0))
+        Ok(self.first_output(&input.into())?)
     }
 
-    /// Runs the model for the float outputs of these names; what only others need is not computed.
+    /// Runs the model and returns its float outputs of these names; whatever only others need is not computed.
     ///
     /// # Errors
-    /// As [`run`](Self::run), and when there is no such output.
+    /// Those of [`run`](Self::run), and [`Session`](ErrorKind::Session) when there is no such output.
     pub fn fetch<'a>(&self, input: impl Into<Input<'a>>, outputs: &[&str]) -> Result<Vec<ArrayD<f32>>> {
-        let input = input.into();
-        self.check(&input)?;
-        for name in outputs {
-            if !self.outputs.iter().any(|output| output.name == *name) {
-                return Err(Error::Session(format!("the model has no float output `{name}`")));
-            }
-        }
-        if let Some(bound) = &self.bound {
-            return self.replay(bound, &input, outputs).map_err(|error| failed(&error));
-        }
-        let run = || -> ort::Result<Vec<ArrayD<f32>>> {
-            let wanted = outputs.iter().fold(OutputSelector::no_default(), |wanted, name| wanted.with(*name));
-            let options = RunOptions::new()?.with_outputs(wanted);
-            let (floats, bytes);
-            let value: SessionInputValue<'_> = match &input {
-                Input::Float(values) => {
-                    floats = values.as_standard_layout();
-                    TensorRef::from_array_view(floats.view())?.into()
-                }
-                Input::Bytes(values) => {
-                    bytes = values.as_standard_layout();
-                    TensorRef::from_array_view(bytes.view())?.into()
-                }
-            };
-            let inputs = ort::inputs![self.input.name.as_str() => value];
-            let mut session = self.lock();
-            let results = session.run_with_options(inputs, &options)?;
-            outputs.iter().map(|name| floats_of(&results[*name])).collect()
-        };
-        run().map_err(|error| failed(&error))
+        Ok(self.pass(&input.into(), outputs)?)
     }
 
-    /// A pass by the CUDA graph for this size of batch, which the first pass of the size records.
+    /// Runs the model and returns its first output; the error is one that can be copied for every image of a batch.
+    pub(crate) fn first_output(
+        &self,
+        input: &Input<'_>,
+    ) -> std::result::Result<ArrayD<f32>, SessionError> {
+        Ok(self.pass(input, &[&self.outputs[0].name])?.remove(0))
+    }
+
+    fn pass(
+        &self,
+        input: &Input<'_>,
+        outputs: &[&str],
+    ) -> std::result::Result<Vec<ArrayD<f32>>, SessionError> {
+        self.check(input)?;
+        let known = |name: &&&str| self.outputs.iter().any(|output| output.name == **name);
+        if let Some(name) = outputs.iter().find(|name| !known(name)) {
+            return Err(SessionError::NoOutput((*name).into()));
+        }
+        Ok(match &self.bound {
+            Some(bound) => self.replay(bound, input, outputs)?,
+            None => self.run_once(input, outputs)?,
+        })
+    }
+
+    /// Runs a pass over tensors that are made for it.
+    fn run_once(&self, input: &Input<'_>, outputs: &[&str]) -> ort::Result<Vec<ArrayD<f32>>> {
+        let wanted = outputs.iter().fold(OutputSelector::no_default(), |wanted, name| wanted.with(*name));
+        let options = RunOptions::new()?.with_outputs(wanted);
+        let (floats, bytes);
+        let value: SessionInputValue<'_> = match input {
+            Input::Float(values) => {
+                floats = values.as_standard_layout();
+                TensorRef::from_array_view(floats.view())?.into()
+            }
+            Input::Bytes(values) => {
+                bytes = values.as_standard_layout();
+                TensorRef::from_array_view(bytes.view())?.into()
+            }
+        };
+        let inputs = ort::inputs![self.input.name.as_str() => value];
+        let mut session = self.lock();
+        let results = session.run_with_options(inputs, &options)?;
+        outputs.iter().map(|name| floats_of(&results[*name])).collect()
+    }
+
+    /// Runs a pass by the CUDA graph for its batch size, which the first pass of that size records.
     fn replay(
         &self,
         bound: &Mutex<HashMap<usize, BoundTensors>>,
         input: &Input<'_>,
         outputs: &[&str],
     ) -> ort::Result<Vec<ArrayD<f32>>> {
-        let Provider::Cuda(index) = self.provider else { unreachable!("there is no such memory elsewhere") };
+        let Provider::Cuda(index) = self.provider else { unreachable!("only CUDA has bound tensors") };
         let mut session = self.lock();
         let mut bound = bound.lock().unwrap_or_else(PoisonError::into_inner);
         let graph = match bound.entry(input.shape()[0]) {
@@ -250,75 +237,75 @@ impl Session {
         Ok(outputs.iter().filter_map(|name| all[position(name)?].take()).collect())
     }
 
-    /// Whether the model takes this input.
-    fn check(&self, input: &Input<'_>) -> Result<()> {
+    /// Checks that the input has the model's type and shape.
+    fn check(&self, input: &Input<'_>) -> std::result::Result<(), SessionError> {
         let ValueInfo { name, element, shape: expected } = &self.input;
         let shape = input.shape();
-        if input.element() != *element || !fits(expected, shape) {
-            let (takes, given) = (kind(*element), kind(input.element()));
-            let expected = describe(expected);
-            return Err(Error::Session(format!(
-                "input `{name}` takes {takes} {expected}, not {given} {shape:?}"
-            )));
+        if input.element() == *element && fits(expected, shape) {
+            return Ok(());
         }
-        Ok(())
+        Err(SessionError::Input {
+            name: name.clone(),
+            takes: format!("{} {}", kind(*element), describe(expected)),
+            given: format!("{} {shape:?}", kind(input.element())),
+        })
     }
 
-    /// Nothing panics while it is held; were it so, the session would be as it was.
+    /// Locks the session. A panic of another thread does not matter: it leaves the session as it was.
     fn lock(&self) -> MutexGuard<'_, OrtSession> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// ONNX Runtime's name of what executes the operators: `CPUExecutionProvider` or `CUDAExecutionProvider`.
+    /// Execution provider by ONNX Runtime's name: `CPUExecutionProvider` or `CUDAExecutionProvider`.
     pub fn provider(&self) -> &'static str {
         self.provider.name()
     }
 
-    /// What became of CBAM: by what it is computed, and why not by one operator.
+    /// Report on attention: which blocks run as one operator, and why others do not.
     pub fn fusion(&self) -> &Fusion {
         &self.fusion
     }
 
-    /// Why [`Device::Auto`] does not compute where it should have, for the user to see.
+    /// Reason why [`Device::Auto`] fell back to the CPU, for the user to see.
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
     }
 
-    /// How many operators each provider was given when ONNX Runtime divided the graph.
+    /// Number of operators that each provider runs.
     ///
     /// # Errors
-    /// [`Error::Session`] unless the session was built with [`Options::placement`].
+    /// [`Session`](ErrorKind::Session) unless the session was built with [`Options::placement`].
     pub fn placement(&self) -> Result<IndexMap<String, usize>> {
-        placement::of(&self.lock()).map_err(|error| failed(&error))
+        Ok(placement::of(&self.lock()).map_err(SessionError::from)?)
     }
 
-    /// The input.
+    /// Name, type and shape of the input.
     pub fn input(&self) -> &ValueInfo {
         &self.input
     }
 
-    /// The outputs that are float tensors; [`run`](Self::run) returns the first.
+    /// Outputs that are float tensors; [`run`](Self::run) returns the first.
     pub fn outputs(&self) -> &[ValueInfo] {
         &self.outputs
     }
 
-    /// The value of `key` in the file's metadata.
+    /// Value of `key` in the file's metadata.
     pub fn metadata(&self, key: &str) -> Option<String> {
         self.lock().metadata().ok()?.custom(key)
     }
 }
 
-/// The content of the model file at `path`.
+/// Reads the model file at `path`.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     size(path)?;
     model::read(path)
 }
 
-/// Size of the file at `path`, which can be read: ONNX Runtime only says that parsing failed.
+/// Size of the file at `path`, in bytes, after a check that it can be read: ONNX Runtime only says that parsing failed.
 fn size(path: &Path) -> Result<u64> {
     let metadata = files::metadata(path)?;
     if metadata.is_dir() {
-        return Err(unusable("is a folder, not an ONNX model").at(path));
+        return Err(Error::from(ModelError::Folder).at(path));
     }
     fs::File::open(path).map_err(|error| Error::io(path, error))?;
     Ok(metadata.len())
@@ -327,7 +314,7 @@ fn size(path: &Path) -> Result<u64> {
 fn configured(runtime: &Runtime, options: &Options) -> ort::Result<SessionBuilder> {
     let builder = OrtSession::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::Level3)?
-        .with_intra_op_spinning(!options.without_spinning)?
+        .with_intra_op_spinning(options.spinning)?
         .with_inter_op_spinning(false)?;
     let builder = match options.threads {
         Some(threads) => builder.with_intra_threads(threads)?,
@@ -339,96 +326,24 @@ fn configured(runtime: &Runtime, options: &Options) -> ort::Result<SessionBuilde
     })
 }
 
-/// A copy of the floats in `value`, in one go: `ndarray` takes an array of any dimensions value by value.
+/// Copies the floats of a tensor at once; `ndarray`'s own conversion goes value by value.
 fn floats_of(value: &DynValue) -> ort::Result<ArrayD<f32>> {
     let (shape, values) = value.try_extract_tensor::<f32>()?;
     let shape: Vec<usize> = shape.iter().map(|&size| size as usize).collect();
-    ArrayD::from_shape_vec(shape, values.to_vec()).map_err(|error| ort::Error::new(error.to_string()))
+    ArrayD::from_shape_vec(shape, values.to_vec()).map_err(ort::Error::wrap)
 }
 
-/// The one input, and the outputs.
-fn interface(session: &OrtSession) -> Result<(ValueInfo, Vec<ValueInfo>)> {
-    let (inputs, outputs) = (session.inputs(), session.outputs());
-    let [input] = inputs else {
-        let names: Vec<_> = inputs.iter().map(Outlet::name).collect();
-        let names = names.join(", ");
-        return Err(unusable(format!("needs {} inputs ({names}), one is supported", inputs.len())));
-    };
-    let input = tensor(input, &[Element::Float, Element::Uint8]).ok_or_else(|| {
-        let (name, kind) = (input.name(), input.dtype());
-        unusable(format!("the input `{name}` is {kind}, a tensor of floats or bytes is supported"))
-    })?;
-    let float = |outlet| tensor(outlet, &[Element::Float]);
-    match outputs.first().map(float) {
-        Some(Some(_)) => Ok((input, outputs.iter().filter_map(float).collect())),
-        _ => Err(unusable("the first output is not a float tensor")),
-    }
-}
-
-/// The outlet, if it is a tensor of one of these types.
-fn tensor(outlet: &Outlet, elements: &[Element]) -> Option<ValueInfo> {
-    let ValueType::Tensor { ty, shape, dimension_symbols } = outlet.dtype() else { return None };
-    let element = match ty {
-        TensorElementType::Float32 => Element::Float,
-        TensorElementType::Uint8 => Element::Uint8,
-        _ => return None,
-    };
-    let dim = |(&size, symbol): (&i64, &String)| match usize::try_from(size) {
-        Ok(size) => Dim::Fixed(size),
-        Err(_) => Dim::Symbol(symbol.clone()),
-    };
-    let shape = shape.iter().zip(dimension_symbols.iter()).map(dim).collect();
-    let info = ValueInfo { name: outlet.name().into(), element, shape };
-    elements.contains(&element).then_some(info)
-}
-
-/// Whether a tensor of these sizes is one of this shape: dimensions with names are of any size.
-pub(crate) fn fits(shape: &[Dim], sizes: &[usize]) -> bool {
-    let fit = |(dim, size): (&Dim, &usize)| matches!(dim, Dim::Symbol(_)) || *dim == Dim::Fixed(*size);
-    shape.len() == sizes.len() && shape.iter().zip(sizes).all(fit)
-}
-
-/// `floats` or `bytes`.
-pub(crate) fn kind(element: Element) -> &'static str {
-    if element == Element::Uint8 { "bytes" } else { "floats" }
-}
-
-/// `[batch, 3, 32, 32]`.
-pub(crate) fn describe(shape: &[Dim]) -> String {
-    let dims: Vec<_> = shape
-        .iter()
-        .map(|dim| match dim {
-            Dim::Fixed(size) => size.to_string(),
-            Dim::Symbol(name) if name.is_empty() => "?".into(),
-            Dim::Symbol(name) => name.clone(),
-        })
-        .collect();
-    format!("[{}]", dims.join(", "))
-}
-
-fn commit_error(provider: Provider, size: u64, error: &ort::Error) -> Error {
-    let message = runtime_message(error);
+/// Converts a failure to build a session.
+///
+/// The text tells the failures apart: ONNX Runtime's code is the same for those of CUDA.
+fn commit_error(provider: Provider, size: u64, error: OrtError) -> Error {
     match provider {
-        Provider::Cuda(index) if message.contains("CUDA failure") => device::cuda_error(index, &message),
-        _ if message.contains("rotobuf parsing failed") || message.contains("No graph was found") => {
-            unusable(format!("not an ONNX model (is it complete? {size} bytes)"))
+        Provider::Cuda(index) if error.message().contains("CUDA failure") => device::cuda_error(index, error),
+        _ if error.message().contains("rotobuf parsing failed")
+            || error.message().contains("No graph was found") =>
+        {
+            ModelError::NotOnnx { bytes: size }.into()
         }
-        _ => unusable(format!("ONNX Runtime refuses the model: {}", after_the_path(&message))),
+        _ => ModelError::Refused(error.without_path()).into(),
     }
-}
-
-/// `Load model from PATH failed:WHY` names the file a second time.
-fn after_the_path(message: &str) -> &str {
-    match message.strip_prefix("Load model from ").and_then(|rest| rest.split_once(" failed:")) {
-        Some((_, reason)) => reason,
-        None => message,
-    }
-}
-
-fn unusable(reason: impl Into<String>) -> Error {
-    Error::Model { path: None, reason: reason.into() }
-}
-
-fn failed(error: &ort::Error) -> Error {
-    Error::Session(format!("ONNX Runtime failed: {}", runtime_message(error)))
 }

@@ -1,5 +1,7 @@
-//! Recomputing a file's [certificate](ferronnx_models::certificate) where the file is used: is this the network that was
-//! exported, and does it compute the same here?
+//! Verification of a model file by its [certificate](ferronnx_models::certificate).
+//!
+//! The certificate is recomputed where the file is used. It shows whether the file is unchanged since its export, and
+//! whether the network computes the same on this machine.
 
 use std::path::Path;
 
@@ -7,99 +9,96 @@ use ferronnx_models::certificate::{CERTIFICATE_KEY, CardDigests, Certificate, Go
 use ferronnx_models::onnx::WeightsDigest;
 use ferronnx_models::parity::{Comparison, Parity, Worst};
 use image::RgbImage;
-use ndarray::{Array2, Ix2};
+use ndarray::{Array2, ArrayD};
 use serde::Serialize;
 
 use crate::classifier::read_card;
 use crate::decode;
-use crate::error::{Error, Result, few};
+use crate::error::{ModelError, Result, few};
+use crate::model_error::GoldenError;
 use crate::preprocess::Preprocessor;
 use crate::runtime;
 use crate::session::{self, Options, Session};
 
-/// Levels of 255 by which a prepared image may differ between machines: their vector instructions round differently,
-/// one level in decoding and one in resizing.
+/// Largest difference of a prepared image between machines, in levels of 255.
+///
+/// Vector instructions round differently: by one level in decoding and by one in resizing.
 pub const LEVELS: u8 = 2;
 
-/// What came of recomputing a certificate.
+/// Result of a verification.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verification {
-    /// What executed the network.
+    /// Execution provider of the network, by ONNX Runtime's name.
     pub provider: &'static str,
-    /// Why that is not what was asked for, see [`Session::warning`].
+    /// Reason why the network did not run on a GPU, see [`Session::warning`].
     #[serde(skip)]
     pub warning: Option<String>,
-    /// Library and version.
+    /// Library and version that ran the network.
     pub runtime: String,
-    /// What executed it when it was exported, with library and version.
+    /// Library, version and provider that ran it at the export.
     pub exported_with: String,
-    /// Tensors of the file.
+    /// Number of tensors in the file.
     pub tensors: usize,
     /// SHA-256 of the weights, in hexadecimal.
     pub sha256: String,
-    /// Names of the tensors that are not what was exported, in this file or in the certificate only.
+    /// Names of the tensors that changed, were added or are missing.
     pub changed_tensors: Vec<String>,
-    /// Whether the labels are those that were exported, in their order.
+    /// Whether the labels are unchanged and in the same order.
     pub labels: bool,
-    /// Whether the preprocessing is.
+    /// Whether the preprocessing is unchanged.
     pub preprocessing: bool,
-    /// For each golden image, the largest difference of its prepared form, in levels of 255.
+    /// Largest difference of each golden image after preprocessing, in levels of 255.
     pub levels: Vec<u8>,
-    /// How the logits of the golden images compare with libtorch's.
+    /// Comparison of the golden images' logits with libtorch's.
     pub agreement: Parity,
-    /// The logit that is farthest away.
+    /// Logit with the largest difference.
     pub worst: Option<Worst>,
     /// Names of the classes.
     #[serde(skip)]
     pub classes: Vec<String>,
-    /// What was found when the file was exported, on more images than those.
+    /// Comparison at the export, on more images.
     pub exported_agreement: Parity,
-    /// Largest difference that is allowed, relative to the largest logit.
+    /// Largest difference allowed, relative to the largest logit.
     pub tolerance: f64,
 }
 
 impl Verification {
-    /// Recomputes the certificate of the file at `path`.
+    /// Verifies the file at `path`.
     ///
-    /// `tolerance` replaces the certificate's own: half-precision units such as TF32 may need a larger one.
+    /// `tolerance` replaces the certificate's: hardware with less precision, such as TensorFloat-32, may need a larger one.
     ///
     /// # Errors
-    /// Those of [`Session::from_file`], and [`Error::Model`] when the file has no certificate, or a card or a
-    /// certificate that cannot be used. A certificate that does not hold is no error: [`holds`](Self::holds).
-    pub fn of_file(path: &Path, options: &Options, tolerance: Option<f64>) -> Result<Self> {
+    /// Those of [`Session::from_file`], and [`Model`](crate::ErrorKind::Model) when the file has no certificate, or its
+    /// card or certificate cannot be used. A certificate that does not hold is no error, see [`holds`](Self::holds).
+    pub fn of_file(path: impl AsRef<Path>, options: &Options, tolerance: Option<f64>) -> Result<Self> {
+        let path = path.as_ref();
         let bytes = session::read(path)?;
-        Self::of_bytes(&bytes, options, tolerance).map_err(|error| error.at(path))
+        Self::of_bytes(&bytes, options, tolerance).map_err(|error| error.at_model(path))
     }
 
-    /// Recomputes the certificate in `bytes`, the content of a file.
+    /// Verifies `bytes`, the content of a file.
     ///
     /// # Errors
-    /// As [`of_file`](Self::of_file).
+    /// Those of [`of_file`](Self::of_file), without a path.
     pub fn of_bytes(bytes: &[u8], options: &Options, tolerance: Option<f64>) -> Result<Self> {
         let session = Session::from_bytes(bytes, options)?;
-        let text = session.metadata(CERTIFICATE_KEY).ok_or_else(|| {
-            unusable(format!("has no certificate (`{CERTIFICATE_KEY}`): `train export` writes one"))
-        })?;
-        let certificate = Certificate::from_json(&text).map_err(|error| unusable(error.to_string()))?;
-        let card = read_card(&session).map_err(unusable)?;
-        let weights = WeightsDigest::of_file(bytes).map_err(|error| unusable(error.to_string()))?;
+        let text = session.metadata(CERTIFICATE_KEY).ok_or(ModelError::NoCertificate)?;
+        let certificate = Certificate::from_json(&text).map_err(ModelError::from)?;
+        let card = read_card(&session)?;
+        let weights = WeightsDigest::of_file(bytes).map_err(ModelError::from)?;
         let digests = CardDigests::of(&card);
 
         let preprocessor = Preprocessor::new(&card.preprocessing);
-        let goldens = goldens(&certificate.goldens, &preprocessor)?;
+        let goldens = goldens(&certificate.goldens, &preprocessor).map_err(ModelError::from)?;
         let tolerance = tolerance.unwrap_or(certificate.tolerance);
-        let (found, expected) = {
-            let prepared: Vec<&RgbImage> = goldens.iter().map(|golden| &golden.prepared).collect();
-            let found = session.run(&preprocessor.batch(&prepared, card.input))?;
-            let found = found.into_dimensionality::<Ix2>().map_err(|error| damaged(error.to_string()))?;
-            let logits = certificate.goldens.iter().flat_map(|golden| golden.logits.iter().copied());
-            let expected = Array2::from_shape_vec(found.dim(), logits.collect());
-            (found, expected.map_err(|error| damaged(format!("its logits: {error}")))?)
-        };
+        let prepared: Vec<&RgbImage> = goldens.iter().map(|golden| &golden.prepared).collect();
+        let found = matrix(session.run(&preprocessor.batch(&prepared, card.input))?)?;
+        let expected = logits(&certificate.goldens, found.dim())?;
         let mut comparison = Comparison::new(tolerance);
         comparison.add(found.view(), expected.view(), None);
 
         let mut changed = certificate.weights.differing(&weights);
+        // Every tensor is as it was, and the whole is not.
         if changed.is_empty() && certificate.weights.sha256 != weights.sha256 {
             changed.push("a name that occurs twice");
         }
@@ -122,12 +121,12 @@ impl Verification {
         })
     }
 
-    /// Whether the file is what was exported and computes the same.
+    /// Tells whether the file is unchanged and computes the same.
     pub fn holds(&self) -> bool {
         self.failures().is_empty()
     }
 
-    /// What does not hold, a sentence each.
+    /// Failures, one sentence each; none if the certificate holds.
     pub fn failures(&self) -> Vec<String> {
         let Self { agreement, tolerance, .. } = self;
         let mut failures = Vec::new();
@@ -161,25 +160,25 @@ impl Verification {
     }
 }
 
-/// A golden image, as it comes out here.
+/// Golden image, preprocessed on this machine.
 struct Recomputed {
-    /// As it was prepared when the file was exported.
+    /// Result of the preprocessing at the export.
     prepared: RgbImage,
-    /// Largest difference of what it is prepared to here, in levels of 255.
+    /// Largest difference between that and the result on this machine, in levels of 255.
     levels: u8,
 }
 
-fn goldens(goldens: &[Golden], preprocessor: &Preprocessor) -> Result<Vec<Recomputed>> {
+fn goldens(goldens: &[Golden], preprocessor: &Preprocessor) -> std::result::Result<Vec<Recomputed>, GoldenError> {
     if goldens.is_empty() {
-        return Err(damaged("it holds no images"));
+        return Err(GoldenError::Missing);
     }
-    let image = |encoded: &[u8]| decode::bytes(encoded).map_err(|error| damaged(error.reason()));
+    let image = |encoded: &[u8]| decode::bytes(encoded).map_err(|error| GoldenError::Image(error.into()));
     let recompute = |golden: &Golden| {
         let here = preprocessor.prepare(&image(&golden.image.0)?);
         let prepared = image(&golden.prepared.0)?;
         if prepared.dimensions() != here.dimensions() {
             let ((width, height), size) = (prepared.dimensions(), preprocessor.size());
-            return Err(damaged(format!("an image of {width}x{height} for an input of {size}x{size}")));
+            return Err(GoldenError::Size { width, height, size });
         }
         let levels = here.as_raw().iter().zip(prepared.as_raw()).map(|(a, b)| a.abs_diff(*b)).max();
         Ok(Recomputed { prepared, levels: levels.unwrap_or(0) })
@@ -187,10 +186,15 @@ fn goldens(goldens: &[Golden], preprocessor: &Preprocessor) -> Result<Vec<Recomp
     goldens.iter().map(recompute).collect()
 }
 
-fn damaged(reason: impl AsRef<str>) -> Error {
-    unusable(format!("the certificate is damaged: {}", reason.as_ref()))
+/// Output of the network as `[images, classes]`.
+fn matrix(output: ArrayD<f32>) -> std::result::Result<Array2<f32>, ModelError> {
+    let shape = output.shape().to_vec();
+    Ok(output.into_dimensionality().map_err(|_| GoldenError::Output { shape })?)
 }
 
-fn unusable(reason: String) -> Error {
-    Error::Model { path: None, reason }
+/// Logits of libtorch for the golden images, `[images, classes]`.
+fn logits(goldens: &[Golden], shape: (usize, usize)) -> std::result::Result<Array2<f32>, ModelError> {
+    let logits = goldens.iter().flat_map(|golden| golden.logits.iter().copied()).collect();
+    let expected = [shape.0, shape.1];
+    Ok(Array2::from_shape_vec(shape, logits).map_err(|_| GoldenError::Logits { expected })?)
 }

@@ -7,8 +7,7 @@
 mod support;
 
 use ferronnx_infer::Session;
-use ferronnx_infer::attention::Attention as How;
-use ferronnx_infer::session::Options;
+use ferronnx_infer::attention::AttentionKernels;
 use ferronnx_models::layers::{Attention, Cbam};
 use ferronnx_models::onnx::{self, Interface, Opset};
 use ferronnx_models::testing;
@@ -27,10 +26,10 @@ fn a_pass_with_our_operator_allocates_as_often_as_one_without() {
     let file = onnx::encode(graph, &[]);
     for batch in [1, 16] {
         let x = testing::input(&[batch, channels, height, width]);
-        let [stock, fused] = [How::Stock, How::Fused].map(|attention| {
-            let options = Options { attention, threads: Some(2), ..options() };
+        let [stock, fused] = [AttentionKernels::Stock, AttentionKernels::Fused].map(|attention| {
+            let options = options().attention(attention).threads(2);
             let session = Session::from_bytes(&file, &options).unwrap();
-            assert_eq!(session.fusion().fused.len(), usize::from(attention == How::Fused));
+            assert_eq!(session.fusion().fused.len(), usize::from(attention == AttentionKernels::Fused));
             // The first passes find out how much is needed, on either thread.
             (0..20).for_each(|_| drop(session.run(x.view()).unwrap()));
             let before = dhat::HeapStats::get().total_blocks;

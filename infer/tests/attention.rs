@@ -11,11 +11,10 @@ use std::path::Path;
 
 use fearless_simd::Level;
 use ferronnx_infer::Session;
-use ferronnx_infer::attention::Attention as How;
-use ferronnx_infer::attention::kernel::{Convolution, Mlp, Scratch, Sizes, Weights, attention};
-use ferronnx_infer::session::Options;
+use ferronnx_infer::attention::AttentionKernels;
+use ferronnx_infer::attention::kernel::{self, Convolution, Mlp, Scratch, Sizes, Weights, attention};
 use ferronnx_models::layers::{Attention, Cbam};
-use ferronnx_models::onnx::fuse::{self, Fusion, Kind};
+use ferronnx_models::onnx::fuse::{Fusion, Kind};
 use ferronnx_models::onnx::{self, Interface, Opset};
 use ferronnx_models::resnet::{Architecture, ResNet18};
 use ferronnx_models::{Module, testing};
@@ -46,12 +45,12 @@ fn file(layer: &impl Module, [n, c, h, w]: [usize; 4], opset: u32) -> Vec<u8> {
     onnx::encode(graph, &[])
 }
 
-fn session(file: &[u8], attention: How) -> Session {
-    let session = Session::from_bytes(file, &Options { attention, threads: Some(2), ..options() }).unwrap();
+fn session(file: &[u8], attention: AttentionKernels) -> Session {
+    let session = Session::from_bytes(file, &options().attention(attention).threads(2)).unwrap();
     let fusion = session.fusion();
     assert_eq!(
         (fusion.fused.len(), fusion.left.len()),
-        (usize::from(attention == How::Fused), 0),
+        (usize::from(attention == AttentionKernels::Fused), 0),
         "{fusion:?}"
     );
     session
@@ -75,8 +74,8 @@ fn equal_on_all_shapes() {
         let Cbam { channel, spatial } = Cbam::new("cbam", shape[1], Attention { ratio, kernel });
         let cbam = Cbam { channel: channel.clone(), spatial: spatial.clone() };
         for file in [file(&cbam, shape, 17), file(&channel, shape, 17), file(&spatial, shape, 17)] {
-            let stock = session(&file, How::Stock).run(x.view()).unwrap();
-            let fused = session(&file, How::Fused).run(x.view()).unwrap();
+            let stock = session(&file, AttentionKernels::Stock).run(x.view()).unwrap();
+            let fused = session(&file, AttentionKernels::Fused).run(x.view()).unwrap();
             let difference = difference(&fused, &stock);
             assert!(difference < 1e-5, "{shape:?}: {difference}");
         }
@@ -87,9 +86,9 @@ fn equal_on_all_shapes() {
 fn found_in_every_opset() {
     let cbam = Cbam::new("cbam", 32, Attention::default());
     let x = random([2, 32, 6, 5], 1);
-    let expected = session(&file(&cbam, [1, 32, 6, 5], 17), How::Stock).run(x.view()).unwrap();
+    let expected = session(&file(&cbam, [1, 32, 6, 5], 17), AttentionKernels::Stock).run(x.view()).unwrap();
     for opset in Opset::MIN..=Opset::MAX {
-        let fused = session(&file(&cbam, [1, 32, 6, 5], opset), How::Fused).run(x.view()).unwrap();
+        let fused = session(&file(&cbam, [1, 32, 6, 5], opset), AttentionKernels::Fused).run(x.view()).unwrap();
         assert!(difference(&fused, &expected) < 1e-5, "opset {opset}");
     }
 }
@@ -100,7 +99,7 @@ fn infinities_and_nan_are_where_stock_has_them() {
     let shape = [1, 19, 7, 9];
     let cbam = Cbam::new("cbam", 19, Attention { ratio: 4, kernel: 3 });
     let file = file(&cbam, shape, 17);
-    let (stock, fused) = (session(&file, How::Stock), session(&file, How::Fused));
+    let (stock, fused) = (session(&file, AttentionKernels::Stock), session(&file, AttentionKernels::Fused));
     let mut wrong = Vec::new();
     for (index, odd) in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN_POSITIVE / 2.0]
         .into_iter()
@@ -141,7 +140,7 @@ fn levels() -> Vec<Level> {
 fn every_set_of_instructions_gives_the_same() {
     let mut scratch = Scratch::default();
     for (index, ([n, channels, height, width], ratio, side)) in SHAPES.into_iter().enumerate() {
-        let rows = channels / ratio * channels.next_multiple_of(fuse::BLOCK);
+        let rows = channels / ratio * channels.next_multiple_of(kernel::LANES);
         let sizes = Sizes { channels, height, width };
         let values =
             |length: usize, seed| (random([1, 1, 1, length], seed) / 30.0).into_raw_vec_and_offset().0;
@@ -192,10 +191,10 @@ fn in_a_network_from_several_threads() {
     let weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
     let graph = onnx::trace(&network, &weights, &Interface::new([3, 32, 32]), Opset::default()).unwrap();
     let file = onnx::encode(graph, &[]);
-    let open = |attention| Session::from_bytes(&file, &Options { attention, ..options() }).unwrap();
-    let fused = [open(How::Fused), open(How::Fused)];
+    let open = |attention| Session::from_bytes(&file, &options().attention(attention)).unwrap();
+    let fused = [open(AttentionKernels::Fused), open(AttentionKernels::Fused)];
     assert_eq!(fused[0].fusion().fused.len(), 4, "{:?}", fused[0].fusion());
-    let stock = open(How::Stock);
+    let stock = open(AttentionKernels::Stock);
     std::thread::scope(|scope| {
         for (thread, session) in fused.iter().cycle().take(4).enumerate() {
             let stock = &stock;
@@ -252,8 +251,8 @@ fn weights_outside_the_folder_are_not_read() {
     }
     let file = model.join("model.onnx");
     fs::write(&file, bytes).unwrap();
-    for attention in [How::Fused, How::Stock] {
-        let error = Session::from_file(&file, &Options { attention, ..options() }).unwrap_err();
+    for attention in [AttentionKernels::Fused, AttentionKernels::Stock] {
+        let error = Session::from_file(&file, &options().attention(attention)).unwrap_err();
         assert!(error.to_string().contains("External data path"), "{error}");
     }
 }
@@ -270,8 +269,8 @@ fn what_is_not_exactly_attention_is_left() {
     // What became of it; the results are the same.
     let fusion = |graph| {
         let file = onnx::encode(graph, &[]);
-        let open = |attention| Session::from_bytes(&file, &Options { attention, ..options() }).unwrap();
-        let (stock, fused) = (open(How::Stock), open(How::Fused));
+        let open = |attention| Session::from_bytes(&file, &options().attention(attention)).unwrap();
+        let (stock, fused) = (open(AttentionKernels::Stock), open(AttentionKernels::Fused));
         let x = random([2, 16, 4, 4], 1);
         assert!(difference(&fused.run(x.view()).unwrap(), &stock.run(x.view()).unwrap()) < 1e-5);
         let Fusion { fused, left } = fused.fusion().clone();

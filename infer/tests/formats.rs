@@ -31,7 +31,7 @@ fn every_kind_is_read_as_pillow_reads_it() {
         }
         seen += 1;
         let found = decode::file(&path).unwrap();
-        let expected = decode::file(&folder.join(format!("expected/{name}.png"))).unwrap();
+        let expected = decode::file(folder.join(format!("expected/{name}.png"))).unwrap();
         assert_eq!(found.dimensions(), expected.dimensions(), "{name}");
         let difference = found.iter().zip(expected.iter()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
         println!("{name}: {difference} of 255");

@@ -10,6 +10,7 @@ use std::io::{Cursor, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use ferronnx_infer::error::chain;
 use ferronnx_infer::{Classifier, Error, Preprocessor, decode};
 use ferronnx_models::card::{CARD_KEY, Preprocessing};
 use ferronnx_models::onnx;
@@ -47,7 +48,7 @@ fn looked_at(bytes: &[u8]) -> Result<(), Error> {
     });
     assert!(started.elapsed() < Duration::from_secs(20), "{} bytes took too long", bytes.len());
     if let Err(error) = &result {
-        assert!(matches!(error.kind(), "decode" | "too_large"), "{error}");
+        assert!(matches!(error.kind().name(), "decode" | "too_large"), "{error}");
     }
     result
 }
@@ -82,7 +83,7 @@ fn images_with_flipped_bytes_are_read_or_refused() {
 }
 
 #[test]
-fn a_image_is_read_whatever_it_is_called() {
+fn an_image_is_read_whatever_it_is_called() {
     let place = Workplace::new();
     place.image("red.png", RED);
     for name in ["red.jpg", "red.webp", "red"] {
@@ -110,7 +111,7 @@ fn a_bomb_is_refused_from_its_header() {
     let encoding = started.elapsed();
     let started = Instant::now();
     let error = looked_at(bytes.get_ref()).unwrap_err();
-    assert_eq!(error.kind(), "too_large", "{error}");
+    assert_eq!(error.kind().name(), "too_large", "{error}");
     assert!(started.elapsed() < encoding / 10, "its pixels were decoded");
 }
 
@@ -144,7 +145,7 @@ fn loaded(bytes: &[u8]) -> Result<(), Error> {
 }
 
 fn is_stated(error: &Error) -> bool {
-    matches!(error.kind(), "model" | "session")
+    matches!(error.kind().name(), "model" | "session")
 }
 
 #[test]
@@ -179,8 +180,8 @@ fn odd_metadata_is_an_error_or_does_not_matter() {
     let nested = "[".repeat(100_000);
     for card in [&huge[..], &nested, "", "null", "{}", "[]", "{\"format\": 1}"] {
         let error = loaded(&onnx::encode(model.graph.clone(), &[(CARD_KEY, card)])).unwrap_err();
-        assert_eq!(error.kind(), "model", "{error}");
-        assert!(error.to_string().len() < 500, "{error}");
+        assert_eq!(error.kind().name(), "model", "{error}");
+        assert!(chain(&error).len() < 500, "{error}");
     }
     // Of two cards, the last counts, as ONNX Runtime has it.
     let card = model.card.to_json();

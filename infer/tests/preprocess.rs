@@ -20,7 +20,7 @@ fn prepares_as_torchvision_does() {
         let preprocessor =
             Preprocessor::new(&Preprocessing { resize, crop, ..Preprocessing::for_size(crop) });
 
-        let original = decode::file(&folder.join(name).with_extension("png")).unwrap();
+        let original = decode::file(folder.join(name).with_extension("png")).unwrap();
         let (prepared, golden) = (preprocessor.prepare(&original), decode::file(&path).unwrap());
         assert_eq!(prepared.dimensions(), golden.dimensions(), "{stem}");
         let differences = prepared.iter().zip(golden.iter()).map(|(ours, theirs)| ours.abs_diff(*theirs));

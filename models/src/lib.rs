@@ -15,6 +15,7 @@ pub mod card;
 pub mod certificate;
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
+#[cfg(feature = "files")]
 pub mod files;
 pub mod layers;
 pub mod lockstep;

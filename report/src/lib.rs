@@ -1,14 +1,17 @@
-//! Metrics of image classifiers, and the parts of self-contained HTML reports.
+//! Metrics of image classifiers, and their presentation in HTML reports and on terminals.
 //!
-//! | module | gives |
+//! | module | contains |
 //! |---|---|
 //! | [`metrics`] | accuracy, precision, recall, F1, confusion matrix, calibration error |
-//! | [`html`] | pages, charts, matrices and image tiles that need no script and no network |
+//! | `html` | pages, charts, matrices and image tiles that need no script and no network |
+//! | `text` | tables and lists for terminals |
 //!
-//! Training reports and `infer`'s pages are made of the same parts; this crate depends on neither.
+//! Both programs use it; it depends on neither. `html` and `text` are features.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 #[cfg(feature = "html")]
 pub mod html;
 pub mod metrics;
+#[cfg(feature = "text")]
+pub mod text;

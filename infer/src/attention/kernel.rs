@@ -1,16 +1,15 @@
-//! Attention on images, in three passes over their values ([Woo et al. 2018](https://arxiv.org/abs/1807.06521)).
+//! Vectorised kernel for CBAM ([Woo et al. 2018](https://arxiv.org/abs/1807.06521)), in three passes over an image.
 //!
-//! | pass | reads | gives |
+//! | pass | reads | computes |
 //! |---|---|---|
-//! | 1 | `x[c, p]` | mean and maximum of each channel, from which the MLP makes its weight `s[c]` |
-//! | 2 | `x[c, p]` | mean and maximum over the channels of `x[c, p] s[c]`, from which the convolution makes `m[p]` |
+//! | 1 | `x[c, p]` | mean and maximum of each channel; the MLP turns them into the channel's weight `s[c]` |
+//! | 2 | `x[c, p]` | mean and maximum over the channels of `x[c, p] s[c]`; the convolution turns them into the mask `m[p]` |
 //! | 3 | `x[c, p]` | `x[c, p] s[c] m[p]` |
 //!
-//! No pass can be spared: `s` needs all of `x`, `m` needs all of `s`. Between them is nothing as large as `x`. Channel
-//! attention alone is the first and the third, spatial attention alone the second and the third.
+//! Three passes are the minimum: `s` needs all of `x`, and `m` needs all of `s`. No intermediate result is as large as `x`.
+//! Channel attention alone takes the first and third pass, spatial attention alone the second and third.
 //!
-//! All of it is written once, for blocks of 16 values, and compiled for each [`Level`] of instructions; there is no unsafe
-//! code.
+//! The code is written once for blocks of 16 values and compiled for each [`Level`] of SIMD instructions, without `unsafe`.
 
 mod blocks;
 mod channel;
@@ -19,98 +18,107 @@ mod spatial;
 use fearless_simd::prelude::*;
 use fearless_simd::{Level, Simd, dispatch, f32x16};
 
-use blocks::{LANES, load, starts, store};
+use blocks::{load, starts, store};
 
-/// Values of images whose channels are weighted together: they stay in the cache of a core between their passes, and the
-/// MLP's weights are fetched once for all.
+pub use blocks::LANES;
+
+/// Number of values of the images that are processed as one group.
+///
+/// A group stays in a core's cache between the passes, and the MLP's weights are read once for it.
 const TOGETHER: usize = 32 << 10;
 
-/// Sizes of an image.
+/// Size of a feature map: channels, height and width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sizes {
-    /// `C`.
+    /// Channels, `C`.
     pub channels: usize,
-    /// `H`.
+    /// Height, `H`.
     pub height: usize,
-    /// `W`.
+    /// Width, `W`.
     pub width: usize,
 }
 
 impl Sizes {
-    /// Values of an image.
+    /// Number of values, `C * H * W`.
     pub fn values(self) -> usize {
         self.channels * self.area()
     }
 
-    /// Pixels of an image.
+    /// Number of pixels, `H * W`.
     fn area(self) -> usize {
         self.height * self.width
     }
 
-    /// Channels with those that fill the last block.
+    /// Number of channels, rounded up to whole blocks.
     fn padded(self) -> usize {
         self.channels.next_multiple_of(LANES)
     }
 
-    /// Values of as many images as are best done together, at least of one.
+    /// Number of values of the images that are best processed as one group; at least one image.
     pub fn together(self) -> usize {
         let values = self.values().max(1);
         (TOGETHER / values).max(1) * values
     }
 }
 
-/// The MLP of channel attention, without biases: rows along the channels, as [`fuse`](mod@ferronnx_models::onnx::fuse) stores them.
+/// Weights of channel attention's MLP, without biases; rows lie along the channels, padded with zeros to `P`, a multiple of
+/// [`LANES`].
 #[derive(Debug, Clone, Copy)]
 pub struct Mlp<'a> {
-    /// `[hidden, P]`.
+    /// First layer, `[hidden, P]`.
     pub squeeze: &'a [f32],
-    /// `[hidden, P]`.
+    /// Second layer, transposed: `[hidden, P]`.
     pub excite: &'a [f32],
 }
 
-/// The convolution of spatial attention, without bias.
+/// Weights of spatial attention's convolution, without bias.
 #[derive(Debug, Clone, Copy)]
 pub struct Convolution<'a> {
-    /// `k`, which is odd.
+    /// Height and width of the kernel, `k`; odd.
     pub side: usize,
-    /// `[1, 2, k, k]`.
+    /// Kernel, `[1, 2, k, k]`.
     pub taps: &'a [f32],
 }
 
-/// Which attention, and its weights.
+/// Weights of an attention block; an absent part is not computed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Weights<'a> {
-    /// Channel attention, which comes first.
+    /// Weights of channel attention, which comes first.
     pub channel: Option<Mlp<'a>>,
-    /// Spatial attention, which comes second.
+    /// Weights of spatial attention, which comes second.
     pub spatial: Option<Convolution<'a>>,
 }
 
-/// Weights that do not fit the images.
+/// Length of a slice that does not match the size of the images.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("attention weights for other images than [{}, {}, {}]", .0.channels, .0.height, .0.width)]
-pub struct Misfit(Sizes);
+pub struct ShapeMismatch(Sizes);
 
-/// Memory for what lies between the passes; made once, and used again.
+/// Reusable memory for intermediate results.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// Mean and maximum of each channel of images that are done together; then, in place of the means, the weights.
+    /// Mean of each channel of a group of images, later replaced by the channel's weight.
     means: Vec<f32>,
+    /// Maximum of each channel of a group of images.
     maxima: Vec<f32>,
+    /// Hidden layer of the MLP.
     hidden: Vec<f32>,
-    /// Sum and maximum over the channels of each pixel.
+    /// Sum over the channels of each pixel.
     sums: Vec<f32>,
+    /// Maximum over the channels of each pixel.
     largest: Vec<f32>,
-    /// Both with a border of zeros, in rows of whole blocks, for images and a convolution of these sizes.
+    /// Mean and maximum of each pixel, with a border of zeros and in rows of whole blocks.
     planes: Vec<f32>,
+    /// Size of the images and side of the kernel that the border was made for.
     bordered: (Sizes, usize),
+    /// Mask of spatial attention.
     mask: Vec<f32>,
 }
 
-/// Attention over images `x` `[N, C, H, W]` to `out` of the same shape.
+/// Applies attention to the images `x` `[N, C, H, W]` and writes `out`, of the same shape.
 ///
 /// # Errors
-/// When a slice is not as long as the sizes say.
+/// [`ShapeMismatch`] when a slice is not as long as `sizes` demands.
 pub fn attention(
     level: Level,
     sizes: Sizes,
@@ -118,14 +126,14 @@ pub fn attention(
     x: &[f32],
     out: &mut [f32],
     scratch: &mut Scratch,
-) -> Result<(), Misfit> {
+) -> Result<(), ShapeMismatch> {
     let whole = |mlp: Mlp<'_>| {
         mlp.squeeze.len() == mlp.excite.len() && mlp.squeeze.len().is_multiple_of(sizes.padded())
     };
     let square = |conv: Convolution<'_>| conv.side % 2 == 1 && conv.taps.len() == 2 * conv.side * conv.side;
     let fits = x.len() == out.len() && x.len().is_multiple_of(sizes.values());
     if !(fits && weights.channel.is_none_or(whole) && weights.spatial.is_none_or(square)) {
-        return Err(Misfit(sizes));
+        return Err(ShapeMismatch(sizes));
     }
     if x.is_empty() {
         return Ok(());
@@ -139,9 +147,9 @@ pub fn attention(
     Ok(())
 }
 
-/// A few images, whose planes are at least a block unless they are not `LONG`.
+/// Applies attention to a group of images. `LONG` means that each plane has at least one block of pixels.
 ///
-/// It is inlined with all that it calls, so that all is compiled for the instructions of `S`.
+/// It is inlined with everything it calls, so that all of it is compiled for the instructions of `S`.
 #[inline(always)]
 fn images<S: Simd, const LONG: bool>(
     simd: S,
@@ -181,7 +189,7 @@ fn images<S: Simd, const LONG: bool>(
     }
 }
 
-/// `x[c, p] s[c] m[p]`, without `MASK` `x[c, p] s[c]`.
+/// Computes the third pass, `x[c, p] s[c] m[p]`; without `MASK`, `x[c, p] s[c]`.
 #[inline(always)]
 fn product<S: Simd, const LONG: bool, const MASK: bool>(
     simd: S,

@@ -1,9 +1,9 @@
-//! CBAM as one operator of our own, on the CPU.
+//! Attention as one fused operator on the CPU.
 //!
-//! A file spells CBAM out in twenty standard operators; ONNX Runtime runs each by itself, over memory for each. When a
-//! session is built for the CPU, [`ferronnx_models::onnx::detach`] puts one operator in their place, which `operator` makes
-//! known to ONNX Runtime and [`kernel`] computes in three passes, on the tensors and threads that
-//! `tensors` and `parallel` borrow from ONNX Runtime. The file stays as it is.
+//! A file spells CBAM out in twenty standard operators. ONNX Runtime runs each by itself and allocates memory between them.
+//! When a session is built for the CPU, [`ferronnx_models::onnx::fuse`](mod@ferronnx_models::onnx::fuse) replaces them by one
+//! operator in memory; the file stays as it is. `operator` registers it with ONNX Runtime, [`kernel`] computes it in three
+//! passes, and `tensors` and `parallel` borrow ONNX Runtime's tensors and threads.
 
 pub mod kernel;
 pub(crate) mod operator;
@@ -13,34 +13,35 @@ mod tensors;
 use std::fmt;
 use std::str::FromStr;
 
-/// How CBAM is computed on the CPU.
+/// Kernels that compute attention on the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Attention {
-    /// By one operator, wherever the file has exactly that.
+pub enum AttentionKernels {
+    /// One operator of our own, wherever the file computes exactly CBAM or one of its parts.
     #[default]
     Fused,
-    /// By the operators of the file.
+    /// ONNX Runtime's operators, as the file has them.
     Stock,
 }
 
-/// Not the name of a way.
+/// Text that names no attention kernels.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no way to compute attention: use fused or stock")]
-pub struct ParseAttentionError(String);
+pub struct ParseAttentionKernelsError(String);
 
-impl FromStr for Attention {
-    type Err = ParseAttentionError;
+/// Parses `fused` or `stock`.
+impl FromStr for AttentionKernels {
+    type Err = ParseAttentionKernelsError;
 
-    fn from_str(text: &str) -> Result<Self, ParseAttentionError> {
+    fn from_str(text: &str) -> Result<Self, ParseAttentionKernelsError> {
         match text {
             "fused" => Ok(Self::Fused),
             "stock" => Ok(Self::Stock),
-            _ => Err(ParseAttentionError(text.into())),
+            _ => Err(ParseAttentionKernelsError(text.into())),
         }
     }
 }
 
-impl fmt::Display for Attention {
+impl fmt::Display for AttentionKernels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Fused => "fused",

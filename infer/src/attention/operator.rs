@@ -1,4 +1,4 @@
-//! The operators as ONNX Runtime runs them.
+//! Custom operators for ONNX Runtime that compute attention.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
@@ -16,14 +16,14 @@ use super::kernel::{Convolution, Mlp, Scratch, Sizes, Weights, attention};
 use super::parallel;
 use super::tensors::{self, Input};
 
-/// The domain with the operators, for the session of a graph that has some.
+/// Creates the operator domain to register with a session whose graph has fused attention.
 pub(crate) fn domain() -> ort::Result<OperatorDomain> {
-    Kind::ALL.into_iter().try_fold(OperatorDomain::new(DOMAIN)?, |domain, kind| domain.add(Attention(kind)))
+    Kind::ALL.into_iter().try_fold(OperatorDomain::new(DOMAIN)?, |domain, kind| domain.add(AttentionOperator(kind)))
 }
 
-struct Attention(Kind);
+struct AttentionOperator(Kind);
 
-impl Operator for Attention {
+impl Operator for AttentionOperator {
     type Kernel<'attr> = AttentionKernel;
 
     fn name(&self) -> &str {
@@ -53,13 +53,13 @@ impl Operator for Attention {
 struct AttentionKernel {
     kind: Kind,
     level: Level,
-    /// As many as threads could work side by side.
+    /// Scratch memory, one for each thread that may run at the same time.
     scratch: Vec<Mutex<Scratch>>,
 }
 
 impl Kernel for AttentionKernel {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        // A panic that reached ONNX Runtime would end the process.
+        // A panic must not unwind into ONNX Runtime: that would abort the process.
         catch_unwind(AssertUnwindSafe(|| self.run(context)))
             .unwrap_or_else(|_| Err(ort::Error::new("the attention kernel panicked")))
     }
@@ -87,24 +87,24 @@ impl AttentionKernel {
         };
         let [channels, height, width] = [channels, height, width].map(|size| size as usize);
         let sizes = Sizes { channels, height, width };
-        // SAFETY: this is the only place that asks, once for each run.
+        // SAFETY: the output is requested here only, once in each run.
         let out = unsafe { tensors::output(context, shape) }?;
         let share = sizes.together();
         let workers = x.len().div_ceil(share).clamp(1, self.scratch.len());
         let shares = Mutex::new(x.chunks(share).zip(out.chunks_mut(share)));
-        let misfit = Mutex::new(None);
+        let failure = Mutex::new(None);
         parallel::run(context, workers, &|worker| {
             let mut scratch = self.scratch[worker].lock().unwrap_or_else(PoisonError::into_inner);
             loop {
                 let next = shares.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some((x, out)) = next else { return };
                 if let Err(error) = attention(self.level, sizes, weights, x, out, &mut scratch) {
-                    *misfit.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 }
             }
         })?;
-        match misfit.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(ort::Error::new(error.to_string())),
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(ort::Error::wrap(error)),
             None => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! Work on the threads that ONNX Runtime has for a pass.
+//! Parallel loops on ONNX Runtime's own threads.
 
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,12 +9,12 @@ use ort::operator::ComputeContext;
 
 use crate::ffi::check;
 
-/// Runs `work` for each number below `workers`, side by side where there are threads, and comes back when all are done.
+/// Runs `work` for each number below `workers` in parallel, and returns when all are done.
 ///
-/// `ort` has this too, but allocates at each call.
+/// `ort` offers this too, but allocates at each call.
 ///
 /// # Errors
-/// When one of them panicked.
+/// When `work` panicked.
 pub(super) fn run(
     context: &ComputeContext,
     workers: usize,
@@ -39,20 +39,20 @@ struct Job<'a, F> {
 
 fn start<F: Fn(usize) + Sync>(context: &ComputeContext, workers: usize, job: &Job<'_, F>) -> ort::Result<()> {
     let data = std::ptr::from_ref(job).cast_mut().cast();
-    // SAFETY: the context is that of the running kernel; the call comes back when all are done, so that the job outlives
-    // it; it is lent to several threads, which `Sync` allows, and only read there.
+    // SAFETY: the context is the running kernel's. The call returns when all are done, so the job outlives it. Several
+    // threads borrow the job, which `Sync` allows, and only read it.
     unsafe {
         check((ort::api().KernelContext_ParallelFor)(context.ptr(), callback::<F>, workers, workers, data))
     }
 }
 
 unsafe extern "C" fn callback<F: Fn(usize) + Sync>(data: *mut c_void, worker: usize) {
-    // SAFETY: `start` passes a job with work of this type, which lives until all are done.
+    // SAFETY: `start` passes a job of this type, which lives until all are done.
     one(unsafe { &*data.cast_const().cast::<Job<'_, F>>() }, worker);
 }
 
 fn one<F: Fn(usize) + Sync>(job: &Job<'_, F>, worker: usize) {
-    // A panic that reached ONNX Runtime would end the process.
+    // A panic must not unwind into ONNX Runtime: that would abort the process.
     if catch_unwind(AssertUnwindSafe(|| (job.work)(worker))).is_err() {
         job.panicked.store(true, Ordering::Relaxed);
     }
@@ -64,11 +64,11 @@ mod tests {
 
     use super::*;
 
-    /// As ONNX Runtime calls it: a panic that went through would end this process.
+    /// Calls the callback as ONNX Runtime does: a panic that got through would abort this process.
     #[test]
     fn a_panic_stays_inside() {
         fn call<F: Fn(usize) + Sync>(job: &Job<'_, F>, worker: usize) {
-            // SAFETY: the job is of this type, and outlives the call.
+            // SAFETY: the job has this type and outlives the call.
             unsafe { callback::<F>(std::ptr::from_ref(job).cast_mut().cast(), worker) };
         }
         let done = AtomicUsize::new(0);

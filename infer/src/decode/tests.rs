@@ -1,4 +1,4 @@
-//! Images of every kind, whole and broken. They are made here, so that none has to be committed.
+//! Tests of the decoder on generated images, whole and broken.
 
 use image::{GrayImage, ImageBuffer, Luma, Rgb, Rgba, RgbaImage};
 
@@ -21,18 +21,21 @@ fn encode(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     encoded.into_inner()
 }
 
-const FORMATS: [ImageFormat; 6] = [
+const FORMATS: &[ImageFormat] = &[
     ImageFormat::Jpeg,
     ImageFormat::Png,
-    ImageFormat::Gif,
     ImageFormat::Bmp,
+    #[cfg(feature = "formats")]
+    ImageFormat::Gif,
+    #[cfg(feature = "formats")]
     ImageFormat::Tiff,
+    #[cfg(feature = "formats")]
     ImageFormat::WebP,
 ];
 
 #[test]
 fn every_format_is_read() {
-    for format in FORMATS {
+    for &format in FORMATS {
         let image = bytes(&encode(noise(40, 30), format)).unwrap();
         assert_eq!(image.dimensions(), (40, 30), "{format:?}");
     }
@@ -41,12 +44,12 @@ fn every_format_is_read() {
 
 #[test]
 fn a_cut_image_is_an_error_in_every_format() {
-    for format in FORMATS {
+    for &format in FORMATS {
         let whole = encode(noise(64, 64), format);
         for percent in [1, 5, 10, 25, 50, 75, 90, 99] {
             let cut = &whole[..whole.len() * percent / 100];
             let result = bytes(cut);
-            assert!(matches!(result, Err(Error::Decode { .. })), "{format:?} cut at {percent} %: {result:?}");
+            assert!(matches!(&result, Err(error) if error.kind().name() == "decode"), "{format:?} cut at {percent} %: {result:?}");
         }
     }
 }
@@ -75,7 +78,7 @@ fn a_thumbnails_end_is_not_the_images() {
 }
 
 #[test]
-fn text_and_nothing_are_no_pictures() {
+fn text_and_nothing_are_no_images() {
     assert!(bytes(b"hello, this is text").unwrap_err().to_string().starts_with("not an image"));
     assert_eq!(bytes(b"").unwrap_err().to_string(), "the file is empty");
 }
@@ -87,7 +90,7 @@ fn a_huge_image_is_refused_from_its_header() {
     let crc = crc32(&header[12..29]);
     header[29..33].copy_from_slice(&crc.to_be_bytes());
     let error = bytes(&header).unwrap_err();
-    assert_eq!(error.kind(), "too_large");
+    assert_eq!(error.kind().name(), "too_large");
     assert!(error.to_string().starts_with("20000x20000 is too large: the limit is 16384 pixels"), "{error}");
 }
 
@@ -96,7 +99,7 @@ fn a_huge_bmp_is_refused_from_its_header() {
     let mut header = encode(noise(1, 1), ImageFormat::Bmp);
     header[18..22].copy_from_slice(&20_000u32.to_le_bytes());
     header[22..26].copy_from_slice(&20_000u32.to_le_bytes());
-    assert_eq!(bytes(&header).unwrap_err().kind(), "too_large");
+    assert_eq!(bytes(&header).unwrap_err().kind().name(), "too_large");
 }
 
 fn crc32(bytes: &[u8]) -> u32 {
@@ -149,6 +152,6 @@ fn what_cannot_be_read_says_why() {
     // Permissions do not hold for root, a folder in the place of a file does.
     let directory = folder.path().join("x.png");
     std::fs::create_dir(&directory).unwrap();
-    assert_eq!(file(&directory).unwrap_err().kind(), "io");
-    assert_eq!(file(&folder.path().join("none.png")).unwrap_err().kind(), "not_found");
+    assert_eq!(file(&directory).unwrap_err().kind().name(), "io");
+    assert_eq!(file(folder.path().join("none.png")).unwrap_err().kind().name(), "not_found");
 }

@@ -1,7 +1,7 @@
-//! Input and outputs that stay where they are on the device.
+//! Input and output tensors with a fixed address on the device, for CUDA graphs.
 //!
-//! A CUDA graph is recorded once and replayed with the addresses it was recorded with, so that what changes between
-//! passes is the content of this memory, never its place. Not run on a GPU; the same code is tested on the CPU.
+//! A CUDA graph is recorded once and replayed with the same addresses. Between passes the content of this memory changes,
+//! never its place. Not tried on a GPU; the same code is tested on the CPU.
 
 use std::fmt;
 
@@ -13,13 +13,14 @@ use ort::value::{DynTensor, PrimitiveTensorElementType, Shape, Tensor, TensorEle
 
 use super::Input;
 
-/// ONNX Runtime's setting of a pass: the number of the graph that it records or replays.
+/// Run option with the number of the CUDA graph to record or replay.
 const GRAPH: &str = "gpu_graph_id";
 
-/// The memory for passes of one size.
+/// Tensors for the passes of one batch size.
 pub(super) struct BoundTensors {
     binding: IoBinding,
-    /// Where the input is gathered. Not a view of the caller's: `ort` copies those under a lock that it then waits for.
+    /// Host memory that the input is copied to first. A view of the caller's array cannot be used: `ort` copies it under a
+    /// lock that it then waits for.
     host: DynTensor,
     input: DynTensor,
     outputs: Vec<String>,
@@ -33,7 +34,7 @@ impl fmt::Debug for BoundTensors {
 }
 
 impl BoundTensors {
-    /// Memory on `device` for `batch` items.
+    /// Allocates the tensors for `batch` items on `device`.
     pub(super) fn new(
         session: &Session,
         (device, index): (AllocationDevice, i32),
@@ -41,7 +42,7 @@ impl BoundTensors {
         input: &ValueInfo,
         outputs: &[ValueInfo],
     ) -> ort::Result<Self> {
-        let sizes = |value| shape(value, batch).map_err(ort::Error::new);
+        let sizes = |value| shape(value, batch).map_err(ort::Error::wrap);
         let memory = MemoryInfo::new(device, index, AllocatorType::Device, MemoryType::Default)?;
         let allocator = Allocator::new(session, memory)?;
         let element = match input.element {
@@ -61,7 +62,7 @@ impl BoundTensors {
         Ok(Self { binding, host, input: bound, outputs, options })
     }
 
-    /// A pass: all outputs, in their order.
+    /// Runs a pass and returns all outputs, in order.
     pub(super) fn run(&mut self, session: &mut Session, input: &Input<'_>) -> ort::Result<Vec<ArrayD<f32>>> {
         match input {
             Input::Float(values) => self.fill(values)?,
@@ -85,15 +86,22 @@ impl BoundTensors {
     }
 }
 
-/// With the first dimension chosen.
-fn shape(value: &ValueInfo, batch: usize) -> Result<Shape, String> {
+/// Dimension without a fixed size.
+#[derive(Debug, thiserror::Error)]
+#[error("{value}: the size `{dimension}` is not known, a CUDA graph needs all")]
+struct UnknownSize {
+    value: String,
+    dimension: String,
+}
+
+/// Shape of a tensor whose first dimension is `batch`.
+fn shape(value: &ValueInfo, batch: usize) -> Result<Shape, UnknownSize> {
     let mut sizes = vec![batch as i64];
     for dim in &value.shape[1..] {
         match dim {
             Dim::Fixed(size) => sizes.push(*size as i64),
             Dim::Symbol(name) => {
-                let value = &value.name;
-                return Err(format!("{value}: the size `{name}` is not known, a CUDA graph needs all"));
+                return Err(UnknownSize { value: value.name.clone(), dimension: name.clone() });
             }
         }
     }
@@ -110,14 +118,14 @@ mod tests {
     use crate::Device;
     use crate::session::{self, Options};
 
-    /// What a GPU would be given, on the CPU: a pass sees the input of its own, and gives what other passes give.
+    /// Runs on the CPU as on a GPU: each pass sees its own input, and gives the same as an ordinary pass.
     #[test]
     fn passes_over_memory_that_stays() {
         let cbam = Cbam::new("cbam", 16, Attention { ratio: 4, kernel: 3 });
         let weights = testing::weights(&cbam, &[1, 16, 4, 4]).unwrap();
         let graph =
             onnx::trace(&cbam, &weights, &Interface::new([16, 4, 4]).observed(true), Opset::default());
-        let options = Options { device: Device::Cpu, ..Options::default() };
+        let options = Options::default().device(Device::Cpu);
         let session = session::Session::from_bytes(&onnx::encode(graph.unwrap(), &[]), &options).unwrap();
         let names: Vec<_> = session.outputs().iter().map(|output| &output.name[..]).collect();
         assert_eq!(names.len(), 3);
@@ -139,6 +147,6 @@ mod tests {
             super::shape(&ValueInfo { name: "x".into(), element: Element::Float, shape }, 2)
         };
         assert_eq!(*shape(&[Dim::Fixed(5)]).unwrap(), [2, 5]);
-        assert!(shape(&[Dim::Symbol("width".into())]).unwrap_err().contains("`width`"));
+        assert!(shape(&[Dim::Symbol("width".into())]).unwrap_err().to_string().contains("`width`"));
     }
 }

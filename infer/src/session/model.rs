@@ -1,4 +1,4 @@
-//! A model's file on its way into a session.
+//! Construction of a session from a model file.
 
 use std::ffi::c_char;
 use std::fs::File;
@@ -12,28 +12,28 @@ use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use super::{Optimization, Options};
-use crate::attention::{Attention, operator};
+use crate::attention::{AttentionKernels, operator};
 use crate::device::Provider;
 use crate::error::{Error, Result};
-use crate::ffi::check;
+use crate::ffi::{advise_huge_pages, check};
 
-/// ONNX Runtime's setting by which weights in memory are used where they lie.
+/// Session setting that makes ONNX Runtime use weights in memory without copying them.
 const IN_PLACE: &str = "session.use_external_initializer_file_buffers_directly";
 
-/// What a session is built from.
+/// Source of a session: a file, or its content.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Model<'a> {
     File(&'a Path),
     Bytes(&'a [u8]),
 }
 
-/// A session, and the weights that it reads.
+/// Session with the weights that it reads in place.
 #[derive(Debug)]
 pub(super) struct Built {
     pub(super) session: Session,
-    /// What became of CBAM; nothing where the file was not looked into.
+    /// Report on fused attention; empty where the file was not looked into.
     pub(super) fusion: Fusion,
-    /// Whatever `session` uses in place: it has to live as long.
+    /// Weights that `session` uses in place, so that they must live as long.
     pub(super) weights: Option<Vec<u8>>,
 }
 
@@ -44,10 +44,13 @@ impl Built {
 }
 
 impl Model<'_> {
-    /// The session.
+    /// Builds the session.
     ///
-    /// On the CPU it is given graph and weights apart, which ONNX Runtime copies less often. Where that cannot be done it
-    /// reads the file itself, and says what is wrong with it.
+    /// On the CPU it gets graph and weights separately, which saves copies. Where they cannot be separated, ONNX Runtime
+    /// reads the file itself and reports what is wrong with it.
+    ///
+    /// # Errors
+    /// The outer error is a file that cannot be read, the inner one is ONNX Runtime's.
     pub(super) fn commit(
         self,
         mut builder: SessionBuilder,
@@ -56,7 +59,8 @@ impl Model<'_> {
     ) -> Result<ort::Result<Built>> {
         let detached = match provider {
             Provider::Cpu => {
-                onnx::detach(self.content()?, |name| self.beside(name), options.attention == Attention::Fused)
+                let fuse = options.attention == AttentionKernels::Fused;
+                onnx::detach(self.content()?, |name| self.beside(name), fuse)
             }
             Provider::Cuda(_) => None,
         };
@@ -75,7 +79,7 @@ impl Model<'_> {
         }
     }
 
-    /// The content of a file that this one names, in its folder or below it.
+    /// Reads a file that the model names, if it lies in the model's folder or below.
     fn beside(self, name: &str) -> Option<Vec<u8>> {
         let (Self::File(path), name) = (self, Path::new(name)) else { return None };
         let below = name.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
@@ -83,7 +87,8 @@ impl Model<'_> {
     }
 }
 
-/// The file, into memory of large pages where there are some: thousands of small ones take as long as the reading.
+/// Reads a file into memory with huge pages where the system has them: mapping thousands of small pages takes as long as
+/// reading.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     read_whole(path).map_err(|error| Error::io(path, error))
 }
@@ -92,19 +97,8 @@ fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let size = usize::try_from(file.metadata()?.len()).unwrap_or(0);
     let mut content = Vec::new();
-    content.try_reserve_exact(size + 1)?; // the last byte is for noticing the end
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::mm::{Advice, madvise};
-        let spare = content.spare_capacity_mut();
-        let (start, length) = (spare.as_mut_ptr() as usize, spare.len());
-        let first = start.next_multiple_of(rustix::param::page_size());
-        if let Some(length) = (start + length).checked_sub(first) {
-            // SAFETY: the range is of this allocation, and the advice changes nothing of its content. A refusal is no
-            // matter.
-            let _ = unsafe { madvise(first as *mut _, length, Advice::LinuxHugepage) };
-        }
-    }
+    content.try_reserve_exact(size + 1)?; // one byte more, so that the end is noticed without growing
+    advise_huge_pages(content.spare_capacity_mut());
     file.read_to_end(&mut content)?;
     Ok(content)
 }
@@ -117,8 +111,8 @@ fn commit_detached(
     let Detached { graph, fusion, half, location, weights } = detached;
     let level = match optimization {
         Optimization::Quick => GraphOptimizationLevel::Level2,
-        // Only the last level makes floats of half-precision weights once and for all; for others it takes twice the
-        // time and changes nothing.
+        // Only the last level converts half-precision weights to floats once instead of in every pass. For other models
+        // it takes twice the time and changes nothing.
         Optimization::Full if half => GraphOptimizationLevel::All,
         Optimization::Full => GraphOptimizationLevel::Level3,
     };
@@ -131,14 +125,15 @@ fn commit_detached(
     Ok(Built { session, fusion, weights: Some(weights) })
 }
 
-/// Names `weights` as the content of the file `location`. `ort` has this for an `Arc<[u8]>` only, which a file cannot be
-/// read into without a copy.
+/// Registers `weights` as the content of the file `location`, without copying them.
+///
+/// `ort` offers this for an `Arc<[u8]>` only, into which a file cannot be read without a copy.
 fn lend(builder: &mut SessionBuilder, location: &str, weights: &[u8]) -> ort::Result<()> {
-    // ASCII, whatever a path's characters are on this system.
+    // The name is ASCII, so each byte is a character of a path on every system.
     let name: Vec<_> = location.bytes().chain([0]).map(|byte| byte as ort::sys::os_char).collect();
     let (name, start, length) = (name.as_ptr(), weights.as_ptr().cast::<c_char>().cast_mut(), weights.len());
-    // SAFETY: all three arrays have one element, and the name, which is copied, ends with a zero. The weights are only
-    // read, for as long as the session lives: `commit_detached` returns them beside it, and `Session` drops them after.
+    // SAFETY: all three arrays have one element. The name ends with a zero and is copied. The weights are only read, and
+    // only while the session lives: `commit_detached` returns them with it, and `Session` drops them after it.
     unsafe {
         let add = ort::api().AddExternalInitializersFromMemory;
         check(add(builder.ptr_mut(), &name, &start, &length, 1))

@@ -1,6 +1,6 @@
-//! Which provider executes which operator.
+//! Query for the execution provider of each operator.
 //!
-//! `ort` does not wrap this query (ONNX Runtime 1.24 and newer), so it is made of the C functions.
+//! `ort` does not wrap this query (ONNX Runtime 1.24 and newer), so the C functions are called.
 
 use std::ffi::{CStr, c_char};
 use std::ptr;
@@ -11,15 +11,15 @@ use ort::session::Session;
 
 use crate::ffi::{array, check};
 
-/// The session's setting without which nothing is remembered.
+/// Session setting that makes ONNX Runtime record the placement.
 pub(super) const KEY: &str = "session.record_ep_graph_assignment_info";
 
-/// Operators by provider.
+/// Counts the operators of each provider.
 pub(super) fn of(session: &Session) -> ort::Result<IndexMap<String, usize>> {
     let api = ort::api();
     let (mut subgraphs, mut count) = (ptr::null(), 0);
-    // SAFETY: the session lives through this function, and both results are written on success; the array and what
-    // it points to belong to the session.
+    // SAFETY: the session outlives this function, and both results are written on success. The array and its elements
+    // belong to the session.
     let subgraphs = unsafe {
         check((api.Session_GetEpGraphAssignmentInfo)(session.ptr(), &mut subgraphs, &mut count))?;
         array(subgraphs, count)
@@ -27,7 +27,7 @@ pub(super) fn of(session: &Session) -> ort::Result<IndexMap<String, usize>> {
     let mut placement = IndexMap::new();
     for &subgraph in subgraphs {
         let (mut provider, mut nodes, mut count): (*const c_char, _, _) = (ptr::null(), ptr::null(), 0);
-        // SAFETY: the subgraph is the session's, and the results are written on success; the name is a C string.
+        // SAFETY: the subgraph is the session's, and the results are written on success. The name is a C string.
         let provider = unsafe {
             check((api.EpAssignedSubgraph_GetEpName)(subgraph, &mut provider))?;
             check((api.EpAssignedSubgraph_GetNodes)(subgraph, &mut nodes, &mut count))?;

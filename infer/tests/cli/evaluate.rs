@@ -52,7 +52,7 @@ fn the_text_names_what_is_mistaken() {
 }
 
 #[test]
-fn the_page_is_one_file_with_the_mistake_as_a_image() {
+fn the_page_is_one_file_with_the_mistake_as_an_image() {
     let place = data_set("photos");
     let said = evaluated(&place, &["--report", "report.html"]);
     assert_eq!(said.stderr, "report: report.html\n");

@@ -112,7 +112,7 @@ fn table_is_for_people() {
 }
 
 #[test]
-fn a_image_on_standard_input() {
+fn an_image_on_standard_input() {
     let place = Workplace::new();
     place.image("b.png", BLUE);
     let bytes = std::fs::read(place.path("b.png")).unwrap();

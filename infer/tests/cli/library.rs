@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use ferronnx_infer::attention::Attention as How;
-use ferronnx_infer::session::{Optimization, Options};
+use ferronnx_infer::attention::AttentionKernels;
+use ferronnx_infer::session::Optimization;
 use ferronnx_infer::{Classifier, Session};
 use ferronnx_models::layers::{Attention, Cbam};
 use ferronnx_models::onnx::{self, Detached, Interface, Opset};
@@ -16,7 +16,7 @@ use crate::support::{BLUE, GREEN, RED, Workplace, options};
 #[test]
 fn a_classifier_is_shared_by_threads() {
     let place = Workplace::new();
-    let classifier = Classifier::builder().options(options()).load(&place.path("model.onnx")).unwrap();
+    let classifier = Classifier::builder().options(options()).load(place.path("model.onnx")).unwrap();
     let images = [RED, GREEN, BLUE].map(|color| RgbImage::from_pixel(20, 24, Rgb(color)));
     let together = classifier.classify_batch(&images).unwrap();
     assert_eq!(
@@ -51,9 +51,9 @@ fn weights_are_found_wherever_they_are() {
     fs::write(&beside, graph).unwrap();
     let input =
         Array4::from_shape_fn([2, 128, 6, 5], |(n, c, h, w)| ((n + 3 * c + 7 * h + w) % 11) as f32 - 5.0);
-    let stock = Options { attention: How::Stock, ..options() };
+    let stock = options().attention(AttentionKernels::Stock);
     let full = Session::from_bytes(&file, &stock).unwrap().run(input.view()).unwrap();
-    let quick = Options { optimization: Optimization::Quick, ..stock.clone() };
+    let quick = stock.clone().optimization(Optimization::Quick);
     let sessions = [
         Session::from_bytes(&file, &quick),
         Session::from_file(&beside, &quick),

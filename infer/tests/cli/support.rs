@@ -154,7 +154,7 @@ pub fn encoded(metadata: &[(&str, &str)]) -> Vec<u8> {
 
 /// A session on the CPU, with the runtime that `cargo xtask setup` brought.
 pub fn options() -> Options {
-    Options { device: Device::Cpu, runtime: Some(runtime()), ..Options::default() }
+    Options::default().device(Device::Cpu).runtime(runtime())
 }
 
 fn graph(observed: bool) -> Graph {

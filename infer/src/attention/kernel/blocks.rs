@@ -1,24 +1,25 @@
-//! Blocks of values that are computed side by side.
+//! Blocks of values that one SIMD instruction processes.
 
 use fearless_simd::prelude::*;
 use fearless_simd::{Simd, f32x16, u32x16};
-use ferronnx_models::onnx::fuse;
 
-/// Values of a block: a register of AVX-512, two of AVX2, four of SSE or NEON.
-pub const LANES: usize = fuse::BLOCK;
+/// Number of values in a block: one register of AVX-512, two of AVX2, four of SSE or NEON.
+///
+/// Rows of the fused operator's weights are padded to a multiple of it.
+pub const LANES: usize = 16;
 
-/// Blocks that are computed side by side, so that additions need not wait for each other.
+/// Number of blocks that are accumulated in parallel, so that an addition does not wait for the one before.
 pub const GROUP: usize = 4;
 
-/// The block that begins at `start`.
+/// Loads the block that begins at `start`.
 #[inline(always)]
 pub fn block<S: Simd>(simd: S, values: &[f32], start: usize) -> f32x16<S> {
     f32x16::from_slice(simd, &values[start..start + LANES])
 }
 
-/// As [`block`]; where `values` are not `LONG`, they are fewer than a block, and zeros follow them.
+/// Loads a block; without `LONG`, `values` are fewer than a block, and zeros fill it.
 ///
-/// The choice is the compiler's: a call for a rest, in a loop, costs it all its registers.
+/// `LONG` is a constant, so that loops contain no call for a rest: a call would spill all registers.
 #[inline(always)]
 pub fn load<S: Simd, const LONG: bool>(simd: S, values: &[f32], start: usize) -> f32x16<S> {
     if LONG {
@@ -29,7 +30,7 @@ pub fn load<S: Simd, const LONG: bool>(simd: S, values: &[f32], start: usize) ->
     f32x16::from_slice(simd, &part)
 }
 
-/// The other way.
+/// Stores a block; without `LONG`, only as many values as there are.
 #[inline(always)]
 pub fn store<S: Simd, const LONG: bool>(block: f32x16<S>, values: &mut [f32], start: usize) {
     if LONG {
@@ -39,7 +40,7 @@ pub fn store<S: Simd, const LONG: bool>(block: f32x16<S>, values: &mut [f32], st
     values.copy_from_slice(&block.as_slice()[..length]);
 }
 
-/// Where blocks begin that cover `length` values: the last overlaps the one before if need be.
+/// Start of each block that is needed to cover `length` values; the last may overlap the one before.
 #[inline(always)]
 pub fn starts(length: usize) -> impl Iterator<Item = usize> {
     let whole = length / LANES * LANES;
@@ -47,25 +48,24 @@ pub fn starts(length: usize) -> impl Iterator<Item = usize> {
     (0..whole).step_by(LANES).chain(last)
 }
 
-/// `1 / (1 + exp(-x))`, within 1e-7.
+/// Sigmoid, `1 / (1 + exp(-x))`, within 1e-7.
 ///
-/// Below -18 it is 0, as ONNX Runtime has it: infinity times it is no number then, there and here.
+/// From -18 down it is exactly 0, as in ONNX Runtime, so that infinity times it is NaN in both.
 #[inline(always)]
 pub fn sigmoid<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
     const LIMIT: f32 = 18.0;
     let one = f32x16::splat(simd, 1.0);
-    // What is not a number is neither, and stays.
+    // NaN is neither high nor low and passes through.
     let (high, low) = (x.simd_gt(LIMIT), x.simd_le(-LIMIT));
     let inside = high.select(f32x16::splat(simd, LIMIT), low.select(f32x16::splat(simd, -LIMIT), x));
     let value = one / (one + exp(simd, -inside));
     low.select(f32x16::splat(simd, 0.0), value)
 }
 
-/// The exponential of what is between -18 and 18: `2^n e^r` with `n` whole and `r` at most half of `ln 2`, whose series
-/// ends with the sixth power.
+/// Exponential for `x` in [-18, 18]: `2^n e^r` with an integer `n` and `|r| <= ln(2) / 2`, by a series of degree 6.
 #[inline(always)]
 fn exp<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
-    /// Adding it rounds to whole numbers, which are then the lowest bits.
+    /// Adding it rounds to an integer, which then stands in the lowest bits.
     const MAGIC: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
@@ -76,7 +76,7 @@ fn exp<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
     for factor in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         power = power.mul_add(r, factor);
     }
-    // The exponent of n; of what is not a number it does not matter, for the power is not one either.
+    // For NaN the exponent is irrelevant: `power` is NaN already.
     let exponent: u32x16<S> = (shifted.to_bits() << 23) + 1.0_f32.to_bits();
     power * f32x16::from_bits(exponent)
 }

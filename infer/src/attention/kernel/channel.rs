@@ -1,4 +1,4 @@
-//! The weights of the channels.
+//! Channel attention: pooling over the pixels, and the MLP that weights the channels.
 
 use fearless_simd::prelude::*;
 use fearless_simd::{Simd, f32x16};
@@ -6,7 +6,7 @@ use fearless_simd::{Simd, f32x16};
 use super::blocks::{GROUP, LANES, block, load, sigmoid, store};
 use super::{Mlp, Sizes};
 
-/// Mean and maximum of each plane of `x`.
+/// Computes mean and maximum of each channel of an image.
 #[inline(always)]
 pub fn pool<S: Simd, const LONG: bool>(
     simd: S,
@@ -21,7 +21,7 @@ pub fn pool<S: Simd, const LONG: bool>(
     let last = area.saturating_sub(LANES);
     let zero = f32x16::splat(simd, 0.0);
     let least = f32x16::splat(simd, f32::NEG_INFINITY);
-    // Which values of the last block are not in the one before, nor after the end.
+    // Lanes of the last block that the block before does not cover and that lie inside the plane.
     let places = f32x16::from_fn(simd, |lane| (last + lane) as f32);
     let fresh = places.simd_ge(whole as f32) & places.simd_lt(area as f32);
     let pooled = means.iter_mut().zip(maxima.iter_mut());
@@ -32,7 +32,7 @@ pub fn pool<S: Simd, const LONG: bool>(
             for half in 0..2 {
                 let values = block(simd, pair, half * LANES);
                 sums[half] += values;
-                // What is not a number may be lost here, but is in the sum too, from where it comes to all weights.
+                // The maximum may lose a NaN. The sum keeps it and passes it on to all weights.
                 largest[half] = values.max(largest[half]);
             }
         }
@@ -49,12 +49,12 @@ pub fn pool<S: Simd, const LONG: bool>(
         *mean = (sums[0] + sums[1]).reduce_sum() * inverse;
         *max = largest[0].max(largest[1]).reduce_max();
     }
-    // Their weights are zero, by which nothing may be multiplied that is not a number.
+    // Padding channels have weights of zero. They are set to zero too: NaN times zero is NaN.
     means[sizes.channels..].fill(0.0);
     maxima[sizes.channels..].fill(0.0);
 }
 
-/// The MLP, of means and maxima `[images, P]`, and the sigmoid of the sum of both, in place of the means.
+/// Runs the MLP on means and maxima `[images, P]`, and replaces the means by the sigmoid of the summed outputs.
 #[inline(always)]
 pub fn weigh<S: Simd>(
     simd: S,
@@ -66,7 +66,7 @@ pub fn weigh<S: Simd>(
 ) {
     let width = mlp.squeeze.len() / padded;
     hidden.resize(means.len() / padded * width, 0.0);
-    // Each row of weights is fetched once for all images.
+    // Each row of weights is read once for all images of the group.
     for at in (0..width).step_by(GROUP) {
         let rows = &mlp.squeeze[at * padded..];
         let images = means.chunks_exact(padded).zip(maxima.chunks_exact(padded));
@@ -96,7 +96,7 @@ pub fn weigh<S: Simd>(
     }
 }
 
-/// `N` values of the hidden layer, of means and maxima: the next layer is linear, so that it takes their sum.
+/// Computes `N` hidden units, summed for means and maxima: the next layer is linear, so the sum is all it needs.
 #[inline(always)]
 fn squeeze<S: Simd, const N: usize>(simd: S, rows: &[f32], means: &[f32], maxima: &[f32]) -> [f32; N] {
     let padded = means.len();
@@ -117,7 +117,7 @@ fn squeeze<S: Simd, const N: usize>(simd: S, rows: &[f32], means: &[f32], maxima
     sums
 }
 
-/// Weights of `N` blocks of channels from `start` on.
+/// Computes the weights of `N` blocks of channels from `start` on.
 #[inline(always)]
 fn excite<S: Simd, const N: usize>(simd: S, rows: &[f32], hidden: &[f32], start: usize, weights: &mut [f32]) {
     let mut sums = [f32x16::splat(simd, 0.0); N];
@@ -134,6 +134,6 @@ fn excite<S: Simd, const N: usize>(simd: S, rows: &[f32], hidden: &[f32], start:
 
 #[inline(always)]
 fn relu(x: f32) -> f32 {
-    // What is not a number stays.
+    // NaN passes through, which `x.max(0.0)` would not do.
     if x < 0.0 { 0.0 } else { x }
 }

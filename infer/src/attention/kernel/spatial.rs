@@ -1,4 +1,4 @@
-//! The mask of the pixels.
+//! Spatial attention: pooling over the channels, and the convolution that gives the mask.
 
 use fearless_simd::prelude::*;
 use fearless_simd::{Simd, f32x16};
@@ -6,10 +6,10 @@ use fearless_simd::{Simd, f32x16};
 use super::blocks::{GROUP, LANES, block, load, sigmoid, store};
 use super::{Convolution, Scratch, Sizes};
 
-/// Rows of the mask that are computed side by side, so that additions need not wait for each other.
+/// Number of rows of the mask that are computed in parallel, so that an addition does not wait for the one before.
 const ROWS: usize = 4;
 
-/// The mask of the image `x` with its channels weighted by what is in `scratch` from `weights` on.
+/// Computes the mask of the image `x`; the weights of its channels begin at `weights` in `scratch.means`.
 #[inline(always)]
 pub fn mask<S: Simd, const LONG: bool>(
     simd: S,
@@ -42,13 +42,13 @@ pub fn mask<S: Simd, const LONG: bool>(
     convolve(simd, sizes, convolution, planes, mask);
 }
 
-/// Rows and length of a row of a plane with its border.
+/// Number of rows, and length of a row, of a plane with its border.
 #[inline(always)]
 fn plane(sizes: Sizes, side: usize) -> (usize, usize) {
     (sizes.height.next_multiple_of(ROWS) + side - 1, sizes.width.next_multiple_of(LANES) + side - 1)
 }
 
-/// Sum and maximum over the channels of `x[c, p] s[c]`.
+/// Computes sum and maximum over the channels of `x[c, p] s[c]`, for every pixel.
 #[inline(always)]
 fn over_channels<S: Simd, const LONG: bool>(
     simd: S,
@@ -72,7 +72,7 @@ fn over_channels<S: Simd, const LONG: bool>(
     }
 }
 
-/// The same of `N` blocks of pixels from `start` on.
+/// Computes sum and maximum over the channels for `N` blocks of pixels from `start` on.
 #[inline(always)]
 fn pixels<S: Simd, const LONG: bool, const N: usize>(
     simd: S,
@@ -99,7 +99,7 @@ fn pixels<S: Simd, const LONG: bool, const N: usize>(
     }
 }
 
-/// The sigmoid of the convolution over both planes.
+/// Convolves both planes and applies the sigmoid.
 #[inline(always)]
 fn convolve<S: Simd>(simd: S, sizes: Sizes, convolution: Convolution<'_>, planes: &[f32], mask: &mut [f32]) {
     let (width, side) = (sizes.width, convolution.side);
@@ -112,7 +112,7 @@ fn convolve<S: Simd>(simd: S, sizes: Sizes, convolution: Convolution<'_>, planes
             for (plane, taps) in both() {
                 for dx in 0..side {
                     let start = |row: usize| (band * ROWS + row) * stride + left + dx;
-                    // The blocks under a tap, of which each is fetched once while the tap goes down.
+                    // Blocks under one tap of each row. As the tap moves down, only one new block is loaded.
                     let mut window = [zero; ROWS];
                     for (row, values) in window[1..].iter_mut().enumerate() {
                         *values = block(simd, plane, start(row));

@@ -1,24 +1,27 @@
-//! `infer`: parse, do the command, report.
+//! The program `infer`: parses arguments, runs a command, reports.
 //!
 //! Exit codes: 0 all done; 1 some inputs failed, the others were done; 2 nothing could be done.
 
 mod args;
 mod commands;
+mod exit;
+mod messages;
 mod output;
-mod report;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use args::{Cli, Command};
+use exit::Done;
 
 fn main() -> ExitCode {
     // SAFETY: no other thread has been started yet.
     unsafe { ferronnx_infer::runtime::disable_telemetry() };
-    report::one_line_panics();
+    messages::one_line_panics();
 
     let result = match Cli::parse().command {
+        #[cfg(feature = "bench")]
         Command::Bench(args) => commands::bench::run(&args),
         Command::Classify(args) => commands::classify::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
@@ -29,11 +32,11 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(done) => done.into(),
-        // Whoever read our output has enough.
-        Err(error) if report::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        // The reader of our output has enough.
+        Err(error) if messages::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            report::line("error", format_args!("{error:#}"));
-            report::Done::Nothing.into()
+            messages::line("error", format_args!("{error:#}"));
+            Done::Nothing.into()
         }
     }
 }

@@ -1,39 +1,37 @@
-//! `infer bench`: how fast a model runs here.
-
-mod page;
+//! Command `infer bench`: measures latency and throughput of a model.
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use self::page::page;
 use anyhow::{Context, Result};
 use ferronnx_infer::bench::{Benchmark, Images, Plan, Run};
-use ferronnx_infer::{Error, files, text};
+use ferronnx_infer::{Error, ErrorKind, files};
+use ferronnx_report::text;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::model;
 use crate::args::{BenchArgs, BenchFormat};
-use crate::report::{self, Done};
+use crate::exit::Done;
+use crate::messages;
 
-/// Beyond this multiple of the earlier median, and below its inverse, a run is marked.
+/// Ratio to the earlier median from which a run is marked as slower; below its inverse it is marked as faster.
 const MARKED: f64 = 1.1;
 
-/// Measures what `args` ask for.
+/// Measures every combination of `args` and prints the result.
 pub fn run(args: &BenchArgs) -> Result<Done> {
     let old = args.compare.as_deref().map(read).transpose()?;
     let threads = args.threads.iter().copied().map(Some).collect::<Vec<_>>();
-    let plan = Plan {
-        batches: args.batch.clone(),
-        threads: if threads.is_empty() { vec![None] } else { threads },
-        devices: args.device.clone(),
-        session: args.engine.options(&args.files),
-        warm_up: Duration::from_secs_f64(args.warm_up),
-        measured: Duration::from_secs_f64(args.seconds),
-        assumptions: args.assume.assumptions()?,
-        images: args.images.as_deref().map(images).transpose()?.unwrap_or_default(),
-    };
+    let mut plan = Plan::default();
+    plan.batches = args.batch.clone();
+    plan.threads = if threads.is_empty() { vec![None] } else { threads };
+    plan.devices = args.device.clone();
+    plan.session = args.engine.options(&args.files);
+    plan.warm_up = Duration::from_secs_f64(args.warm_up);
+    plan.measured = Duration::from_secs_f64(args.seconds);
+    plan.assumptions = args.assume.assumptions()?;
+    plan.images = args.images.as_deref().map(images).transpose()?.unwrap_or_default();
     let progress = progress(plan.batches.len() * plan.threads.len() * plan.devices.len());
     let mut found = model::load(&args.files, |path| {
         Benchmark::run(path, &plan, |device, threads, batch| {
@@ -46,7 +44,7 @@ pub fn run(args: &BenchArgs) -> Result<Done> {
     if let Some(old) = &old {
         found.compare(old);
         if found.runs.iter().all(|run| run.compared.is_none()) {
-            report::line("warning", "--compare: no combination of provider, threads and batch is in both");
+            messages::line("warning", "--compare: no combination of provider, threads and batch is in both");
         }
     }
     let text = match args.format {
@@ -56,8 +54,9 @@ pub fn run(args: &BenchArgs) -> Result<Done> {
         BenchFormat::Markdown => markdown(&found),
     };
     writeln!(io::stdout(), "{text}").context("standard output")?;
+    #[cfg(feature = "report")]
     if let Some(path) = &args.report {
-        report::write_page(path, &page(&found))?;
+        messages::write_page(path, &ferronnx_infer::pages::benchmark(&found))?;
     }
     let Some(limit) = args.fail_above else { return Ok(Done::All) };
     let slower = |run: &&Run| run.compared.is_some_and(|compared| compared.ratio > limit);
@@ -66,7 +65,7 @@ pub fn run(args: &BenchArgs) -> Result<Done> {
         let ratio = first.compared.map_or(0.0, |compared| compared.ratio);
         let what = format!("{}, {} threads, batch {}", first.device(), first.threads, first.batch);
         let more = if slower.len() > 1 { format!(" and {} more", slower.len() - 1) } else { String::new() };
-        report::line(
+        messages::line(
             "error",
             format_args!("slower than --fail-above {limit}: {what} takes {ratio:.2} times as long{more}"),
         );
@@ -75,6 +74,7 @@ pub fn run(args: &BenchArgs) -> Result<Done> {
     Ok(Done::All)
 }
 
+/// Reads the earlier benchmark of `--compare`.
 fn read(path: &Path) -> Result<Benchmark> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read --compare {}", path.display()))?;
@@ -83,10 +83,11 @@ fn read(path: &Path) -> Result<Benchmark> {
     })
 }
 
-fn images(dir: &Path) -> Result<Vec<std::path::PathBuf>> {
+/// Lists the images of `--images`.
+fn images(dir: &Path) -> Result<Vec<PathBuf>> {
     let images = files::images_in(dir).context("--images")?;
     if images.is_empty() {
-        return Err(Error::NoImages { path: dir.into() }).context("--images");
+        return Err(Error::from(ErrorKind::NoImages).at(dir)).context("--images");
     }
     Ok(images)
 }
@@ -97,7 +98,7 @@ fn progress(combinations: usize) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// What is said of a run, in the order of [`HEADER`].
+/// Cells of a run, in the order of [`HEADER`].
 fn cells(run: &Run) -> [String; 11] {
     let ms = |value: f64| format!("{value:.2}");
     let latency = &run.latency_ms;
@@ -124,6 +125,7 @@ fn cells(run: &Run) -> [String; 11] {
     ]
 }
 
+/// Columns of the tables.
 const HEADER: [&str; 11] =
     ["device", "thr", "batch", "mean", "min", "p50", "p90", "p99", "images/s", "stable", "vs old"];
 
@@ -151,6 +153,7 @@ fn table(found: &Benchmark) -> String {
     format!("{}\n\n{rows}\n\n times of a pass in ms", text::fields(&fields))
 }
 
+/// Times of the steps of an image.
 fn split(images: &Images) -> String {
     let Images { count, decode_ms, preprocess_ms, inference_ms, end_to_end_ips, end_to_end_batch } = images;
     format!(

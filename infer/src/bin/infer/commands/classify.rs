@@ -1,4 +1,4 @@
-//! `infer classify`: says what is in images.
+//! Command `infer classify`: classifies images.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -9,15 +9,16 @@ use ferronnx_infer::classifier::{Classifier, Source};
 use ferronnx_infer::device::short_name;
 use ferronnx_infer::results::{Failed, Outcome};
 use ferronnx_infer::session::Optimization;
-use ferronnx_infer::{Error, decode, files};
+use ferronnx_infer::{Error, ErrorKind, decode, files};
 use indicatif::ProgressBar;
 
 use super::model;
 use crate::args::{ClassifyArgs, Format};
 use crate::output::{self, Writer};
-use crate::report::{self, Done};
+use crate::exit::Done;
+use crate::messages;
 
-/// Classifies what `args` name and reports each image where the format says.
+/// Classifies the images of `args` and prints the result of each.
 pub fn run(args: &ClassifyArgs) -> Result<Done> {
     let classifier = load(args)?;
     let (sources, unusable) = sources(&args.paths)?;
@@ -37,17 +38,17 @@ pub fn run(args: &ClassifyArgs) -> Result<Done> {
 fn load(args: &ClassifyArgs) -> Result<Classifier> {
     let assumptions = args.assume.assumptions()?;
     let builder = Classifier::builder().top_k(args.top_k).batch(args.batch).assume(assumptions);
-    // Of fewer images than one batch, most of the time would go into what makes a batch fast.
+    // With fewer images than a batch, optimizing the network takes longer than it saves.
     let few = args.paths.len() < args.batch.max(2) && !args.paths.iter().any(|path| path.is_dir());
     model::classifier(&args.model, builder, if few { Optimization::Quick } else { Optimization::Full })
 }
 
-/// The images that `paths` stand for, in their order, and the folders that give none.
+/// Lists the images of `paths`, in order, and the folders that hold none.
 fn sources(paths: &[impl AsRef<Path>]) -> Result<(Vec<Source>, Vec<Failed>)> {
     let (mut sources, mut unusable) = (Vec::new(), Vec::new());
     for path in paths.iter().map(AsRef::as_ref) {
         let folder = || match files::images_in(path) {
-            Ok(images) if images.is_empty() => Err(Error::NoImages { path: path.into() }),
+            Ok(images) if images.is_empty() => Err(Error::from(ErrorKind::NoImages).at(path)),
             images => images,
         };
         if path == Path::new("-") {
@@ -71,7 +72,7 @@ fn standard_input() -> Result<Source> {
     Ok(Source::Bytes { path: "-".into(), bytes })
 }
 
-/// Passes results on and counts them.
+/// Prints results and counts them.
 struct Report {
     writer: Box<dyn Writer>,
     format: Format,
@@ -83,7 +84,7 @@ struct Report {
 impl Report {
     fn new(format: Format, images: usize) -> Self {
         let writer = output::writer(format, Box::new(io::stdout().lock()));
-        Self { writer, format, progress: report::progress(images, true), classified: 0, failed: 0 }
+        Self { writer, format, progress: messages::progress(images, true), classified: 0, failed: 0 }
     }
 
     fn add(&mut self, outcome: &Outcome) -> Result<()> {
@@ -91,7 +92,7 @@ impl Report {
             Outcome::Classified(_) => self.classified += 1,
             Outcome::Failed(failed) => {
                 self.failed += 1;
-                report::failed(&self.progress, failed);
+                messages::failed(&self.progress, failed);
             }
         }
         self.progress.inc(1);
@@ -109,7 +110,7 @@ impl Report {
                 0 => String::new(),
                 _ => format!(" on {device}, {:.1} images/s", classified as f64 / seconds),
             };
-            report::note(format_args!("{classified} classified{failed}{rate}"));
+            messages::note(format_args!("{classified} classified{failed}{rate}"));
         }
         Ok(Done::from_counts(classified, failed))
     }

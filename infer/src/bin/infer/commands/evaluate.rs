@@ -1,7 +1,6 @@
-//! `infer evaluate`: what a model is worth on images whose classes are known.
+//! Command `infer evaluate`: measures accuracy on labelled images.
 
 use std::io::{self, Write};
-use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -10,35 +9,31 @@ use ferronnx_infer::device::short_name;
 use ferronnx_infer::evaluate::{self, Evaluation, TOP};
 use ferronnx_infer::results::{Failed, Outcome};
 use ferronnx_infer::session::Optimization;
-use ferronnx_infer::{decode, text};
-use ferronnx_report::html::calibration::reliability;
-use ferronnx_report::html::evaluation::{Evaluated, evaluation};
-use ferronnx_report::html::page::{Headline, page, percent, section};
 use ferronnx_report::metrics::{Calibration, Confusion, Scores, mistakes};
-use image::RgbImage;
-use maud::html;
+use ferronnx_report::text;
 use serde::Serialize;
 
 use super::model;
 use crate::args::{EvaluateArgs, ReportFormat};
-use crate::report::{self, Done};
+use crate::exit::Done;
+use crate::messages;
 
-/// Pairs of classes named that are mistaken most often.
+/// Number of pairs of classes to name, of those confused most often.
 const CONFUSED: usize = 5;
 
-/// Mistakes named in JSON.
+/// Number of mistakes in JSON, the most confident ones.
 const MISTAKES: usize = 24;
 
-/// Classifies the images of `args.data` and says how often that was right.
+/// Classifies the images of `args.data` and prints the accuracy.
 pub fn run(args: &EvaluateArgs) -> Result<Done> {
     let builder = Classifier::builder().top_k(TOP).batch(args.batch).assume(args.assume.assumptions()?);
     let classifier = model::classifier(&args.model, builder, Optimization::Full)?;
     let samples = evaluate::images(&args.data, &classifier.card().labels).context("--data")?;
-    let progress = report::progress(samples.len(), false);
+    let progress = messages::progress(samples.len(), false);
     let start = Instant::now();
     let found = Evaluation::run(&classifier, &samples, |outcome| {
         if let Outcome::Failed(failed) = outcome {
-            report::failed(&progress, failed);
+            messages::failed(&progress, failed);
         }
         progress.inc(1);
     })?;
@@ -57,13 +52,15 @@ pub fn run(args: &EvaluateArgs) -> Result<Done> {
         ReportFormat::Json => serde_json::to_string_pretty(&summary.json())?,
     };
     writeln!(io::stdout(), "{text}").context("standard output")?;
+    #[cfg(feature = "report")]
     if let Some(path) = &args.report {
-        report::write_page(path, &summary.page(&args.data))?;
+        let subtitle = format!("{} on {}", summary.model, summary.provider);
+        messages::write_page(path, &ferronnx_infer::pages::evaluation(&found, &args.data, &subtitle))?;
     }
     Ok(Done::from_counts(found.answers.len(), found.failed.len()))
 }
 
-/// What is reported, in whatever form.
+/// Evaluation with what its forms have in common.
 struct Summary<'a> {
     model: String,
     data: String,
@@ -86,7 +83,7 @@ struct Json<'a> {
     calibration: &'a Calibration,
     macro_average: Scores,
     classes: Vec<Class<'a>>,
-    /// A row a true class, a column a predicted one.
+    /// Confusion matrix: a row per true class, a column per predicted class.
     confusion: Vec<Vec<usize>>,
     mistakes: Vec<Mistake<'a>>,
     failed: &'a [Failed],
@@ -180,33 +177,5 @@ impl Summary<'_> {
             mistakes: mistakes(&found.answers).into_iter().take(MISTAKES).map(mistake).collect(),
             failed: &found.failed,
         }
-    }
-
-    fn page(&self, data: &Path) -> String {
-        let Self { found, confusion, calibration, .. } = self;
-        let headline = |name, value, note: String| Headline { name, value, note };
-        let headlines = [
-            headline("Accuracy", percent(confusion.accuracy()), format!("of {} images", found.answers.len())),
-            headline("Top-5", percent(found.top_accuracy()), "true class among the five likeliest".into()),
-            headline("Mean F1", format!("{:.3}", confusion.macro_average().f1), "each class alike".into()),
-            headline("Calibration error", percent(calibration.error), "expected".into()),
-            headline("Classes", found.labels.len().to_string(), "in the model".into()),
-        ];
-        let image = |index: usize| -> Option<(String, RgbImage)> {
-            let path = &found.paths[index];
-            let name = path.strip_prefix(data).unwrap_or(path).display().to_string();
-            Some((name, decode::file(path).ok()?))
-        };
-        let evaluated = Evaluated { split: "evaluated", answers: &found.answers, image: &image };
-        let body = html! {
-            (evaluation(&evaluated, confusion, &found.labels))
-            (section(
-                "Calibration",
-                "How often an answer was right, by how sure it was. Below the line it is too sure of itself.",
-                &reliability(calibration),
-            ))
-        };
-        let title = data.file_name().map_or_else(|| self.data.clone(), |name| name.display().to_string());
-        page(&title, &format!("{} on {}", self.model, self.provider), &headlines, &body)
     }
 }

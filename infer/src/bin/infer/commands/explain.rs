@@ -1,34 +1,36 @@
-//! `infer explain`: where the network looked.
+//! Command `infer explain`: overlays the network's attention on an image.
+
+mod overlay;
 
 use std::io::{self, Cursor, Write};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use ferronnx_infer::classifier::Classifier;
 use ferronnx_infer::explain::{Explanation, Mask};
 use ferronnx_infer::results::Prediction;
 use ferronnx_infer::session::Optimization;
-use ferronnx_infer::{Error, decode, text};
+use ferronnx_infer::decode;
+use ferronnx_report::text;
 use image::ImageFormat;
 use serde::Serialize;
 
 use super::model;
 use crate::args::{ExplainArgs, ReportFormat};
-use crate::report::{self, Done};
+use crate::exit::Done;
+use crate::messages;
 
-/// Lays the network's attention over `args.photo`.
+/// Writes the overlay of `args.photo` and prints predictions and masks.
 pub fn run(args: &ExplainArgs) -> Result<Done> {
     let format = ImageFormat::from_path(&args.output).with_context(|| {
         format!("--output {}: the name has to end in .png or .jpg", args.output.display())
     })?;
     let classifier = model::classifier(&args.model, Classifier::builder(), Optimization::Quick)?;
     let photo = decode::file(&args.photo)?;
-    let found = Explanation::of(&classifier, &photo).map_err(|error| match error {
-        Error::Model { path: None, reason } => Error::Model { path: Some(args.model.path()), reason },
-        error => error,
-    })?;
+    let found = Explanation::of(&classifier, &photo)
+        .map_err(|error| anyhow!(messages::words(&error.at(args.model.path()))))?;
     let mut encoded = Cursor::new(Vec::new());
     let write = format!("cannot write {}", args.output.display());
-    found.render(&photo).write_to(&mut encoded, format).with_context(|| write.clone())?;
+    overlay::render(&found, &photo).write_to(&mut encoded, format).with_context(|| write.clone())?;
     ferronnx_models::files::write_atomically(&args.output, |out| out.write_all(encoded.get_ref()))
         .context(write)?;
     let text = match args.format {
@@ -36,7 +38,7 @@ pub fn run(args: &ExplainArgs) -> Result<Done> {
         ReportFormat::Json => serde_json::to_string_pretty(&Json::of(&found))?,
     };
     writeln!(io::stdout(), "{text}").context("standard output")?;
-    report::note(format_args!("overlay: {}", args.output.display()));
+    messages::note(format_args!("overlay: {}", args.output.display()));
     Ok(Done::All)
 }
 

@@ -1,29 +1,30 @@
-//! `infer inspect`: what is in a model.
+//! Command `infer inspect`: shows the content of a model.
 
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use ferronnx_infer::inspect::Inspection;
-use ferronnx_infer::text;
 use ferronnx_models::card::ModelCard;
 use ferronnx_models::onnx::fuse::{Fusion, Kind, Left};
 use ferronnx_models::onnx::{Port, Stored};
+use ferronnx_report::text;
 use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::model;
 use crate::args::{InspectArgs, ReportFormat};
-use crate::report::{self, Done};
+use crate::exit::Done;
+use crate::messages;
 
-/// Labels that are named; more are counted.
+/// Number of labels to name; the others are counted.
 const LABELS: usize = 12;
 
-/// Says what is in the model.
+/// Prints the content of the model and where it would run.
 pub fn run(args: &InspectArgs) -> Result<Done> {
     let options = args.model.options();
     let found = model::load(&args.model.files, |path| Inspection::of_file(path, &options))?;
     if let Some(warning) = &found.warning {
-        report::line("warning", warning);
+        messages::line("warning", warning);
     }
     let text = match args.format {
         ReportFormat::Text => lines(&args.model.path().display().to_string(), &found),
@@ -32,7 +33,7 @@ pub fn run(args: &InspectArgs) -> Result<Done> {
     writeln!(io::stdout(), "{text}").context("standard output")?;
     match &found.no_session {
         Some(error) => {
-            report::line("error", format_args!("it does not run here: {error}"));
+            messages::line("error", format_args!("it does not run here: {}", messages::words(error)));
             Ok(Done::Some)
         }
         None => Ok(Done::All),
@@ -128,7 +129,7 @@ fn card_fields(card: &ModelCard) -> Vec<(&'static str, String)> {
     fields
 }
 
-/// `key value, key value` without JSON's signs.
+/// Text of a JSON value without its punctuation: `key value, key value`.
 fn flat(value: &Value) -> String {
     match value {
         Value::Object(fields) => {

@@ -1,5 +1,6 @@
-//! One file per command.
+//! Commands of the program, one file each.
 
+#[cfg(feature = "bench")]
 pub mod bench;
 pub mod classify;
 pub mod completions;

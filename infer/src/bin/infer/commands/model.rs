@@ -1,39 +1,40 @@
-//! The model that the user chose, or how to choose one.
+//! Loading of the chosen model, with errors that name the flags.
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
-use ferronnx_infer::classifier::Builder;
-use ferronnx_infer::session::{Optimization, Options};
-use ferronnx_infer::{Classifier, Error};
+use anyhow::{Result, anyhow, bail};
+use ferronnx_infer::session::Optimization;
+use ferronnx_infer::{Classifier, ClassifierBuilder, ErrorKind};
 
 use crate::args::{FileArgs, ModelArgs};
-use crate::report;
+use crate::messages;
 
-/// The chosen model as a classifier, with its warning for the user to see.
-pub fn classifier(args: &ModelArgs, builder: Builder, optimization: Optimization) -> Result<Classifier> {
-    // The cores decode images meanwhile.
-    let options = Options { without_spinning: true, ..args.options() };
+/// Loads the chosen model as a classifier, and prints the warning of a fallback to the CPU.
+pub fn classifier(
+    args: &ModelArgs,
+    builder: ClassifierBuilder,
+    optimization: Optimization,
+) -> Result<Classifier> {
+    // Threads decode images at the same time and need the cores.
+    let options = args.options().spinning(false);
     let builder = builder.options(options).optimization(optimization);
     let classifier = load(&args.files, |path| builder.load(path))?;
     if let Some(warning) = classifier.session().warning() {
-        report::line("warning", warning);
+        messages::line("warning", warning);
     }
     Ok(classifier)
 }
 
-/// What `load` makes of the chosen model; where there is none, the error says how to name one.
+/// Calls `load` with the path of the chosen model; an error says how to choose another model, device or runtime.
 pub fn load<T>(args: &FileArgs, load: impl FnOnce(&Path) -> ferronnx_infer::Result<T>) -> Result<T> {
-    let chosen = args.chosen_model();
-    match load(&args.path()) {
-        Err(Error::NotFound { .. }) if chosen.is_none() => {
-            bail!(
-                "no model: there is no ./model.onnx: `--model FILE` or INFER_MODEL names one, `train export` makes one"
-            )
-        }
-        Err(error @ Error::NotFound { .. }) => {
+    let path = args.path();
+    load(&path).or_else(|error| match error.kind() {
+        ErrorKind::NotFound if args.chosen_model().is_none() => bail!(
+            "no model: there is no ./model.onnx: `--model FILE` or INFER_MODEL names one, `train export` makes one"
+        ),
+        ErrorKind::NotFound if error.path() == Some(&path) => {
             bail!("{error}: `--model FILE` or INFER_MODEL names the model")
         }
-        result => Ok(result?),
-    }
+        _ => Err(anyhow!(messages::words(&error))),
+    })
 }

@@ -1,24 +1,25 @@
-//! `infer verify`: is the model what was exported, and does it compute the same here?
+//! Command `infer verify`: checks that a model is unchanged and computes the same on this machine.
 
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
-use ferronnx_infer::text;
 use ferronnx_infer::verify::Verification;
+use ferronnx_report::text;
 use serde::Serialize;
 
 use super::model;
 use crate::args::{ReportFormat, VerifyArgs};
-use crate::report::{self, Done};
+use crate::exit::Done;
+use crate::messages;
 
-/// Recomputes the certificate of the model and says what does not hold.
+/// Verifies the model and prints every check.
 pub fn run(args: &VerifyArgs) -> Result<Done> {
     let options = args.model.options();
     let (file, found) = model::load(&args.model.files, |path| {
         Ok((path.display().to_string(), Verification::of_file(path, &options, args.tolerance)?))
     })?;
     if let Some(warning) = &found.warning {
-        report::line("warning", warning);
+        messages::line("warning", warning);
     }
     let failures = found.failures();
     let text = match args.format {
@@ -33,7 +34,7 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     if failures.is_empty() {
         return Ok(Done::All);
     }
-    report::line("error", format_args!("{file}: {}", failures.join("; ")));
+    messages::line("error", format_args!("{file}: {}", failures.join("; ")));
     Ok(Done::Some)
 }
 
@@ -46,7 +47,7 @@ struct Report<'a> {
     found: &'a Verification,
 }
 
-/// A line for each thing that was checked.
+/// Text with a line for each check.
 fn lines(file: &str, found: &Verification) -> String {
     let Verification { agreement, exported_agreement: exported, tolerance, levels, .. } = found;
     let same = |holds: bool| if holds { "as exported" } else { "CHANGED" };

@@ -1,4 +1,4 @@
-//! A row per image and class, or one row with the error of an image that has none.
+//! CSV: a row per image and class, or a row with the error of an image.
 
 use std::io::{self, Write};
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Writer;
 
-/// The columns.
+/// Row with its columns.
 #[derive(Serialize)]
 struct Row<'a> {
     path: &'a str,
@@ -19,6 +19,7 @@ struct Row<'a> {
     error: Option<String>,
 }
 
+/// Writer of CSV.
 pub struct Csv<W: Write> {
     out: csv::Writer<W>,
 }

@@ -1,4 +1,4 @@
-//! One array with an object per image; the array is written as it grows.
+//! JSON: one array with an object per image, written as it grows.
 
 use std::io::{self, Write};
 
@@ -6,6 +6,7 @@ use ferronnx_infer::results::Outcome;
 
 use super::Writer;
 
+/// Writer of one JSON array.
 pub struct Json<W> {
     out: W,
     is_empty: bool,

@@ -1,4 +1,4 @@
-//! An object per line. Each line is passed on at once, for programs that read along.
+//! JSON lines: an object per image, flushed at once for programs that read along.
 
 use std::io::{self, Write};
 
@@ -6,6 +6,7 @@ use ferronnx_infer::results::Outcome;
 
 use super::Writer;
 
+/// Writer of JSON lines.
 pub struct Jsonl<W> {
     out: W,
 }

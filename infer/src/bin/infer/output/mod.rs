@@ -1,4 +1,4 @@
-//! Results on standard output: one trait, one file per format.
+//! Formats of results on standard output, one file each.
 
 mod csv;
 mod json;
@@ -11,15 +11,15 @@ use ferronnx_infer::results::Outcome;
 
 use crate::args::Format;
 
-/// A form of results.
+/// Writer of results in one format.
 pub trait Writer {
-    /// Writes what became of one image.
+    /// Writes the result of one image.
     fn write(&mut self, outcome: &Outcome) -> io::Result<()>;
-    /// Writes what comes after the last.
+    /// Writes the end of the output.
     fn finish(&mut self) -> io::Result<()>;
 }
 
-/// A writer of `format` to `out`.
+/// Creates a writer of `format` to `out`.
 pub fn writer(format: Format, out: Box<dyn Write>) -> Box<dyn Writer> {
     let out = BufWriter::new(out);
     match format {

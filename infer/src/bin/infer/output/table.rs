@@ -1,4 +1,4 @@
-//! For people: the image's path, then its classes. Errors are on stderr.
+//! Table for people: the path of an image, then its classes. Errors go to standard error.
 
 use std::io::{self, Write};
 
@@ -7,9 +7,10 @@ use ferronnx_infer::results::{Classified, Outcome, Prediction};
 
 use super::Writer;
 
-/// Columns of a terminal that everyone has.
+/// Width of the narrowest terminal, in columns.
 const WIDTH: u16 = 80;
 
+/// Writer of tables.
 pub struct Table<W> {
     out: W,
 }
@@ -33,7 +34,7 @@ impl<W: Write> Writer for Table<W> {
     }
 }
 
-/// Long labels are wrapped; a path is not, so that it can be copied.
+/// Table of predictions; long labels are wrapped.
 fn classes(predictions: &[Prediction]) -> String {
     let mut table = comfy_table::Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);

@@ -1,8 +1,8 @@
-//! Tables for terminals.
+//! Tables and lists for terminals.
 
 use comfy_table::{CellAlignment, Table, presets};
 
-/// A table without lines: what a row is about on the left, its numbers to the right.
+/// Formats a table without lines; the first column is left-aligned, the others right-aligned.
 pub fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
@@ -15,10 +15,10 @@ pub fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [Stri
     table.trim_fmt()
 }
 
-/// Columns of a terminal that everyone has.
+/// Width of the narrowest terminal, in columns.
 const WIDTH: usize = 80;
 
-/// `name value` lines, the values below one another; long ones go on in the next line, words stay whole.
+/// Formats lines of `name value` with aligned values; long values are wrapped between words.
 pub fn fields(fields: &[(&str, String)]) -> String {
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(14);
     let indent = " ".repeat(width + 1);

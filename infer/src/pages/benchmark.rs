@@ -1,17 +1,19 @@
-//! A benchmark as a page.
+//! Page of a benchmark.
 
 use maud::{Markup, html};
 
-use ferronnx_infer::bench::{Benchmark, Run, percentile, sorted};
 use ferronnx_report::html::axis::Axis;
 use ferronnx_report::html::charts::{LineChart, Series};
-use ferronnx_report::html::page::{Headline, section};
+use ferronnx_report::html::page::{Headline, page, section};
 
-/// Most lines of the distribution that can be told apart.
+use crate::bench::{Benchmark, Run, percentile, sorted};
+
+/// Number of lines of the distribution that can be told apart.
 const LINES: usize = 6;
 
-/// The page: plots of latency against batch, throughput against threads, and distribution; a table of all numbers.
-pub fn page(found: &Benchmark) -> String {
+/// Renders a benchmark: plots of latency by batch size, of throughput by threads and of the distribution, and a table of
+/// all numbers.
+pub fn benchmark(found: &Benchmark) -> String {
     let Benchmark { environment, model, runs, .. } = found;
     let fastest = runs.iter().min_by(|a, b| a.latency_ms.p50.total_cmp(&b.latency_ms.p50));
     let most = runs.iter().max_by(|a, b| a.throughput_ips.total_cmp(&b.throughput_ips));
@@ -75,22 +77,23 @@ pub fn page(found: &Benchmark) -> String {
     };
     let precision = model.precision.as_ref().map_or_else(String::new, |precision| format!(" · {precision}"));
     let subtitle = format!("{:.1} MB{precision} · {}", model.bytes as f64 / 1e6, model.input);
-    ferronnx_report::html::page::page(&model.file, &subtitle, &headlines, &body)
+    page(&model.file, &subtitle, &headlines, &body)
 }
 
-/// For a legend with many lines.
+/// Short description of a run, for a legend with many lines.
 fn short(run: &Run) -> String {
     format!("{} {} thr, batch {}", run.device(), run.threads, run.batch)
 }
 
+/// Description of a run.
 fn named(run: &Run) -> String {
     format!("{}, threads {}, batch {}", run.device(), run.threads, run.batch)
 }
 
-/// Its name and its points.
+/// Line of a chart: its name and its points.
 type Line = (String, Vec<(usize, f64)>);
 
-/// Runs that share `key`, as lines of `point`.
+/// Groups runs by `key` into lines with a `name`, of one `point` per run.
 fn lines<K: PartialEq>(
     runs: &[Run],
     key: impl Fn(&Run) -> K,
@@ -139,7 +142,7 @@ fn throughput(runs: &[Run]) -> Markup {
     chart("throughput, images/s", "threads", &lines(runs, key, name, |run| (run.threads, run.throughput_ips)))
 }
 
-/// Milliseconds below which a share of the passes lies, as multiples of the median so that all batches fit.
+/// Plots the percentiles of each run as multiples of its median, so that all batch sizes fit one chart.
 fn distribution(runs: &[Run]) -> Markup {
     let line = |run: &Run| {
         let sorted = sorted(&run.samples);

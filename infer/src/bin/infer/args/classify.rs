@@ -1,0 +1,48 @@
+//! Arguments of `infer classify`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{AssumeArgs, Format, ModelArgs, at_least_one};
+
+/// Examples and notes below the help.
+pub(super) const HELP: &str = "\
+Examples:
+  infer classify cat.jpg
+  infer classify photos/ --top-k 1 --format csv > photos.csv
+  infer classify photos/ --format jsonl | jq -r '[.path, .predictions[0].label] | @tsv'
+  curl -s https://example.org/cat.jpg | infer classify - --model cats.onnx
+
+Exit codes:
+  0  all images were classified
+  1  some images failed, the others were classified
+  2  nothing could be done";
+
+/// Arguments of `infer classify`.
+#[derive(Debug, Args)]
+pub struct ClassifyArgs {
+    /// Image files, folders to search for images, or `-` for an image on standard input
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+
+    /// Model, and the device it runs on.
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Facts about a model without a card.
+    #[command(flatten)]
+    pub assume: AssumeArgs,
+
+    /// Number of classes to show for each image
+    #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one(u64::MAX))]
+    pub top_k: usize,
+
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+
+    /// Batch size
+    #[arg(long, value_name = "N", default_value = "8", value_parser = at_least_one(4096))]
+    pub batch: usize,
+}

@@ -1,0 +1,48 @@
+//! Arguments of `infer evaluate`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{AssumeArgs, ModelArgs, ReportFormat, at_least_one};
+
+/// Examples and notes below the help.
+pub(super) const HELP: &str = "\
+Examples:
+  infer evaluate --data photos
+  infer evaluate --data photos --report report.html
+  infer evaluate --data photos --format json | jq .accuracy
+
+Exit codes:
+  0  all images were classified
+  1  some images failed, the others were classified
+  2  nothing could be done";
+
+/// Arguments of `infer evaluate`.
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// Folder of labelled images, DIR/CLASS/*.jpg; DIR/test or DIR/val is used if there is one
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+
+    /// Model, and the device it runs on.
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Facts about a model without a card.
+    #[command(flatten)]
+    pub assume: AssumeArgs,
+
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+
+    /// Write an HTML page with the confusion matrix and the most confident mistakes
+    #[cfg(feature = "report")]
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
+
+    /// Batch size
+    #[arg(long, value_name = "N", default_value = "8", value_parser = at_least_one(4096))]
+    pub batch: usize,
+}

@@ -1,0 +1,36 @@
+//! Arguments of `infer explain`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{ModelArgs, ReportFormat};
+
+/// Examples and notes below the help.
+pub(super) const HELP: &str = "\
+Examples:
+  infer explain cat.jpg -o overlay.png
+
+The model has to be exported with `train export --attention-outputs`. The panels show the part of the image that the \
+network saw: as it is, under the attention mask of each stage (dark is its minimum, bright its maximum), and under the \
+mean of all masks.";
+
+/// Arguments of `infer explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Image to explain
+    #[arg(value_name = "PHOTO")]
+    pub photo: PathBuf,
+
+    /// Image file to write: .png, .jpg, .webp, .bmp, .tiff or .gif
+    #[arg(short, long, value_name = "FILE", default_value = "overlay.png")]
+    pub output: PathBuf,
+
+    /// Model, and the device it runs on.
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Output format of predictions and masks
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+}

@@ -1,0 +1,36 @@
+//! Arguments of `infer verify`.
+
+use clap::Args;
+
+use super::{ModelArgs, ReportFormat, not_negative};
+
+/// Examples and notes below the help.
+pub(super) const HELP: &str = "\
+Examples:
+  infer verify
+  infer verify --model photos.onnx --device cuda
+  infer verify --model photos.onnx --format json | jq .holds
+
+The certificate inside the file holds digests of weights, labels and preprocessing, and images with the logits that \
+libtorch computed for them at the export. All of it is computed again here.
+
+Exit codes:
+  0  the file is unchanged and computes the same here
+  1  the file was changed, or computes something else
+  2  nothing could be checked";
+
+/// Arguments of `infer verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Model, and the device it runs on.
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Largest difference of a logit to allow, relative to the largest logit [default: the certificate's]
+    #[arg(long, value_name = "X", value_parser = not_negative)]
+    pub tolerance: Option<f64>,
+
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+}

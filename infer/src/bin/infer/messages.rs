@@ -1,0 +1,109 @@
+//! Messages on standard error: errors, warnings and progress.
+//!
+//! Standard error may be closed, so nothing here fails for that.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use ferronnx_infer::error::{DeviceError, ErrorKind, ModelError, chain};
+use ferronnx_infer::results::Failed;
+use ferronnx_infer::Error;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::exit::Done;
+
+/// Prints `LEVEL: TEXT` on standard error.
+pub fn line(level: &str, text: impl Display) {
+    let _ = writeln!(io::stderr(), "{level}: {text}");
+}
+
+/// Prints `TEXT` on standard error.
+pub fn note(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Words an error of the library with its causes, followed by the flag or the command that helps.
+pub fn words(error: &Error) -> String {
+    let text = match error.kind() {
+        ErrorKind::Device { device, source } => format!("--device {device}: {}", chain(source)),
+        _ => chain(error),
+    };
+    match advice(error.kind()) {
+        Some(advice) => format!("{text}: {advice}"),
+        None => text,
+    }
+}
+
+/// Flag or command that helps against an error.
+fn advice(error: &ErrorKind) -> Option<&'static str> {
+    Some(match error {
+        ErrorKind::Runtime(_) => {
+            "`cargo xtask setup` brings a suitable one, `--ort-lib` and ORT_DYLIB_PATH choose one"
+        }
+        ErrorKind::Device { source: DeviceError::NoProvider, .. } => {
+            "install the CUDA form with `cargo xtask setup --cuda`, or use --device cpu"
+        }
+        ErrorKind::Device { source: DeviceError::MissingLibrary(_), .. } => {
+            "install it with `cargo xtask setup --cuda`, or use --device cpu"
+        }
+        ErrorKind::Device { .. } => "or use --device cpu",
+        ErrorKind::Model(ModelError::NoLabels) => "name them with --labels FILE, one a line",
+        ErrorKind::Model(ModelError::NoImageSize { .. }) => "choose with --image-size N",
+        ErrorKind::Model(ModelError::NoNormalisation) => {
+            "give --mean and --std (for ImageNet's, 0.485,0.456,0.406 and 0.229,0.224,0.225; for values from 0 to 1, \
+             0,0,0 and 1,1,1)"
+        }
+        ErrorKind::Model(ModelError::Assumed) => {
+            "leave --labels, --image-size, --resize, --mean and --std out"
+        }
+        ErrorKind::Model(ModelError::NoMasks) => "export it with `train export --attention-outputs`",
+        _ => return None,
+    })
+}
+
+/// Creates a progress bar over `images` on standard error; hidden when that is not a terminal.
+///
+/// With `results` on a terminal it is hidden too: it would stand in their midst.
+pub fn progress(images: usize, results: bool) -> ProgressBar {
+    if images < 2 || results && io::stdout().is_terminal() || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} images, {per_sec}, {eta} left");
+    let bar = ProgressBar::with_draw_target(Some(images as u64), ProgressDrawTarget::stderr());
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Reports an image that failed, above the progress bar.
+pub fn failed(progress: &ProgressBar, failed: &Failed) {
+    let text = format!("{}: {}", failed.path.display(), failed.error.reason());
+    progress.suspend(|| line("error", text));
+}
+
+/// Writes the HTML page of `--report` and reports its path.
+#[cfg(feature = "report")]
+pub fn write_page(path: &std::path::Path, page: &str) -> anyhow::Result<()> {
+    use anyhow::Context;
+    ferronnx_models::files::write_atomically(path, |out| out.write_all(page.as_bytes()))
+        .with_context(|| format!("cannot write --report {}", path.display()))?;
+    note(format_args!("report: {}", path.display()));
+    Ok(())
+}
+
+/// Makes a panic in any thread end the program with one line; it is always a bug of ours.
+pub fn one_line_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or("unknown");
+        let place = panic.location().map(|place| format!(" ({}:{})", place.file(), place.line()));
+        let place = place.unwrap_or_default();
+        line("error", format_args!("internal error: {message}{place}: please report it"));
+        std::process::exit(Done::Nothing.code().into());
+    }));
+}
+
+/// Tells whether an error means that the reader of our output has gone.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let is_closed = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    error.chain().any(is_closed)
+}

@@ -1,0 +1,44 @@
+//! Page of an evaluation.
+
+use std::path::Path;
+
+use ferronnx_report::html::calibration::reliability;
+use ferronnx_report::html::evaluation::{Evaluated, evaluation as sections};
+use ferronnx_report::html::page::{Headline, page, percent, section};
+use image::RgbImage;
+use maud::html;
+
+use crate::decode;
+use crate::evaluate::Evaluation;
+
+/// Renders an evaluation of the images in `data`: headlines, confusion matrix, scores per class, mistakes and calibration.
+///
+/// `subtitle` names the model and where it ran.
+pub fn evaluation(found: &Evaluation, data: impl AsRef<Path>, subtitle: &str) -> String {
+    let data = data.as_ref();
+    let (confusion, calibration) = (found.confusion(), found.calibration());
+    let headline = |name, value, note: String| Headline { name, value, note };
+    let headlines = [
+        headline("Accuracy", percent(confusion.accuracy()), format!("of {} images", found.answers.len())),
+        headline("Top-5", percent(found.top_accuracy()), "true class among the five likeliest".into()),
+        headline("Mean F1", format!("{:.3}", confusion.macro_average().f1), "each class alike".into()),
+        headline("Calibration error", percent(calibration.error), "expected".into()),
+        headline("Classes", found.labels.len().to_string(), "in the model".into()),
+    ];
+    let image = |index: usize| -> Option<(String, RgbImage)> {
+        let path = &found.paths[index];
+        let name = path.strip_prefix(data).unwrap_or(path).display().to_string();
+        Some((name, decode::file(path).ok()?))
+    };
+    let evaluated = Evaluated { split: "evaluated", answers: &found.answers, image: &image };
+    let body = html! {
+        (sections(&evaluated, &confusion, &found.labels))
+        (section(
+            "Calibration",
+            "Share of right answers by the confidence of the model. Below the line it is overconfident.",
+            &reliability(&calibration),
+        ))
+    };
+    let title = data.file_name().unwrap_or(data.as_os_str()).to_string_lossy();
+    page(&title, subtitle, &headlines, &body)
+}
