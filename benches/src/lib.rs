@@ -4,7 +4,7 @@
 pub mod copying;
 
 use anyhow::{Result, ensure};
-use ferronnx_infer::attention::Attention as How;
+use ferronnx_infer::attention::AttentionKernels;
 use ferronnx_infer::session::Options;
 use ferronnx_infer::{Device, Session};
 use ferronnx_models::layers::{Attention, Cbam, ChannelAttention, SpatialAttention};
@@ -134,15 +134,18 @@ impl<'a, M: Module> Case<'a, M> {
             return Ok(Ready::Libtorch { module: self.module, params, input });
         }
         let graph = onnx::trace(self.module, &weights, &Interface::new(self.item), Opset::default())?;
-        let attention = if engine == Engine::Fused { How::Fused } else { How::Stock };
+        let attention = match engine {
+            Engine::Fused => AttentionKernels::Fused,
+            _ => AttentionKernels::Stock,
+        };
         // Ours is for the CPU.
         let device = match tch::Device::cuda_if_available() {
             tch::Device::Cuda(index) if engine == Engine::OnnxRuntime => Device::Cuda(index),
             _ => Device::Cpu,
         };
         // Sessions run in turns: threads of one must not spin while another computes.
-        let threads = Some(self.threads);
-        let options = Options { device, threads, attention, without_spinning: true, ..Options::default() };
+        let options =
+            Options::default().device(device).threads(self.threads).attention(attention).spinning(false);
         let session = Box::new(Session::from_bytes(&onnx::encode(graph, &[]), &options)?);
         let fusion = session.fusion();
         ensure!(engine != Engine::Fused || fusion.left.is_empty(), "attention is left as it is: {fusion:?}");

@@ -1,4 +1,4 @@
-//! Checkpoints: `.pth`, old and new, and `.safetensors`.
+//! Fuzzes checkpoints: `.pth`, old and new, and `.safetensors`.
 #![no_main]
 
 use ferronnx_models::checkpoint;

@@ -1,9 +1,9 @@
-//! Images: decoded and prepared, or refused.
+//! Fuzzes images: each is decoded and preprocessed, or refused.
 #![no_main]
 
 use ferronnx_infer::{Preprocessor, decode};
-use libfuzzer_sys::fuzz_target;
 use ferronnx_models::card::Preprocessing;
+use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(image) = decode::bytes(bytes) {

@@ -1,7 +1,7 @@
-//! The model card: everything needed to use an exported model, carried inside the file.
+//! Model card: labels, preprocessing and origin of an exported model, stored inside the file.
 //!
-//! It travels as JSON in the ONNX metadata under [`CARD_KEY`]. Training writes it, `infer` reads it, and neither
-//! knows anything else about the other: labels and preprocessing have no second definition.
+//! It is JSON in the ONNX metadata under [`CARD_KEY`]. Training writes it and inference reads it, so that labels and
+//! preprocessing have one definition.
 
 use std::fmt;
 
@@ -10,58 +10,57 @@ use serde::{Deserialize, Serialize};
 /// Metadata key of the card.
 pub const CARD_KEY: &str = "ferronnx.card";
 
-/// Version of the card's own layout; a reader refuses a newer one.
+/// Version of the card's layout; a reader refuses a newer one.
 pub const CARD_FORMAT: u32 = 1;
 
-/// Everything about a model that is not in its graph.
+/// Description of a model: everything that its graph does not contain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelCard {
-    /// Layout version, [`CARD_FORMAT`].
+    /// Version of the layout, [`CARD_FORMAT`].
     pub format: u32,
-    /// Class names; position is the index of the logit.
+    /// Names of the classes, in the order of the logits.
     pub labels: Vec<String>,
-    /// From a decoded image to the input tensor.
+    /// Steps from a decoded image to the input tensor.
     pub preprocessing: Preprocessing,
-    /// What the file's input takes.
+    /// Form of the input.
     #[serde(default)]
     pub input: InputForm,
-    /// What the network is computed in.
+    /// Precision of the computation.
     #[serde(default)]
     pub precision: Precision,
-    /// Further outputs: what the network lets [observe](crate::Ops::observe), in its order.
+    /// Names of additional outputs: intermediate values that the network [marks as observable](crate::Ops::observe).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub observed: Vec<String>,
-    /// The network's configuration as its own type serialises it: for people, and to build the network again.
-    /// Running the file does not need it.
+    /// Configuration of the network, as its own type serialises it. Running the file does not need it.
     pub architecture: serde_json::Value,
-    /// How the weights came to be; absent for a bare checkpoint.
+    /// Summary of the training run; absent for a bare checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<TrainingSummary>,
-    /// Who wrote the file, from what.
+    /// Origin of the file.
     pub provenance: Provenance,
 }
 
-/// What the file's input takes.
+/// Form of a model's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InputForm {
     /// Normalised images, `[N, 3, H, W]` of 32-bit floats.
     #[default]
     Float,
-    /// Images as they are, `[N, H, W, 3]` bytes: the file normalises them itself.
+    /// Images as bytes, `[N, H, W, 3]`; the file normalises them itself.
     Uint8,
 }
 
-/// What the network is computed in.
+/// Precision of a network's computation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floats.
     #[default]
     Fp32,
-    /// 16-bit floats, but for what is numerically sensitive.
+    /// 16-bit floats, except for numerically sensitive operators.
     Fp16,
-    /// 8-bit integers, but for what is numerically sensitive.
+    /// 8-bit integers, except for numerically sensitive operators.
     Int8,
 }
 
@@ -75,10 +74,10 @@ impl fmt::Display for Precision {
     }
 }
 
-/// An image's way to the input tensor `[N, 3, size, size]`, in the order of the fields.
+/// Preprocessing of an image to the input tensor `[N, 3, size, size]`; the steps are in the order of the fields.
 ///
-/// RGB8 is resized so that its shorter side is `resize` (antialiased triangle filter, aspect ratio kept), the
-/// centre `crop` x `crop` is cut out, values are divided by 255, then `(x - mean) / std` per channel.
+/// RGB8 is resized to a shorter side of `resize` (antialiased triangle filter, aspect ratio kept). The centre `crop` x
+/// `crop` is cut out. Values are divided by 255 and become `(x - mean) / std` per channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
     /// Channel order of the input tensor.
@@ -89,9 +88,9 @@ pub struct Preprocessing {
     pub filter: ResizeFilter,
     /// Side of the centre crop, in pixels: height and width of the input tensor.
     pub crop: u32,
-    /// Per channel, in [0, 1] units.
+    /// Mean per channel, for values in [0, 1].
     pub mean: [f32; 3],
-    /// Per channel, in [0, 1] units.
+    /// Standard deviation per channel, for values in [0, 1].
     pub std: [f32; 3],
 }
 
@@ -111,12 +110,13 @@ pub enum ResizeFilter {
     BilinearAntialias,
 }
 
-/// Sizes from which the ImageNet conventions apply: its stem, statistics and the 256/224 margin of the crop.
+/// Smallest image size for which the ImageNet conventions apply: its stem, its statistics and the 256/224 margin of the
+/// crop.
 pub const IMAGENET_MIN_SIZE: u32 = 64;
 
 impl Preprocessing {
-    /// The convention for a network of this input size: CIFAR-10's statistics and no margin for small inputs,
-    /// ImageNet's statistics and its 256/224 margin from [`IMAGENET_MIN_SIZE`] on.
+    /// Usual preprocessing for this image size: CIFAR-10's statistics and no margin for small images, ImageNet's statistics
+    /// and its 256/224 margin from [`IMAGENET_MIN_SIZE`] on.
     pub fn for_size(size: u32) -> Self {
         let (resize, mean, std) = if size < IMAGENET_MIN_SIZE {
             (size, [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010])
@@ -127,71 +127,99 @@ impl Preprocessing {
         Self { color, resize, filter, crop: size, mean, std }
     }
 
-    /// What is wrong with it, if it cannot be carried out.
-    pub fn check(&self) -> Result<(), String> {
-        let Self { resize, crop, mean, std, .. } = self;
-        if *crop == 0 || resize < crop {
-            return Err(format!("a crop of {crop} from a shorter side of {resize}"));
+    /// Checks that the steps can be carried out.
+    ///
+    /// # Errors
+    /// [`PreprocessingError`] for an impossible crop, or statistics that are not finite or not positive.
+    pub fn check(&self) -> Result<(), PreprocessingError> {
+        let Self { resize, crop, mean, std, .. } = *self;
+        if crop == 0 || resize < crop {
+            return Err(PreprocessingError::Crop { crop, resize });
         }
         if !mean.iter().all(|mean| mean.is_finite()) {
-            return Err(format!("a mean of {mean:?}"));
+            return Err(PreprocessingError::Mean(mean));
         }
         if !std.iter().all(|std| std.is_finite() && *std > 0.0) {
-            return Err(format!("a standard deviation of {std:?}"));
+            return Err(PreprocessingError::Std(std));
         }
         Ok(())
     }
 }
 
-/// What is known of the training run.
+/// Reason why preprocessing cannot be carried out.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum PreprocessingError {
+    /// The crop is empty or larger than the resized image.
+    #[error("a crop of {crop} from a shorter side of {resize}")]
+    Crop {
+        /// Side of the crop, in pixels.
+        crop: u32,
+        /// Length of the shorter side, in pixels.
+        resize: u32,
+    },
+    /// A mean is infinite or NaN.
+    #[error("a mean of {0:?}")]
+    Mean([f32; 3]),
+    /// A standard deviation is not positive, or infinite or NaN.
+    #[error("a standard deviation of {0:?}")]
+    Std([f32; 3]),
+}
+
+/// Summary of the training run that gave the weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainingSummary {
     /// Name of the recipe.
     pub recipe: String,
     /// Name of the data set, never its path.
     pub dataset: String,
-    /// Images trained on, validation excluded.
+    /// Number of training images, without validation.
     pub train_images: usize,
-    /// Epochs completed when the weights were taken.
+    /// Number of epochs completed when the weights were saved.
     pub epoch: usize,
     /// Accuracy on the validation split, in [0, 1].
     pub validation_accuracy: f64,
-    /// Accuracy on the test set with these weights, in [0, 1], where there is one.
+    /// Accuracy on the test set, in [0, 1], if there is one.
     pub test_accuracy: Option<f64>,
     /// Seed of the run.
     pub seed: u64,
 }
 
-/// Who wrote the file, from what.
+/// Origin of a model file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// Program and version.
+    /// Program and version that wrote the file.
     pub producer: String,
     /// Training engine and version.
     pub engine: String,
-    /// RFC 3339, UTC.
+    /// Time of the export, as RFC 3339 in UTC.
     pub created: String,
 }
 
-/// Why a card cannot be used.
+/// Reason why a card cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CardError {
-    /// Not the JSON of a card.
-    #[error("the model card is not readable: {0}")]
+    /// The text is not the JSON of a card.
+    #[error("the model card is not readable")]
     Json(#[from] serde_json::Error),
-    /// Written by a newer version.
+    /// A newer version wrote the card.
     #[error("the model card has format {found}, this version reads up to {CARD_FORMAT}: update ferronnx")]
     Format {
-        /// The format found.
+        /// Layout version of the card.
         found: u32,
     },
-    /// Fields contradict each other.
-    #[error("the model card is inconsistent: {0}")]
-    Inconsistent(String),
+    /// The card has fewer than two labels.
+    #[error("the model card is inconsistent: {0} labels")]
+    Labels(usize),
+    /// The preprocessing cannot be carried out.
+    #[error("the model card is inconsistent")]
+    Preprocessing(#[from] PreprocessingError),
 }
 
 impl ModelCard {
-    /// Reads and checks a card.
+    /// Parses and checks a card.
+    ///
+    /// # Errors
+    /// [`CardError`] when the text is not a card, of a newer format, or inconsistent.
     pub fn from_json(text: &str) -> Result<Self, CardError> {
         #[derive(Deserialize)]
         struct Version {
@@ -206,23 +234,23 @@ impl ModelCard {
         Ok(card)
     }
 
-    /// The card as it is stored.
+    /// Text of the card, as it is stored.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a card has no map with keys other than strings")
     }
 
-    /// Whether it can be used.
+    /// Checks that the card is consistent.
     ///
     /// # Errors
-    /// [`CardError::Inconsistent`].
+    /// [`CardError::Labels`] or [`CardError::Preprocessing`].
     pub fn check(&self) -> Result<(), CardError> {
         if self.labels.len() < 2 {
-            return Err(CardError::Inconsistent(format!("{} labels", self.labels.len())));
+            return Err(CardError::Labels(self.labels.len()));
         }
-        self.preprocessing.check().map_err(CardError::Inconsistent)
+        Ok(self.preprocessing.check()?)
     }
 
-    /// `names` as Ultralytics' tools read it: the text of a Python dict, `{0: 'cat', 1: 'dog'}`.
+    /// Labels as Ultralytics' tools read them from `names`: the text of a Python dict, `{0: 'cat', 1: 'dog'}`.
     pub fn names(&self) -> String {
         let quote = |label: &str| label.replace('\\', "\\\\").replace('\'', "\\'").replace('\n', "\\n");
         let entries: Vec<_> =
@@ -230,13 +258,13 @@ impl ModelCard {
         format!("{{{}}}", entries.join(", "))
     }
 
-    /// `class_names` as other tools read it: a JSON array.
+    /// Labels as other tools read them from `class_names`: a JSON array.
     pub fn class_names(&self) -> String {
         serde_json::to_string(&self.labels).expect("strings always serialise")
     }
 }
 
-/// The labels in `names` or `class_names` of another tool: a JSON array, or the text of a Python dict or list.
+/// Parses the labels in `names` or `class_names` of another tool: a JSON array, or the text of a Python dict or list.
 pub fn labels_in(text: &str) -> Option<Vec<String>> {
     if let Ok(labels) = serde_json::from_str(text) {
         return Some(labels);
@@ -307,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_that_says_nothing_of_its_form_has_the_first_one() {
+    fn a_card_without_a_form_has_the_first_one() {
         let mut old = serde_json::to_value(card()).unwrap();
         for field in ["input", "precision", "observed"] {
             old.as_object_mut().unwrap().remove(field).unwrap();
@@ -326,12 +354,12 @@ mod tests {
         assert!(ModelCard::from_json(&wrong.to_json()).unwrap_err().to_string().contains("1 labels"));
         let mut wrong = card();
         wrong.preprocessing.std[1] = 0.0;
-        assert!(matches!(ModelCard::from_json(&wrong.to_json()), Err(CardError::Inconsistent(_))));
+        assert!(matches!(ModelCard::from_json(&wrong.to_json()), Err(CardError::Preprocessing(PreprocessingError::Std(_)))));
         assert!(matches!(ModelCard::from_json("{"), Err(CardError::Json(_))));
     }
 
     #[test]
-    fn photos_get_imagenets_margin() {
+    fn large_images_get_imagenets_margin() {
         let photo = Preprocessing::for_size(224);
         assert_eq!((photo.resize, photo.crop), (256, 224));
         let small = Preprocessing::for_size(32);

@@ -1,7 +1,7 @@
-//! The certificate: what a file is, and what it computed when it was exported, carried inside the file.
+//! Certificate: digests and reference outputs of an exported model, stored inside the file.
 //!
-//! It travels as JSON in the ONNX metadata under [`CERTIFICATE_KEY`]. `infer verify` recomputes it where the file is
-//! used. It finds accidents and drift; it is no signature, and whoever can change the file can write another.
+//! It is JSON in the ONNX metadata under [`CERTIFICATE_KEY`]. `infer verify` recomputes it where the file is used. It finds
+//! accidental changes and numerical drift. It is not a signature: whoever can change the file can write a new certificate.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -16,39 +16,39 @@ use crate::parity::Parity;
 /// Metadata key of the certificate.
 pub const CERTIFICATE_KEY: &str = "ferronnx.certificate";
 
-/// Version of the certificate's own layout; a reader refuses a newer one.
+/// Version of the certificate's layout; a reader refuses a newer one.
 pub const CERTIFICATE_FORMAT: u32 = 1;
 
-/// What a file is, and what it computed when it was exported.
+/// Digests of a model file, and what it computed when it was exported.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Certificate {
-    /// Layout version, [`CERTIFICATE_FORMAT`].
+    /// Version of the layout, [`CERTIFICATE_FORMAT`].
     pub format: u32,
-    /// Digest of the weights.
+    /// Digests of the weights.
     pub weights: WeightsDigest,
-    /// Digests of what the card says.
+    /// Digests of the card.
     pub card: CardDigests,
-    /// Largest difference of a logit to libtorch's, relative to the largest logit, that was allowed.
+    /// Largest difference of a logit to libtorch's that is allowed, relative to the largest logit.
     pub tolerance: f64,
-    /// What ran the file when it was exported: library, version, provider.
+    /// Library, version and provider that ran the file at the export.
     pub runtime: String,
-    /// How the file compared with libtorch on the exporter's images.
+    /// Comparison of the file with libtorch at the export.
     pub agreement: Parity,
-    /// Images to compute again.
+    /// Images to recompute.
     pub goldens: Vec<Golden>,
 }
 
-/// Digests of what the card says: SHA-256 in hexadecimal.
+/// Digests of the card's content: SHA-256 in hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CardDigests {
-    /// Of the labels in their order.
+    /// Digest of the labels in order.
     pub labels: String,
-    /// Of the preprocessing and the form of the input.
+    /// Digest of the preprocessing and the form of the input.
     pub preprocessing: String,
 }
 
 impl CardDigests {
-    /// Of `card`.
+    /// Computes the digests of `card`.
     pub fn of(card: &ModelCard) -> Self {
         let digest = |json: Result<String, serde_json::Error>| {
             sha256(json.expect("a card has no map with keys other than strings").as_bytes())
@@ -60,18 +60,18 @@ impl CardDigests {
     }
 }
 
-/// An image at every step of its way through the file.
+/// Reference image with its result after preprocessing and in the network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Golden {
-    /// An image file: PNG or JPEG, of any size.
+    /// Image file, PNG or JPEG, of any size.
     pub image: Bytes,
-    /// What decoding, resizing and cropping made of it when the file was exported: a PNG of the input's size.
+    /// Image after decoding, resizing and cropping at the export: a PNG of the input's size.
     pub prepared: Bytes,
-    /// What libtorch makes of that, `[classes]`.
+    /// Logits that libtorch computes for it, `[classes]`.
     pub logits: Vec<f32>,
 }
 
-/// Bytes that are stored as Base64.
+/// Bytes that serialise as Base64.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bytes(pub Vec<u8>);
 
@@ -88,19 +88,22 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// Why a certificate cannot be read.
+/// Reason why a certificate cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// Not the JSON of a certificate.
-    #[error("the certificate is not readable: {0}")]
+    /// The text is not the JSON of a certificate.
+    #[error("the certificate is not readable")]
     Json(#[from] serde_json::Error),
-    /// Written by a newer version.
+    /// A newer version wrote the certificate.
     #[error("the certificate has format {0}, this version reads up to {CERTIFICATE_FORMAT}: update ferronnx")]
     Format(u32),
 }
 
 impl Certificate {
-    /// Reads a certificate.
+    /// Parses a certificate.
+    ///
+    /// # Errors
+    /// [`CertificateError`] when the text is not a certificate, or of a newer format.
     pub fn from_json(text: &str) -> Result<Self, CertificateError> {
         #[derive(Deserialize)]
         struct Version {
@@ -113,7 +116,7 @@ impl Certificate {
         Ok(serde_json::from_str(text)?)
     }
 
-    /// The certificate as it is stored.
+    /// Text of the certificate, as it is stored.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a certificate has no map with keys other than strings")
     }

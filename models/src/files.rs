@@ -1,19 +1,23 @@
-//! Atomic replacement of files: no half-written file is ever seen.
+//! Atomic replacement of files: a reader never sees a half-written file.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-/// Writes a file whole or not at all: readers see the old content until the new one is complete and on disk.
+/// Replaces a file as a whole: readers see the old content until the new one is complete and on disk.
 ///
 /// # Errors
-/// Whatever the system or `write` says; `path` is as it was then.
-pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+/// [`io::Error`] of the system or of `write`; the file at `path` is then unchanged.
+pub fn write_atomically(
+    path: impl AsRef<Path>,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let path = path.as_ref();
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    // The system's own words would name the temporary file.
+    // The system's error would name the temporary file.
     if !folder.is_dir() {
         let missing = format!("there is no folder {}", folder.display());
         return Err(io::Error::new(io::ErrorKind::NotFound, missing));
@@ -33,8 +37,9 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::R
     Ok(())
 }
 
-/// A renamed file survives a power cut only once its folder is on disk too. Some systems cannot open folders, and
-/// the content is safe by then: failing here helps nobody.
+/// Writes a folder to disk, so that a renamed file in it survives a power cut.
+///
+/// A failure is ignored: the content is safe already, and some systems cannot open folders.
 fn sync(folder: &Path) {
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }
@@ -57,7 +62,7 @@ mod tests {
         assert_eq!(failed.unwrap_err().to_string(), "no space");
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        let nowhere = write_atomically(&folder.path().join("none/file"), |_| Ok(())).unwrap_err().to_string();
+        let nowhere = write_atomically(folder.path().join("none/file"), |_| Ok(())).unwrap_err().to_string();
         assert!(nowhere.starts_with("there is no folder ") && nowhere.ends_with("/none"), "{nowhere}");
     }
 

@@ -1,13 +1,16 @@
-//! The network, written once, and what it means.
+//! Neural networks as data, and their interpretations: shapes, ONNX graphs, training.
 //!
-//! [`Ops`] is a closed vocabulary of operations. A [`Module`] (a layer, an attention block, a whole network) is
-//! plain data with one `forward` generic over `Ops`; everything else is an interpretation of that one function:
+//! [`Ops`] is a closed set of operations. A [`Module`] (a layer, an attention block, a whole network) is plain data with one
+//! `forward` that is generic over `Ops`. Each implementation of `Ops` interprets that function:
 //!
-//! | interpretation | value | gives |
+//! | interpretation | value | result |
 //! |---|---|---|
 //! | [`shapes`] | a shape | names, shapes and initial distributions of all parameters |
 //! | [`onnx`] | a value's name | the exported graph |
-//! | `train`'s eager one | a libtorch tensor | training, with autograd |
+//! | `Eager` of `ferronnx-train` | a libtorch tensor | training, with autograd |
+//!
+//! # Features
+//! `checkpoint` (default) adds the reading and writing of checkpoints, `files` the atomic replacement of files.
 //!
 //! This crate knows neither libtorch nor ONNX Runtime.
 

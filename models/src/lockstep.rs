@@ -1,4 +1,4 @@
-//! Two interpretations side by side: what one computes, by the names that the other gives.
+//! Lockstep execution of two interpretations: values of one, keyed by the names of the other.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -6,20 +6,20 @@ use std::rc::Rc;
 use crate::layers::{BatchNorm2d, Conv2d, Linear, MaxPool2d};
 use crate::ops::{Ops, Reduce};
 
-/// Runs every operation under `A`, whose values are the names, and under `B`, whose values are kept by them.
+/// Interpretation that runs every operation in `A`, which gives the name, and in `B`, which gives the value.
 pub struct Lockstep<'a, A: Ops<Value = String>, B: Ops> {
     names: &'a A,
     values: &'a B,
     seen: RefCell<Vec<(String, Rc<B::Value>)>>,
 }
 
-/// What failed in which of the two.
+/// Failure of one of the two interpretations.
 #[derive(Debug, thiserror::Error)]
 pub enum LockstepError<A, B> {
-    /// The one that names.
+    /// The interpretation that gives names failed.
     #[error(transparent)]
     Names(A),
-    /// The one that computes.
+    /// The interpretation that gives values failed.
     #[error(transparent)]
     Values(B),
 }
@@ -28,12 +28,12 @@ type Both<B> = (String, Rc<<B as Ops>::Value>);
 type Outcome<A, B> = Result<Both<B>, LockstepError<<A as Ops>::Error, <B as Ops>::Error>>;
 
 impl<'a, A: Ops<Value = String>, B: Ops> Lockstep<'a, A, B> {
-    /// Both, before anything is run.
+    /// Combines two interpretations.
     pub fn new(names: &'a A, values: &'a B) -> Self {
         Self { names, values, seen: RefCell::default() }
     }
 
-    /// The results of all operations so far, in their order.
+    /// Results of all operations so far with their names, in order.
     pub fn into_seen(self) -> Vec<(String, Rc<B::Value>)> {
         self.seen.into_inner()
     }
@@ -96,7 +96,7 @@ impl<A: Ops<Value = String>, B: Ops> Ops for Lockstep<'_, A, B> {
     }
 
     fn scope<T>(&self, name: &str, body: impl FnOnce() -> Result<T, Self::Error>) -> Result<T, Self::Error> {
-        // Both enter the scope, what is inside runs once.
+        // Both interpretations enter the scope, and the body runs once.
         let mut result = None;
         let entered = self.names.scope(name, || {
             Ok(self.values.scope(name, || {

@@ -1,8 +1,8 @@
-//! The vocabulary of operations that networks are written in.
+//! Operations that networks are made of.
 
 use crate::layers::{BatchNorm2d, Conv2d, Linear, MaxPool2d};
 
-/// How [`Ops::reduce`] combines the values along its axes.
+/// Reduction of [`Ops::reduce`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reduce {
     /// Arithmetic mean.
@@ -11,15 +11,15 @@ pub enum Reduce {
     Max,
 }
 
-/// One meaning of the operations.
+/// Set of operations that an interpretation of networks implements.
 ///
-/// The vocabulary is closed: what has no method here cannot be written in a [`Module`], and an interpretation
-/// that lacks one does not compile. There is no access to values, so control flow can depend on the network's
-/// configuration only, never on data: what one interpretation does, the others do too.
+/// The set is closed: a [`Module`] can use these operations only, and an interpretation that lacks one does not compile.
+/// Values cannot be read, so control flow depends on the configuration of a network and never on data. All interpretations
+/// therefore run the same operations.
 ///
 /// Shapes are in PyTorch's order, `[N, C, H, W]`.
 ///
-/// An operation that does not exist is found when the network is compiled:
+/// A network with an unknown operation does not compile:
 ///
 /// ```compile_fail,E0599
 /// fn forward<O: ferronnx_models::Ops>(ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
@@ -27,7 +27,7 @@ pub enum Reduce {
 /// }
 /// ```
 ///
-/// and one that an interpretation lacks, when the interpretation is:
+/// nor does an interpretation that lacks an operation:
 ///
 /// ```compile_fail,E0046
 /// struct Nothing;
@@ -39,28 +39,61 @@ pub enum Reduce {
 /// }
 /// ```
 pub trait Ops {
-    /// What flows between operations: a shape, a tensor, the name of a graph value.
+    /// Value that operations take and return: a shape, a tensor, the name of a graph value.
     type Value;
-    /// Why an operation cannot be done.
+    /// Reason why an operation fails.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// 2-D convolution. `[N, C, H, W]` -> `[N, O, H', W']`.
+    /// Convolves images, as [Conv](https://onnx.ai/onnx/operators/onnx__Conv.html). `[N, C, H, W]` -> `[N, O, H', W']`.
+    ///
+    /// # Errors
+    /// When `x` has another rank or number of channels, or is smaller than the kernel.
     fn conv2d(&self, x: &Self::Value, layer: &Conv2d) -> Result<Self::Value, Self::Error>;
-    /// Batch normalisation over `C`. `[N, C, H, W]` -> `[N, C, H, W]`.
+    /// Normalises channels, as [BatchNormalization](https://onnx.ai/onnx/operators/onnx__BatchNormalization.html).
+    /// `[N, C, H, W]` -> `[N, C, H, W]`.
+    ///
+    /// # Errors
+    /// When `x` has another rank or number of channels.
     fn batch_norm(&self, x: &Self::Value, layer: &BatchNorm2d) -> Result<Self::Value, Self::Error>;
-    /// `x W^T + b`. `[N, I]` -> `[N, O]`.
+    /// Applies a fully connected layer, `x W^T + b`, as [Gemm](https://onnx.ai/onnx/operators/onnx__Gemm.html).
+    /// `[N, I]` -> `[N, O]`.
+    ///
+    /// # Errors
+    /// When `x` has another rank or number of features.
     fn linear(&self, x: &Self::Value, layer: &Linear) -> Result<Self::Value, Self::Error>;
-    /// Maximum over windows. `[N, C, H, W]` -> `[N, C, H', W']`.
+    /// Takes the maximum over windows, as [MaxPool](https://onnx.ai/onnx/operators/onnx__MaxPool.html).
+    /// `[N, C, H, W]` -> `[N, C, H', W']`.
+    ///
+    /// # Errors
+    /// When `x` has another rank, or is smaller than the window.
     fn max_pool2d(&self, x: &Self::Value, layer: &MaxPool2d) -> Result<Self::Value, Self::Error>;
-    /// `max(x, 0)`, any shape.
+    /// Rectifies values, `max(x, 0)`, as [Relu](https://onnx.ai/onnx/operators/onnx__Relu.html). Any shape.
+    ///
+    /// # Errors
+    /// When the interpretation fails.
     fn relu(&self, x: &Self::Value) -> Result<Self::Value, Self::Error>;
-    /// `1 / (1 + exp(-x))`, any shape.
+    /// Applies the sigmoid, `1 / (1 + exp(-x))`, as [Sigmoid](https://onnx.ai/onnx/operators/onnx__Sigmoid.html). Any shape.
+    ///
+    /// # Errors
+    /// When the interpretation fails.
     fn sigmoid(&self, x: &Self::Value) -> Result<Self::Value, Self::Error>;
-    /// `a + b`, with broadcasting of dimensions of size 1; the ranks are equal.
+    /// Adds values, `a + b`, as [Add](https://onnx.ai/onnx/operators/onnx__Add.html). The ranks are equal; dimensions of size 1
+    /// are broadcast.
+    ///
+    /// # Errors
+    /// When the shapes cannot be broadcast.
     fn add(&self, a: &Self::Value, b: &Self::Value) -> Result<Self::Value, Self::Error>;
-    /// `a * b`, with broadcasting of dimensions of size 1; the ranks are equal.
+    /// Multiplies values, `a * b`, as [Mul](https://onnx.ai/onnx/operators/onnx__Mul.html). The ranks are equal; dimensions of
+    /// size 1 are broadcast.
+    ///
+    /// # Errors
+    /// When the shapes cannot be broadcast.
     fn mul(&self, a: &Self::Value, b: &Self::Value) -> Result<Self::Value, Self::Error>;
-    /// Combines all values along `axes`, which stay as dimensions of size 1 when `keep_dims`.
+    /// Reduces `axes` to one value, as [ReduceMean](https://onnx.ai/onnx/operators/onnx__ReduceMean.html) and
+    /// [ReduceMax](https://onnx.ai/onnx/operators/onnx__ReduceMax.html); with `keep_dims` they stay as dimensions of size 1.
+    ///
+    /// # Errors
+    /// When an axis does not exist.
     fn reduce(
         &self,
         x: &Self::Value,
@@ -68,28 +101,41 @@ pub trait Ops {
         axes: &[usize],
         keep_dims: bool,
     ) -> Result<Self::Value, Self::Error>;
-    /// Joins values of equal shape but for `axis`.
+    /// Joins values along `axis`, as [Concat](https://onnx.ai/onnx/operators/onnx__Concat.html); all other axes are equal.
+    ///
+    /// # Errors
+    /// When another axis differs, or there are no values.
     fn concat(&self, xs: &[&Self::Value], axis: usize) -> Result<Self::Value, Self::Error>;
-    /// Inserts dimensions of size 1 so that they stand at `axes` of the result.
+    /// Inserts dimensions of size 1 at `axes` of the result, as [Unsqueeze](https://onnx.ai/onnx/operators/onnx__Unsqueeze.html).
+    ///
+    /// # Errors
+    /// When the result has no such axes.
     fn unsqueeze(&self, x: &Self::Value, axes: &[usize]) -> Result<Self::Value, Self::Error>;
 
-    /// Runs `body` for the part of the network called `name` (a full path, `backbone.layer1.0`).
+    /// Runs `body` as the part of the network called `name`, a full path such as `backbone.layer1.0`.
     ///
-    /// Operations without parameters have no name of their own; this is where messages and graph nodes get theirs.
+    /// Operations without parameters have no name of their own. Messages and graph nodes take this one.
+    ///
+    /// # Errors
+    /// Those of `body`.
     fn scope<T>(&self, name: &str, body: impl FnOnce() -> Result<T, Self::Error>) -> Result<T, Self::Error> {
         let _ = name;
         body()
     }
 
-    /// Says that `value` is worth looking at from outside, as `name` (a full path, `cbam_layer1.spatial_attn.mask`):
-    /// an exported file can give it as a further output.
+    /// Marks `value` as observable under `name`, a full path such as `cbam_layer1.spatial_attn.mask`.
+    ///
+    /// An exported file can return it as an additional output.
     fn observe(&self, name: &str, value: &Self::Value) {
         let _ = (name, value);
     }
 }
 
-/// A part of a network, or all of it: plain data that says what it does in terms of [`Ops`].
+/// Network, or part of one: plain data with a forward pass over [`Ops`].
 pub trait Module {
-    /// Applies the module to `x`.
+    /// Runs the forward pass on `x`.
+    ///
+    /// # Errors
+    /// Those of the interpretation, such as a shape that does not fit.
     fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error>;
 }

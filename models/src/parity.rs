@@ -1,29 +1,28 @@
-//! How far a file's logits are from libtorch's: when it is exported, and wherever it is verified.
+//! Parity: comparison of a model file's logits with libtorch's, at the export and at each verification.
 
 use ndarray::{ArrayView1, ArrayView2};
 use serde::{Deserialize, Serialize};
 
-/// What was found when a file and libtorch looked at the same images.
+/// Result of comparing a model file with libtorch on the same images.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Parity {
-    /// Images compared.
+    /// Number of images compared.
     #[serde(rename = "pictures")]
     pub images: usize,
-    /// Largest difference between two logits.
+    /// Largest absolute difference of a logit.
     pub max_difference: f64,
-    /// Mean difference between two logits.
+    /// Mean absolute difference of a logit.
     pub mean_difference: f64,
-    /// Largest difference, relative to the largest logit.
+    /// Largest difference of a logit, relative to the largest logit of its batch.
     pub max_relative_difference: f64,
-    /// Images for which both name the same class.
+    /// Number of images with the same top-1 class.
     pub agreeing: usize,
-    /// Images for which they do not, but whose two classes are closer than the tolerance in libtorch.
+    /// Number of ties: the top-1 classes differ, but their logits in libtorch are closer than the tolerance.
     pub ties: usize,
 }
 
 impl Parity {
-    /// Whether the logits of every image are within `tolerance`, and the classes the same but for ties. Nothing
-    /// compared is nothing shown.
+    /// Tells whether all logits are within `tolerance` and all top-1 classes agree or tie; `false` for no images.
     pub fn holds(&self, tolerance: f64) -> bool {
         self.images > 0
             && self.max_relative_difference <= tolerance
@@ -31,7 +30,7 @@ impl Parity {
     }
 }
 
-/// Collects what a file and libtorch say of the same images.
+/// Comparison in progress, to which batches are added.
 #[derive(Debug, Default)]
 pub struct Comparison {
     tolerance: f64,
@@ -42,39 +41,39 @@ pub struct Comparison {
     right: [usize; 2],
 }
 
-/// An image for which the file names another class than libtorch.
+/// Image whose top-1 class in the file is not libtorch's.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Disagreement {
     /// Position of the image among those compared.
     pub image: usize,
-    /// The class that libtorch names.
+    /// Top-1 class in libtorch.
     pub reference: usize,
-    /// The class that the file names.
+    /// Top-1 class in the file.
     pub found: usize,
-    /// Distance of the two classes in libtorch, relative to the largest logit.
+    /// Difference of the two classes' logits in libtorch, relative to the largest logit.
     pub margin: f64,
 }
 
-/// The logit that is farthest from libtorch's.
+/// Logit with the largest difference to libtorch's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Worst {
     /// Position of the image among those compared.
     pub image: usize,
-    /// The class of the logit.
+    /// Class of the logit.
     pub class: usize,
-    /// The file's logit.
+    /// Logit in the file.
     pub found: f32,
-    /// libtorch's.
+    /// Logit in libtorch.
     pub reference: f32,
 }
 
 impl Comparison {
-    /// Before the first image; what is closer than `tolerance`, relative to the largest logit, is a tie.
+    /// Starts a comparison; classes whose logits are closer than `tolerance`, relative to the largest logit, are a tie.
     pub fn new(tolerance: f64) -> Self {
         Self { tolerance, ..Self::default() }
     }
 
-    /// Adds a batch: logits `[N, classes]` of the file and of libtorch, and the classes where they are known.
+    /// Adds a batch: logits `[N, classes]` of the file and of libtorch, and the true classes if they are known.
     pub fn add(
         &mut self,
         found: ArrayView2<'_, f32>,
@@ -109,7 +108,7 @@ impl Comparison {
     fn value(&mut self, value: Worst, scale: f64) {
         let difference = (f64::from(value.found) - f64::from(value.reference)).abs();
         let relative = difference / scale;
-        // NaN compares as smaller than everything, and of infinity everything is a small part: neither must pass.
+        // NaN compares as smaller than any tolerance, and a difference relative to infinity is zero. Neither may pass.
         let finite = relative.is_finite() && scale.is_finite();
         let [difference, relative] = if finite { [difference, relative] } else { [f64::INFINITY; 2] };
         let parity = &mut self.parity;
@@ -122,28 +121,28 @@ impl Comparison {
         parity.mean_difference += (difference - parity.mean_difference) / self.values as f64;
     }
 
-    /// The logit that is farthest from libtorch's, relative to the largest of its batch.
+    /// Logit with the largest difference, relative to the largest logit of its batch.
     pub fn worst(&self) -> Option<Worst> {
         self.worst
     }
 
-    /// What was found so far.
+    /// Result so far.
     pub fn parity(&self) -> Parity {
         self.parity
     }
 
-    /// The images for which the two name different classes.
+    /// Images whose top-1 classes differ.
     pub fn disagreeing(&self) -> &[Disagreement] {
         &self.disagreeing
     }
 
-    /// How many images libtorch and the file are right about, of those whose class is known.
+    /// Number of images that libtorch and the file classify correctly, of those whose class is known.
     pub fn right(&self) -> [usize; 2] {
         self.right
     }
 }
 
-/// Index of the largest value.
+/// Index of the largest value, the first of equal ones.
 fn best(values: ArrayView1<'_, f32>) -> usize {
     let order = |a: &(usize, &f32), b: &(usize, &f32)| a.1.total_cmp(b.1).then(b.0.cmp(&a.0));
     values.iter().enumerate().max_by(order).map_or(0, |(index, _)| index)

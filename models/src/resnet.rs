@@ -12,18 +12,18 @@ use crate::layers::{Attention, BatchNorm2d, Cbam, Conv2d, ConvInit, Linear, MaxP
 use crate::ops::{Module, Ops, Reduce};
 use crate::weights::Weights;
 
-/// Channels of the four stages.
+/// Number of channels of the four stages.
 pub const STAGE_CHANNELS: [usize; 4] = [64, 128, 256, 512];
 
 /// Configuration of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "network", rename = "resnet18")]
 pub struct Architecture {
-    /// Outputs.
+    /// Number of classes.
     pub classes: usize,
-    /// First layers.
+    /// Layers before the first stage.
     pub stem: Stem,
-    /// Attention after each stage; none for a plain ResNet18.
+    /// CBAM after each stage; none for a plain ResNet18.
     pub attention: Option<Attention>,
 }
 
@@ -33,7 +33,7 @@ impl Default for Architecture {
     }
 }
 
-/// The layers before the first stage.
+/// Stem of the network: the layers before the first stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stem {
@@ -44,12 +44,12 @@ pub enum Stem {
 }
 
 impl Stem {
-    /// The stem for square inputs of `size` pixels.
+    /// Usual stem for square images of `size` pixels.
     pub fn for_size(size: u32) -> Self {
         if size < IMAGENET_MIN_SIZE { Self::Cifar } else { Self::Imagenet }
     }
 
-    /// Height and width of the input that it was made for.
+    /// Image size that the stem was designed for, in pixels.
     pub fn usual_size(self) -> u32 {
         match self {
             Self::Cifar => 32,
@@ -59,7 +59,10 @@ impl Stem {
 }
 
 impl Architecture {
-    /// The configuration that these weights belong to, read from their shapes.
+    /// Reads the configuration from the shapes of weights.
+    ///
+    /// # Errors
+    /// [`ArchitectureError`] when a parameter is missing, or the shapes are those of no configuration.
     pub fn of(weights: &Weights) -> Result<Self, ArchitectureError> {
         let shape = |name: &str| weights.get(name).map(ArrayBase::shape);
         let missing = |name: &str| ArchitectureError::NotResNet18(name.into());
@@ -73,9 +76,9 @@ impl Architecture {
                 for (stage, hidden) in (1..).zip(&mut hidden) {
                     *hidden = size(&format!("cbam_layer{stage}.channel_attn.fc.0.weight"), 0)?;
                 }
-                // Channels are divided with a rest, so one stage alone does not tell the ratio.
+                // The division rounds down, so that several ratios give the same shape in one stage.
                 let ratio = (1..=STAGE_CHANNELS[0]).find(|&ratio| hidden_units(ratio) == hidden);
-                let ratio = ratio.ok_or_else(|| missing("ratio that gives its attention's shapes"))?;
+                let ratio = ratio.ok_or(ArchitectureError::UnknownRatio(hidden))?;
                 Some(Attention { ratio, kernel: size(MASK, 2)? })
             }
         };
@@ -85,7 +88,7 @@ impl Architecture {
         Ok(architecture)
     }
 
-    /// Whether both have parameters of the same shapes; ratios may differ and leave as many hidden units.
+    /// Tells whether both have parameters of the same shapes. Different ratios may give the same number of hidden units.
     pub fn same_shapes(&self, other: &Self) -> bool {
         let shapes = |a: &Self| {
             let attention = a.attention.map(|attention| (hidden_units(attention.ratio), attention.kernel));
@@ -95,13 +98,14 @@ impl Architecture {
     }
 }
 
-/// Hidden units of the channel attention in each stage.
+/// Number of hidden units of the channel attention in each stage.
 fn hidden_units(ratio: usize) -> [usize; 4] {
     STAGE_CHANNELS.map(|channels| channels / ratio)
 }
 
-/// Parameters that tell ratio and kernel of the attention.
+/// Parameter whose shape gives the ratio of the attention.
 const SQUEEZE: &str = "cbam_layer1.channel_attn.fc.0.weight";
+/// Parameter whose shape gives the kernel size of the attention.
 const MASK: &str = "cbam_layer1.spatial_attn.conv.weight";
 
 impl fmt::Display for Architecture {
@@ -118,29 +122,32 @@ impl fmt::Display for Architecture {
     }
 }
 
-/// Why a configuration has no network.
+/// Reason why a configuration describes no network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArchitectureError {
-    /// Fewer than two classes.
+    /// There are fewer than two classes.
     #[error("a classifier needs at least two classes, not {0}")]
     Classes(usize),
     /// The hidden layer of a channel attention would be empty.
     #[error("an attention ratio of {ratio} leaves no hidden unit in a stage of {channels} channels")]
     Ratio {
-        /// The ratio asked for.
+        /// Reduction ratio.
         ratio: usize,
-        /// Channels of the first stage that is too narrow.
+        /// Number of channels of the first stage that is too narrow.
         channels: usize,
     },
     /// A parameter of ResNet18 is missing.
     #[error("not a ResNet18 of this project: there is no {0}")]
     NotResNet18(String),
-    /// An even kernel would change the size of the mask.
+    /// No ratio gives these numbers of hidden units.
+    #[error("not a ResNet18 of this project: no attention ratio leaves {0:?} hidden units")]
+    UnknownRatio([usize; 4]),
+    /// The kernel size is even, which would change the size of the mask.
     #[error("the attention kernel must be odd, not {0}")]
     Kernel(usize),
 }
 
-/// The whole network: `[N, 3, H, W]` -> logits `[N, classes]`.
+/// ResNet18 with optional CBAM: images `[N, 3, H, W]` -> logits `[N, classes]`.
 #[derive(Debug, Clone)]
 pub struct ResNet18 {
     stem: StemLayers,
@@ -162,7 +169,10 @@ struct Stage {
 }
 
 impl ResNet18 {
-    /// Builds the network's description.
+    /// Creates the network.
+    ///
+    /// # Errors
+    /// [`ArchitectureError`] for fewer than two classes, or an attention that cannot be built.
     pub fn new(architecture: &Architecture) -> Result<Self, ArchitectureError> {
         let Architecture { classes, stem, attention } = *architecture;
         if classes < 2 {
@@ -203,7 +213,7 @@ impl StemLayers {
     fn new(stem: Stem) -> Self {
         let (name, bn1) = ("backbone.conv1", BatchNorm2d::new("backbone.bn1", STAGE_CHANNELS[0]));
         match stem {
-            // The reference replaces torchvision's stem by a fresh Conv2d, which keeps PyTorch's default.
+            // The reference implementation replaces torchvision's stem by a new Conv2d with PyTorch's default.
             Stem::Cifar => {
                 let conv1 = Conv2d { padding: 1, ..Conv2d::new(name, 3, STAGE_CHANNELS[0], 3) };
                 Self { conv1, bn1, pool: None }
@@ -260,7 +270,7 @@ impl Module for Stage {
     }
 }
 
-/// Two 3x3 convolutions and a shortcut, which is a 1x1 convolution where the shape changes.
+/// Residual block: two 3x3 convolutions and a shortcut, which is a 1x1 convolution where the shape changes.
 ///
 /// `[N, in, H, W]` -> `[N, out, H / stride, W / stride]`.
 #[derive(Debug, Clone)]
@@ -274,7 +284,7 @@ pub struct BasicBlock {
 }
 
 impl BasicBlock {
-    /// A block called `name`, a full path.
+    /// Creates a block; `name` is its full path.
     pub fn new(name: &str, in_channels: usize, out_channels: usize, stride: usize) -> Self {
         let conv = |part: &str, in_channels, kernel, stride| Conv2d {
             stride,

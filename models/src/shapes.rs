@@ -1,5 +1,4 @@
-//! The interpretation that computes shapes: names, shapes and initial distributions of all parameters, and what each
-//! layer gives and costs.
+//! Shape inference: the interpretation of a network that gives its parameters, output shapes and costs.
 
 use std::cell::RefCell;
 
@@ -8,36 +7,39 @@ use indexmap::IndexMap;
 use crate::layers::{BatchNorm2d, Conv2d, Linear, MaxPool2d, Param};
 use crate::ops::{Module, Ops, Reduce};
 
-/// What a module is for a given input.
+/// Description of a module for a given input shape.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Description {
     /// Shape of the output.
     pub output: Vec<usize>,
-    /// All parameters and buffers, in the order in which the module uses them.
+    /// Parameters and buffers, in the order in which the module uses them.
     pub params: Vec<Param>,
-    /// All layers with parameters, in the order in which the module uses them.
+    /// Layers with parameters, in the order in which the module uses them.
     pub layers: Vec<LayerDescription>,
-    /// Shapes of what can be [observed](Ops::observe), by name.
+    /// Shapes of the values that can be [observed](Ops::observe), by name.
     pub observed: IndexMap<String, Vec<usize>>,
 }
 
-/// What a layer gives and costs.
+/// Output shape and cost of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerDescription {
-    /// Full name, `backbone.layer1.0.conv1`.
+    /// Full name of the layer, `backbone.layer1.0.conv1`.
     pub name: String,
     /// Shape of the output, `[N, ...]`.
     pub output: Vec<usize>,
-    /// Trainable values.
+    /// Number of trainable values.
     pub parameters: usize,
-    /// Values that training follows without gradients: the statistics of a batch norm.
+    /// Number of values without gradients: the running statistics of a batch norm.
     pub buffers: usize,
-    /// Multiply-accumulates of one item of the batch, over all uses of the layer. Those of convolutions and linear
-    /// layers are counted, as is usual; all else costs little.
+    /// Multiply-accumulate operations for one item of the batch, over all uses of the layer. As usual, only convolutions
+    /// and linear layers are counted.
     pub macs: u64,
 }
 
-/// Shapes and parameters of `module` for an input of shape `input`.
+/// Infers shapes, parameters and costs of `module` for an input of shape `input`.
+///
+/// # Errors
+/// [`ShapeError`] when an operation does not take the shape that it gets.
 pub fn describe(module: &impl Module, input: &[usize]) -> Result<Description, ShapeError> {
     let ops = Shapes::default();
     let output = module.forward(&ops, &input.to_vec())?;
@@ -49,14 +51,68 @@ pub fn describe(module: &impl Module, input: &[usize]) -> Result<Description, Sh
     })
 }
 
-/// Shapes that do not fit, and where.
+/// Shape mismatch, with the layer where it occurs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{location}: {problem}")]
 pub struct ShapeError {
-    /// The layer or part of the network.
+    /// Name of the layer or part of the network.
     pub location: String,
-    /// What does not fit.
-    pub problem: String,
+    /// Kind of the mismatch.
+    pub problem: ShapeProblem,
+}
+
+/// Kind of a shape mismatch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShapeProblem {
+    /// Two layers of one name have different parameters.
+    #[error("{0} is defined twice, differently")]
+    Redefined(String),
+    /// An elementwise operation has inputs that cannot be broadcast.
+    #[error("cannot combine {0:?} with {1:?}")]
+    Broadcast(Vec<usize>, Vec<usize>),
+    /// A layer takes another rank or another number of channels.
+    #[error("expects {expected}, got {found:?}")]
+    Input {
+        /// Shape that the layer takes.
+        expected: String,
+        /// Shape that it gets.
+        found: Vec<usize>,
+    },
+    /// An image is smaller than the kernel or window that moves over it.
+    #[error("{height}x{width} is smaller than {window}")]
+    TooSmall {
+        /// Height of the image.
+        height: usize,
+        /// Width of the image.
+        width: usize,
+        /// Kernel or window.
+        window: &'static str,
+    },
+    /// A reduction names an axis that the value does not have.
+    #[error("axis {axis} does not exist in {shape:?}")]
+    Axis {
+        /// Axis asked for.
+        axis: usize,
+        /// Shape of the value.
+        shape: Vec<usize>,
+    },
+    /// Values that are joined differ in another axis, or there are none.
+    #[error("cannot join {shapes:?} along axis {axis}")]
+    Join {
+        /// Shapes of the values.
+        shapes: Vec<Vec<usize>>,
+        /// Axis along which they are joined.
+        axis: usize,
+    },
+    /// Inserted dimensions have impossible positions.
+    #[error("cannot insert dimensions at {axes:?} into {shape:?}")]
+    Insert {
+        /// Positions of the dimensions.
+        axes: Vec<usize>,
+        /// Shape of the value.
+        shape: Vec<usize>,
+    },
 }
 
 #[derive(Default)]
@@ -76,7 +132,7 @@ impl Shapes {
             match known.get(&param.name) {
                 // A layer may be applied twice; two layers may not share a name.
                 Some(previous) if previous != param => {
-                    return Err(error(layer, format!("{} is defined twice, differently", param.name)));
+                    return Err(error(layer, ShapeProblem::Redefined(param.name.clone())));
                 }
                 _ => known.insert(param.name.clone(), param.clone()),
             };
@@ -84,7 +140,7 @@ impl Shapes {
         Ok(())
     }
 
-    /// A use of a layer: its parameters count once, its multiply-accumulates every time.
+    /// Counts a use of a layer: its parameters once, its multiply-accumulates every time.
     fn count(&self, name: &str, params: &[Param], output: &Shape, macs: usize) {
         let values = |trainable: bool| -> usize {
             let wanted = params.iter().filter(|param| param.trainable == trainable);
@@ -104,29 +160,34 @@ impl Shapes {
     fn broadcast(&self, a: &Shape, b: &Shape) -> Result<Shape, ShapeError> {
         let fits = |(&a, &b): (&usize, &usize)| a == b || a == 1 || b == 1;
         if a.len() != b.len() || !a.iter().zip(b).all(fits) {
-            return Err(self.here(format!("cannot combine {a:?} with {b:?}")));
+            return Err(self.here(ShapeProblem::Broadcast(a.clone(), b.clone())));
         }
         Ok(a.iter().zip(b).map(|(&a, &b)| if a == 1 { b } else { a }).collect())
     }
 
-    fn here(&self, problem: String) -> ShapeError {
+    fn here(&self, problem: ShapeProblem) -> ShapeError {
         error(&self.scope.borrow(), problem)
     }
 }
 
-fn error(location: &str, problem: String) -> ShapeError {
+fn error(location: &str, problem: ShapeProblem) -> ShapeError {
     ShapeError { location: location.into(), problem }
 }
 
-/// `[N, C, H, W]`, with `C` as the layer expects it.
+/// Mismatch of a layer's input.
+fn unexpected(expected: impl Into<String>, found: &Shape) -> ShapeProblem {
+    ShapeProblem::Input { expected: expected.into(), found: found.clone() }
+}
+
+/// Splits a shape `[N, C, H, W]` with the `C` that the layer expects.
 fn nchw(layer: &str, x: &Shape, channels: usize) -> Result<[usize; 4], ShapeError> {
     match x[..] {
         [n, c, h, w] if c == channels => Ok([n, c, h, w]),
-        _ => Err(error(layer, format!("expects [N, {channels}, H, W], got {x:?}"))),
+        _ => Err(error(layer, unexpected(format!("[N, {channels}, H, W]"), x))),
     }
 }
 
-/// Positions of a window of `kernel` over `size` padded on both sides.
+/// Number of positions of a window of `kernel` over `size` padded on both sides; none if it does not fit.
 fn windows(size: usize, kernel: usize, stride: usize, padding: usize) -> Option<usize> {
     Some((size + 2 * padding).checked_sub(kernel)? / stride + 1)
 }
@@ -141,7 +202,8 @@ impl Ops for Shapes {
         let [n, _, h, w] = nchw(&layer.name, x, layer.in_channels)?;
         let out = |size| windows(size, layer.kernel, layer.stride, layer.padding);
         let (Some(h), Some(w)) = (out(h), out(w)) else {
-            return Err(error(&layer.name, format!("{h}x{w} is smaller than its kernel")));
+            let problem = ShapeProblem::TooSmall { height: h, width: w, window: "its kernel" };
+            return Err(error(&layer.name, problem));
         };
         let output = vec![n, layer.out_channels, h, w];
         let macs_per_position = layer.out_channels * layer.in_channels * layer.kernel * layer.kernel;
@@ -162,7 +224,7 @@ impl Ops for Shapes {
         self.register(&layer.name, &params)?;
         let output = match x[..] {
             [n, features] if features == layer.in_features => vec![n, layer.out_features],
-            _ => return Err(error(&layer.name, format!("expects [N, {}], got {x:?}", layer.in_features))),
+            _ => return Err(error(&layer.name, unexpected(format!("[N, {}]", layer.in_features), x))),
         };
         self.count(&layer.name, &params, &output, layer.in_features * layer.out_features);
         Ok(output)
@@ -170,12 +232,15 @@ impl Ops for Shapes {
 
     fn max_pool2d(&self, x: &Shape, layer: &MaxPool2d) -> Result<Shape, ShapeError> {
         let &[n, c, h, w] = &x[..] else {
-            return Err(self.here(format!("a pool expects [N, C, H, W], got {x:?}")));
+            return Err(self.here(unexpected("[N, C, H, W] for a pool", x)));
         };
         let out = |size| windows(size, layer.kernel, layer.stride, layer.padding);
         match (out(h), out(w)) {
             (Some(h), Some(w)) => Ok(vec![n, c, h, w]),
-            _ => Err(self.here(format!("{h}x{w} is smaller than the window of the pool"))),
+            _ => {
+                let window = "the window of the pool";
+                Err(self.here(ShapeProblem::TooSmall { height: h, width: w, window }))
+            }
         }
     }
 
@@ -196,8 +261,8 @@ impl Ops for Shapes {
     }
 
     fn reduce(&self, x: &Shape, _: Reduce, axes: &[usize], keep_dims: bool) -> Result<Shape, ShapeError> {
-        if let Some(axis) = axes.iter().find(|&&axis| axis >= x.len()) {
-            return Err(self.here(format!("axis {axis} does not exist in {x:?}")));
+        if let Some(&axis) = axes.iter().find(|&&axis| axis >= x.len()) {
+            return Err(self.here(ShapeProblem::Axis { axis, shape: x.clone() }));
         }
         let kept = x.iter().enumerate().filter_map(|(axis, &size)| match axes.contains(&axis) {
             true => keep_dims.then_some(1),
@@ -210,11 +275,13 @@ impl Ops for Shapes {
         let other = |x: &Shape| -> Shape {
             x.iter().enumerate().map(|(i, &size)| if i == axis { 0 } else { size }).collect()
         };
-        let Some(first) = xs.first().filter(|x| axis < x.len()) else {
-            return Err(self.here(format!("nothing to join along axis {axis}")));
+        let mismatch = || {
+            let shapes = xs.iter().map(|&x| x.clone()).collect();
+            self.here(ShapeProblem::Join { shapes, axis })
         };
+        let first = *xs.first().filter(|x| axis < x.len()).ok_or_else(mismatch)?;
         if xs.iter().any(|x| other(x) != other(first)) {
-            return Err(self.here(format!("cannot join {xs:?} along axis {axis}")));
+            return Err(mismatch());
         }
         let mut joined = other(first);
         joined[axis] = xs.iter().map(|x| x[axis]).sum();
@@ -228,7 +295,7 @@ impl Ops for Shapes {
             (0..rank).map(|axis| if axes.contains(&axis) { Some(1) } else { old.next().copied() }).collect();
         inserted
             .filter(|_| old.next().is_none())
-            .ok_or_else(|| self.here(format!("cannot insert dimensions at {axes:?} into {x:?}")))
+            .ok_or_else(|| self.here(ShapeProblem::Insert { axes: axes.into(), shape: x.clone() }))
     }
 
     fn observe(&self, name: &str, value: &Shape) {

@@ -1,14 +1,14 @@
-//! Weights and inputs by formula, for tests and benchmarks.
+//! Generated weights and inputs for tests and benchmarks.
 //!
-//! The generator of the golden outputs (`tests/goldens/generate.py`) computes the same values, so that goldens
-//! need no weights beside them.
+//! The generator of the golden outputs (`tests/goldens/generate.py`) computes the same values, so that no weights need to be
+//! stored with them.
 
 use ndarray::ArrayD;
 
 use crate::shapes::{self, ShapeError};
 use crate::{Module, Weights};
 
-/// Values in [0, 1): splitmix64 of the index, seeded with the FNV-1a hash of `name`.
+/// Generates values in [0, 1): splitmix64 of the index, seeded with the FNV-1a hash of `name`.
 fn uniform(name: &str, len: usize) -> impl Iterator<Item = f64> {
     let seed = name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
@@ -27,15 +27,15 @@ fn array(name: &str, shape: &[usize], value: impl Fn(f64) -> f64) -> ArrayD<f32>
     ArrayD::from_shape_vec(shape, values).expect("as many values as the shape has")
 }
 
-/// An input in [-2, 2).
+/// Generates an input with values in [-2, 2).
 pub fn input(shape: &[usize]) -> ArrayD<f32> {
     array("input", shape, |u| 4.0 * u - 2.0)
 }
 
-/// Weights that keep activations of order one, with batch-norm statistics that are not trivial.
+/// Generates weights that keep activations near 1, with non-trivial batch-norm statistics.
 ///
 /// # Errors
-/// When `module` does not take inputs of shape `input`.
+/// [`ShapeError`] when `module` does not take inputs of shape `input`.
 pub fn weights(module: &impl Module, input: &[usize]) -> Result<Weights, ShapeError> {
     let value = |name: &str, shape: &[usize]| match shape {
         [_] if name.ends_with("running_var") || name.ends_with("weight") => array(name, shape, |u| 0.5 + u),

@@ -1,7 +1,7 @@
-//! Values of a network's parameters, outside any engine.
+//! Weights of a network as plain arrays.
 
 use indexmap::IndexMap;
 use ndarray::ArrayD;
 
-/// Parameters by name, as in PyTorch's `state_dict`.
+/// Weights by the names of PyTorch's `state_dict`, in the order of the network.
 pub type Weights = IndexMap<String, ArrayD<f32>>;

@@ -1,49 +1,49 @@
-//! What a classifier's answers are worth: confusion matrix, scores per class, the worst mistakes.
+//! Metrics of a classifier: confusion matrix, scores per class, calibration, mistakes.
 
 use std::iter;
 
 use serde::Serialize;
 
-/// What a classifier said of one image.
+/// Prediction for one image, with its true class.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Answer {
     /// Index of the true class.
     pub actual: usize,
-    /// Index of the class that was predicted.
+    /// Index of the predicted class.
     pub predicted: usize,
     /// Probability of the predicted class, in [0, 1].
     pub probability: f32,
 }
 
 impl Answer {
-    /// Whether the prediction is right.
+    /// Tells whether the prediction is right.
     pub fn is_correct(&self) -> bool {
         self.actual == self.predicted
     }
 }
 
-/// How often each class was taken for each.
+/// Confusion matrix: for each true class, how often each class was predicted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confusion {
     classes: usize,
     counts: Vec<usize>,
 }
 
-/// Scores of one class, or their means over all classes. A quotient by zero is zero, as in scikit-learn.
+/// Scores of one class, or their means over all classes. A division by zero gives zero, as in scikit-learn.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Scores {
-    /// Of what was taken for the class, the share that is of it.
+    /// Precision: TP / (TP + FP).
     pub precision: f64,
-    /// Of what is of the class, the share that was found.
+    /// Recall: TP / (TP + FN).
     pub recall: f64,
     /// Harmonic mean of precision and recall.
     pub f1: f64,
-    /// Images of the class.
+    /// Number of images of the class.
     pub support: usize,
 }
 
 impl Confusion {
-    /// Counts `answers` among `classes`.
+    /// Counts `answers` for a number of classes.
     ///
     /// # Panics
     /// When an answer names a class that does not exist.
@@ -61,28 +61,28 @@ impl Confusion {
         self.classes
     }
 
-    /// How often `actual` was taken for `predicted`.
+    /// Number of images of class `actual` that were predicted as `predicted`.
     pub fn count(&self, actual: usize, predicted: usize) -> usize {
         self.counts[actual * self.classes + predicted]
     }
 
-    /// Images of a class.
+    /// Number of images of a class.
     pub fn support(&self, actual: usize) -> usize {
         (0..self.classes).map(|predicted| self.count(actual, predicted)).sum()
     }
 
-    /// Share of a class's images that was taken for `predicted`, in [0, 1].
+    /// Share of the images of class `actual` that were predicted as `predicted`, in [0, 1].
     pub fn share(&self, actual: usize, predicted: usize) -> f64 {
         ratio(self.count(actual, predicted), self.support(actual))
     }
 
-    /// Share of all images that was recognised, in [0, 1].
+    /// Accuracy: share of all images that were predicted correctly, in [0, 1].
     pub fn accuracy(&self) -> f64 {
         let correct = (0..self.classes).map(|class| self.count(class, class)).sum();
         ratio(correct, self.counts.iter().sum())
     }
 
-    /// The scores of a class.
+    /// Scores of a class.
     pub fn scores(&self, class: usize) -> Scores {
         let (hits, support) = (self.count(class, class), self.support(class));
         let predicted = (0..self.classes).map(|actual| self.count(actual, class)).sum::<usize>();
@@ -94,7 +94,7 @@ impl Confusion {
         }
     }
 
-    /// The means over the classes, each class counting alike (`macro avg`).
+    /// Mean scores over the classes, each class with the same weight (`macro avg`).
     pub fn macro_average(&self) -> Scores {
         let all: Vec<Scores> = (0..self.classes).map(|class| self.scores(class)).collect();
         let mean = |score: fn(&Scores) -> f64| match all.len() {
@@ -109,7 +109,7 @@ impl Confusion {
         }
     }
 
-    /// Pairs `(actual, predicted)` of different classes that occur, the most frequent first.
+    /// Pairs `(actual, predicted)` of confused classes, the most frequent first.
     pub fn most_confused(&self) -> Vec<(usize, usize)> {
         let pairs = (0..self.classes).flat_map(|a| (0..self.classes).map(move |b| (a, b)));
         let mut pairs: Vec<_> = pairs.filter(|&(a, b)| a != b && self.count(a, b) > 0).collect();
@@ -117,7 +117,7 @@ impl Confusion {
         pairs
     }
 
-    /// All classes with their scores, the lowest F1 first.
+    /// Classes with their scores, the lowest F1 first.
     pub fn worst_first(&self) -> Vec<(usize, Scores)> {
         let mut all: Vec<_> = (0..self.classes).map(|class| (class, self.scores(class))).collect();
         all.sort_by(|(_, a), (_, b)| a.f1.total_cmp(&b.f1));
@@ -125,36 +125,36 @@ impl Confusion {
     }
 }
 
-/// How far confidence is to be believed (Guo et al. 2017, arXiv:1706.04599).
+/// Calibration of a classifier: confidence compared with accuracy (Guo et al. 2017, arXiv:1706.04599).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Calibration {
-    /// Expected calibration error, in [0, 1]: the mean distance of confidence and accuracy, by images.
+    /// Expected calibration error, in [0, 1]: mean difference of confidence and accuracy, weighted by images.
     pub error: f64,
-    /// Equal steps of confidence, from 0 to 1.
+    /// Bins of equal width, for confidence from 0 to 1.
     pub bins: Vec<CalibrationBin>,
 }
 
-/// The images whose confidence lies in one step.
+/// Images whose confidence lies in one bin.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct CalibrationBin {
-    /// How many.
+    /// Number of images.
     #[serde(rename = "pictures")]
     pub images: usize,
     /// Mean probability of the predicted class, in [0, 1].
     pub confidence: f64,
-    /// Share that was right, in [0, 1].
+    /// Share of right predictions, in [0, 1].
     pub accuracy: f64,
 }
 
 impl Calibration {
-    /// Steps of confidence, as in the paper.
+    /// Number of bins, as in the paper.
     pub const BINS: usize = 15;
 
-    /// Of these answers.
+    /// Computes the calibration of `answers`.
     pub fn new(answers: &[Answer]) -> Self {
         let mut sums = [(0, 0.0, 0); Self::BINS];
         for answer in answers {
-            // A probability on the border belongs to the step that it ends.
+            // A probability on the border of two bins belongs to the lower one.
             let step = (f64::from(answer.probability) * Self::BINS as f64).ceil() as usize;
             let (images, confidence, right) = &mut sums[step.clamp(1, Self::BINS) - 1];
             *images += 1;
@@ -173,11 +173,12 @@ impl Calibration {
     }
 }
 
+/// Quotient, or zero when `whole` is zero.
 fn ratio(part: usize, whole: usize) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// Indices of the wrong answers, the most confident first; of equal ones, the earlier.
+/// Indices of the wrong answers, the most confident first and ties in order.
 pub fn mistakes(answers: &[Answer]) -> Vec<usize> {
     let mut wrong: Vec<usize> =
         iter::zip(0.., answers).filter(|(_, answer)| !answer.is_correct()).map(|(index, _)| index).collect();

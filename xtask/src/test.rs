@@ -1,6 +1,6 @@
-//! `cargo xtask test`: what must hold before a change goes in, cheapest first.
+//! Command `cargo xtask test`: all checks of a change, cheapest first.
 //!
-//! No compiler flag differs between the steps, so that torch-sys, minutes of C++, is compiled once for all.
+//! The compiler flags are the same in all steps, so that torch-sys, which is minutes of C++, is compiled once.
 
 use anyhow::Result;
 
@@ -18,12 +18,13 @@ pub struct TestArgs {}
 
 /// Runs `cargo xtask test`.
 pub fn run(_args: &TestArgs) -> Result<()> {
-    let mut steps = Steps::new(6);
+    let mut steps = Steps::new(7);
     steps.run("setup", setup::ensure)?;
     steps.run("format", || run_command(&mut cargo(&["fmt", "--all", "--check"])))?;
     steps.run("lints", || {
         run_command(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     })?;
+    steps.run("features", features)?;
     steps.run("docs", || {
         let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
         run_command(doc.env("RUSTDOCFLAGS", "-D warnings"))
@@ -31,6 +32,16 @@ pub fn run(_args: &TestArgs) -> Result<()> {
     steps.run("tests", || run_command(&mut cargo(&["test", "--workspace"])))?;
     steps.run("licences", licences)?;
     println!("\nAll checks passed in {}.", steps.elapsed());
+    Ok(())
+}
+
+/// Lints the library `infer` without features and with each one alone.
+fn features() -> Result<()> {
+    for feature in ["", "cli", "report", "bench", "formats"] {
+        let args = ["clippy", "--package", "ferronnx-infer", "--lib", "--bins", "--no-default-features"];
+        let mut clippy = cargo(&args);
+        run_command(clippy.args(["--features", feature, "--", "-D", "warnings"]))?;
+    }
     Ok(())
 }
 

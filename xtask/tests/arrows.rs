@@ -1,19 +1,31 @@
-//! The arrows between the crates hold: ARCHITECTURE.md says which.
+//! Tests of the dependencies between the crates, which ARCHITECTURE.md describes.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use std::process::Command;
 
-/// Names of all crates that `package` is built from.
-fn dependencies(package: &str) -> Vec<String> {
+/// Lists `package` and the crates that it is built from, a line each: `serde v1.0.229`.
+fn tree(package: &str, more: &[&str]) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--package", package, "--edges", "normal,build", "--prefix", "none", "--offline"])
+        .args(["tree", "--package", package, "--prefix", "none", "--offline"])
+        .args(more)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().filter_map(|line| line.split(' ').next()).map(Into::into).collect()
+    // `(*)` marks a crate that occurred before, `(proc-macro)` one that runs in the compiler.
+    let mut crates: Vec<_> =
+        text.lines().map(|line| line.split(" (").next().unwrap_or_default().to_owned()).collect();
+    crates.sort();
+    crates.dedup();
+    crates
+}
+
+/// Names of all crates that `package` is built from.
+fn dependencies(package: &str) -> Vec<String> {
+    let lines = tree(package, &["--edges", "normal,build"]);
+    lines.iter().filter_map(|line| line.split(' ').next()).map(Into::into).collect()
 }
 
 #[test]
@@ -31,4 +43,16 @@ fn who_knows_which_engine() {
             && knows("ferronnx-train", "tch")
             && knows("ferronnx-train", "ferronnx-infer")
     );
+}
+
+/// Each crate counts once, and those that run in the compiler count too.
+#[test]
+fn the_library_of_infer_is_small() {
+    let crates = tree("ferronnx-infer", &["--edges", "normal", "--no-default-features"]);
+    assert!(crates.len() <= 75, "{}: {crates:#?}", crates.len());
+    let programs = ["anyhow", "clap", "csv", "comfy-table", "indicatif", "textwrap", "maud", "sysinfo"];
+    let direct = tree("ferronnx-infer", &["--edges", "normal", "--no-default-features", "--depth", "1"]);
+    for name in programs.iter().chain(&["colorous", "embedded-graphics"]) {
+        assert!(!direct.iter().any(|line| line.starts_with(&format!("{name} "))), "{name}");
+    }
 }

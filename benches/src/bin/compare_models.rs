@@ -24,7 +24,7 @@ const WARM_UP: usize = 3;
 fn main() -> Result<()> {
     let files: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     ensure!(files.len() > 1, "usage: forms BASELINE.onnx OTHER.onnx...");
-    let options = Options { device: Device::Cpu, threads: Some(THREADS), ..Options::default() };
+    let options = Options::default().device(Device::Cpu).threads(THREADS);
     let open = |file: &PathBuf| Session::from_file(file, &options);
     let sessions = files.iter().map(open).collect::<ferronnx_infer::Result<Vec<_>>>()?;
     for batch in BATCHES {

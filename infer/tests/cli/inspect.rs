@@ -32,7 +32,7 @@ fn everything_about_a_file_fits_a_terminal() {
                    GlobalAveragePool, 1 Flatten, 1 Gemm
     runs on        10 operators on CPUExecutionProvider
     classes        3: red, green, blue
-    images       RGB, shorter side to 16 (bilinear, antialiased), centre 16x16,
+    images         RGB, shorter side to 16 (bilinear, antialiased), centre 16x16,
                    mean 0 0 0, std 1 1 1
     precision      fp32
     made           2026-01-01T00:00:00Z by test

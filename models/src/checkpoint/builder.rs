@@ -1,31 +1,35 @@
-//! Tensors of a file as weights.
+//! Conversion of a file's tensors to weights.
 
 use crate::Weights;
 use ndarray::ArrayD;
 use safetensors::Dtype;
 
-use super::error::FormatError;
+use super::error::{FormatError, TensorError};
 use super::tensor::{Layout, Storage};
 
-/// Wrappers of PyTorch that put their name before every other: `DataParallel`, and `torch.compile`.
+/// Prefixes that PyTorch's wrappers put before every name: those of `DataParallel` and `torch.compile`.
 const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
 
-/// Weights that are being read.
+/// Builder of weights from the tensors of a file.
 #[derive(Debug)]
 pub struct WeightsBuilder {
     weights: Weights,
-    /// Values that may still come.
+    /// Number of values that may still be added.
     budget: usize,
 }
 
 impl WeightsBuilder {
-    /// Views may overlap, so that a few bytes could become any number of values: there may be as many values as the
-    /// file has bytes.
+    /// Starts with no weights; they may have as many values as the file has bytes.
+    ///
+    /// Views may overlap, so a few bytes could otherwise become any number of values.
     pub fn new(file: &[u8]) -> Self {
         Self { weights: Weights::new(), budget: file.len() }
     }
 
-    /// Adds a tensor, unless it is one of the counters that PyTorch's batch norms keep and nothing uses.
+    /// Adds a tensor, unless it is one of the unused counters of PyTorch's batch norms.
+    ///
+    /// # Errors
+    /// [`FormatError::Tensor`] when the tensor cannot be a weight.
     pub fn add(&mut self, name: &str, storage: Storage<'_>, layout: &Layout) -> Result<(), FormatError> {
         let name = unwrapped(name);
         if storage.dtype == Dtype::I64 && name.rsplit('.').next() == Some("num_batches_tracked") {
@@ -37,24 +41,25 @@ impl WeightsBuilder {
         Ok(())
     }
 
-    fn values(&mut self, name: &str, storage: Storage<'_>, layout: &Layout) -> Result<ArrayD<f32>, String> {
+    fn values(&mut self, name: &str, storage: Storage<'_>, layout: &Layout) -> Result<ArrayD<f32>, TensorError> {
         if name.chars().any(char::is_control) {
-            return Err("is no name of a tensor".into());
+            return Err(TensorError::Name);
         }
         if self.weights.contains_key(name) {
-            return Err("is there twice".into());
+            return Err(TensorError::Twice);
         }
         let left = layout.len().and_then(|len| self.budget.checked_sub(len));
-        self.budget = left.ok_or("has more values than the file has room for")?;
+        self.budget = left.ok_or(TensorError::TooLarge)?;
         storage.tensor(layout)
     }
 
-    /// All that were added.
+    /// Returns the weights.
     pub fn build(self) -> Weights {
         self.weights
     }
 }
 
+/// Removes the prefixes of wrappers from a name.
 fn unwrapped(mut name: &str) -> &str {
     while let Some(rest) = WRAPPERS.iter().find_map(|wrapper| name.strip_prefix(wrapper)) {
         name = rest;

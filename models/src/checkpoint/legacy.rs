@@ -1,4 +1,4 @@
-//! What `torch.save` wrote before PyTorch 1.6: five pickles, then the storages one after the other.
+//! Files that `torch.save` wrote before PyTorch 1.6: five pickles, followed by the storages.
 
 use std::collections::HashMap;
 
@@ -6,19 +6,22 @@ use super::error::FormatError;
 use super::objects::Value;
 use super::pickle::Pickle;
 
-/// The number that the first pickle holds.
+/// Magic number, in the first pickle.
 const MAGIC: i128 = 0x1950_A86A_20F9_469C_FC6C;
-/// The number that the second one holds.
+/// Version of the format, in the second pickle.
 const VERSION: i128 = 1001;
 
-/// What was saved, and the storages by name. Their values have the least significant byte first on every machine.
+/// Reads the saved object, and the storages by name; their values are little-endian on every machine.
+///
+/// # Errors
+/// [`FormatError`] when the bytes are not such a file.
 pub fn read(bytes: &[u8]) -> Result<(Pickle<'_>, HashMap<&str, &[u8]>), FormatError> {
     let mut rest = Rest(bytes);
     if rest.pickle()?.root != Value::Int(MAGIC) {
         return Err(FormatError::Unknown);
     }
     if rest.pickle()?.root != Value::Int(VERSION) {
-        return Err(FormatError::Damaged("an unknown version of torch.save's format".into()));
+        return Err(FormatError::Damaged("an unknown version of torch.save's format"));
     }
     let _machine = rest.pickle()?;
     let saved = rest.pickle()?;
@@ -30,14 +33,14 @@ pub fn read(bytes: &[u8]) -> Result<(Pickle<'_>, HashMap<&str, &[u8]>), FormatEr
             Value::Text(key) => known.get(key),
             _ => None,
         };
-        let storage = storage
-            .ok_or_else(|| FormatError::Damaged("a storage is listed that no tensor belongs to".into()))?;
+        let storage =
+            storage.ok_or(FormatError::Damaged("a storage is listed that no tensor belongs to"))?;
         storages.insert(storage.key, rest.storage(storage.dtype.bitsize() / 8)?);
     }
     Ok((saved, storages))
 }
 
-/// What was not read yet.
+/// Bytes that have not been read.
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
@@ -47,13 +50,13 @@ impl<'a> Rest<'a> {
         Ok(pickle)
     }
 
-    /// A count of values of `size` bytes, then the values.
+    /// Reads a storage: the number of its values, then the values of `size` bytes each.
     fn storage(&mut self, size: usize) -> Result<&'a [u8], FormatError> {
         let parts = self.0.split_first_chunk().and_then(|(len, values)| {
             let len = usize::try_from(i64::from_le_bytes(*len)).ok()?;
             values.split_at_checked(len.checked_mul(size)?)
         });
-        let (values, rest) = parts.ok_or_else(|| FormatError::Damaged("it ends inside a storage".into()))?;
+        let (values, rest) = parts.ok_or(FormatError::Damaged("it ends inside a storage"))?;
         self.0 = rest;
         Ok(values)
     }

@@ -1,5 +1,6 @@
-//! Weights in files. Ours are `.safetensors` with the names of PyTorch's `state_dict`; read are also the files that
-//! others make with `torch.save`.
+//! Checkpoints: reads safetensors files and those of `torch.save`, writes safetensors.
+//!
+//! Weights have the names of PyTorch's `state_dict`. No code in a file is ever run.
 
 mod archive;
 mod builder;
@@ -16,34 +17,31 @@ use std::path::Path;
 
 use crate::Weights;
 
-pub use error::{CheckpointError, FormatError};
+pub use error::{CheckpointError, FormatError, TensorError};
 
-/// How a zip archive begins.
+/// First bytes of a zip archive.
 const ZIP: &[u8] = b"PK\x03\x04";
-/// How a pickle begins.
+/// First byte of a pickle.
 const PICKLE: &[u8] = b"\x80";
 
-/// Reads the weights of a checkpoint, whatever it is called, as float32.
+/// Loads the weights of the checkpoint file at `path` as 32-bit floats; the content decides the format.
 ///
-/// `num_batches_tracked` counters of PyTorch are left out, and so is the `module.` of its wrappers.
+/// PyTorch's `num_batches_tracked` counters and the `module.` prefix of its wrappers are dropped.
 ///
 /// # Errors
-/// [`CheckpointError::Io`] when there is no such file, [`CheckpointError::Format`] when it holds anything else.
-pub fn load(path: &Path) -> Result<Weights, CheckpointError> {
-    let bytes = fs::read(path).map_err(|source| CheckpointError::Io {
-        action: "cannot read",
-        path: path.into(),
-        source,
-    })?;
+/// [`CheckpointError::Read`] when the file cannot be read, [`CheckpointError::Format`] when it is not a checkpoint.
+pub fn load(path: impl AsRef<Path>) -> Result<Weights, CheckpointError> {
+    let path = path.as_ref();
+    let bytes = fs::read(path).map_err(|source| CheckpointError::Read { path: path.into(), source })?;
     read(&bytes).map_err(|source| CheckpointError::Format { path: path.into(), source })
 }
 
 /// Reads the weights of a checkpoint in memory, see [`load`].
 ///
 /// # Errors
-/// Every byte string that is none has a [`FormatError`].
+/// [`FormatError`] for bytes that are not a checkpoint.
 pub fn read(bytes: &[u8]) -> Result<Weights, FormatError> {
-    // The length that a safetensors file begins with may look like the beginning of any other, so its header decides.
+    // A safetensors file begins with a length, which may look like the start of another format. Its header decides.
     if bytes.get(8) == Some(&b'{') {
         safetensors::read(bytes)
     } else if bytes.get(257..262) == Some(b"ustar") {
@@ -53,16 +51,15 @@ pub fn read(bytes: &[u8]) -> Result<Weights, FormatError> {
     }
 }
 
-/// Replaces the checkpoint at `path`; on failure the previous one stays.
+/// Saves weights as safetensors at `path`; if that fails, a previous file is unchanged.
 ///
 /// # Errors
-/// [`CheckpointError::Io`] when it cannot be written.
-pub fn save(weights: &Weights, path: &Path) -> Result<(), CheckpointError> {
+/// [`CheckpointError::Save`] when the file cannot be written, [`CheckpointError::Encode`] when safetensors cannot hold the
+/// weights.
+pub fn save(weights: &Weights, path: impl AsRef<Path>) -> Result<(), CheckpointError> {
+    let path = path.as_ref();
     let bytes = safetensors::write(weights)
         .map_err(|source| CheckpointError::Encode { path: path.into(), source })?;
-    crate::files::write_atomically(path, |out| out.write_all(&bytes)).map_err(|source| CheckpointError::Io {
-        action: "cannot save",
-        path: path.into(),
-        source,
-    })
+    crate::files::write_atomically(path, |out| out.write_all(&bytes))
+        .map_err(|source| CheckpointError::Save { path: path.into(), source })
 }

@@ -1,59 +1,59 @@
-//! What the pickle of a state dict is made of.
+//! Objects that the pickle of a state dict may contain.
 
 use safetensors::Dtype;
 
 use super::tensor::{Layout, MAX_DIMENSIONS};
 
-/// A value on the stack of the pickle machine.
+/// Value on the stack of the pickle machine.
 ///
-/// Containers and tensors lie in [`Objects`]: values are copied freely, and nothing is nested, so neither a cycle nor
-/// a depth can do harm.
+/// Containers and tensors lie in [`Objects`]. Values are copied freely and never nested, so cycles and deep nesting do no
+/// harm.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Value<'a> {
-    /// None, a float, or an integer beyond 128 bits: nothing that weights are made of.
+    /// None, a float, or an integer beyond 128 bits, which weights do not need.
     Other,
-    /// An integer or a boolean.
+    /// Integer or boolean.
     Int(i128),
     /// Text, or the bytes of a Python 2 string.
     Text(&'a str),
-    /// One of the known names.
+    /// Known function or class.
     Global(Global),
-    /// Place in [`Objects`].
+    /// Index in [`Objects`].
     Object(usize),
 }
 
-/// What is larger than a value.
+/// Container, storage or tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Object<'a> {
-    /// A list or a tuple.
+    /// List or tuple.
     Sequence(Vec<Value<'a>>),
-    /// A dict, plain or ordered.
+    /// Dict, plain or ordered.
     Dict(Vec<(Value<'a>, Value<'a>)>),
-    /// Values outside the pickle.
+    /// Storage outside the pickle.
     Storage(StorageId<'a>),
-    /// A view of a storage.
+    /// Tensor: a view of a storage.
     Tensor(Tensor<'a>),
 }
 
-/// A storage, by its name in the file.
+/// Storage, by its name in the file.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StorageId<'a> {
-    /// Its name.
+    /// Name of the storage.
     pub key: &'a str,
-    /// What it is made of.
+    /// Type of its values.
     pub dtype: Dtype,
 }
 
-/// A tensor whose values have not been looked at.
+/// Tensor whose values have not been read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor<'a> {
-    /// Where its values are.
+    /// Storage of its values.
     pub storage: StorageId<'a>,
-    /// Which of them.
+    /// Position of its values in the storage.
     pub layout: Layout,
 }
 
-/// The functions and classes that weights need, and the only ones there are.
+/// Functions and classes that weights need; no others are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Global {
     /// `OrderedDict()`
@@ -64,12 +64,12 @@ pub enum Global {
     RebuildTensor,
     /// `_rebuild_parameter(tensor, flags...)`
     RebuildParameter,
-    /// A class of storages, which is not called but named.
+    /// Class of storages, which is named and not called.
     Storage(Dtype),
 }
 
 impl Global {
-    /// The name as pickles write it.
+    /// Looks up a function or class by the names that pickles write.
     pub fn find(module: &str, name: &str) -> Option<Self> {
         Some(match (module, name) {
             ("collections", "OrderedDict") => Self::OrderedDict,
@@ -96,18 +96,18 @@ impl Global {
     }
 }
 
-/// Everything a pickle has built.
+/// Objects that a pickle has built.
 #[derive(Debug, Default)]
 pub struct Objects<'a>(Vec<Object<'a>>);
 
 impl<'a> Objects<'a> {
-    /// Keeps an object.
+    /// Adds an object and returns a value that refers to it.
     pub fn add(&mut self, object: Object<'a>) -> Value<'a> {
         self.0.push(object);
         Value::Object(self.0.len() - 1)
     }
 
-    /// The object that a value stands for.
+    /// Returns the object that a value refers to.
     pub fn get(&self, value: Value<'a>) -> Option<&Object<'a>> {
         match value {
             Value::Object(place) => self.0.get(place),
@@ -115,7 +115,7 @@ impl<'a> Objects<'a> {
         }
     }
 
-    /// The same, to be changed.
+    /// Returns the object that a value refers to, for changes.
     pub fn get_mut(&mut self, value: Value<'a>) -> Option<&mut Object<'a>> {
         match value {
             Value::Object(place) => self.0.get_mut(place),
@@ -123,7 +123,7 @@ impl<'a> Objects<'a> {
         }
     }
 
-    /// The elements of a list or tuple.
+    /// Returns the elements of a list or tuple.
     pub fn sequence(&self, value: Value<'a>) -> Option<&[Value<'a>]> {
         match self.get(value)? {
             Object::Sequence(elements) => Some(elements),
@@ -131,7 +131,7 @@ impl<'a> Objects<'a> {
         }
     }
 
-    /// The entries of a dict.
+    /// Returns the entries of a dict.
     pub fn dict(&self, value: Value<'a>) -> Option<&[(Value<'a>, Value<'a>)]> {
         match self.get(value)? {
             Object::Dict(entries) => Some(entries),
@@ -139,7 +139,7 @@ impl<'a> Objects<'a> {
         }
     }
 
-    /// All storages that were named.
+    /// Lists all storages.
     pub fn storages(&self) -> impl Iterator<Item = StorageId<'a>> {
         self.0.iter().filter_map(|object| match object {
             Object::Storage(storage) => Some(*storage),
@@ -147,7 +147,7 @@ impl<'a> Objects<'a> {
         })
     }
 
-    /// What `function` makes of `arguments`; nothing when it does not take these.
+    /// Calls `function` with `arguments`; none if it does not take these.
     pub fn call(&mut self, function: Value<'a>, arguments: Value<'a>) -> Option<Value<'a>> {
         let Value::Global(function) = function else { return None };
         match (function, self.sequence(arguments)?) {
@@ -169,9 +169,9 @@ impl<'a> Objects<'a> {
         }
     }
 
-    /// The storage that `("storage", class, key, device, length)` names.
+    /// Creates the storage that `("storage", class, key, device, length)` names.
     ///
-    /// A sixth element is None: views of storages, which it was for, were given up in PyTorch 0.4.
+    /// A sixth element must be None: it was for views of storages, which PyTorch 0.4 removed.
     pub fn storage(&mut self, name: Value<'a>) -> Option<Value<'a>> {
         let name = self.sequence(name)?;
         let (&[Value::Text("storage"), Value::Global(Global::Storage(dtype)), Value::Text(key), _, _], rest) =
@@ -183,7 +183,7 @@ impl<'a> Objects<'a> {
     }
 
     fn sizes(&self, sizes: Value<'a>) -> Option<Vec<usize>> {
-        // Checked before anything is copied: a file could name one long list very often.
+        // The length is checked before copying: a file could refer to one long list very often.
         let sizes = self.sequence(sizes).filter(|sizes| sizes.len() <= MAX_DIMENSIONS)?;
         sizes.iter().map(|&value| size(value)).collect()
     }

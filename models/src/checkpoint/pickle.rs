@@ -1,7 +1,7 @@
-//! A machine for pickles that builds plain data.
+//! Pickle reader that builds plain data and runs no code.
 //!
-//! A pickle is a program for a stack machine. Python's imports and calls whatever the program names, so that a file
-//! can do anything; this one has the instructions that `torch.save` uses, and no function but those of [`Global`].
+//! A pickle is a program for a stack machine. Python's machine imports and calls whatever the program names, so that a file
+//! can do anything. This machine has the instructions that `torch.save` uses, and only the functions of [`Global`].
 //! [pickletools](https://github.com/python/cpython/blob/main/Lib/pickletools.py) describes the instructions.
 
 use std::collections::HashMap;
@@ -9,22 +9,23 @@ use std::collections::HashMap;
 use super::error::FormatError;
 use super::objects::{Global, Object, Objects, Value};
 
-/// A ResNet18 with its optimizer takes some 10,000. Each makes at most one object, so this bounds the memory.
+/// Limit for the number of instructions, which bounds the memory: each makes at most one object. A ResNet18 with its
+/// optimizer takes some 10,000.
 const MAX_INSTRUCTIONS: usize = 1 << 20;
 
-/// What a pickle has built.
+/// Result of reading a pickle.
 #[derive(Debug)]
 pub struct Pickle<'a> {
-    /// What was pickled.
+    /// Pickled object.
     pub root: Value<'a>,
-    /// What it is made of.
+    /// Objects that it refers to.
     pub objects: Objects<'a>,
-    /// Bytes of the pickle; others may follow.
+    /// Length of the pickle in bytes; other data may follow.
     pub len: usize,
 }
 
 impl<'a> Pickle<'a> {
-    /// Runs the pickle that `bytes` begins with.
+    /// Reads the pickle at the start of `bytes`.
     ///
     /// # Errors
     /// [`FormatError::Global`] when it names a function or class that weights do not need, [`FormatError::Pickle`]
@@ -50,10 +51,10 @@ const STOP: u8 = b'.';
 struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Where the current instruction began.
+    /// Start of the current instruction.
     start: usize,
     stack: Vec<Value<'a>>,
-    /// Heights of the stack that were marked.
+    /// Stack heights that were marked.
     marks: Vec<usize>,
     memo: HashMap<u32, Value<'a>>,
     objects: Objects<'a>,
@@ -99,7 +100,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// The instructions that leave one value.
+    /// Runs an instruction that pushes one value.
     fn value(&mut self, instruction: u8) -> Result<Value<'a>, FormatError> {
         Ok(match instruction {
             b'N' => Value::Other,
@@ -194,7 +195,7 @@ impl<'a> Machine<'a> {
         self.utf8(&rest[..len])
     }
 
-    /// LONG1: the least significant byte first, with the sign in the last.
+    /// Reads LONG1: a little-endian integer in two's complement.
     fn long(&mut self) -> Result<Value<'a>, FormatError> {
         let [len] = self.array()?;
         let bytes = self.take(len.into())?;
@@ -210,7 +211,7 @@ impl<'a> Machine<'a> {
     }
 
     fn pop_many(&mut self, count: usize) -> Result<Vec<Value<'a>>, FormatError> {
-        // What lies below a mark is not reached.
+        // Values below a mark must not be popped.
         let floor = self.marks.last().copied().unwrap_or(0);
         let height = self.stack.len().checked_sub(count).filter(|&height| height >= floor);
         Ok(self.stack.split_off(height.ok_or_else(|| self.fault("nothing to work on"))?))
@@ -225,7 +226,7 @@ impl<'a> Machine<'a> {
         Ok(self.stack.split_off(mark))
     }
 
-    /// The object on top of the stack, which stays there.
+    /// Returns the object on top of the stack without popping it.
     fn top(&mut self) -> Result<&mut Object<'a>, FormatError> {
         let top = self.pop()?;
         self.stack.push(top);

@@ -1,7 +1,7 @@
-//! State dicts that `torch.save` wrote.
+//! Reader for the `.pth` files of `torch.save`.
 //!
-//! Nothing in such a file is run: there is a short list of what its pickle may name (`Global` in `objects.rs`), and
-//! no way to call anything else. No more memory is asked for than the file has bytes for.
+//! No code in a file is run: its pickle may name the functions in a short list only (`Global` in `objects.rs`). The memory
+//! used is bounded by the size of the file.
 
 use crate::Weights;
 
@@ -13,15 +13,13 @@ use super::pickle::Pickle;
 use super::tensor::Storage;
 use super::{PICKLE, ZIP, legacy};
 
-/// Where training scripts put their weights; timm's order, which prefers the moving average.
+/// Keys under which training scripts save their weights, in timm's order, which prefers the moving average.
 const NESTED: [&str; 4] = ["state_dict_ema", "model_ema", "state_dict", "model"];
 
-/// Reads the weights of a `.pth`: a state dict, or a dict that holds one as `state_dict` and the like, in
-/// either container.
+/// Reads the weights of a `.pth` file: a state dict, or a dict that holds one under `state_dict` or a similar key.
 ///
 /// # Errors
-/// Every byte string that is not such a file has a [`FormatError`]; a pickle that asks for anything to be run is
-/// [`FormatError::Global`], which says what.
+/// [`FormatError`] for bytes that are not such a file; [`FormatError::Global`] names a function that the pickle wants to call.
 pub fn read(bytes: &[u8]) -> Result<Weights, FormatError> {
     if bytes.starts_with(ZIP) {
         let mut archive = Archive::open(bytes)?;
@@ -34,7 +32,7 @@ pub fn read(bytes: &[u8]) -> Result<Weights, FormatError> {
         let (pickle, storages) = legacy::read(bytes)?;
         weights(bytes, &pickle, |StorageId { key, dtype }| {
             let bytes = storages.get(key).copied();
-            let bytes = bytes.ok_or_else(|| FormatError::Damaged("a storage is missing".into()))?;
+            let bytes = bytes.ok_or(FormatError::Damaged("a storage is missing"))?;
             Ok(Storage { dtype, bytes, big_endian: false })
         })
     } else {

@@ -1,4 +1,4 @@
-//! `.safetensors`: [a header and the values](https://github.com/huggingface/safetensors#format).
+//! Reader and writer for [safetensors files](https://github.com/huggingface/safetensors#format).
 
 use std::collections::HashMap;
 
@@ -10,9 +10,12 @@ use super::builder::WeightsBuilder;
 use super::error::FormatError;
 use super::tensor::{Layout, Storage};
 
-/// Reads the weights.
+/// Reads the weights of a safetensors file.
+///
+/// # Errors
+/// [`FormatError`] when the file is damaged, or a tensor cannot be a weight.
 pub fn read(bytes: &[u8]) -> Result<Weights, FormatError> {
-    let file = SafeTensors::deserialize(bytes).map_err(|error| FormatError::Damaged(error.to_string()))?;
+    let file = SafeTensors::deserialize(bytes).map_err(FormatError::Safetensors)?;
     let mut weights = WeightsBuilder::new(bytes);
     for (name, view) in file.iter() {
         let storage = Storage { dtype: view.dtype(), bytes: view.data(), big_endian: false };
@@ -21,7 +24,10 @@ pub fn read(bytes: &[u8]) -> Result<Weights, FormatError> {
     Ok(weights.build())
 }
 
-/// The bytes of a file with these weights, as float32.
+/// Encodes weights as a safetensors file of 32-bit floats.
+///
+/// # Errors
+/// [`SafeTensorError`] when the format cannot hold them.
 pub fn write(weights: &Weights) -> Result<Vec<u8>, SafeTensorError> {
     let values: HashMap<&String, Vec<u8>> = weights
         .iter()

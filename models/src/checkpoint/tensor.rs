@@ -1,36 +1,38 @@
-//! Values of any floating type and layout, as contiguous float32.
+//! Conversion of tensors of any float type and layout to contiguous 32-bit floats.
 
 use half::{bf16, f16};
 use ndarray::{ArrayD, ArrayViewD, IxDyn, ShapeBuilder, ShapeError};
 use safetensors::Dtype;
 
-/// PyTorch's own limit.
+use super::error::TensorError;
+
+/// Largest number of dimensions in PyTorch.
 pub(super) const MAX_DIMENSIONS: usize = 64;
 
-/// Bytes of values of one type.
+/// Storage: the bytes of values of one type.
 #[derive(Debug, Clone, Copy)]
 pub struct Storage<'a> {
-    /// What they are.
+    /// Type of the values.
     pub dtype: Dtype,
-    /// The values.
+    /// Bytes of the values.
     pub bytes: &'a [u8],
-    /// Whether the most significant byte is the first.
+    /// Whether the bytes of a value are in big-endian order.
     pub big_endian: bool,
 }
 
-/// Where a tensor's values lie in a storage, counted in values.
+/// Layout of a tensor in its storage, counted in values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// The first value.
+    /// Position of the first value.
     pub offset: usize,
-    /// Sizes of the axes.
+    /// Shape of the tensor.
     pub shape: Vec<usize>,
-    /// Steps along the axes.
+    /// Stride along each axis.
     pub strides: Vec<usize>,
 }
 
 impl Layout {
-    /// A whole storage, the last axis without gaps.
+    /// Layout of a contiguous tensor from the start of its storage.
     pub fn contiguous(shape: &[usize]) -> Self {
         let mut step = 1_usize;
         let mut strides = vec![0; shape.len()];
@@ -41,27 +43,29 @@ impl Layout {
         Self { offset: 0, shape: shape.into(), strides }
     }
 
-    /// Values of the tensor; none when they are too many to count.
+    /// Number of values; none if it overflows.
     pub fn len(&self) -> Option<usize> {
         self.shape.iter().try_fold(1_usize, |len, &size| len.checked_mul(size))
     }
 }
 
 impl Storage<'_> {
-    /// The values of a floating-point tensor, nearest in float32; otherwise why there are none, to be read after the
-    /// tensor's name.
-    pub fn tensor(&self, layout: &Layout) -> Result<ArrayD<f32>, String> {
+    /// Converts a tensor to 32-bit floats, rounded to nearest.
+    ///
+    /// # Errors
+    /// [`TensorError`] when it is not a float tensor or does not lie inside the storage.
+    pub fn tensor(&self, layout: &Layout) -> Result<ArrayD<f32>, TensorError> {
         if layout.shape.len() > MAX_DIMENSIONS {
-            return Err(format!("has {} dimensions, more than {MAX_DIMENSIONS}", layout.shape.len()));
+            return Err(TensorError::Dimensions(layout.shape.len()));
         }
         let values = match self.dtype {
             Dtype::F32 => self.gather(layout, f32::from_le_bytes),
             Dtype::F16 => self.gather(layout, |bytes| f16::from_le_bytes(bytes).to_f32()),
             Dtype::BF16 => self.gather(layout, |bytes| bf16::from_le_bytes(bytes).to_f32()),
             Dtype::F64 => self.gather(layout, |bytes| f64::from_le_bytes(bytes) as f32),
-            other => return Err(format!("is {other}: weights are F32, F16, BF16 or F64")),
+            other => return Err(TensorError::Type(other)),
         };
-        values.map_err(|error| format!("does not lie inside its storage: {error}"))
+        values.map_err(TensorError::Layout)
     }
 
     fn gather<const N: usize>(
@@ -70,7 +74,7 @@ impl Storage<'_> {
         decode: impl Fn([u8; N]) -> f32,
     ) -> Result<ArrayD<f32>, ShapeError> {
         if layout.len() == Some(0) {
-            return ArrayD::from_shape_vec(IxDyn(&layout.shape), Vec::new()); // whatever its strides are
+            return ArrayD::from_shape_vec(IxDyn(&layout.shape), Vec::new()); // strides do not matter for no values
         }
         let (stored, _) = self.bytes.as_chunks::<N>();
         let stored = stored.get(layout.offset..).unwrap_or_default();
@@ -131,14 +135,14 @@ mod tests {
             layout(0, &[2, 2], &[1]),
         ] {
             let error = values(outside.clone()).unwrap_err();
-            assert!(error.starts_with("does not lie inside its storage"), "{outside:?}: {error}");
+            assert!(matches!(error, TensorError::Layout(_)), "{outside:?}: {error}");
         }
-        assert!(values(layout(0, &[1; 65], &[1; 65])).unwrap_err().contains("65 dimensions"));
+        assert!(values(layout(0, &[1; 65], &[1; 65])).unwrap_err().to_string().contains("65 dimensions"));
     }
 
     #[test]
     fn other_types_are_named() {
         let storage = Storage { dtype: Dtype::I32, bytes: &[0; 4], big_endian: false };
-        assert!(storage.tensor(&layout(0, &[1], &[1])).unwrap_err().starts_with("is I32: weights are"));
+        assert!(storage.tensor(&layout(0, &[1], &[1])).unwrap_err().to_string().starts_with("is I32: weights are"));
     }
 }

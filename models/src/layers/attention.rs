@@ -1,18 +1,18 @@
 //! CBAM, the convolutional block attention module (Woo et al. 2018, arXiv:1807.06521).
 //!
-//! Initialised by PyTorch's defaults, the sigmoids start near 1/2 and so near linear.
+//! With PyTorch's default initialisation the sigmoids start near 1/2, where they are almost linear.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Conv2d, Linear};
 use crate::ops::{Module, Ops, Reduce};
 
-/// Parameters of attention blocks.
+/// Configuration of CBAM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attention {
-    /// Reduction of the channel attention's hidden layer.
+    /// Reduction ratio of the channel attention: its hidden layer has `channels / ratio` units.
     pub ratio: usize,
-    /// Kernel of the spatial attention's convolution; odd.
+    /// Kernel size of the spatial attention's convolution; odd.
     pub kernel: usize,
 }
 
@@ -22,19 +22,19 @@ impl Default for Attention {
     }
 }
 
-/// `x * sigmoid(mlp(avg(x)) + mlp(max(x)))`: averages and maxima over `H, W`, one shared MLP without biases.
+/// Channel attention: `x * sigmoid(mlp(avg(x)) + mlp(max(x)))`, pooled over `H, W`, with one shared MLP without biases.
 ///
 /// `[N, C, H, W]` -> `[N, C, H, W]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChannelAttention {
-    /// Full name.
+    /// Full name of the layer.
     pub name: String,
     squeeze: Linear,
     excite: Linear,
 }
 
 impl ChannelAttention {
-    /// Attention over `channels` with a hidden layer of `channels / ratio`, which must be at least 1.
+    /// Creates channel attention over `channels`; `channels / ratio`, the hidden layer, must be at least 1.
     pub fn new(name: &str, channels: usize, ratio: usize) -> Self {
         let linear = |index: usize, in_features, out_features| {
             let name = format!("{name}.fc.{index}");
@@ -44,7 +44,7 @@ impl ChannelAttention {
         Self { name: name.into(), squeeze: linear(0, channels, hidden), excite: linear(2, hidden, channels) }
     }
 
-    /// Under which name the weights of the channels `[N, C]`, each in (0, 1), can be [observed](Ops::observe).
+    /// Name under which the weights of the channels, `[N, C]` in (0, 1), can be [observed](Ops::observe).
     pub fn weights(&self) -> String {
         format!("{}.weights", self.name)
     }
@@ -66,24 +66,24 @@ impl Module for ChannelAttention {
     }
 }
 
-/// `x * sigmoid(conv([mean over C, max over C]))`, without bias and without batch norm.
+/// Spatial attention: `x * sigmoid(conv([mean over C, max over C]))`, without bias and batch norm.
 ///
 /// `[N, C, H, W]` -> `[N, C, H, W]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SpatialAttention {
-    /// Full name.
+    /// Full name of the layer.
     pub name: String,
     conv: Conv2d,
 }
 
 impl SpatialAttention {
-    /// Attention with a `kernel` x `kernel` convolution; `kernel` is odd, so that the size stays.
+    /// Creates spatial attention with a `kernel` x `kernel` convolution; `kernel` is odd, so that the size is kept.
     pub fn new(name: &str, kernel: usize) -> Self {
         let conv = Conv2d { padding: kernel / 2, ..Conv2d::new(format!("{name}.conv"), 2, 1, kernel) };
         Self { name: name.into(), conv }
     }
 
-    /// Under which name the mask `[N, 1, H, W]`, in (0, 1), can be [observed](Ops::observe).
+    /// Name under which the mask, `[N, 1, H, W]` in (0, 1), can be [observed](Ops::observe).
     pub fn mask(&self) -> String {
         format!("{}.mask", self.name)
     }
@@ -101,17 +101,19 @@ impl Module for SpatialAttention {
     }
 }
 
-/// Channel attention, then spatial attention. `[N, C, H, W]` -> `[N, C, H, W]`.
+/// CBAM: channel attention followed by spatial attention.
+///
+/// `[N, C, H, W]` -> `[N, C, H, W]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cbam {
-    /// What comes first.
+    /// Channel attention.
     pub channel: ChannelAttention,
-    /// What comes second.
+    /// Spatial attention.
     pub spatial: SpatialAttention,
 }
 
 impl Cbam {
-    /// CBAM over `channels`; for the limits of `attention` see [`ChannelAttention`] and [`SpatialAttention`].
+    /// Creates CBAM over `channels`; for the limits of `attention` see [`ChannelAttention`] and [`SpatialAttention`].
     pub fn new(name: &str, channels: usize, attention: Attention) -> Self {
         Self {
             channel: ChannelAttention::new(&format!("{name}.channel_attn"), channels, attention.ratio),

@@ -5,31 +5,31 @@ use super::{Init, Param};
 /// Batch normalisation over the channels of `[N, C, H, W]`, as `torch.nn.BatchNorm2d`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchNorm2d {
-    /// Full name; its parameters are `{name}.weight`, `.bias`, `.running_mean` and `.running_var`, each `[channels]`.
+    /// Full name of the layer; its parameters are `{name}.weight`, `.bias`, `.running_mean` and `.running_var`, each `[channels]`.
     pub name: String,
-    /// Channels of the input.
+    /// Number of channels.
     pub channels: usize,
 }
 
 impl BatchNorm2d {
-    /// Added to the variance.
+    /// Epsilon, which is added to the variance.
     pub const EPS: f64 = 1e-5;
-    /// Weight of a new batch in the running statistics.
+    /// Momentum: weight of a new batch in the running statistics.
     pub const MOMENTUM: f64 = 0.1;
-    /// Fields, in the order of [`BatchNorm2d::params`] and of ONNX's `BatchNormalization` inputs.
+    /// Names of the parameters, in the order of [`BatchNorm2d::params`] and of the inputs of ONNX's `BatchNormalization`.
     pub const FIELDS: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
 
-    /// Batch normalisation of `channels` channels.
+    /// Creates batch normalisation over `channels`.
     pub fn new(name: impl Into<String>, channels: usize) -> Self {
         Self { name: name.into(), channels }
     }
 
-    /// The names of scale, shift, running mean and running variance.
+    /// Full names of weight, bias, running mean and running variance.
     pub fn names(&self) -> [String; 4] {
         Self::FIELDS.map(|field| format!("{}.{field}", self.name))
     }
 
-    /// Its parameters and buffers.
+    /// Parameters and buffers of the layer.
     pub fn params(&self) -> Vec<Param> {
         let shape = vec![self.channels];
         let [weight, bias, mean, var] = Self::FIELDS;

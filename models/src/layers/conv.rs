@@ -2,22 +2,22 @@
 
 use super::{Init, Param};
 
-/// A square 2-D convolution, as `torch.nn.Conv2d` without dilation and groups.
+/// 2-D convolution with a square kernel, as `torch.nn.Conv2d` without dilation and groups.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conv2d {
-    /// Full name; its parameters are `{name}.weight` `[out, in, kernel, kernel]` and `{name}.bias` `[out]`.
+    /// Full name of the layer; its parameters are `{name}.weight` `[out, in, kernel, kernel]` and `{name}.bias` `[out]`.
     pub name: String,
-    /// Channels of the input.
+    /// Number of input channels.
     pub in_channels: usize,
-    /// Channels of the output.
+    /// Number of output channels.
     pub out_channels: usize,
     /// Height and width of the kernel.
     pub kernel: usize,
-    /// Step in both directions.
+    /// Stride in both directions.
     pub stride: usize,
-    /// Zeros on every side.
+    /// Zero padding on every side.
     pub padding: usize,
-    /// Whether there is a bias.
+    /// Whether the layer has a bias.
     pub bias: bool,
     /// Initial distribution of the weight.
     pub init: ConvInit,
@@ -34,7 +34,7 @@ pub enum ConvInit {
 }
 
 impl Conv2d {
-    /// A convolution with stride 1, no padding, no bias and PyTorch's default initialisation.
+    /// Creates a convolution with stride 1, no padding, no bias and PyTorch's default initialisation.
     pub fn new(name: impl Into<String>, in_channels: usize, out_channels: usize, kernel: usize) -> Self {
         Self {
             name: name.into(),
@@ -48,17 +48,17 @@ impl Conv2d {
         }
     }
 
-    /// The name of the weight.
+    /// Full name of the weight.
     pub fn weight_name(&self) -> String {
         format!("{}.weight", self.name)
     }
 
-    /// The name of the bias, where there is one.
+    /// Full name of the bias, if there is one.
     pub fn bias_name(&self) -> Option<String> {
         self.bias.then(|| format!("{}.bias", self.name))
     }
 
-    /// Its parameters.
+    /// Parameters of the layer.
     pub fn params(&self) -> Vec<Param> {
         let area = self.kernel * self.kernel;
         let default = Init::torch_default(self.in_channels * area);

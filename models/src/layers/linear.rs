@@ -2,36 +2,38 @@
 
 use super::{Init, Param};
 
-/// `x W^T + b`, as `torch.nn.Linear`. `[N, in]` -> `[N, out]`.
+/// Fully connected layer, `x W^T + b`, as `torch.nn.Linear`.
+///
+/// `[N, in]` -> `[N, out]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Linear {
-    /// Full name; its parameters are `{name}.weight` `[out, in]` and `{name}.bias` `[out]`.
+    /// Full name of the layer; its parameters are `{name}.weight` `[out, in]` and `{name}.bias` `[out]`.
     pub name: String,
-    /// Features of the input.
+    /// Number of input features.
     pub in_features: usize,
-    /// Features of the output.
+    /// Number of output features.
     pub out_features: usize,
-    /// Whether there is a bias.
+    /// Whether the layer has a bias.
     pub bias: bool,
 }
 
 impl Linear {
-    /// A linear layer with a bias.
+    /// Creates a linear layer with a bias.
     pub fn new(name: impl Into<String>, in_features: usize, out_features: usize) -> Self {
         Self { name: name.into(), in_features, out_features, bias: true }
     }
 
-    /// The name of the weight.
+    /// Full name of the weight.
     pub fn weight_name(&self) -> String {
         format!("{}.weight", self.name)
     }
 
-    /// The name of the bias, where there is one.
+    /// Full name of the bias, if there is one.
     pub fn bias_name(&self) -> Option<String> {
         self.bias.then(|| format!("{}.bias", self.name))
     }
 
-    /// Its parameters.
+    /// Parameters of the layer.
     pub fn params(&self) -> Vec<Param> {
         let init = Init::torch_default(self.in_features);
         let mut params =

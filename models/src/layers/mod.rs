@@ -1,4 +1,4 @@
-//! Layers: plain data that names its parameters. No tensors live here.
+//! Layers of networks as plain data: sizes and parameter names, no tensors.
 
 mod attention;
 mod batch_norm;
@@ -12,30 +12,30 @@ pub use conv::{Conv2d, ConvInit};
 pub use linear::Linear;
 pub use pool::MaxPool2d;
 
-/// A parameter or buffer of a layer.
+/// Parameter or buffer of a layer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Param {
-    /// Full name, as in PyTorch's `state_dict`.
+    /// Name in PyTorch's `state_dict`.
     pub name: String,
-    /// Dimensions, as in PyTorch.
+    /// Shape, as in PyTorch.
     pub shape: Vec<usize>,
-    /// Distribution of the initial values.
+    /// Distribution of its initial values.
     pub init: Init,
-    /// Whether an optimizer may change it; running statistics are not trainable.
+    /// Whether an optimizer changes it; running statistics are not trainable.
     pub trainable: bool,
 }
 
-/// Distribution of a parameter's initial values.
+/// Distribution of initial values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
-    /// All values the same.
+    /// Constant.
     Constant(f64),
-    /// Uniform in `[-bound, bound]`.
+    /// Uniform distribution in `[-bound, bound]`.
     Uniform {
         /// Largest magnitude.
         bound: f64,
     },
-    /// Normal with mean 0.
+    /// Normal distribution with mean 0.
     Normal {
         /// Standard deviation.
         std: f64,
@@ -43,8 +43,8 @@ pub enum Init {
 }
 
 impl Init {
-    /// PyTorch's default for weights and biases of `Linear` and `Conv2d`: `kaiming_uniform_(a=sqrt(5))`,
-    /// which is uniform within `1/sqrt(fan_in)`.
+    /// PyTorch's default for weights and biases of `Linear` and `Conv2d`: `kaiming_uniform_(a=sqrt(5))`, which is uniform
+    /// within `1/sqrt(fan_in)`.
     fn torch_default(fan_in: usize) -> Self {
         Self::Uniform { bound: 1.0 / (fan_in as f64).sqrt() }
     }

@@ -1,6 +1,6 @@
-//! Axes with round ticks.
+//! Axes of charts, with ticks at round numbers.
 
-/// From the numbers of a chart to places along an axis.
+/// Axis of a chart: maps numbers to positions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Axis {
     min: f64,
@@ -9,20 +9,20 @@ pub struct Axis {
     ticks: Vec<Tick>,
 }
 
-/// A number that is written beside an axis.
+/// Tick of an axis.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tick {
-    /// The number.
+    /// Number at the tick.
     pub value: f64,
-    /// As it is written.
+    /// Label at the tick.
     pub label: String,
 }
 
-/// Most ticks of a vertical axis.
+/// Largest number of ticks of a vertical axis.
 const TICKS: f64 = 5.0;
 
 impl Axis {
-    /// A linear axis around `values`, which are finite, and within `bounds`.
+    /// Creates a linear axis that covers finite `values`, within `bounds`.
     pub fn linear(values: impl IntoIterator<Item = f64>, bounds: [f64; 2]) -> Self {
         let (min, max) = padded(extent(values).unwrap_or((0.0, 1.0)), bounds);
         let step = round_step((max - min) / TICKS);
@@ -37,14 +37,14 @@ impl Axis {
         Self { min: first * step, max: last * step, log: false, ticks }
     }
 
-    /// A logarithmic axis around `values`, which are finite and positive.
+    /// Creates a logarithmic axis that covers finite, positive `values`.
     pub fn log(values: impl IntoIterator<Item = f64>) -> Self {
         let (min, max) = extent(values).unwrap_or((0.1, 1.0));
         let (mut first, mut last) = ((min.log10() + 1e-9).floor() as i32, (max.log10() - 1e-9).ceil() as i32);
         if first >= last {
             (first, last) = (last - 1, last + 1);
         }
-        // Powers of ten say enough when there are some; within one or two of them, 2 and 5 help.
+        // Over more than two decades, powers of ten are enough. Otherwise ticks at 2 and 5 are added.
         let digits: &[f64] = if last - first > 2 { &[1.0] } else { &[1.0, 2.0, 5.0] };
         let every = ((last - first) as usize).div_ceil(TICKS as usize);
         let powers = (first..=last).step_by(every);
@@ -56,7 +56,7 @@ impl Axis {
         Self { min: 10f64.powi(first), max: 10f64.powi(last), log: true, ticks }
     }
 
-    /// An axis for whole numbers from `first` to `last`, with half a step of room on both sides.
+    /// Creates an axis for integers from `first` to `last`, with a margin of 0.5 on both sides.
     pub fn whole(first: usize, last: usize) -> Self {
         let step = round_step((last - first) as f64 / 8.0).max(1.0) as usize;
         let ticks = (first..=last).filter(|n| n % step == 0);
@@ -64,12 +64,12 @@ impl Axis {
         Self { min: first as f64 - 0.5, max: last as f64 + 0.5, log: false, ticks }
     }
 
-    /// The numbers beside the axis, ascending.
+    /// Ticks of the axis, in ascending order.
     pub fn ticks(&self) -> &[Tick] {
         &self.ticks
     }
 
-    /// Where `value` lies between the ends, which are 0 and 1.
+    /// Position of `value` between the ends of the axis, which are 0 and 1.
     pub fn place(&self, value: f64) -> f64 {
         match self.log {
             true => (value / self.min).ln() / (self.max / self.min).ln(),
@@ -78,6 +78,7 @@ impl Axis {
     }
 }
 
+/// Minimum and maximum.
 fn extent(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
     values.into_iter().fold(None, |extent, value| match extent {
         None => Some((value, value)),
@@ -85,7 +86,7 @@ fn extent(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
     })
 }
 
-/// Widens a range that is short for its numbers, within the bounds: noise shall not look like a trend.
+/// Widens a range that is small compared with its values, within bounds, so that noise does not look like a trend.
 fn padded((min, max): (f64, f64), [lowest, highest]: [f64; 2]) -> (f64, f64) {
     let padding = (0.05 * max.abs()).max(1e-6);
     if max - min > padding {
@@ -94,7 +95,7 @@ fn padded((min, max): (f64, f64), [lowest, highest]: [f64; 2]) -> (f64, f64) {
     ((min - padding).max(lowest), (max + padding).min(highest))
 }
 
-/// The smallest of 1, 2, 5, 10, ... times a power of ten that is at least `step`.
+/// Rounds a step up to 1, 2 or 5 times a power of ten.
 fn round_step(step: f64) -> f64 {
     if step <= 0.0 {
         return 1.0;

@@ -1,4 +1,4 @@
-//! Accuracy by confidence.
+//! Reliability diagram: accuracy by confidence.
 
 use maud::{Markup, html};
 
@@ -6,8 +6,8 @@ use super::axis::Axis;
 use super::charts::{LineChart, Series};
 use crate::metrics::Calibration;
 
-/// The reliability diagram: what was right of the answers of each step of confidence, in percent, and what would be
-/// if confidence were right; beside it, how many answers each step has.
+/// Renders the reliability diagram: accuracy of each confidence bin beside the diagonal of perfect calibration, and the
+/// number of answers in each bin.
 pub fn reliability(calibration: &Calibration) -> Markup {
     let filled: Vec<_> = calibration.bins.iter().filter(|bin| bin.images > 0).collect();
     let percent = |share: f64| (100.0 * share).round() as usize;

@@ -1,4 +1,4 @@
-//! Line charts as SVG. Colours come from the page's style sheet, so that they follow its light and dark.
+//! Line charts as SVG; colours come from the style sheet of the page, in a light and a dark form.
 
 use std::fmt::Write as _;
 
@@ -6,59 +6,64 @@ use maud::{Markup, html};
 
 use super::axis::Axis;
 
-/// Lines over whole numbers such as epochs.
+/// Line chart over integers such as epochs.
 #[derive(Debug, Clone)]
 pub struct LineChart<'a> {
-    /// What is shown, with its unit.
+    /// Title of the chart, with the unit of its values.
     pub title: &'a str,
-    /// What the whole numbers count.
+    /// Label of the horizontal axis.
     pub x_label: &'a str,
-    /// The first and the last of them.
+    /// First and last number of the horizontal axis.
     pub x_range: [usize; 2],
-    /// The vertical axis.
+    /// Vertical axis.
     pub y: Axis,
-    /// The lines.
+    /// Lines of the chart.
     pub series: &'a [Series<'a>],
-    /// Stretches that are told apart by their background.
+    /// Bands with a background of their own.
     pub bands: &'a [Band<'a>],
-    /// A number that is marked, and why.
+    /// Position of a marker, with its name.
     pub mark: Option<(usize, &'a str)>,
 }
 
-/// A line.
+/// Line of a chart.
 #[derive(Debug, Clone)]
 pub struct Series<'a> {
-    /// Its name in the legend.
+    /// Name in the legend.
     pub name: &'a str,
-    /// Whole number and value; what is not finite leaves a gap.
+    /// Points of the line; a value that is not finite leaves a gap.
     pub points: Vec<(usize, f64)>,
 }
 
-/// A stretch from one whole number to another, both inside.
+/// Band in the background, from one position to another, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Band<'a> {
-    /// Its name.
+    /// Name of the band.
     pub name: &'a str,
-    /// The first.
+    /// First position.
     pub from: usize,
-    /// The last.
+    /// Last position.
     pub to: usize,
 }
 
-/// Size and margins in units of the image, which is about as wide as a phone's screen has pixels.
+/// Width of a chart in SVG units, about the width of a phone in pixels.
 const WIDTH: f64 = 400.0;
+/// Height of a chart in SVG units.
 const HEIGHT: f64 = 230.0;
+/// Margin on the left.
 const LEFT: f64 = 44.0;
+/// Margin on the right.
 const RIGHT: f64 = 8.0;
+/// Margin at the top.
 const TOP: f64 = 20.0;
+/// Margin at the bottom.
 const BOTTOM: f64 = 36.0;
-/// Width of a letter of the bands' names, about.
+/// Approximate width of a letter in a band's name.
 const LETTER: f64 = 5.8;
-/// Points are drawn while they do not touch.
+/// Largest number of points of a line that are drawn as dots: more would touch.
 const MAX_DOTS: usize = 30;
 
 impl LineChart<'_> {
-    /// The chart as a figure with a legend.
+    /// Renders the chart as a figure with a legend.
     pub fn render(&self) -> Markup {
         html! {
             figure.chart {
@@ -148,7 +153,7 @@ impl LineChart<'_> {
         }
     }
 
-    /// A path through the points, with gaps where there is no number.
+    /// SVG path through the points, with gaps at values that are not finite.
     fn path(&self, points: &[(usize, f64)]) -> String {
         let mut path = String::new();
         let mut command = 'M';
@@ -165,15 +170,15 @@ impl LineChart<'_> {
     }
 }
 
-/// Colours of lines in the style sheet.
+/// Number of line colours in the style sheet.
 const COLOURS: usize = 6;
 
-/// A tenth of a unit is fine enough.
+/// Formats a coordinate with one decimal, which is precise enough.
 fn px(value: f64) -> String {
     format!("{value:.1}")
 }
 
-/// Four digits, without a tail of zeros.
+/// Formats a number with four significant digits, without trailing zeros.
 pub fn significant(value: f64) -> String {
     let decimals = if value == 0.0 { 0 } else { (3 - value.abs().log10().floor() as i32).clamp(0, 12) };
     if value != 0.0 && value.abs() < 1e-2 {

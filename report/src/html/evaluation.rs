@@ -1,4 +1,4 @@
-//! What a network is worth on images whose classes are known: matrix, scores, mistakes.
+//! Evaluation of a classifier on labelled images: confusion matrix, scores, mistakes.
 
 use image::RgbImage;
 use maud::{Markup, html};
@@ -8,19 +8,19 @@ use super::page::{percent, section};
 use super::tiles::{Tile, tiles};
 use crate::metrics::{Answer, Confusion, Scores, mistakes};
 
-/// Most mistakes shown.
+/// Largest number of mistakes shown.
 const MISTAKES: usize = 24;
-/// More classes than this need the whole width for their matrix.
+/// Largest number of classes whose matrix fits beside the scores.
 const PAIRED: usize = 16;
 
-/// What a network says of images that it has not learnt from.
+/// Predictions for images that were not used in training.
 #[derive(Clone)]
 pub struct Evaluated<'a> {
-    /// Which images, `test` or `validation`.
+    /// Name of the split, `test` or `validation`.
     pub split: &'a str,
-    /// One an image.
+    /// Prediction for each image.
     pub answers: &'a [Answer],
-    /// Name and pixels of an image, by its index; `None` where it cannot be read any more.
+    /// Loads name and pixels of an image by its index; `None` if it cannot be read any more.
     pub image: &'a dyn Fn(usize) -> Option<(String, RgbImage)>,
 }
 
@@ -30,12 +30,12 @@ impl std::fmt::Debug for Evaluated<'_> {
     }
 }
 
-/// Confusion matrix, scores and mistakes.
+/// Renders the sections confusion matrix, classes and most confident mistakes.
 pub fn evaluation(evaluated: &Evaluated<'_>, confusion: &Confusion, labels: &[String]) -> Markup {
     let split = evaluated.split;
     let matrix = section(
         "Confusion matrix",
-        &format!("Of the {split} images. The shade is the share of the row; blue is right, orange is wrong."),
+        &format!("For the {split} images. The shade is the share of the row; blue is right, orange is wrong."),
         &confusion_matrix(confusion, labels),
     );
     let scores = section("Classes", "The lowest F1 first.", &scores_table(confusion, labels));

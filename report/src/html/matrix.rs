@@ -1,15 +1,15 @@
-//! The confusion matrix as SVG.
+//! Confusion matrix as SVG.
 
 use maud::{Markup, html};
 
 use crate::metrics::Confusion;
 
-/// Beyond this many classes the numbers would be too small: pointing at a cell tells them.
+/// Largest number of classes for which cells show numbers. With more, the tooltip of a cell shows its number.
 const MAX_NUMBERED: usize = 30;
-/// Letters of a label that fit beside the matrix.
+/// Number of letters of a label that fit beside the matrix.
 const LABEL: usize = 16;
 
-/// The matrix: a row per true class and a column per predicted one; the shade is the share of the row.
+/// Renders a matrix with a row per true class and a column per predicted class; the shade is the share of the row.
 ///
 /// `labels` has a name for each class.
 pub fn confusion_matrix(confusion: &Confusion, labels: &[String]) -> Markup {
@@ -46,6 +46,7 @@ pub fn confusion_matrix(confusion: &Confusion, labels: &[String]) -> Markup {
     }
 }
 
+/// Draws a cell with its tooltip.
 fn draw_cell(
     confusion: &Confusion,
     labels: &[String],
@@ -54,12 +55,12 @@ fn draw_cell(
     cell: usize,
 ) -> Markup {
     let count = confusion.count(actual, predicted);
-    // Most cells of a large matrix are empty, and an empty cell looks like none.
+    // An empty cell needs no element, and most cells of a large matrix are empty.
     if count == 0 {
         return html! {};
     }
     let share = confusion.share(actual, predicted);
-    // Without a number to tell it from an empty one, a pale cell would be overlooked.
+    // A pale cell without a number would look empty.
     let palest = if confusion.classes() <= MAX_NUMBERED { 0.06 } else { 0.2 };
     let [x, y] = [predicted, actual].map(|class| left + class * cell);
     html! {
@@ -77,6 +78,7 @@ fn draw_cell(
     }
 }
 
+/// Shortens a label to the letters that fit.
 fn shortened(label: &str) -> String {
     if label.chars().count() <= LABEL {
         return label.into();

@@ -1,6 +1,6 @@
-//! Parts of self-contained HTML pages: training's reports and this crate's are made of them.
+//! Parts of HTML reports: page, charts, matrices, image tiles.
 //!
-//! A page asks for nothing beside itself: no script, no font, no image from elsewhere.
+//! A page is one file. It loads no script, no font and no image from elsewhere.
 
 pub mod axis;
 pub mod calibration;

@@ -1,25 +1,25 @@
-//! The skeleton of a report: one file that asks for nothing else.
+//! Frame of an HTML report: header, headlines and sections.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-/// Colours, sizes and print rules of all reports.
+/// Style sheet of all reports.
 const STYLE: &str = include_str!("style.css");
 
-/// Forbids the page everything but what it holds itself.
+/// Content security policy: the page may load nothing.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
-/// A number at the top of the page.
+/// Headline number at the top of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Headline {
-    /// What it is.
+    /// Name of the number.
     pub name: &'static str,
-    /// The number with its unit.
+    /// Number with its unit.
     pub value: String,
-    /// What it is of.
+    /// Explanation below the number.
     pub note: String,
 }
 
-/// A whole page.
+/// Renders a whole page.
 pub fn page(title: &str, subtitle: &str, headlines: &[Headline], body: &Markup) -> String {
     html! {
         (DOCTYPE)
@@ -52,7 +52,7 @@ pub fn page(title: &str, subtitle: &str, headlines: &[Headline], body: &Markup) 
     .into_string()
 }
 
-/// A part of the page, with a line that says how to read it.
+/// Renders a section with an explanation below its title.
 pub fn section(title: &str, explanation: &str, content: &Markup) -> Markup {
     html! {
         section {
@@ -63,7 +63,7 @@ pub fn section(title: &str, explanation: &str, content: &Markup) -> Markup {
     }
 }
 
-/// A share as people read it, `98.7 %`, which stays on one line.
+/// Formats a share as a percentage, `98.7 %`, that is not broken between lines.
 pub fn percent(share: f64) -> String {
     format!("{:.1}\u{a0}%", 100.0 * share)
 }

@@ -1,4 +1,4 @@
-//! Images with a caption, inside the page.
+//! Tiles: images with captions, embedded in the page.
 
 use std::io::Cursor;
 
@@ -7,21 +7,21 @@ use base64::engine::general_purpose::STANDARD;
 use image::{ImageFormat, RgbImage, imageops};
 use maud::{Markup, PreEscaped, html};
 
-/// Longest side of an image in the page, in pixels.
+/// Longest side of an embedded image, in pixels.
 const SIDE: u32 = 128;
 
-/// An image and what is said of it.
+/// Image with a name and a caption.
 #[derive(Debug, Clone)]
 pub struct Tile {
-    /// The image, of any size.
+    /// Image of any size.
     pub image: RgbImage,
-    /// Its name.
+    /// Name of the image.
     pub name: String,
-    /// Below the image.
+    /// Caption below the image.
     pub caption: Markup,
 }
 
-/// The tiles, as many in a row as fit.
+/// Renders tiles, as many in a row as fit.
 pub fn tiles(tiles: &[Tile]) -> Markup {
     html! {
         div.tiles {
@@ -35,7 +35,7 @@ pub fn tiles(tiles: &[Tile]) -> Markup {
     }
 }
 
-/// The image as PNG, shrunk where it is large; `None` for one without pixels.
+/// Encodes an image as a PNG data URI, scaled down if it is large; `None` for one without pixels.
 fn data_uri(image: &RgbImage) -> Option<String> {
     let (width, height) = image.dimensions();
     let longest = width.max(height);
