@@ -16,7 +16,7 @@ use ferronnx_infer::preprocess::{CHANNELS, Preprocessor};
 use ferronnx_infer::runtime;
 use ferronnx_infer::session::Options;
 use ferronnx_infer::verify::Verification;
-use ferronnx_models::card::{CARD_KEY, InputForm, ModelCard, Precision, Preprocessing};
+use ferronnx_models::card::{CARD_KEY, InputForm, ModelCard, Precision, Preprocessing, PreprocessingError};
 use ferronnx_models::certificate::{CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate};
 use ferronnx_models::onnx::passes::{self, HalfError, QuantizeError, Ranges};
 use ferronnx_models::onnx::{self, Graph, Interface, Opset, TraceError, WeightsDigest};
@@ -117,8 +117,8 @@ pub enum ExportError {
     #[error("int8 needs batch norm folded into the convolutions: leave out --no-fold")]
     Unfolded,
     /// Images cannot be prepared as the card says.
-    #[error("the preprocessing of the card: {0}")]
-    Preprocessing(String),
+    #[error("the preprocessing of the card cannot be carried out")]
+    Preprocessing(#[from] PreprocessingError),
     /// Nothing to find ranges on.
     #[error(
         "int8 needs images to find the ranges of values on: a run's training images, or --calibration DIR"
@@ -278,7 +278,7 @@ impl<M: Module> Trained<'_, M> {
     }
 
     fn reference(&self, options: &ExportOptions) -> Result<Reference<'_, M>, ExportError> {
-        self.card.preprocessing.check().map_err(ExportError::Preprocessing)?;
+        self.card.preprocessing.check()?;
         Ok(Reference {
             network: self.network,
             params: self.params()?,
@@ -343,7 +343,7 @@ fn compare(
 
 /// Where libtorch computes too.
 fn cpu() -> Options {
-    Options { device: ferronnx_infer::Device::Cpu, ..Options::default() }
+    Options::default().device(ferronnx_infer::Device::Cpu)
 }
 
 fn table(logits: ArrayD<f32>) -> Result<Array2<f32>, ExportError> {

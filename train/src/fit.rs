@@ -8,7 +8,7 @@ use std::path::Path;
 
 use ferronnx_infer::image_folder::FolderError;
 use ferronnx_infer::preprocess::Preprocessor;
-use ferronnx_models::card::{ModelCard, Precision, Preprocessing, TrainingSummary};
+use ferronnx_models::card::{ModelCard, Precision, Preprocessing, PreprocessingError, TrainingSummary};
 use ferronnx_models::shapes::{self, ShapeError};
 use ferronnx_models::{Module, Weights};
 use tch::Device;
@@ -52,8 +52,8 @@ pub enum FitError {
         validation: usize,
     },
     /// Images cannot be prepared so.
-    #[error("the preprocessing: {0}")]
-    Preprocessing(String),
+    #[error("the preprocessing cannot be carried out")]
+    Preprocessing(#[from] PreprocessingError),
     /// The network does not fit the input, or itself.
     #[error(transparent)]
     Shape(#[from] ShapeError),
@@ -87,7 +87,7 @@ impl Fit {
         network: impl FnOnce(usize) -> M,
         mut on_epoch: impl FnMut(&EpochMetrics),
     ) -> Result<Fitted<M>, FitError> {
-        self.preprocessing.check().map_err(FitError::Preprocessing)?;
+        self.preprocessing.check()?;
         let folder = ImageFolder::scan(data)?;
         let network = network(folder.classes.len());
         let preprocessor = Preprocessor::new(&self.preprocessing);

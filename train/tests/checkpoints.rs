@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use common::{Golden, colour_set, golden, params, relative_difference, tensor};
+use ferronnx_infer::error::chain;
 use ferronnx_models::checkpoint::{self, FormatError};
 use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
 use ferronnx_models::{Module, Weights, testing};
@@ -110,7 +111,7 @@ fn a_hostile_pickle_is_refused_by_the_name_of_what_it_calls() {
         ("whole-module.pth", "torch.nn.modules.container.Sequential"),
     ] {
         let error = refused(name);
-        assert_eq!(error, FormatError::Global(asked.into()), "{name}");
+        assert!(matches!(&error, FormatError::Global(found) if found == asked), "{name}: {error}");
         assert!(error.to_string().contains("nothing was run"), "{error}");
     }
     assert!(!Path::new("hostile-was-here").exists());
@@ -121,7 +122,7 @@ fn what_is_no_state_dict_is_named() {
     let error = refused("nested-elsewhere.pth").to_string();
     assert!(error.contains("epoch, arch, best, best_tensor") && error.contains("network"), "{error}");
     assert!(refused("no-tensor.pth").to_string().ends_with("what it holds: fc.weight"));
-    assert_eq!(refused("torchscript.pth"), FormatError::TorchScript);
+    assert!(matches!(refused("torchscript.pth"), FormatError::TorchScript));
     for form in ["integers.pth", "integers.safetensors"] {
         assert_eq!(
             refused(form).to_string(),
@@ -131,9 +132,9 @@ fn what_is_no_state_dict_is_named() {
     }
     let mut tar = vec![0; 512];
     tar[257..262].copy_from_slice(b"ustar");
-    assert_eq!(checkpoint::read(&tar), Err(FormatError::Tar));
+    assert!(matches!(checkpoint::read(&tar), Err(FormatError::Tar)));
     for unknown in [&b""[..], b"{", b"not a checkpoint", b"\x80\x02K\x01."] {
-        assert_eq!(checkpoint::read(unknown), Err(FormatError::Unknown));
+        assert!(matches!(checkpoint::read(unknown), Err(FormatError::Unknown)));
     }
 }
 
@@ -149,7 +150,7 @@ fn a_file_that_was_cut_or_changed_is_refused() {
     let mut changed = bytes("plain.pth");
     let value = changed.windows(4).position(|bytes| bytes == 1.75_f32.to_le_bytes()).unwrap();
     changed[value] ^= 1;
-    let error = checkpoint::read(&changed).unwrap_err().to_string();
+    let error = chain(&checkpoint::read(&changed).unwrap_err());
     assert!(error.contains("data/0: Invalid checksum"), "{error}");
 }
 
@@ -218,7 +219,7 @@ proptest! {
 
 #[test]
 fn bombs_do_not_go_off() {
-    let refused = |pickle: &[u8]| checkpoint::read(&legacy(pickle)).unwrap_err().to_string();
+    let refused = |pickle: &[u8]| chain(&checkpoint::read(&legacy(pickle)).unwrap_err());
     // Tuples in tuples, deep enough for any stack.
     let deep = [b")".as_slice(), &[0x85; 1 << 19], b"."].concat();
     assert!(refused(&deep).contains("what it holds: no dict"), "{}", refused(&deep));

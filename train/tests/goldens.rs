@@ -32,7 +32,7 @@ fn compare(name: &str, module: &Golden, item: [usize; 3]) {
     let graph = onnx::trace(module, &weights, &Interface::new(item), Opset::default()).unwrap();
     let mut folded = graph.clone();
     passes::fold_batch_norm(&mut folded);
-    let cpu = Options { device: Device::Cpu, ..Options::default() };
+    let cpu = Options::default().device(Device::Cpu);
     let sessions = [graph, folded].map(|graph| Session::from_bytes(&onnx::encode(graph, &[]), &cpu).unwrap());
 
     for batch in [1, 5] {

@@ -28,7 +28,7 @@ fn three_shapes(module: &Golden, shape: [usize; 4], opset: u32) -> [Vec<usize>; 
     let interface = Interface::new([shape[1], shape[2], shape[3]]);
     let mut graph = onnx::trace(module, &weights, &interface, Opset::new(opset).unwrap()).unwrap();
     passes::fold_batch_norm(&mut graph);
-    let cpu = Options { device: Device::Cpu, ..Options::default() };
+    let cpu = Options::default().device(Device::Cpu);
     let session = Session::from_bytes(&onnx::encode(graph, &[]), &cpu).unwrap();
     [described, eager, session.run(input.view()).unwrap().shape().to_vec()]
 }
@@ -72,7 +72,7 @@ fn every_opset_computes_the_same() {
     let shape = [2, 32, 6, 5];
     let cbam = Cbam::new("cbam", 32, Attention::default());
     let weights = testing::weights(&cbam, &shape).unwrap();
-    let cpu = Options { device: Device::Cpu, ..Options::default() };
+    let cpu = Options::default().device(Device::Cpu);
     let run = |opset| {
         let graph =
             onnx::trace(&cbam, &weights, &Interface::new([32, 6, 5]), Opset::new(opset).unwrap()).unwrap();

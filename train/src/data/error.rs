@@ -1,5 +1,8 @@
 //! What can go wrong between a folder and a batch.
 
+use ferronnx_infer::ErrorKind;
+use ferronnx_infer::error::chain;
+
 use crate::error::TorchError;
 
 /// Why there is no set, or no batch.
@@ -24,7 +27,7 @@ impl From<tch::TchError> for DataError {
 
 /// Whether an image itself is bad; a disk or a network that fails is no reason to leave images out.
 pub(super) fn is_bad(error: &ferronnx_infer::Error) -> bool {
-    matches!(error, ferronnx_infer::Error::Decode { .. } | ferronnx_infer::Error::TooLarge { .. })
+    matches!(error.kind(), ErrorKind::Decode(_) | ErrorKind::TooLarge { .. })
 }
 
 /// Images that cannot be used.
@@ -44,7 +47,7 @@ impl std::fmt::Display for BadImages {
             self.0.len()
         )?;
         for error in self.0.iter().take(NAMED) {
-            write!(f, "\n  {error}")?;
+            write!(f, "\n  {}", chain(error))?;
         }
         match self.0.len().saturating_sub(NAMED) {
             0 => Ok(()),

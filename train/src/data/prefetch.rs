@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use ferronnx_infer::DecodeError;
 use image::RgbImage;
 use rayon::prelude::*;
 
@@ -54,8 +55,8 @@ pub(super) fn decode(
 ) -> Result<RgbImage, ferronnx_infer::Error> {
     let prepared = || ferronnx_infer::decode::file(path).map(prepare);
     catch_unwind(AssertUnwindSafe(prepared)).unwrap_or_else(|panic| {
-        let reason = format!("the decoder gave up: {}", words(&*panic));
-        Err(ferronnx_infer::Error::Decode { path: Some(path.into()), reason })
+        let panicked = DecodeError::Panicked(words(&*panic).into());
+        Err(ferronnx_infer::Error::from(panicked).at(path))
     })
 }
 
@@ -149,7 +150,7 @@ mod tests {
     #[test]
     fn groups_arrive_in_order_without_the_bad_images() {
         let work = |index: usize| match index % 4 {
-            3 => Err(ferronnx_infer::Error::NotFound { path: index.to_string().into() }),
+            3 => Err(ferronnx_infer::Error::from(ferronnx_infer::ErrorKind::NotFound).at(index.to_string())),
             _ => Ok(vec![index as u8; 3]),
         };
         let all: Vec<_> = Prefetch::start(groups(5, 4), work).map(Result::unwrap).collect();

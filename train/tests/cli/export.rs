@@ -184,7 +184,7 @@ fn every_form_of_a_file_says_the_same_of_a_image() {
             .stdout(contains("on 12 images").and(contains("accuracy")).and(contains("the 3 worst of")));
         let path = dir.path().join("model.onnx");
         let classifier = Classifier::builder().device(Device::Cpu).load(&path).unwrap();
-        let options = Options { device: Device::Cpu, ..Options::default() };
+        let options = Options::default().device(Device::Cpu);
         let verification = Verification::of_file(&path, &options, None).unwrap();
         assert!(verification.holds() && verification.agreement.images == 4, "{verification:?}");
         let observed = if form.contains(&"--attention-outputs") { 8 } else { 0 };
@@ -233,7 +233,7 @@ fn attention_outputs_are_what_libtorch_multiplies_with() {
         .args(["export", "weights.safetensors", "--image-size", "16", "--attention-outputs"])
         .assert()
         .success();
-    let options = Options { device: Device::Cpu, ..Options::default() };
+    let options = Options::default().device(Device::Cpu);
     let session = ferronnx_infer::Session::from_file(&dir.path().join("model.onnx"), &options).unwrap();
     let input = testing::input(&[2, 3, 16, 16]);
     let names: Vec<&str> = session.outputs()[1..].iter().map(|output| output.name.as_str()).collect();
