@@ -29,7 +29,7 @@ pub struct Classifier {
     card: ModelCard,
     preprocessor: Arc<Preprocessor>,
     pool: Arc<ThreadPool>,
-    /// Whether the network ends with a softmax, so that its output is probabilities.
+    /// True if the network ends with a softmax, so that its output is probabilities.
     probabilities: bool,
     top_k: usize,
     batch: usize,

@@ -23,7 +23,7 @@ pub struct Inspection {
     pub card: Option<ModelCard>,
     /// Reason why there is no card.
     pub no_card: Option<String>,
-    /// Whether the file has a certificate, which [`verify`](crate::verify) recomputes.
+    /// True if the file has a certificate, which [`verify`](crate::verify) recomputes.
     pub certificate: bool,
     /// Number of operators that each provider would run.
     pub placement: Option<IndexMap<String, usize>>,

@@ -19,16 +19,16 @@ pub enum ModelError {
         /// Size of the file.
         bytes: u64,
     },
-    /// ONNX Runtime cannot build a session of it.
+    /// ONNX Runtime cannot build a session of the model.
     #[error("ONNX Runtime refuses the model")]
     Refused(#[source] OrtError),
-    /// It has no input, or several.
+    /// The model has no input, or several.
     #[error("needs {} inputs ({}), one is supported", names.len(), names.join(", "))]
     Inputs {
         /// Names of the inputs.
         names: Vec<String>,
     },
-    /// Its input is not a tensor of 32-bit floats or bytes.
+    /// The input is not a tensor of 32-bit floats or bytes.
     #[error("the input `{name}` is {kind}, a tensor of floats or bytes is supported")]
     InputType {
         /// Name of the input.
@@ -36,16 +36,16 @@ pub enum ModelError {
         /// Type of the input.
         kind: String,
     },
-    /// Its first output is not a tensor of 32-bit floats.
+    /// The first output is not a tensor of 32-bit floats.
     #[error("the first output is not a float tensor")]
     OutputType,
-    /// Its input is not a batch of images.
+    /// The input is not a batch of images.
     #[error("takes {shape}, not images")]
     NotImages {
         /// Shape of the input.
         shape: String,
     },
-    /// A dimension of its input other than the batch has no fixed size.
+    /// A dimension of the input, other than the batch, has no fixed size.
     #[error("the size `{dimension}` of input `{input}` is not known")]
     UnknownSize {
         /// Name of the input.
@@ -53,25 +53,25 @@ pub enum ModelError {
         /// Name of the dimension.
         dimension: String,
     },
-    /// It has no card, which a file of this project carries.
+    /// The model has no card, which a file of this project carries.
     #[error("has no model card (`{CARD_KEY}`), so its labels and preprocessing are unknown: `train export` writes one")]
     NoCard,
-    /// Its card cannot be used.
+    /// The card cannot be used.
     #[error(transparent)]
     Card(#[from] CardError),
-    /// It has a card, and assumptions were given too.
+    /// The model has a card, and assumptions were given too.
     #[error("has a model card, so that nothing needs to be assumed of it")]
     Assumed,
-    /// It has no card, and names no classes.
+    /// The model has no card and names no classes.
     #[error("has neither a model card (`{CARD_KEY}`) nor `names`, so that its classes are unknown")]
     NoLabels,
-    /// It has no card, and takes images of any size.
+    /// The model has no card and takes images of any size.
     #[error("has no model card, and takes images of any size ({shape})")]
     NoImageSize {
         /// Shape of the input.
         shape: String,
     },
-    /// It has no card, and mean and standard deviation of the normalisation are not given.
+    /// The model has no card, and mean and standard deviation of the normalisation are not given.
     #[error("has no model card, so that how its images are normalised is unknown")]
     NoNormalisation,
     /// The card prepares other inputs than the network takes.
@@ -90,19 +90,19 @@ pub enum ModelError {
         /// Number of labels.
         labels: usize,
     },
-    /// It has no attention masks among its outputs.
+    /// The model has no attention masks among its outputs.
     #[error("gives no attention masks")]
     NoMasks,
-    /// It has no certificate.
+    /// The model has no certificate.
     #[error("has no certificate (`{CERTIFICATE_KEY}`): `train export` writes one")]
     NoCertificate,
-    /// Its certificate cannot be read.
+    /// The certificate cannot be read.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// Its certificate contradicts itself.
+    /// The certificate contradicts itself.
     #[error("the certificate is damaged")]
     Golden(#[from] GoldenError),
-    /// Its weights cannot be read.
+    /// The weights cannot be read.
     #[error("the weights cannot be read")]
     Weights(#[from] DigestError),
 }
@@ -111,7 +111,7 @@ pub enum ModelError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GoldenError {
-    /// There is none.
+    /// The certificate has no golden images.
     #[error("it holds no images")]
     Missing,
     /// An image cannot be decoded.

@@ -43,9 +43,9 @@ pub struct Verification {
     pub sha256: String,
     /// Names of the tensors that changed, were added or are missing.
     pub changed_tensors: Vec<String>,
-    /// Whether the labels are unchanged and in the same order.
+    /// True if the labels are unchanged and in the same order.
     pub labels: bool,
-    /// Whether the preprocessing is unchanged.
+    /// True if the preprocessing is unchanged.
     pub preprocessing: bool,
     /// Largest difference of each golden image after preprocessing, in levels of 255.
     pub levels: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Our operator takes no memory in a pass: alone in its process, for every allocation counts.
+//! Checks that the fused operator allocates nothing in a pass; the test has a process of its own, for all allocations count.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -30,7 +30,7 @@ fn a_pass_with_our_operator_allocates_as_often_as_one_without() {
             let options = options().attention(attention).threads(2);
             let session = Session::from_bytes(&file, &options).unwrap();
             assert_eq!(session.fusion().fused.len(), usize::from(attention == AttentionKernels::Fused));
-            // The first passes find out how much is needed, on either thread.
+            // The first passes allocate scratch memory, on either thread.
             (0..20).for_each(|_| drop(session.run(x.view()).unwrap()));
             let before = dhat::HeapStats::get().total_blocks;
             (0..20).for_each(|_| drop(session.run(x.view()).unwrap()));

@@ -1,4 +1,4 @@
-//! CBAM by one operator is CBAM by the operators of the file.
+//! Compares the fused attention operator with the operators of the file.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -23,7 +23,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use support::options;
 
-/// `[N, C, H, W]`, ratio and kernel.
+/// Shapes `[N, C, H, W]` to test, each with a reduction ratio and a kernel size.
 const SHAPES: [([usize; 4], usize, usize); 12] = [
     ([1, 64, 32, 32], 16, 7),
     ([2, 128, 16, 16], 16, 7),
@@ -61,7 +61,7 @@ fn random(shape: [usize; 4], seed: u64) -> Array4<f32> {
     Array4::from_shape_simple_fn(shape, || rng.random_range(-3.0..3.0))
 }
 
-/// The largest difference, relative to the largest value.
+/// Largest difference, relative to the largest value.
 fn difference(a: &ArrayD<f32>, b: &ArrayD<f32>) -> f32 {
     let largest = b.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
     a.iter().zip(b).fold(0.0_f32, |worst, (a, b)| worst.max((a - b).abs())) / largest
@@ -93,7 +93,7 @@ fn found_in_every_opset() {
     }
 }
 
-/// What is infinite or not a number is so in both, and what is not is the same.
+/// Infinities and NaN appear in the same places, and all other values are equal.
 #[test]
 fn infinities_and_nan_are_where_stock_has_them() {
     let shape = [1, 19, 7, 9];
@@ -122,7 +122,7 @@ fn infinities_and_nan_are_where_stock_has_them() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The levels of instructions that this machine has.
+/// SIMD levels of this machine.
 fn levels() -> Vec<Level> {
     let best = Level::new();
     let mut levels = vec![best];
@@ -135,7 +135,7 @@ fn levels() -> Vec<Level> {
     levels
 }
 
-/// With one memory for all, so that nothing of other images and weights may stay in it.
+/// One scratch memory is used for all, so that a value left over from other images would be noticed.
 #[test]
 fn every_set_of_instructions_gives_the_same() {
     let mut scratch = Scratch::default();
@@ -184,7 +184,7 @@ fn weights_of_others_are_refused() {
     assert_eq!(run(&rows, 3, 255).unwrap_err().to_string(), reason);
 }
 
-/// A network with its attention fused, from several threads and sessions at once.
+/// Runs a network with fused attention from several threads and sessions at once.
 #[test]
 fn in_a_network_from_several_threads() {
     let network = ResNet18::new(&Architecture::default()).unwrap();
@@ -209,7 +209,7 @@ fn in_a_network_from_several_threads() {
     });
 }
 
-/// A file as both of PyTorch's exporters write it, see `attention/generate.py`.
+/// Finds attention in files of both of PyTorch's exporters, see `attention/generate.py`.
 #[test]
 fn found_in_files_by_pytorch() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attention");
@@ -234,7 +234,7 @@ fn found_in_files_by_pytorch() {
     assert_eq!(files, 8);
 }
 
-/// A file can name any other as that of its weights; only those in its folder are opened.
+/// A model can name any file as that of its weights; only files in its folder are opened.
 #[test]
 fn weights_outside_the_folder_are_not_read() {
     const INSIDE: &str = "dynamo-external.onnx.data";
@@ -258,7 +258,7 @@ fn weights_outside_the_folder_are_not_read() {
     }
 }
 
-/// Where the graph is anything but attention, it is left alone, and the reason is said.
+/// A graph that is not exactly attention is not fused, and the reason is reported.
 #[test]
 fn what_is_not_exactly_attention_is_left() {
     let cbam = Cbam::new("cbam", 16, Attention { ratio: 4, kernel: 3 });
@@ -267,7 +267,7 @@ fn what_is_not_exactly_attention_is_left() {
         onnx::trace(&cbam, &weights, &Interface::new([16, 4, 4]).observed(observed), Opset::default())
             .unwrap()
     };
-    // What became of it; the results are the same.
+    // Returns which parts were fused and the reasons for the others, after a check that the results are the same.
     let fusion = |graph| {
         let file = onnx::encode(graph, &[]);
         let open = |attention| Session::from_bytes(&file, &options().attention(attention)).unwrap();

@@ -1,4 +1,4 @@
-//! Images of every kind become what Pillow makes of them. `formats/generate.py` wrote both.
+//! Compares decoded images of every kind with Pillow's results; `formats/generate.py` wrote both.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -7,7 +7,8 @@ use std::path::Path;
 
 use ferronnx_infer::decode;
 
-/// Largest difference of a byte: decoders of JPEG and of lossy WebP are free to round, and CMYK has no one meaning.
+/// Largest difference allowed, in levels of 255: decoders of JPEG and lossy WebP round differently, and CMYK has no single
+/// conversion.
 fn allowed(name: &str) -> u8 {
     match name {
         "cmyk.jpg" => 6,

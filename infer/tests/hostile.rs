@@ -1,4 +1,4 @@
-//! Images and models that are damaged, odd or made to do harm: an error or an answer, never a panic or a hang.
+//! Tests with damaged and malicious images and models: each gives an error or a result, never a panic or a hang.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -28,7 +28,7 @@ const FORMATS: [ImageFormat; 6] = [
     ImageFormat::WebP,
 ];
 
-/// Some kilobytes in every format.
+/// Encodes an image of some kilobytes.
 fn encoded(format: ImageFormat) -> Vec<u8> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let image = RgbImage::from_fn(197, 161, |x, y| {
@@ -39,7 +39,7 @@ fn encoded(format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// Decodes and prepares as `infer classify` does; what is refused is refused for one of the stated reasons.
+/// Decodes and preprocesses an image as `infer classify` does, and checks the kind of an error.
 fn looked_at(bytes: &[u8]) -> Result<(), Error> {
     let started = Instant::now();
     let result = decode::bytes(bytes).map(|image| {
@@ -102,7 +102,7 @@ fn images_of_odd_sizes_are_read() {
     }
 }
 
-/// 33 kB that would become 268 MB of gray, and 805 MB of colours.
+/// Refuses 33 kB that would decode to 268 MB of gray, and 805 MB of RGB.
 #[test]
 fn a_bomb_is_refused_from_its_header() {
     let mut bytes = Cursor::new(Vec::new());
@@ -136,7 +136,7 @@ fn an_endless_image_on_standard_input_ends() {
     assert!(said.contains("too large"), "{said}");
 }
 
-/// Loads a model and runs it once if it can be.
+/// Loads a model and runs it once.
 fn loaded(bytes: &[u8]) -> Result<(), Error> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();

@@ -1,4 +1,4 @@
-//! Resizing and cropping against torchvision's, see goldens/generate.py.
+//! Compares resizing and cropping with torchvision's, see goldens/generate.py.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 

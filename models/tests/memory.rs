@@ -1,5 +1,4 @@
-//! What writing a file costs in memory, on the heap: at most four times the weights, which are
-//! counted too.
+//! Checks the heap memory of writing a file: at most four times the weights, including the weights themselves.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -10,7 +9,7 @@ use ferronnx_models::testing;
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
-/// All in one test: there is one heap.
+/// Runs all checks in one test, because there is one heap.
 #[test]
 fn at_most_four_times_the_weights() {
     let network = ResNet18::new(&Architecture::default()).unwrap();

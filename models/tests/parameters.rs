@@ -1,4 +1,4 @@
-//! Names, shapes and initial distributions equal PyTorch's.
+//! Compares names, shapes and initial distributions of parameters with PyTorch's.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -9,7 +9,7 @@ use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
 use ferronnx_models::shapes::describe;
 use serde::Deserialize;
 
-/// One parameter as a freshly built reference network holds it.
+/// Parameter of a newly built reference network.
 #[derive(Deserialize)]
 struct Reference {
     shape: Vec<usize>,

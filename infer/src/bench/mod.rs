@@ -110,7 +110,7 @@ pub struct Run {
     pub latency_ms: Latency,
     /// Throughput, in images per second.
     pub throughput_ips: f64,
-    /// Whether the measurement has neither a trend nor much noise, see [`is_stable`].
+    /// True if the measurement has neither a trend nor much noise, see [`is_stable`].
     pub stable: bool,
     /// Number of operators that each provider runs.
     pub placement: IndexMap<String, usize>,

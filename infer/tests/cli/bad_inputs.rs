@@ -1,4 +1,4 @@
-//! Images that are none: each is named with its reason, and the others go on.
+//! Tests of unusable images: each is reported with a reason, and the others are classified.
 
 use std::fs;
 
@@ -53,7 +53,7 @@ fn missing_file() {
     refused(&Workplace::new(), "none.png", &["error: none.png: no such file or folder"]);
 }
 
-/// In the place of a file without permission to read, which root reads all the same.
+/// Broken links replace files without read permission, which root could read.
 #[cfg(unix)]
 #[test]
 fn unreadable_file() {

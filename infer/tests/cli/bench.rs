@@ -1,4 +1,4 @@
-//! `infer bench`: every form of its numbers, and comparison with older ones.
+//! Tests of `infer bench`: output formats, and comparison with an earlier benchmark.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! The model, the runtime, the device: a wrong choice ends the program with the way out.
+//! Tests of wrong models, runtimes, devices and flags: the error says what to do.
 
 use std::fs;
 
@@ -109,7 +109,7 @@ fn another_library_is_no_runtime() {
     said.fails(2, &["libc.so", "is not ONNX Runtime", "cargo xtask setup"]);
 }
 
-/// The runtime of the tests is the CPU form; with the CUDA form this checks that a missing GPU is an error too.
+/// An explicit device is refused, either because the runtime lacks CUDA or because there is no such GPU.
 #[test]
 fn an_explicit_device_never_falls_back() {
     let place = Workplace::new();

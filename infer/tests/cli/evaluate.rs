@@ -1,4 +1,4 @@
-//! `infer evaluate`: figures that can be counted by hand, in three forms.
+//! Tests of `infer evaluate` with figures that are counted by hand.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{BLUE, GREEN, RED, Said, Workplace};
 
-/// Three images of each class; one of the blue ones is green, and is taken for it.
+/// Makes three images of each class; one of the blue ones is green.
 fn data_set(folder: &str) -> Workplace {
     let place = Workplace::new();
     for (class, color) in [("red", RED), ("green", GREEN), ("blue", BLUE)] {

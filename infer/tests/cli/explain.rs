@@ -1,4 +1,4 @@
-//! `infer explain`: an image of where the network looked, or why there is none.
+//! Tests of `infer explain`: the overlay, and the errors.
 
 use ferronnx_models::card::{InputForm, Precision};
 use serde_json::Value;

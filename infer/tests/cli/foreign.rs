@@ -1,4 +1,4 @@
-//! Models of other tools, without a card.
+//! Tests of models of other tools, which have no card.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::support::{BLUE, GREEN, Model, RED, Said, Workplace};
 const NORMALISATION: [&str; 4] = ["--mean", "0,0,0", "--std", "1,1,1"];
 const NAMES: (&str, &str) = ("names", "{0: 'red', 1: 'green', 2: \"blue\"}");
 
-/// Where the model lies as `m.onnx`, with images in three colours.
+/// Makes a folder with the model as `m.onnx`, and images in three colours.
 fn place(graph: Graph, metadata: &[(&str, &str)]) -> Workplace {
     let place = Workplace::without_model();
     for (name, color) in [("p/a.png", RED), ("p/b.png", GREEN), ("p/c.png", BLUE)] {
@@ -29,7 +29,7 @@ fn classify(place: &Workplace, more: &[&str]) -> Said {
     )
 }
 
-/// The class and probability of each image.
+/// Parses class and probability of each image.
 fn classes(said: &Said) -> Vec<(String, f64)> {
     assert_eq!(said.code, 0, "{}", said.stderr);
     let row = |line: &str| {
@@ -103,7 +103,7 @@ fn any_size_is_chosen_and_a_batch_of_one_is_kept() {
     assert_eq!(said.code, 0, "{}", said.stderr);
 }
 
-/// Many networks of other tools end with it.
+/// Many networks of other tools end with a softmax.
 #[test]
 fn a_softmax_is_not_applied_twice() {
     let graph = Model::default().graph;

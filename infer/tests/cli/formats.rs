@@ -1,4 +1,4 @@
-//! The four forms of results.
+//! Tests of the four output formats.
 
 use std::io::Read;
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! `infer inspect`: what is in a file, whether it runs or not.
+//! Tests of `infer inspect` with models that run and that do not.
 
 use std::fs;
 

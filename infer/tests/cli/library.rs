@@ -1,4 +1,4 @@
-//! What the library promises beside what the program shows of it.
+//! Tests of the library where the program does not show its behaviour.
 
 use std::fs;
 
@@ -37,7 +37,7 @@ fn a_classifier_is_shared_by_threads() {
     assert!(classifier.classify_batch(&[] as &[RgbImage]).unwrap().is_empty());
 }
 
-/// Weights may be inside the file or beside it, and are used as they are or rearranged: the result is the same.
+/// Weights inside or beside the file, rearranged or not, give the same result.
 #[test]
 fn weights_are_found_wherever_they_are() {
     let cbam = Cbam::new("cbam", 128, Attention::default());

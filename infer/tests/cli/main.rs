@@ -1,4 +1,4 @@
-//! The program `infer` from the outside: what it prints where, and how it exits.
+//! Tests of the program `infer`: its output, its errors and its exit codes.
 
 // Clippy knows tests by their attribute and takes the helpers beside them for the program.
 #![allow(clippy::unwrap_used)]

@@ -1,4 +1,4 @@
-//! A tiny network of three classes, images for it, and the program to run.
+//! Support for tests: a tiny network of three classes, images for it, and the program to run.
 
 use std::fs;
 use std::io::Cursor;
@@ -22,12 +22,12 @@ use image::{ImageFormat, Rgb, RgbImage};
 use ndarray::ArrayD;
 use tempfile::TempDir;
 
-/// Side of the network's input.
+/// Height and width of the network's input, in pixels.
 pub const SIZE: u32 = 16;
 
-/// Says which of red, green and blue there is most of.
+/// Network that tells which of red, green and blue dominates an image.
 ///
-/// It observes a mask that is bright where there is red; nothing else depends on it.
+/// It has an observable mask that is bright where there is red; nothing else depends on it.
 struct Tiny {
     conv: Conv2d,
     head: Linear,
@@ -66,7 +66,7 @@ fn card() -> ModelCard {
     }
 }
 
-/// A file in the making.
+/// Model with its card, to be changed and encoded.
 pub struct Model {
     pub graph: Graph,
     pub card: ModelCard,
@@ -98,19 +98,19 @@ impl Model {
         Self { graph: graph(true), card }
     }
 
-    /// The file with its card and `metadata`.
+    /// Encodes the model with its card and `metadata`.
     pub fn encoded_with(&self, metadata: &[(&str, &str)]) -> Vec<u8> {
         let mut bytes = onnx::encode(self.graph.clone(), &[(CARD_KEY, &self.card.to_json())]);
         onnx::append_metadata(&mut bytes, metadata);
         bytes
     }
 
-    /// The file with a certificate that holds.
+    /// Encodes the model with a valid certificate.
     pub fn certified(&self) -> Vec<u8> {
         self.encoded_with(&[(CERTIFICATE_KEY, &self.certificate().to_json())])
     }
 
-    /// A certificate for what the file itself computes: there is no libtorch here.
+    /// Makes a certificate from the outputs of the model itself, for there is no libtorch here.
     pub fn certificate(&self) -> Certificate {
         let preprocessor = Preprocessor::new(&self.card.preprocessing);
         let session = Session::from_bytes(&self.encoded_with(&[]), &options()).unwrap();
@@ -140,19 +140,19 @@ impl Model {
     }
 }
 
-/// The network's file, with the card that `change` makes of the right one.
+/// Encodes the default model with a changed card.
 pub fn model_with(change: impl FnOnce(&mut ModelCard)) -> Vec<u8> {
     let mut model = Model::default();
     change(&mut model.card);
     model.encoded_with(&[])
 }
 
-/// The network's file without a card, with `metadata`.
+/// Encodes the default model without a card, with `metadata`.
 pub fn encoded(metadata: &[(&str, &str)]) -> Vec<u8> {
     onnx::encode(graph(false), metadata)
 }
 
-/// A session on the CPU, with the runtime that `cargo xtask setup` brought.
+/// Options of a session on the CPU, with the runtime that `cargo xtask setup` brought.
 pub fn options() -> Options {
     Options::default().device(Device::Cpu).runtime(runtime())
 }
@@ -174,7 +174,7 @@ fn graph(observed: bool) -> Graph {
     onnx::trace(&network, &weights, &interface, Opset::default()).unwrap()
 }
 
-/// A folder with `model.onnx`, where the program runs.
+/// Temporary folder with `model.onnx`, in which the program runs.
 pub struct Workplace(TempDir);
 
 impl Workplace {
@@ -192,14 +192,14 @@ impl Workplace {
         self.0.path().join(name)
     }
 
-    /// An image of one colour, with the folders it lies in.
+    /// Writes an image of one colour, and creates its folder.
     pub fn image(&self, name: &str, color: [u8; 3]) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         RgbImage::from_pixel(20, 24, Rgb(color)).save(path).unwrap();
     }
 
-    /// `infer` with the runtime that `cargo xtask setup` brought.
+    /// Command `infer` with the runtime that `cargo xtask setup` brought.
     pub fn infer(&self) -> Command {
         let mut command = self.infer_without_runtime();
         command.env("ORT_DYLIB_PATH", runtime());
@@ -213,7 +213,7 @@ impl Workplace {
     }
 }
 
-/// The folder of ONNX Runtime's library.
+/// Folder of ONNX Runtime's library.
 pub fn runtime() -> PathBuf {
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH") {
         return path.into();
@@ -227,7 +227,7 @@ pub const RED: [u8; 3] = [250, 10, 20];
 pub const GREEN: [u8; 3] = [30, 240, 20];
 pub const BLUE: [u8; 3] = [0, 20, 255];
 
-/// What a run said.
+/// Output and exit code of a run.
 pub struct Said {
     pub code: i32,
     pub stdout: String,
@@ -242,7 +242,7 @@ impl Said {
         Self { code: output.status.code().expect("no signal"), stdout, stderr }
     }
 
-    /// Ends with `code`, and its one error line has each of `parts`.
+    /// Checks that the run ended with `code` and that its only error line contains `parts`.
     #[track_caller]
     pub fn fails(&self, code: i32, parts: &[&str]) {
         assert_eq!(self.code, code, "{}", self.stderr);

@@ -1,4 +1,4 @@
-//! `infer verify`: what holds, and everything that must not.
+//! Tests of `infer verify`: what holds, and every change that must fail.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use ferronnx_models::onnx;
 
 use crate::support::{Model, Said, Workplace, options};
 
-/// Verifies a file of this content.
+/// Verifies a file with this content.
 fn verified(content: &[u8], args: &[&str]) -> Said {
     let place = Workplace::without_model();
     fs::write(place.path("m.onnx"), content).unwrap();
@@ -113,7 +113,7 @@ fn what_a_certificate_does_not_cover_may_change() {
     assert_eq!(said.code, 0, "{}", said.stderr);
 }
 
-/// Nowhere can a file end early and still pass: not even between two fields, where it is still a model.
+/// A truncated file fails, even if it ends between two fields and still is a model.
 #[test]
 fn a_truncated_file_fails_wherever_it_ends() {
     let bytes = Model::default().certified();

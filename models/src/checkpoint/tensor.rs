@@ -16,7 +16,7 @@ pub struct Storage<'a> {
     pub dtype: Dtype,
     /// Bytes of the values.
     pub bytes: &'a [u8],
-    /// Whether the bytes of a value are in big-endian order.
+    /// True if the bytes of a value are in big-endian order.
     pub big_endian: bool,
 }
 

@@ -17,7 +17,7 @@ pub struct Conv2d {
     pub stride: usize,
     /// Zero padding on every side.
     pub padding: usize,
-    /// Whether the layer has a bias.
+    /// True if the layer has a bias.
     pub bias: bool,
     /// Initial distribution of the weight.
     pub init: ConvInit,

@@ -13,7 +13,7 @@ pub struct Linear {
     pub in_features: usize,
     /// Number of output features.
     pub out_features: usize,
-    /// Whether the layer has a bias.
+    /// True if the layer has a bias.
     pub bias: bool,
 }
 

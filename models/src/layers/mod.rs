@@ -21,7 +21,7 @@ pub struct Param {
     pub shape: Vec<usize>,
     /// Distribution of its initial values.
     pub init: Init,
-    /// Whether an optimizer changes it; running statistics are not trainable.
+    /// True if an optimizer changes the values; running statistics are not trainable.
     pub trainable: bool,
 }
 
