@@ -64,6 +64,7 @@ impl CardDigests {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Golden {
     /// Image file, PNG or JPEG, of any size.
+    #[serde(rename = "picture")]
     pub image: Bytes,
     /// Image after decoding, resizing and cropping at the export: a PNG of the input's size.
     pub prepared: Bytes,
@@ -145,7 +146,7 @@ mod tests {
     #[test]
     fn survives_a_round_trip() {
         assert_eq!(Certificate::from_json(&certificate().to_json()).unwrap(), certificate());
-        assert!(certificate().to_json().contains("\"image\":\"AP8H\""));
+        assert!(certificate().to_json().contains("\"picture\":\"AP8H\""));
     }
 
     #[test]
