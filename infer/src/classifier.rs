@@ -1,24 +1,30 @@
 //! Image classifiers: from images to labels with probabilities.
 
+mod builder;
+mod card;
+
 use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use ferronnx_models::card::{CARD_KEY, InputForm, ModelCard};
-use ferronnx_models::onnx::{Dim, Element, Summary};
+use ferronnx_models::card::ModelCard;
+use ferronnx_models::onnx::Dim;
 use image::RgbImage;
 use ndarray::ArrayD;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use crate::assume::Assumptions;
-use crate::device::Device;
-use crate::error::{Error, ErrorKind, ModelError, Result};
+pub use builder::ClassifierBuilder;
+#[cfg(feature = "bench")]
+pub(crate) use card::card_of;
+pub(crate) use card::read_card;
+
+use crate::error::Result;
 use crate::pipeline::{Pipeline, Prepared, milliseconds};
-use crate::preprocess::{CHANNELS, Preprocessor};
+use crate::preprocess::Preprocessor;
 use crate::results::{Classified, Failed, Outcome, Prediction, Timings, top_classes};
-use crate::session::{self, Input, Optimization, Options, Session, SessionError, describe, fits, kind};
+use crate::session::{Input, Session, SessionError};
 
 /// Image classifier: a session with labels and preprocessing, read from the model's card.
 ///
@@ -31,15 +37,6 @@ pub struct Classifier {
     pool: Arc<ThreadPool>,
     /// True if the network ends with a softmax, so that its output is probabilities.
     probabilities: bool,
-    top_k: usize,
-    batch: usize,
-}
-
-/// Builder of a [`Classifier`], made by [`Classifier::builder`].
-#[derive(Debug, Clone)]
-pub struct ClassifierBuilder {
-    session: Options,
-    assumptions: Assumptions,
     top_k: usize,
     batch: usize,
 }
@@ -70,147 +67,10 @@ impl From<&Path> for Source {
     }
 }
 
-impl ClassifierBuilder {
-    /// Sets all options of the session at once.
-    #[must_use]
-    pub fn options(mut self, options: Options) -> Self {
-        self.session = options;
-        self
-    }
-
-    /// Sets labels and preprocessing of a model without a card. A model with a card refuses them.
-    #[must_use]
-    pub fn assume(mut self, assumptions: Assumptions) -> Self {
-        self.assumptions = assumptions;
-        self
-    }
-
-    /// Sets the device of the network; [`Device::Auto`] by default.
-    #[must_use]
-    pub fn device(mut self, device: Device) -> Self {
-        self.session.device = device;
-        self
-    }
-
-    /// Sets the number of threads, of the network and for decoding; one per core by default.
-    #[must_use]
-    pub fn threads(mut self, threads: impl Into<Option<usize>>) -> Self {
-        self.session.threads = threads.into();
-        self
-    }
-
-    /// Sets the optimization of the network. For a handful of images, [`Optimization::Quick`] is done sooner.
-    #[must_use]
-    pub fn optimization(mut self, optimization: Optimization) -> Self {
-        self.session.optimization = optimization;
-        self
-    }
-
-    /// Sets ONNX Runtime's library or its folder; searched for by default, see [`runtime`](crate::runtime).
-    #[must_use]
-    pub fn runtime(mut self, path: impl Into<PathBuf>) -> Self {
-        self.session.runtime = Some(path.into());
-        self
-    }
-
-    /// Sets the number of classes in a result, 5 by default; a model with fewer gives all of them.
-    #[must_use]
-    pub fn top_k(mut self, top_k: usize) -> Self {
-        self.top_k = top_k;
-        self
-    }
-
-    /// Sets the batch size of [`Classifier::classify_files`], at least 1; 8 by default.
-    #[must_use]
-    pub fn batch(mut self, batch: usize) -> Self {
-        self.batch = batch.max(1);
-        self
-    }
-
-    /// Loads the model file at `path`.
-    ///
-    /// # Errors
-    /// Those of [`Session::from_file`]; [`Model`](ErrorKind::Model) when the file has a card that does not fit its
-    /// network, or none and too little is [assumed](Self::assume); [`Threads`](ErrorKind::Threads).
-    pub fn load(self, path: impl AsRef<Path>) -> Result<Classifier> {
-        let path = path.as_ref();
-        let session = Session::from_file(path, &self.session)?;
-        let card = card_of(&session, &self.assumptions).map_err(|error| Error::from(error).at(path))?;
-        let probabilities = session.metadata(CARD_KEY).is_none() && {
-            let summary = Summary::of_file(&session::read(path)?);
-            summary.is_ok_and(|summary| summary.head.as_deref() == Some("Softmax"))
-        };
-        let threads = self.session.threads.unwrap_or(0);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(ErrorKind::Threads)?;
-        Ok(Classifier {
-            preprocessor: Arc::new(Preprocessor::new(&card.preprocessing)),
-            session,
-            card,
-            pool: Arc::new(pool),
-            probabilities,
-            top_k: self.top_k,
-            batch: self.batch,
-        })
-    }
-}
-
-/// Returns the model's card, or builds one from `assumptions` if it has none.
-pub(crate) fn card_of(
-    session: &Session,
-    assumptions: &Assumptions,
-) -> std::result::Result<ModelCard, ModelError> {
-    if session.metadata(CARD_KEY).is_some() {
-        return match assumptions.is_empty() {
-            true => read_card(session),
-            false => Err(ModelError::Assumed),
-        };
-    }
-    let card = assumptions.card(session)?;
-    check(&card, session)?;
-    Ok(card)
-}
-
-/// Reads the model's card and checks that it fits the network.
-pub(crate) fn read_card(session: &Session) -> std::result::Result<ModelCard, ModelError> {
-    let text = session.metadata(CARD_KEY).ok_or(ModelError::NoCard)?;
-    let card = ModelCard::from_json(&text)?;
-    check(&card, session)?;
-    Ok(card)
-}
-
-/// Checks that input and output of the network are those that the card describes.
-fn check(card: &ModelCard, session: &Session) -> std::result::Result<(), ModelError> {
-    let crop = card.preprocessing.crop as usize;
-    let (element, item) = match card.input {
-        InputForm::Float => (Element::Float, [CHANNELS, crop, crop]),
-        InputForm::Uint8 => (Element::Uint8, [crop, crop, CHANNELS]),
-    };
-    let input = session.input();
-    match &input.shape[..] {
-        [Dim::Symbol(_) | Dim::Fixed(1), rest @ ..] if input.element == element && fits(rest, &item) => {}
-        _ => {
-            let takes = format!("{} {}", kind(input.element), describe(&input.shape));
-            let [a, b, c] = item;
-            let prepared = format!("{} [batch, {a}, {b}, {c}]", kind(element));
-            return Err(ModelError::InputMismatch { takes, prepared });
-        }
-    }
-    let (labels, output) = (card.labels.len(), &session.outputs()[0].shape);
-    match output[..] {
-        [_, Dim::Fixed(classes)] if classes == labels => Ok(()),
-        _ => Err(ModelError::LabelMismatch { gives: describe(output), labels }),
-    }
-}
-
 impl Classifier {
     /// Starts a builder with default options.
     pub fn builder() -> ClassifierBuilder {
-        ClassifierBuilder {
-            session: Options::default(),
-            assumptions: Assumptions::default(),
-            top_k: 5,
-            batch: 8,
-        }
+        ClassifierBuilder::default()
     }
 
     /// Loads the model file at `path` with default options.
@@ -239,7 +99,7 @@ impl Classifier {
     /// Classifies one image of any size; returns its classes, most likely first.
     ///
     /// # Errors
-    /// [`Session`](ErrorKind::Session) when the network cannot be run, or its output is not finite.
+    /// [`Session`](crate::ErrorKind::Session) when the network cannot be run, or its output is not finite.
     pub fn classify(&self, image: &RgbImage) -> Result<Vec<Prediction>> {
         let logits = self.logits(&[&self.preprocessor.prepare(image)])?;
         Ok(self.predictions(&logits[0])?)
@@ -259,7 +119,7 @@ impl Classifier {
     /// Classifies one image and fetches more outputs of the network by name; the first dimension of each, the batch, is 1.
     ///
     /// # Errors
-    /// [`Session`](ErrorKind::Session) when there is no such output, or the network cannot be run.
+    /// [`Session`](crate::ErrorKind::Session) when there is no such output, or the network cannot be run.
     pub fn observe(&self, image: &RgbImage, names: &[&str]) -> Result<(Vec<Prediction>, Vec<ArrayD<f32>>)> {
         let prepared = self.preprocessor.prepare(image);
         let input = self.preprocessor.batch(&[&prepared], self.card.input);
@@ -293,16 +153,14 @@ impl Classifier {
             Ok(rows) => self.predictions(rows.next().expect("one row for each image that was prepared")),
             Err(error) => Err((*error).clone()),
         };
-        let outcome = |Prepared { path, image, timings }: Prepared| {
-            match image.and_then(|_| Ok(predict()?)) {
-                Ok(predictions) => Outcome::Classified(Classified {
-                    path,
-                    predictions,
-                    provider: self.session.provider(),
-                    timings_ms: Timings { inference, ..timings },
-                }),
-                Err(error) => Outcome::Failed(Failed { path, error }),
-            }
+        let outcome = |Prepared { path, image, timings }: Prepared| match image.and_then(|_| Ok(predict()?)) {
+            Ok(predictions) => Outcome::Classified(Classified {
+                path,
+                predictions,
+                provider: self.session.provider(),
+                timings_ms: Timings { inference, ..timings },
+            }),
+            Err(error) => Outcome::Failed(Failed { path, error }),
         };
         batch.into_iter().map(outcome).collect()
     }

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 pub use crate::decode::DecodeError;
+use crate::device::Device;
 pub use crate::device::DeviceError;
 pub use crate::model_error::ModelError;
 pub use crate::runtime::RuntimeError;
 pub use crate::session::SessionError;
-use crate::device::Device;
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

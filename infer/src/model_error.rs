@@ -54,7 +54,9 @@ pub enum ModelError {
         dimension: String,
     },
     /// The model has no card, which a file of this project carries.
-    #[error("has no model card (`{CARD_KEY}`), so its labels and preprocessing are unknown: `train export` writes one")]
+    #[error(
+        "has no model card (`{CARD_KEY}`), so its labels and preprocessing are unknown: `train export` writes one"
+    )]
     NoCard,
     /// The card cannot be used.
     #[error(transparent)]

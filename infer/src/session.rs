@@ -1,5 +1,6 @@
 //! Sessions, which run any ONNX model that has one input of 32-bit floats or bytes.
 
+mod error;
 mod input;
 mod io_binding;
 mod model;
@@ -25,6 +26,7 @@ use crate::device::{self, Device, Provider};
 use crate::error::{Error, ErrorKind, ModelError, OrtError, Result};
 use crate::files;
 use crate::runtime::{self, Runtime};
+pub use error::SessionError;
 pub use input::Input;
 use input::interface;
 pub(crate) use input::{describe, fits, kind};
@@ -45,43 +47,6 @@ pub struct Session {
     outputs: Vec<ValueInfo>,
     provider: Provider,
     warning: Option<String>,
-}
-
-/// Reason why a pass failed.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SessionError {
-    /// The input has another type or shape than the model takes.
-    #[error("input `{name}` takes {takes}, not {given}")]
-    Input {
-        /// Name of the input.
-        name: String,
-        /// Type and shape that the model takes.
-        takes: String,
-        /// Type and shape of the input given.
-        given: String,
-    },
-    /// The model has no float output of this name.
-    #[error("the model has no float output `{0}`")]
-    NoOutput(String),
-    /// The output holds an infinity or NaN.
-    #[error("the network's output holds {value}: the weights or the input are bad")]
-    NotFinite {
-        /// First such value.
-        value: f32,
-    },
-    /// An observed output holds an infinity or NaN, or has another shape than `[N, C, H, W]`.
-    #[error("the output `{0}` is not a finite [N, C, H, W] tensor: the weights or the input are bad")]
-    Mask(String),
-    /// ONNX Runtime reports a failure.
-    #[error("ONNX Runtime failed")]
-    Runtime(#[source] OrtError),
-}
-
-impl From<ort::Error> for SessionError {
-    fn from(error: ort::Error) -> Self {
-        Self::Runtime(error.into())
-    }
 }
 
 impl Session {
@@ -169,10 +134,7 @@ impl Session {
     }
 
     /// Runs the model and returns its first output; the error is one that can be copied for every image of a batch.
-    pub(crate) fn first_output(
-        &self,
-        input: &Input<'_>,
-    ) -> std::result::Result<ArrayD<f32>, SessionError> {
+    pub(crate) fn first_output(&self, input: &Input<'_>) -> std::result::Result<ArrayD<f32>, SessionError> {
         Ok(self.pass(input, &[&self.outputs[0].name])?.remove(0))
     }
 

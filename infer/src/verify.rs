@@ -168,7 +168,10 @@ struct Recomputed {
     levels: u8,
 }
 
-fn goldens(goldens: &[Golden], preprocessor: &Preprocessor) -> std::result::Result<Vec<Recomputed>, GoldenError> {
+fn goldens(
+    goldens: &[Golden],
+    preprocessor: &Preprocessor,
+) -> std::result::Result<Vec<Recomputed>, GoldenError> {
     if goldens.is_empty() {
         return Err(GoldenError::Missing);
     }

@@ -88,7 +88,8 @@ fn found_in_every_opset() {
     let x = random([2, 32, 6, 5], 1);
     let expected = session(&file(&cbam, [1, 32, 6, 5], 17), AttentionKernels::Stock).run(x.view()).unwrap();
     for opset in Opset::MIN..=Opset::MAX {
-        let fused = session(&file(&cbam, [1, 32, 6, 5], opset), AttentionKernels::Fused).run(x.view()).unwrap();
+        let fused =
+            session(&file(&cbam, [1, 32, 6, 5], opset), AttentionKernels::Fused).run(x.view()).unwrap();
         assert!(difference(&fused, &expected) < 1e-5, "opset {opset}");
     }
 }

@@ -354,7 +354,10 @@ mod tests {
         assert!(ModelCard::from_json(&wrong.to_json()).unwrap_err().to_string().contains("1 labels"));
         let mut wrong = card();
         wrong.preprocessing.std[1] = 0.0;
-        assert!(matches!(ModelCard::from_json(&wrong.to_json()), Err(CardError::Preprocessing(PreprocessingError::Std(_)))));
+        assert!(matches!(
+            ModelCard::from_json(&wrong.to_json()),
+            Err(CardError::Preprocessing(PreprocessingError::Std(_)))
+        ));
         assert!(matches!(ModelCard::from_json("{"), Err(CardError::Json(_))));
     }
 

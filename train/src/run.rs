@@ -99,7 +99,8 @@ impl RunFolder {
         }
         let text = run.read("config.toml")?;
         let config: RunConfig = toml::from_str(&text).map_err(|error| run.damaged("config.toml", &error))?;
-        let sound = config.preprocessing.check().map_err(|why| why.to_string()).and_then(|()| config.recipe.check());
+        let sound =
+            config.preprocessing.check().map_err(|why| why.to_string()).and_then(|()| config.recipe.check());
         sound.map_err(|why| RunError::Damaged { path: run.path("config.toml"), why })?;
         Ok((run, config))
     }

@@ -18,7 +18,9 @@ use super::tensors::{self, Input};
 
 /// Creates the operator domain to register with a session whose graph has fused attention.
 pub(crate) fn domain() -> ort::Result<OperatorDomain> {
-    Kind::ALL.into_iter().try_fold(OperatorDomain::new(DOMAIN)?, |domain, kind| domain.add(AttentionOperator(kind)))
+    Kind::ALL
+        .into_iter()
+        .try_fold(OperatorDomain::new(DOMAIN)?, |domain, kind| domain.add(AttentionOperator(kind)))
 }
 
 struct AttentionOperator(Kind);

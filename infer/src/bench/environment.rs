@@ -49,4 +49,3 @@ impl Environment {
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, Into::into)
 }
-

@@ -189,7 +189,13 @@ impl Benchmark {
             return Err(ErrorKind::NothingToMeasure.into());
         };
         let images = (!plan.images.is_empty()).then(|| Images::of(path, plan, &runs)).transpose()?;
-        Ok(Self { environment: Environment::here(plan.session.runtime.as_deref())?, model, cold_start_ms, runs, images })
+        Ok(Self {
+            environment: Environment::here(plan.session.runtime.as_deref())?,
+            model,
+            cold_start_ms,
+            runs,
+            images,
+        })
     }
 
     /// Compares each combination with the same one of an older benchmark.
@@ -233,4 +239,3 @@ impl Model {
         })
     }
 }
-

@@ -49,7 +49,10 @@ fn a_cut_image_is_an_error_in_every_format() {
         for percent in [1, 5, 10, 25, 50, 75, 90, 99] {
             let cut = &whole[..whole.len() * percent / 100];
             let result = bytes(cut);
-            assert!(matches!(&result, Err(error) if error.kind().name() == "decode"), "{format:?} cut at {percent} %: {result:?}");
+            assert!(
+                matches!(&result, Err(error) if error.kind().name() == "decode"),
+                "{format:?} cut at {percent} %: {result:?}"
+            );
         }
     }
 }

@@ -41,7 +41,12 @@ impl WeightsBuilder {
         Ok(())
     }
 
-    fn values(&mut self, name: &str, storage: Storage<'_>, layout: &Layout) -> Result<ArrayD<f32>, TensorError> {
+    fn values(
+        &mut self,
+        name: &str,
+        storage: Storage<'_>,
+        layout: &Layout,
+    ) -> Result<ArrayD<f32>, TensorError> {
         if name.chars().any(char::is_control) {
             return Err(TensorError::Name);
         }

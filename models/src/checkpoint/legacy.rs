@@ -33,8 +33,7 @@ pub fn read(bytes: &[u8]) -> Result<(Pickle<'_>, HashMap<&str, &[u8]>), FormatEr
             Value::Text(key) => known.get(key),
             _ => None,
         };
-        let storage =
-            storage.ok_or(FormatError::Damaged("a storage is listed that no tensor belongs to"))?;
+        let storage = storage.ok_or(FormatError::Damaged("a storage is listed that no tensor belongs to"))?;
         storages.insert(storage.key, rest.storage(storage.dtype.bitsize() / 8)?);
     }
     Ok((saved, storages))

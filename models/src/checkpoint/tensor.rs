@@ -143,6 +143,12 @@ mod tests {
     #[test]
     fn other_types_are_named() {
         let storage = Storage { dtype: Dtype::I32, bytes: &[0; 4], big_endian: false };
-        assert!(storage.tensor(&layout(0, &[1], &[1])).unwrap_err().to_string().starts_with("is I32: weights are"));
+        assert!(
+            storage
+                .tensor(&layout(0, &[1], &[1]))
+                .unwrap_err()
+                .to_string()
+                .starts_with("is I32: weights are")
+        );
     }
 }

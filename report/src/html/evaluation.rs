@@ -35,7 +35,9 @@ pub fn evaluation(evaluated: &Evaluated<'_>, confusion: &Confusion, labels: &[St
     let split = evaluated.split;
     let matrix = section(
         "Confusion matrix",
-        &format!("For the {split} images. The shade is the share of the row; blue is right, orange is wrong."),
+        &format!(
+            "For the {split} images. The shade is the share of the row; blue is right, orange is wrong."
+        ),
         &confusion_matrix(confusion, labels),
     );
     let scores = section("Classes", "The lowest F1 first.", &scores_table(confusion, labels));

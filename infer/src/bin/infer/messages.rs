@@ -5,9 +5,9 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
+use ferronnx_infer::Error;
 use ferronnx_infer::error::{DeviceError, ErrorKind, ModelError, chain};
 use ferronnx_infer::results::Failed;
-use ferronnx_infer::Error;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::exit::Done;

@@ -1,10 +1,10 @@
 //! What a person sees while training: bars on a terminal, plain lines everywhere.
 
+pub use ferronnx_report::text::table;
 use ferronnx_train::recipe::Phase;
 use ferronnx_train::report::modules::collapse;
 use ferronnx_train::trainer::PhaseRecord;
 use ferronnx_train::trainer::{EpochMetrics, Progress};
-pub use ferronnx_report::text::table;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A line on standard output. A reader that has gone must not end a run: nothing fails for that.

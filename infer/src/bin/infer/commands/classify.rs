@@ -14,9 +14,9 @@ use indicatif::ProgressBar;
 
 use super::model;
 use crate::args::{ClassifyArgs, Format};
-use crate::output::{self, Writer};
 use crate::exit::Done;
 use crate::messages;
+use crate::output::{self, Writer};
 
 /// Classifies the images of `args` and prints the result of each.
 pub fn run(args: &ClassifyArgs) -> Result<Done> {

@@ -6,10 +6,10 @@ use std::io::{self, Cursor, Write};
 
 use anyhow::{Context, Result, anyhow};
 use ferronnx_infer::classifier::Classifier;
+use ferronnx_infer::decode;
 use ferronnx_infer::explain::{Explanation, Mask};
 use ferronnx_infer::results::Prediction;
 use ferronnx_infer::session::Optimization;
-use ferronnx_infer::decode;
 use ferronnx_report::text;
 use image::ImageFormat;
 use serde::Serialize;

@@ -51,8 +51,7 @@ fn shading(mask: &Mask) -> Vec<f32> {
     let level = |&value: &f32| if width > 0.0 { (value - least) / width } else { 0.0 };
     let levels: Vec<u8> = mask.values.iter().map(level).flat_map(f32::to_le_bytes).collect();
     let (height, width) = mask.values.dim();
-    let shaded =
-        enlarged(&levels, width, height, PixelType::F32, [0.0, 0.0, width as f64, height as f64]);
+    let shaded = enlarged(&levels, width, height, PixelType::F32, [0.0, 0.0, width as f64, height as f64]);
     shaded.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).clamp(0.0, 1.0)).collect()
 }
 
@@ -120,10 +119,7 @@ impl DrawTarget for Canvas<'_> {
     type Color = Rgb888;
     type Error = std::convert::Infallible;
 
-    fn draw_iter<I: IntoIterator<Item = Pixel<Rgb888>>>(
-        &mut self,
-        pixels: I,
-    ) -> Result<(), Self::Error> {
+    fn draw_iter<I: IntoIterator<Item = Pixel<Rgb888>>>(&mut self, pixels: I) -> Result<(), Self::Error> {
         for Pixel(Point { x, y }, color) in pixels {
             let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y)) else { continue };
             if let Some(pixel) = self.0.get_pixel_mut_checked(x, y) {
