@@ -26,10 +26,6 @@ Exit codes:
 /// Arguments of `infer bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Model and runtime library.
-    #[command(flatten)]
-    pub files: FileArgs,
-
     /// Batch sizes, separated by commas
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,8", value_parser = at_least_one(4096))]
     pub batch: Vec<usize>,
@@ -42,17 +38,9 @@ pub struct BenchArgs {
     #[arg(long, value_delimiter = ',', default_value = "auto")]
     pub device: Vec<Device>,
 
-    /// Settings of the engine.
-    #[command(flatten)]
-    pub engine: EngineArgs,
-
     /// Images to run on; measures decoding and preprocessing too [default: generated numbers]
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
-
-    /// Facts about a model without a card, for `--images`.
-    #[command(flatten)]
-    pub assume: AssumeArgs,
 
     /// Seconds to measure each combination
     #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
@@ -78,4 +66,16 @@ pub struct BenchArgs {
     /// Exit with 1 when a median is more than this multiple of the earlier one
     #[arg(long, value_name = "RATIO", requires = "compare", value_parser = not_negative)]
     pub fail_above: Option<f64>,
+
+    /// Model and runtime library.
+    #[command(flatten)]
+    pub files: FileArgs,
+
+    /// Settings of the engine.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+
+    /// Facts about a model without a card, for `--images`.
+    #[command(flatten)]
+    pub assume: AssumeArgs,
 }

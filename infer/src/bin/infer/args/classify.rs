@@ -26,14 +26,6 @@ pub struct ClassifyArgs {
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 
-    /// Model, and the device it runs on.
-    #[command(flatten)]
-    pub model: ModelArgs,
-
-    /// Facts about a model without a card.
-    #[command(flatten)]
-    pub assume: AssumeArgs,
-
     /// Number of classes to show for each image
     #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one(u64::MAX))]
     pub top_k: usize,
@@ -45,4 +37,12 @@ pub struct ClassifyArgs {
     /// Batch size
     #[arg(long, value_name = "N", default_value = "8", value_parser = at_least_one(4096))]
     pub batch: usize,
+
+    /// Model, and the device it runs on.
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Facts about a model without a card.
+    #[command(flatten)]
+    pub assume: AssumeArgs,
 }

@@ -25,14 +25,6 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
 
-    /// Model, and the device it runs on.
-    #[command(flatten)]
-    pub model: ModelArgs,
-
-    /// Facts about a model without a card.
-    #[command(flatten)]
-    pub assume: AssumeArgs,
-
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: ReportFormat,
@@ -45,4 +37,12 @@ pub struct EvaluateArgs {
     /// Batch size
     #[arg(long, value_name = "N", default_value = "8", value_parser = at_least_one(4096))]
     pub batch: usize,
+
+    /// Model, and the device it runs on.
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Facts about a model without a card.
+    #[command(flatten)]
+    pub assume: AssumeArgs,
 }

@@ -26,11 +26,11 @@ pub struct ExplainArgs {
     #[arg(short, long, value_name = "FILE", default_value = "overlay.png")]
     pub output: PathBuf,
 
-    /// Model, and the device it runs on.
-    #[command(flatten)]
-    pub model: ModelArgs,
-
     /// Output format of predictions and masks
     #[arg(long, value_enum, default_value_t)]
     pub format: ReportFormat,
+
+    /// Model, and the device it runs on.
+    #[command(flatten)]
+    pub model: ModelArgs,
 }

@@ -16,11 +16,11 @@ The content is shown even if the model cannot run here; an error then gives the 
 /// Arguments of `infer inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// Model, and the device it runs on.
-    #[command(flatten)]
-    pub model: ModelArgs,
-
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: ReportFormat,
+
+    /// Model, and the device it runs on.
+    #[command(flatten)]
+    pub model: ModelArgs,
 }

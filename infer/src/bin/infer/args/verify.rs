@@ -22,10 +22,6 @@ Exit codes:
 /// Arguments of `infer verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Model, and the device it runs on.
-    #[command(flatten)]
-    pub model: ModelArgs,
-
     /// Largest difference of a logit to allow, relative to the largest logit [default: the certificate's]
     #[arg(long, value_name = "X", value_parser = not_negative)]
     pub tolerance: Option<f64>,
@@ -33,4 +29,8 @@ pub struct VerifyArgs {
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: ReportFormat,
+
+    /// Model, and the device it runs on.
+    #[command(flatten)]
+    pub model: ModelArgs,
 }
