@@ -30,7 +30,7 @@ fn at_most_four_times_the_weights() {
             }
             _ => {}
         }
-        WeightsDigest::of_graph(&graph);
+        WeightsDigest::of_graph(&graph.graph).unwrap();
         let file = onnx::encode(graph, &[("key", "value")]);
         let peak = weights_bytes + dhat::HeapStats::get().max_bytes;
         drop(profiler);
