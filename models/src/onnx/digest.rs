@@ -25,7 +25,7 @@ pub struct WeightsDigest {
 #[derive(Debug, thiserror::Error)]
 pub enum DigestError {
     /// The bytes are no model.
-    #[error("the file cannot be read")]
+    #[error(transparent)]
     Read(#[from] ReadError),
     /// Weights in another file.
     #[error("the weights of {0} lie in another file")]

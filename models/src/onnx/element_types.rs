@@ -50,7 +50,7 @@ fn result(node: &Node, like: impl Fn(usize) -> Option<Element>) -> Option<Elemen
         "DequantizeLinear" => code("output_dtype").or(like(1)),
         "QuantizeLinear" => code("output_dtype").or(like(2)).or(Some(Element::Uint8)),
         "ArgMax" | "ArgMin" | "NonZero" | "Shape" | "Size" => Some(Element::Int64),
-        "Where" => like(1),
+        "CastLike" | "Where" => like(1),
         op if LIKE_FIRST.contains(&op) => like(0),
         _ => None,
     }

@@ -47,7 +47,7 @@ pub struct Separated {
 #[derive(Debug, thiserror::Error)]
 pub enum ExternalDataError {
     /// The file is no model.
-    #[error("the file cannot be read")]
+    #[error(transparent)]
     Read(#[from] ReadError),
     /// The model has no outputs.
     #[error("the model has no graph that gives anything")]

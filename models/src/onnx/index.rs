@@ -1,11 +1,13 @@
 //! Producers, readers and constants of a graph, by the names of its values.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
 use ndarray::{ArrayD, arr0, arr1};
 
 use super::attribute::Value;
+use super::element::Element;
 use super::graph::Graph;
 use super::node::Node;
 use super::tensor::{Number, Tensor};
@@ -19,6 +21,7 @@ pub struct Index<'g> {
     readers: HashMap<&'g str, Vec<usize>>,
     outputs: HashSet<&'g str>,
     constants: HashMap<&'g str, Cow<'g, Tensor>>,
+    types: OnceCell<HashMap<String, Element>>,
 }
 
 impl<'g> Index<'g> {
@@ -35,7 +38,7 @@ impl<'g> Index<'g> {
         let fixed = graph.initializers.iter().filter(|(name, _)| !inputs.contains(&name[..]));
         constants.extend(fixed.map(|(name, tensor)| (&name[..], Cow::Borrowed(tensor))));
         let outputs = graph.outputs.iter().map(|output| &*output.name).collect();
-        Self { graph, producers, readers, outputs, constants }
+        Self { graph, producers, readers, outputs, constants, types: OnceCell::new() }
     }
 
     /// The graph.
@@ -86,15 +89,61 @@ impl<'g> Index<'g> {
         None
     }
 
-    /// The constant `value` as an array, if it is one of these elements.
+    /// The constant `value` as an array, if it is one of these elements. It may be computed of constants, as PyTorch's
+    /// exporter does with the bias that a convolution lacks:
+    /// [`Expand`](https://onnx.ai/onnx/operators/onnx__Expand.html) of one number to the
+    /// [`Shape`](https://onnx.ai/onnx/operators/onnx__Shape.html) of weights.
     pub fn array<T: Number>(&self, value: &'g str) -> Option<ArrayD<T>> {
-        self.constant(value)?.to_array().ok()
+        self.evaluate(value, 8)?.to_array().ok()
+    }
+
+    /// The constant `value`, through at most `depth` operators.
+    fn evaluate(&self, value: &'g str, depth: usize) -> Option<Cow<'_, Tensor>> {
+        if let Some(constant) = self.constant(value) {
+            return Some(Cow::Borrowed(constant));
+        }
+        let node = self.node(self.producer(value)?);
+        let operand = |at| self.evaluate(node.input(at)?, depth.checked_sub(1)?);
+        match node.standard() {
+            "Shape" => shape(node, operand(0)?.dims()).map(Cow::Owned),
+            "Expand" => expand(&*operand(0)?, &operand(1)?.to_vec().ok()?).map(Cow::Owned),
+            "CastLike" => {
+                let types = self.types.get_or_init(|| self.graph.element_types());
+                operand(0).filter(|tensor| types.get(value) == Some(&tensor.element()))
+            }
+            _ => None,
+        }
+    }
+
+    /// How often the values of `value` are used, and not only its shape.
+    pub fn uses_of_values(&self, value: &str) -> usize {
+        let shapes = self.readers(value).iter().filter(|&&reader| self.node(reader).is("Shape")).count();
+        self.uses(value) - shapes
     }
 
     /// The constant `value` as a list of 64-bit integers.
     pub fn longs(&self, value: &'g str) -> Option<Vec<i64>> {
         self.constant(value)?.to_vec().ok()
     }
+}
+
+/// Part of the dimensions `dims`, as the attributes of the `Shape` at `node` say.
+fn shape(node: &Node, dims: &[i64]) -> Option<Tensor> {
+    let rank = dims.len() as i64;
+    let place =
+        |place: i64| (if place < 0 { place.saturating_add(rank) } else { place }).clamp(0, rank) as usize;
+    let (start, end) = (place(node.int("start", 0)?), place(node.int("end", rank)?));
+    Some(arr1(dims.get(start..end).unwrap_or_default()).into_dyn().into())
+}
+
+/// A number as often as `dims` say.
+fn expand(number: &Tensor, dims: &[i64]) -> Option<Tensor> {
+    /// More is no bias.
+    const LARGEST: usize = 1 << 20;
+    let whole = Tensor::from_raw(number.element(), dims, Vec::new());
+    let fits = number.len() == 1 && whole.len() <= LARGEST && number.dims().len() <= dims.len();
+    let values = number.bytes().ok().filter(|_| fits)?.repeat(whole.len());
+    Some(Tensor::from_raw(number.element(), dims, values))
 }
 
 /// The tensor that a `Constant` gives.

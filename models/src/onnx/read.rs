@@ -241,3 +241,51 @@ fn found(message: &proto::AttributeProto) -> AttributeType {
     ];
     kinds.into_iter().find(|(present, _)| *present).map_or(Kind::Undefined, |(_, kind)| kind)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::onnx::write;
+
+    /// Files of this package and of both exporters of PyTorch give the message that they were.
+    #[test]
+    fn the_message_is_the_same_once_read_and_written() {
+        let mut files = 0;
+        for folder in ["tests/onnx_files", "../infer/tests/attention", "../infer/tests/passes"] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+            let paths = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+            for path in paths.filter(|path| path.extension().is_some_and(|kind| kind == "onnx")) {
+                let message = proto::ModelProto::decode(&fs::read(&path).unwrap()[..]).unwrap();
+                // The bytes, for what is not a number does not equal itself.
+                let again = write::model(model(message.clone()).unwrap());
+                assert!(again.encode_to_vec() == message.encode_to_vec(), "{path:?}");
+                files += 1;
+            }
+        }
+        assert!(files >= 16, "{files}");
+    }
+
+    #[test]
+    fn what_has_not_one_value_is_named() {
+        let two =
+            proto::AttributeProto { i: Some(1), f: Some(1.0), name: Some("a".into()), ..Default::default() };
+        let unknown =
+            proto::AttributeProto { r#type: Some(77), name: Some("a".into()), ..Default::default() };
+        for attribute in [two, unknown] {
+            let node =
+                proto::NodeProto { attribute: vec![attribute], name: Some("n".into()), ..Default::default() };
+            let error = super::node(node).unwrap_err().to_string();
+            assert_eq!(error, "the attribute a of n has not one value of a known kind");
+        }
+    }
+
+    #[test]
+    fn initializers_of_one_name_are_refused() {
+        let tensor = proto::TensorProto { name: Some("w".into()), ..Default::default() };
+        let twice = proto::GraphProto { initializer: vec![tensor.clone(), tensor], ..Default::default() };
+        assert_eq!(graph(twice).unwrap_err().to_string(), "there are two initializers w");
+    }
+}

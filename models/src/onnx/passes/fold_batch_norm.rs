@@ -71,7 +71,7 @@ impl Fold {
         let conv = index.producer_of(node.input(0)?, "Conv")?;
         let convolution = index.node(conv);
         let (result, kernel) = (convolution.only_output()?, convolution.input(1)?);
-        if index.uses(result) != 1 || index.uses(kernel) != 1 {
+        if index.uses(result) != 1 || index.uses_of_values(kernel) != 1 {
             return None;
         }
         let mut values = index.array::<f32>(kernel)?;
