@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ferronnx_models::onnx::external_data::Loaded;
-use ferronnx_models::onnx::{Element, Model, Node, Summary, Tensor, Text, Value, WeightsDigest, passes};
+use ferronnx_models::onnx::{Element, Model, Node, Summary, Tensor, Value, WeightsDigest, passes};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/onnx_files");
 
@@ -173,10 +173,9 @@ fn what_is_no_model_is_an_error_with_its_name() {
     let mut unnamed = Model::default();
     unnamed.graph.initializers.insert(String::new(), Tensor::scalar(1.0_f32));
     assert_eq!(text(unnamed), "an initializer has no name");
-    let node = Node::new("Relu", ["x"], ["y"]).named("here");
-    let mut kindless = Model::default();
     let reference = Value::Reference { name: "a".into(), kind: 77 };
-    kindless.graph.nodes.push(Node { name: Text::default(), ..node.clone() }.with("a", reference));
+    let mut kindless = Model::default();
+    kindless.graph.nodes.push(Node::new("Relu", ["x"], ["y"]).with("a", reference));
     assert!(Model::decode(kindless.encode()).is_ok(), "a reference is of any kind");
     assert_eq!(Model::from_slice(b"text").unwrap_err().to_string(), "not an ONNX file");
 }

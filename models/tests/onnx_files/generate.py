@@ -150,9 +150,10 @@ def surroundings():
 
     sequence = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
     optional = helper.make_optional_type_proto(sequence)
+    sequence.denotation = "WORDS"
     mapped = helper.make_map_type_proto(TensorProto.STRING, sequence)
     sparse = helper.make_sparse_tensor_type_proto(TensorProto.FLOAT, [3, "m"])
-    opaque = TypeProto(denotation="WHO KNOWS")
+    opaque = TypeProto()
     opaque.opaque_type.domain, opaque.opaque_type.name = "com.example", "thing"
     more = [helper.make_value_info(name, kind) for name, kind in
             [("s", sequence), ("o", optional), ("m", mapped), ("sp", sparse), ("op", opaque)]]
