@@ -124,7 +124,7 @@ fn nothing_is_dead_and_no_initializer_is_there_twice() {
     }
 }
 
-/// What is observed may have a name already: the input, the result, or another one of its own.
+/// Observed values may have a name already: the input, the result, or another one of their own.
 struct Aliases;
 
 impl ferronnx_models::Module for Aliases {

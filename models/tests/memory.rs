@@ -1,5 +1,4 @@
-//! What writing a file costs in memory, on the heap: at most four times the weights, which are
-//! counted too.
+//! Peak of heap memory while a file is written: at most four times the weights, which are counted too.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 

@@ -20,7 +20,7 @@ use crate::ffi::check;
 /// ONNX Runtime's setting by which weights in memory are used where they lie.
 const IN_PLACE: &str = "session.use_external_initializer_file_buffers_directly";
 
-/// What a session is built from.
+/// Source of a session: a file, or its content.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Model<'a> {
     File(&'a Path),
@@ -33,7 +33,7 @@ pub(super) struct Built {
     pub(super) session: Session,
     /// Attention that was fused; nothing where the file was not looked into.
     pub(super) fusion: Fusion,
-    /// Whatever `session` uses in place: it has to live as long.
+    /// Memory that `session` uses in place: it has to live as long.
     pub(super) weights: Option<Vec<u8>>,
 }
 

@@ -1,7 +1,7 @@
 """A narrow ResNet18 with its BatchNormalization kept, as both of PyTorch's exporters write it, for `passes.rs`:
 `python generate.py` (torch 2.13.0, torchvision 0.28.0, onnx 1.23.2, onnxscript 0.7.2).
 
-`python generate.py --full FOLDER` writes ResNet18 of the usual width there. Beside each network lie an input
+`python generate.py --full FOLDER` writes ResNet18 of the usual width there, see `full.sh`. Beside each network lie an input
 [2, 3, S, S] and PyTorch's logits for it, as little-endian floats.
 """
 import sys

@@ -17,7 +17,7 @@ pub struct Attribute {
     pub value: Value,
     /// Description for people.
     pub doc_string: Text,
-    /// Whether the file says which kind of value it is; those of the first versions of the format do not.
+    /// True if the file states the kind of the value; files of the first versions of the format do not.
     pub(super) declared: bool,
 }
 

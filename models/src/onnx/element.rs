@@ -98,7 +98,7 @@ impl Element {
         count.saturating_mul(self.bits()).div_ceil(8)
     }
 
-    /// Whether elements are floating-point numbers of any precision.
+    /// True for floating-point numbers of any precision.
     pub fn is_float(self) -> bool {
         self.row().is_some_and(|(_, name, _)| name.contains("float"))
     }

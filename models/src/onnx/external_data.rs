@@ -35,7 +35,7 @@ pub struct Loaded {
 pub struct Separated {
     /// The file without its larger weights.
     pub graph: Vec<u8>,
-    /// Whether some of the larger weights are of half precision.
+    /// True if some of the larger weights are of half precision.
     pub half: bool,
     /// Name by which the graph knows the buffer.
     pub location: &'static str,

@@ -56,12 +56,12 @@ impl Graph {
         self.nodes.iter_mut().find(|node| node.name == name)
     }
 
-    /// Whether the value `name` is fed.
+    /// True if the value `name` is an input.
     pub fn is_input(&self, name: &str) -> bool {
         self.inputs.iter().any(|input| input.name == name)
     }
 
-    /// Whether the value `name` can be fetched.
+    /// True if the value `name` is an output.
     pub fn is_output(&self, name: &str) -> bool {
         self.outputs.iter().any(|output| output.name == name)
     }

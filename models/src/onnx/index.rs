@@ -66,12 +66,12 @@ impl<'g> Index<'g> {
         self.readers.get(value).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether `value` can be fetched from outside.
+    /// True if `value` is an output of the graph.
     pub fn is_output(&self, value: &str) -> bool {
         self.outputs.contains(value)
     }
 
-    /// How often `value` is used: as an operand, in a graph inside a node, or as an output.
+    /// Number of uses of `value`: as an operand, in a graph inside a node, or as an output.
     pub fn uses(&self, value: &str) -> usize {
         self.readers(value).len() + usize::from(self.is_output(value))
     }
@@ -115,7 +115,7 @@ impl<'g> Index<'g> {
         }
     }
 
-    /// How often the values of `value` are used, and not only its shape.
+    /// Number of uses of `value` that are not of its shape alone.
     pub fn uses_of_values(&self, value: &str) -> usize {
         let shapes = self.readers(value).iter().filter(|&&reader| self.node(reader).is("Shape")).count();
         self.uses(value) - shapes

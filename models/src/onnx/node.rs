@@ -60,7 +60,7 @@ impl Node {
         if matches!(&*self.domain, "" | "ai.onnx") { &self.op } else { "" }
     }
 
-    /// Whether this is the standard operator `op`.
+    /// True if this is the standard operator `op`.
     pub fn is(&self, op: &str) -> bool {
         self.standard() == op
     }

@@ -123,7 +123,7 @@ impl Tensor {
         self.0.dims.iter().map(size).fold(1, usize::saturating_mul)
     }
 
-    /// Whether there are no elements.
+    /// True if there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -88,7 +88,7 @@ impl Metadata {
         self.0.iter().map(|entry| (entry.key(), entry.value()))
     }
 
-    /// Whether there are no entries.
+    /// True if there are no entries.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

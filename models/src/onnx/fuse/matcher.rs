@@ -89,17 +89,17 @@ impl<'g> Matcher<'g> {
         }
     }
 
-    /// Whether the attribute `name` is this number.
+    /// True if the attribute `name` is this number.
     pub fn is_int(&self, node: usize, name: &str, default: i64, value: i64) -> bool {
         self.node(node).int(name, default) == Some(value)
     }
 
-    /// Whether the attribute `name` is these numbers.
+    /// True if the attribute `name` is these numbers.
     pub fn is_ints(&self, node: usize, name: &str, default: &[i64], values: &[i64]) -> bool {
         self.node(node).ints(name, default) == Some(values)
     }
 
-    /// Whether a convolution or a pool pads by its `pads` alone.
+    /// True if a convolution or a pool pads by its `pads` alone.
     pub fn pads_as_said(&self, node: usize) -> bool {
         self.node(node).text("auto_pad", "NOTSET") == Some("NOTSET")
     }

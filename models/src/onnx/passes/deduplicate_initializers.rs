@@ -31,7 +31,7 @@ pub fn deduplicate_initializers(model: &mut Model, is_parameter: impl Fn(&str) -
     });
 }
 
-/// Whether others than nodes know the initializer by its name.
+/// True if others than nodes know the initializer by its name.
 fn is_known(graph: &Graph, name: &str) -> bool {
     let annotated = graph.quantization.iter().any(|annotation| {
         annotation.tensor == *name || annotation.parameters.iter().any(|(_, parameter)| parameter == name)

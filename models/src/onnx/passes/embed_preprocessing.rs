@@ -12,6 +12,9 @@ use crate::onnx::types::{Dim, TensorInfo, ValueInfo};
 /// A reason why preprocessing cannot become part of a model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EmbedError {
+    /// The operators are too old: before opset 7 they do not broadcast.
+    #[error("the model has opset {0}, preprocessing inside it needs 7 or newer")]
+    Opset(i64),
     /// The model has no input, or several.
     #[error("the model has {0} inputs, not one")]
     Inputs(usize),
@@ -39,7 +42,10 @@ pub enum EmbedError {
 /// # Errors
 /// [`EmbedError`] when the model does not take images of as many channels; it is then as it was.
 pub fn embed_preprocessing(model: &mut Model, mean: &[f32], std: &[f32]) -> Result<(), EmbedError> {
-    model.edit(|model| embed(model, mean, std))
+    match model.opset() {
+        Some(7..) => model.edit(|model| embed(model, mean, std)),
+        old => Err(EmbedError::Opset(old.unwrap_or_default())),
+    }
 }
 
 fn embed(model: &mut Model, mean: &[f32], std: &[f32]) -> Result<(), EmbedError> {

@@ -40,7 +40,7 @@ pub fn fold_batch_norm(model: &mut Model) {
     }
 }
 
-/// Whether `node` normalises by the statistics that it is given.
+/// True if `node` normalises by the statistics that it is given.
 fn is_inference(node: &Node, opset: i64) -> bool {
     node.is("BatchNormalization")
         && node.only_output().is_some()

@@ -35,8 +35,12 @@ pub struct HalfError {
 /// their types; [`Cast`](https://onnx.ai/onnx/operators/onnx__Cast.html) operators stand between both precisions.
 ///
 /// # Errors
-/// [`HalfError`] when a weight is too large; the model is then as it was.
+/// [`HalfError`] when a weight is too large; the model is then as it was. So is one of an opset before 7, whose operators
+/// are written otherwise.
 pub fn half_precision(model: &mut Model) -> Result<(), HalfError> {
+    if model.opset().is_none_or(|opset| opset < 7) {
+        return Ok(());
+    }
     model.edit(|model| {
         let trained: HashSet<String> = model.training_reads().map(str::to_owned).collect();
         let graph = &mut model.graph;
@@ -105,7 +109,7 @@ impl Pass {
         Ok(())
     }
 
-    /// Whether `node` computes in half precision, and did in single.
+    /// True if `node` computes in half precision, and did in single.
     fn in_half(&self, node: &Node) -> bool {
         let is = |name: &str, element| self.elements.get(name) == Some(&element);
         let values =
