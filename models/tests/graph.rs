@@ -185,6 +185,16 @@ fn what_is_only_observed_is_there_only_for_observers() {
     }
 }
 
+#[test]
+fn every_form_is_read_and_written_again() {
+    for opset in Opset::MIN..=Opset::MAX {
+        for (form, model) in forms(opset) {
+            let file = onnx::encode(model, &[("key", "value")]);
+            assert!(Model::decode(file.clone()).unwrap().encode() == file, "opset {opset}, {form}");
+        }
+    }
+}
+
 /// Files and digests are those of the versions before `Graph` could read, byte for byte: SHA-256 of both, made by the
 /// commit before.
 #[test]
