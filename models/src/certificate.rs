@@ -64,6 +64,7 @@ impl CardDigests {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Golden {
     /// An image file: PNG or JPEG, of any size.
+    #[serde(rename = "picture")]
     pub image: Bytes,
     /// What decoding, resizing and cropping made of it when the file was exported: a PNG of the input's size.
     pub prepared: Bytes,

@@ -59,6 +59,7 @@ pub struct Disagreement {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Worst {
     /// Position of the image among those compared.
+    #[serde(rename = "picture")]
     pub image: usize,
     /// The class of the logit.
     pub class: usize,
