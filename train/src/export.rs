@@ -47,9 +47,9 @@ pub struct ExportOptions {
     pub precision: Precision,
     /// Form of the input: floats or bytes.
     pub input: InputForm,
-    /// Whether [observed](ferronnx_models::Ops::observe) values, such as attention, become further outputs.
+    /// True if [observed](ferronnx_models::Ops::observe) values, such as attention, become further outputs.
     pub observed: bool,
-    /// Whether batch norm is folded into convolutions.
+    /// True if batch norm is folded into convolutions.
     pub fold: bool,
     /// Method of finding the ranges of values for int8.
     pub calibration: Calibration,

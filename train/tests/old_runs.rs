@@ -1,4 +1,4 @@
-//! Run folders that programs before `ferronnx_train::run::Run` wrote are resumed and exported.
+//! Run folders of earlier versions are resumed and exported.
 //!
 //! `old_runs/stopped` has the text files of such a run, as written but for the path of its images. Weights and optimizer
 //! state would be 135 MB and are made by a formula here. `old_runs/try.py` tries whole runs against the old program.

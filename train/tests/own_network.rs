@@ -1,4 +1,4 @@
-//! The toolkit: a network that only the example knows trains, exports, verifies and classifies.
+//! A user's own network: the example trains, resumes, exports, verifies and classifies.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -93,7 +93,7 @@ fn too_few_images_and_a_network_that_does_not_fit_are_errors() {
     assert!(!out.exists(), "nothing was begun");
 }
 
-/// The program of the example, built as this test is.
+/// Builds the example as this test is built, and returns its path.
 fn example() -> PathBuf {
     let profile = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
     let mut build = Command::new(env!("CARGO"));
@@ -105,7 +105,7 @@ fn example() -> PathBuf {
     profile.join("examples").join(format!("own_network{}", std::env::consts::EXE_SUFFIX))
 }
 
-/// Everything of a run folder that does not depend on time.
+/// Reads everything of a run folder that does not depend on time.
 fn outcome(run: &Path) -> Vec<(&'static str, Vec<u8>)> {
     let (folder, _) = RunFolder::open(run).unwrap();
     let mut metrics = folder.metrics().unwrap();
@@ -134,7 +134,7 @@ fn same(whole: &Path, stopped: &Path) {
 fn a_kill_and_ctrl_c_change_nothing() {
     let (dir, _) = colour_set();
     // Enough images to be stopped among.
-    common::colours(&dir.path().join("colours"), "train", &common::COLOURS, 150);
+    common::colours(&dir.path().join("colours"), "train", &common::COLOURS, 60);
     let program = example();
     let start = |out: &str| {
         let mut command = Command::new(&program);

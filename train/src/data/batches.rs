@@ -47,7 +47,7 @@ impl Batch {
         self.indices.len()
     }
 
-    /// Whether the batch has no images.
+    /// True if the batch has no images.
     pub fn is_empty(&self) -> bool {
         self.indices.is_empty()
     }

@@ -22,7 +22,7 @@ impl From<tch::TchError> for DataError {
     }
 }
 
-/// Whether the image itself is bad. A disk or a network that fails is no reason to leave images out.
+/// True if the image itself is bad. A disk or a network that fails is no reason to leave images out.
 pub(super) fn is_bad(error: &ferronnx_infer::Error) -> bool {
     matches!(error, ferronnx_infer::Error::Decode { .. } | ferronnx_infer::Error::TooLarge { .. })
 }

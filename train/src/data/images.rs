@@ -20,9 +20,9 @@ pub struct Loading {
     pub device: Device,
     /// Memory for the decoded images, in bytes; a larger set is decoded again in every epoch.
     pub budget: u64,
-    /// Whether training needs full images, for resized crops; the set is then decoded in every epoch.
+    /// True if training needs full images, for resized crops; the set is then decoded in every epoch.
     pub originals: bool,
-    /// Whether images that cannot be decoded are left out instead of being an error.
+    /// True if images that cannot be decoded are left out instead of being an error.
     pub skip_bad: bool,
 }
 
@@ -129,7 +129,7 @@ impl ImageSet {
         self.samples.len()
     }
 
-    /// Whether the set has no images.
+    /// True if the set has no images.
     pub fn is_empty(&self) -> bool {
         self.samples.is_empty()
     }
@@ -140,7 +140,7 @@ impl ImageSet {
         self.skipped
     }
 
-    /// Whether the images are in memory.
+    /// True if the images are in memory.
     pub fn is_cached(&self) -> bool {
         self.cached.is_some()
     }

@@ -90,7 +90,7 @@ pub(super) fn check_matches(patterns: &[String], names: &[&str], roles: &Roles) 
     compile(patterns, roles).map(|_| ())
 }
 
-/// Whether the network itself declares a role with this pattern.
+/// True if the network itself declares a role with this pattern.
 fn declared(roles: &Roles, pattern: &str) -> bool {
     roles.declared().into_iter().filter_map(|role| roles.get(role)).flatten().any(|own| own == pattern)
 }

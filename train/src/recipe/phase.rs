@@ -114,7 +114,7 @@ impl Phase {
         Ok(names.filter(learns).collect())
     }
 
-    /// Whether the patterns train a parameter of the stem.
+    /// True if the patterns train a parameter of the stem.
     pub(super) fn trains_stem(&self, names: &[&str], roles: &Roles) -> Result<bool, PhaseFault> {
         let (train, stem) = (compile(&self.train, roles)?, compile(&["@stem".into()], roles)?);
         Ok(names.iter().any(|name| stem.is_match(name) && train.is_match(name)))

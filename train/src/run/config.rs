@@ -32,7 +32,7 @@ pub struct RunConfig {
     /// Float type of mixed precision; `None` for full precision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amp: Option<Amp>,
-    /// Whether images that cannot be decoded are left out instead of being an error.
+    /// True if images that cannot be decoded are left out instead of being an error.
     #[serde(default)]
     pub skip_bad: bool,
     /// Pretrained weights to start from: a checkpoint file.

@@ -30,7 +30,7 @@ impl RunFolder {
         Self(path.as_ref().into())
     }
 
-    /// Whether a run has been begun here.
+    /// True if a run has been begun here.
     pub fn exists(&self) -> bool {
         self.path(CONFIG).exists()
     }

@@ -65,12 +65,12 @@ pub struct Progress {
 pub struct Epoch {
     /// Metrics of the epoch.
     pub metrics: EpochMetrics,
-    /// Whether the epoch's weights are the best so far.
+    /// True if the epoch's weights are the best so far.
     pub improved: bool,
     /// Epoch with the best weights so far, counted from 1.
     pub best_epoch: usize,
     /// Number of training images that were left out because they cannot be decoded.
     pub skipped: usize,
-    /// Whether the phase ended early, for lack of progress.
+    /// True if the phase ended early, for lack of progress.
     pub stopped_early: bool,
 }

@@ -66,7 +66,7 @@ pub(super) struct Scaler {
     scale: Tensor,
     /// Steps without overflow since the scale last changed, `[1]`.
     growth: Tensor,
-    /// Whether the last gradients overflowed, `[1]`.
+    /// True if the last gradients overflowed, `[1]`.
     found_inf: Tensor,
 }
 

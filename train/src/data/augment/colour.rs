@@ -42,7 +42,7 @@ pub(super) fn jitter(images: &Tensor, draws: &[ImageDraw]) -> Result<Tensor, Tch
 struct Place {
     /// Per image: factor, and the shares of the gray image and of the mean gray in the other image.
     blends: Vec<[f32; 3]>,
-    /// Whether any factor changes anything.
+    /// True if any factor changes anything.
     blend: bool,
     /// Images whose hue is shifted, and the shift in 256 steps.
     hues: Vec<[i64; 2]>,

@@ -23,7 +23,7 @@ pub enum Colour {
 pub struct ImageDraw {
     /// Left and top edge of the crop, in pixels; zeros lie outside the image.
     pub offset: [i64; 2],
-    /// Whether the image is flipped horizontally.
+    /// True if the image is flipped horizontally.
     pub flip: bool,
     /// Changes of colour, in their order.
     pub colours: [Colour; 4],

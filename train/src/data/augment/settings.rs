@@ -87,7 +87,7 @@ impl Default for Augment {
 }
 
 impl Augment {
-    /// Whether a network of this size is trained on resized crops, which need full images.
+    /// True if a network of this size is trained on resized crops, which need full images.
     pub fn needs_originals(&self, size: u32) -> bool {
         self.crop.for_size(size) == Crop::Resized
     }

@@ -122,7 +122,7 @@ impl Client {
     }
 }
 
-/// Whether a response is the rest of the file from `start`.
+/// True if a response is the rest of the file from `start`.
 fn continues(response: &Response<Body>, remote: &Remote, start: u64) -> bool {
     let expected = format!("bytes {start}-{}/{}", remote.bytes - 1, remote.bytes);
     let range = response.headers().get(header::CONTENT_RANGE);

@@ -97,7 +97,7 @@ fn failure(error: ApiError) -> Failure {
     }
 }
 
-/// Whether a new file of the cache is what the Hub announced. The etag of large files is their SHA-256, and names the
+/// True if a new file of the cache is what the Hub announced. The etag of large files is their SHA-256, and names the
 /// blob; other files cannot be checked.
 fn is_whole(path: &Path) -> std::io::Result<bool> {
     let blob = path.canonicalize()?;
