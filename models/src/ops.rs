@@ -1,6 +1,7 @@
 //! The vocabulary of operations that networks are written in.
 
 use crate::layers::{BatchNorm2d, Conv2d, Linear, MaxPool2d};
+use crate::roles::Roles;
 
 /// How [`Ops::reduce`] combines the values along its axes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,4 +93,9 @@ pub trait Ops {
 pub trait Module {
     /// Applies the module to `x`.
     fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error>;
+
+    /// Stem, stages, head and attention, which recipes and pretrained weights refer to; none unless declared.
+    fn roles(&self) -> Roles {
+        Roles::default()
+    }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The file system refused.
-    #[error("{action} {path}: {source}")]
+    #[error("{action} {path}")]
     Io {
         /// What was tried.
         action: &'static str,
@@ -17,7 +17,7 @@ pub enum CheckpointError {
         source: io::Error,
     },
     /// Its bytes are not weights.
-    #[error("{path} is not a checkpoint: {source}")]
+    #[error("{path} is not a checkpoint")]
     Format {
         /// The file.
         path: PathBuf,
@@ -25,7 +25,7 @@ pub enum CheckpointError {
         source: FormatError,
     },
     /// safetensors cannot hold these weights.
-    #[error("cannot save {path}: {source}")]
+    #[error("cannot save {path}")]
     Encode {
         /// The file.
         path: PathBuf,

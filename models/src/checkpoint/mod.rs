@@ -29,7 +29,8 @@ const PICKLE: &[u8] = b"\x80";
 ///
 /// # Errors
 /// [`CheckpointError::Io`] when there is no such file, [`CheckpointError::Format`] when it holds anything else.
-pub fn load(path: &Path) -> Result<Weights, CheckpointError> {
+pub fn load(path: impl AsRef<Path>) -> Result<Weights, CheckpointError> {
+    let path = path.as_ref();
     let bytes = fs::read(path).map_err(|source| CheckpointError::Io {
         action: "cannot read",
         path: path.into(),
@@ -57,7 +58,8 @@ pub fn read(bytes: &[u8]) -> Result<Weights, FormatError> {
 ///
 /// # Errors
 /// [`CheckpointError::Io`] when it cannot be written.
-pub fn save(weights: &Weights, path: &Path) -> Result<(), CheckpointError> {
+pub fn save(weights: &Weights, path: impl AsRef<Path>) -> Result<(), CheckpointError> {
+    let path = path.as_ref();
     let bytes = safetensors::write(weights)
         .map_err(|source| CheckpointError::Encode { path: path.into(), source })?;
     crate::files::write_atomically(path, |out| out.write_all(&bytes)).map_err(|source| CheckpointError::Io {

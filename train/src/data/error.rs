@@ -1,17 +1,17 @@
-//! What can go wrong between a folder and a batch.
+//! Errors of loading images and making batches.
 
-use crate::error::TorchError;
+use crate::error::{TorchError, chain};
 
-/// Why there is no set, or no batch.
+/// Errors of loading a set or making a batch.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// Images cannot be used.
+    /// Images cannot be decoded.
     #[error(transparent)]
     Images(#[from] BadImages),
-    /// libtorch refused.
+    /// libtorch failed.
     #[error(transparent)]
     Torch(#[from] TorchError),
-    /// The thread that reads ahead ended before its work did.
+    /// The decoding thread ended too early.
     #[error("reading images ahead stopped: {0}")]
     Stopped(String),
 }
@@ -22,16 +22,16 @@ impl From<tch::TchError> for DataError {
     }
 }
 
-/// Whether an image itself is bad; a disk or a network that fails is no reason to leave images out.
+/// True if the image itself is bad. A disk or a network that fails is no reason to leave images out.
 pub(super) fn is_bad(error: &ferronnx_infer::Error) -> bool {
     matches!(error, ferronnx_infer::Error::Decode { .. } | ferronnx_infer::Error::TooLarge { .. })
 }
 
-/// Images that cannot be used.
+/// Images that cannot be decoded.
 #[derive(Debug)]
 pub struct BadImages(pub Vec<ferronnx_infer::Error>);
 
-/// As many are named; a folder of the wrong kind would fill the screen.
+/// Number of images named in the message.
 const NAMED: usize = 5;
 
 impl std::error::Error for BadImages {}
@@ -40,11 +40,11 @@ impl std::fmt::Display for BadImages {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} of the images cannot be used; remove or repair them, or give --skip-bad (with --resume too):",
+            "{} of the images cannot be used; remove or repair them, or leave them out:",
             self.0.len()
         )?;
         for error in self.0.iter().take(NAMED) {
-            write!(f, "\n  {error}")?;
+            write!(f, "\n  {}", chain(error))?;
         }
         match self.0.len().saturating_sub(NAMED) {
             0 => Ok(()),

@@ -1,4 +1,4 @@
-//! Where a file departs from libtorch: every value in its middle, compared.
+//! Drift: difference of every value in the file to libtorch's, to find the node where an export goes wrong.
 
 use std::collections::HashMap;
 
@@ -14,17 +14,17 @@ use super::reference::Reference;
 use super::{ExportError, Images, cpu};
 use crate::params::to_array;
 
-/// Images that are looked at together: all values of all of them are in memory.
+/// Batch size: all values of all images are in memory.
 const BATCH: usize = 4;
 
-/// How far a value of the file is from libtorch's.
+/// Difference of a value in the file to libtorch's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Drift {
-    /// The node that computes it.
+    /// Node that computes the value.
     pub node: String,
     /// Root mean square of the differences, relative to that of the values.
     pub relative: f64,
-    /// By how much that is more than in the values that the node works on: what went wrong here, and not before.
+    /// Drift added by this node: `relative` minus the largest drift of its inputs.
     pub added: f64,
     /// Largest difference.
     pub max_difference: f64,
@@ -47,7 +47,7 @@ impl Sums {
             let (value, difference) = (f64::from(reference), f64::from(found) - f64::from(reference));
             self.squared_difference += difference * difference;
             self.squared_value += value * value;
-            // `max` would pass over what is not a number.
+            // `max` ignores NaN.
             let difference = if difference.is_nan() { f64::INFINITY } else { difference.abs() };
             self.max_difference = self.max_difference.max(difference);
             self.max_value = self.max_value.max(value.abs());
@@ -60,7 +60,7 @@ impl Sums {
     }
 }
 
-/// Compares every value of `model` that has a name in the network, worst first: by what each node adds.
+/// Measures the drift of every value of `model` that has a name in the network, largest added drift first.
 pub(super) fn drift(
     reference: &Reference<'_, impl Module>,
     mut model: Model,
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use crate::params::Params;
 
-    /// Drift of a file that was written with `change`d weights.
+    /// Measures the drift of a file with changed weights.
     fn found(change: impl FnOnce(&mut Weights)) -> Vec<Drift> {
         let architecture =
             Architecture { classes: 2, attention: Some(Attention::default()), ..Architecture::default() };

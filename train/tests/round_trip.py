@@ -2,7 +2,7 @@
 
     cargo build --release -p ferronnx-train
     venv/bin/pip install torch==2.13.0 torchvision==0.28.0 numpy pillow safetensors==0.8.0 onnxruntime==1.31.1
-    venv/bin/python round_trip.py ../../../target/release/train RUN [REFERENCE.py]
+    venv/bin/python round_trip.py ../../target/release/train RUN [REFERENCE.py]
 
 RUN is a run folder of `train fit` at 32x32 with the default network and test images, which still lie where they were.
 Run by hand: it needs Python, and files of 45 MB. `train` takes ONNX Runtime from $ORT_DYLIB_PATH, or from where `cargo xtask setup` put it.

@@ -1,4 +1,4 @@
-"""Makes the checkpoints that `train/tests/checkpoints.rs` reads.
+"""Makes the checkpoints that `models/tests/checkpoints.rs` reads.
 
     python3 -m venv venv && venv/bin/pip install torch==2.13.0 torchvision==0.28.0 numpy safetensors==0.8.0
     venv/bin/python generate.py
@@ -22,7 +22,7 @@ import torch.nn as nn
 from safetensors.torch import save_file
 
 HERE = pathlib.Path(__file__).parent
-sys.path.append(str(HERE.parents[2] / "models/tests/goldens"))
+sys.path.append(str(HERE.parent / "goldens"))
 from reference import ResNet18_CBAM  # noqa: E402
 
 WEIGHT = torch.arange(12.0).view(3, 4) / 4 - 1  # exact in every floating type
