@@ -1,5 +1,5 @@
-//! Compiles what tch does not offer of libtorch, and lets the binaries find libtorch without any variable set: where
-//! it was built, or beside an installed binary.
+//! Compiles the C++ file for functions that tch lacks, and sets the run path to libtorch: where it was built, or
+//! beside an installed binary.
 
 use std::path::{Path, PathBuf};
 

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ferronnx_models::onnx::ValueInfo;
+use ferronnx_models::onnx::TensorInfo;
 use ferronnx_models::onnx::fuse::Fusion;
 use indexmap::IndexMap;
 use ndarray::ArrayD;
@@ -43,8 +43,8 @@ pub struct Session {
     fusion: Fusion,
     /// Memory of CUDA graphs by batch size; none where no graphs are recorded.
     bound: Option<Mutex<HashMap<usize, BoundTensors>>>,
-    input: ValueInfo,
-    outputs: Vec<ValueInfo>,
+    input: TensorInfo,
+    outputs: Vec<TensorInfo>,
     provider: Provider,
     warning: Option<String>,
 }
@@ -201,7 +201,7 @@ impl Session {
 
     /// Checks that the input has the model's type and shape.
     fn check(&self, input: &Input<'_>) -> std::result::Result<(), SessionError> {
-        let ValueInfo { name, element, shape: expected } = &self.input;
+        let TensorInfo { name, element, shape: expected } = &self.input;
         let shape = input.shape();
         if input.element() == *element && fits(expected, shape) {
             return Ok(());
@@ -242,12 +242,12 @@ impl Session {
     }
 
     /// Name, type and shape of the input.
-    pub fn input(&self) -> &ValueInfo {
+    pub fn input(&self) -> &TensorInfo {
         &self.input
     }
 
     /// Outputs that are float tensors; [`run`](Self::run) returns the first.
-    pub fn outputs(&self) -> &[ValueInfo] {
+    pub fn outputs(&self) -> &[TensorInfo] {
         &self.outputs
     }
 

@@ -49,7 +49,7 @@ fn session(file: &[u8], attention: AttentionKernels) -> Session {
     let session = Session::from_bytes(file, &options().attention(attention).threads(2)).unwrap();
     let fusion = session.fusion();
     assert_eq!(
-        (fusion.fused.len(), fusion.left.len()),
+        (fusion.fused.len(), fusion.rejected.len()),
         (usize::from(attention == AttentionKernels::Fused), 0),
         "{fusion:?}"
     );
@@ -275,10 +275,10 @@ fn what_is_not_exactly_attention_is_left() {
         let (stock, fused) = (open(AttentionKernels::Stock), open(AttentionKernels::Fused));
         let x = random([2, 16, 4, 4], 1);
         assert!(difference(&fused.run(x.view()).unwrap(), &stock.run(x.view()).unwrap()) < 1e-5);
-        let Fusion { fused, left } = fused.fusion().clone();
+        let Fusion { fused, rejected } = fused.fusion().clone();
         (
             fused.iter().map(|fused| fused.kind).collect::<Vec<_>>(),
-            left.iter().map(|left| left.reason.clone()).collect::<Vec<_>>().join("; "),
+            rejected.iter().map(|rejected| rejected.reason.clone()).collect::<Vec<_>>().join("; "),
         )
     };
     assert_eq!(fusion(trace(false)), (vec![Kind::Cbam], String::new()));
@@ -287,17 +287,18 @@ fn what_is_not_exactly_attention_is_left() {
     assert!(fused.is_empty() && reasons.matches("is an output of the network").count() == 2, "{reasons}");
 
     let mut other = trace(false);
-    other.nodes.iter_mut().find(|node| node.op == "ReduceMax").unwrap().op = "ReduceMin";
+    other.graph.nodes.iter_mut().find(|node| node.is("ReduceMax")).unwrap().op = "ReduceMin".into();
     assert_eq!(fusion(other).0, [Kind::Channel]);
 
     let mut other = trace(false);
-    other.nodes.iter_mut().find(|node| node.op == "GlobalMaxPool").unwrap().op = "GlobalAveragePool";
+    other.graph.nodes.iter_mut().find(|node| node.is("GlobalMaxPool")).unwrap().op =
+        "GlobalAveragePool".into();
     assert_eq!(fusion(other).0, [Kind::Spatial]);
 
     let mut other = trace(false);
-    let kernel = other.nodes.iter_mut().find(|node| node.op == "Conv").unwrap();
+    let kernel = other.graph.nodes.iter_mut().find(|node| node.is("Conv")).unwrap();
     kernel.inputs.push("bias".into());
-    other.initializers.insert("bias".into(), onnx::Initializer::Float(ArrayD::zeros(vec![1])));
+    other.graph.initializers.insert("bias".into(), ArrayD::<f32>::zeros(vec![1]).into());
     let (fused, reasons) = fusion(other);
     assert_eq!(fused, [Kind::Channel]);
     assert!(reasons.contains("bias of /cbam/spatial_attn/conv/Conv is another"), "{reasons}");

@@ -26,9 +26,11 @@ pub mod onnx;
 pub mod ops;
 pub mod parity;
 pub mod resnet;
+pub mod roles;
 pub mod shapes;
 pub mod testing;
 pub mod weights;
 
 pub use ops::{Module, Ops, Reduce};
+pub use roles::Roles;
 pub use weights::Weights;

@@ -1,6 +1,7 @@
 //! Operations that networks are made of.
 
 use crate::layers::{BatchNorm2d, Conv2d, Linear, MaxPool2d};
+use crate::roles::Roles;
 
 /// Reduction of [`Ops::reduce`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,4 +139,9 @@ pub trait Module {
     /// # Errors
     /// Those of the interpretation, such as a shape that does not fit.
     fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error>;
+
+    /// Stem, stages, head and attention, which recipes and pretrained weights refer to; none unless declared.
+    fn roles(&self) -> Roles {
+        Roles::default()
+    }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::card::IMAGENET_MIN_SIZE;
 use crate::layers::{Attention, BatchNorm2d, Cbam, Conv2d, ConvInit, Linear, MaxPool2d};
 use crate::ops::{Module, Ops, Reduce};
+use crate::roles::Roles;
 use crate::weights::Weights;
 
 /// Number of channels of the four stages.
@@ -97,6 +98,12 @@ impl Architecture {
         shapes(self) == shapes(other)
     }
 }
+
+/// Prefix of all names but those of the attention; torchvision's have none.
+const PREFIX: &str = "backbone.";
+
+/// Prefix of the names of the attention after each stage.
+const ATTENTION: &str = "cbam_layer";
 
 /// Number of hidden units of the channel attention in each stage.
 fn hidden_units(ratio: usize) -> [usize; 4] {
@@ -207,6 +214,27 @@ impl Module for ResNet18 {
             ops.linear(&pooled, &self.fc)
         })
     }
+
+    fn roles(&self) -> Roles {
+        let stage = |number| [format!("{PREFIX}layer{number}.*")];
+        Roles::default()
+            .stem([format!("{PREFIX}conv1.*"), format!("{PREFIX}bn1.*")])
+            .stages((1..=STAGE_CHANNELS.len()).map(stage))
+            .head([format!("{PREFIX}fc.*")])
+            .attention([format!("{ATTENTION}*")])
+            .prefix(PREFIX)
+            .cropped_from(format!("{PREFIX}conv1.weight"), 7)
+    }
+}
+
+/// Gives the bare names of torchvision's checkpoints the prefix that they have in this network; other names stay.
+pub fn with_prefix(weights: Weights) -> Weights {
+    let stem = |prefix: &str| weights.contains_key(&format!("{prefix}conv1.weight"));
+    if stem(PREFIX) || !stem("") {
+        return weights;
+    }
+    let named = |name: String| if name.starts_with(ATTENTION) { name } else { format!("{PREFIX}{name}") };
+    weights.into_iter().map(|(name, values)| (named(name), values)).collect()
 }
 
 impl StemLayers {

@@ -1,7 +1,9 @@
-//! A network of your own, from images to a verified `.onnx` that classifies: a small CNN with squeeze-and-excitation.
+//! Your own network from images to a verified `.onnx`: a small CNN with squeeze-and-excitation.
+//!
+//! It is trained in a run folder. Ctrl-C or a kill stops it, and the same command resumes it.
 //!
 //! ```sh
-//! cargo run --release -p ferronnx-train --example own_network -- DATA small.onnx PHOTO.png
+//! cargo run --release -p ferronnx-train --example own_network -- DATA runs/small small.onnx PHOTO.png
 //! ```
 //!
 //! `docs/own-network.md` is the guide to it.
@@ -12,7 +14,8 @@ use anyhow::{Result, bail, ensure};
 use ferronnx_infer::{Classifier, decode, verify::Verification};
 use ferronnx_models::layers::{BatchNorm2d, Conv2d, Linear};
 use ferronnx_models::{Module, Ops, Reduce};
-use ferronnx_train::{export::ExportOptions, fit::Fit, recipe::Recipe};
+use ferronnx_train::run::{EachEpoch, Outcome};
+use ferronnx_train::{export::ExportOptions, fit::fit, interrupt::Interrupt, recipe::Recipe};
 
 /// Squeeze-and-excitation (Hu et al. 2018, arXiv:1709.01507). `[N, C, H, W]` -> `[N, C, H, W]`.
 struct SqueezeExcitation {
@@ -37,7 +40,7 @@ impl Module for SqueezeExcitation {
 
 /// A small CNN. `[N, 3, H, W]` -> `[N, classes]`.
 pub struct SmallNet {
-    /// How many logits.
+    /// Number of logits.
     pub classes: usize,
 }
 
@@ -56,22 +59,22 @@ impl Module for SmallNet {
     }
 }
 
-/// Trains on `data`, writes `model`, verifies it and classifies `image`.
-pub fn run(data: &Path, model: &Path, image: &Path) -> Result<()> {
-    let fit = Fit::new(Recipe::load("from-scratch")?.scaled_to(6), 32);
-    let fitted = fit.run(data, |classes| SmallNet { classes }, |epoch| println!("{epoch}"))?;
-    fitted.export(model, &ExportOptions { observed: true, ..ExportOptions::default() })?;
-    let verification = Verification::of_file(model, &Default::default(), None)?;
-    ensure!(verification.holds(), "{}", verification.failures().join("; "));
-    let classifier = Classifier::builder().top_k(1).load(model)?;
-    for guess in classifier.classify(&decode::file(image)?)? {
-        println!("{} {:.1} %", guess.label, 100.0 * guess.probability);
-    }
+/// Trains on `data` in the run folder `out`, or resumes there; writes `model`, verifies it and classifies `image`.
+pub fn run(data: &Path, out: &Path, model: &Path, image: &Path) -> Result<()> {
+    let recipe = Recipe::load("from-scratch")?.scaled_to(6);
+    let mut run = fit(out, data, recipe, 32, |classes| SmallNet { classes })?;
+    let print = EachEpoch::new(|epoch| println!("{}", epoch.metrics));
+    let outcome = run.train(&mut (Interrupt::listen(|| ())?, print))?;
+    ensure!(matches!(outcome, Outcome::Finished(_)), "interrupted: the same command resumes the run");
+    run.export(model, &ExportOptions { observed: true, ..ExportOptions::default() })?;
+    ensure!(Verification::of_file(model, &Default::default(), None)?.holds(), "it does not hold");
+    let guess = &Classifier::builder().top_k(1).load(model)?.classify(&decode::file(image)?)?[0];
+    println!("{} {:.1} %", guess.label, 100.0 * guess.probability);
     Ok(())
 }
 
 fn main() -> Result<()> {
     let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let [data, model, image] = &paths[..] else { bail!("usage: own_network DATA MODEL.onnx IMAGE") };
-    run(data, model, image)
+    let [data, out, model, image] = &paths[..] else { bail!("usage: own_network DATA RUN MODEL IMAGE") };
+    run(data, out, model, image)
 }

@@ -1,38 +1,66 @@
-//! Where training runs.
+//! Devices that training runs on, and libtorch's CUDA library.
 
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use tch::{Cuda, Device};
 
-/// What `--device` asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A device as it is asked for: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum DeviceRequest {
-    /// CUDA when it is there, else the CPU.
+    /// The first CUDA device if there is one, else the CPU.
+    #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// A CUDA device; never falls back.
+    /// The CUDA device of this number; never another one.
     Cuda(usize),
-    /// Apple's GPU; never falls back.
+    /// Apple's GPU; never another device.
     Mps,
 }
 
-impl FromStr for DeviceRequest {
-    type Err = String;
+/// A name that is not a device.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a device: use auto, cpu, cuda, cuda:N or mps")]
+pub struct ParseDeviceError(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let unknown = || format!("{text:?} is not a device: use auto, cpu, cuda, cuda:N or mps");
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
-            "mps" => Ok(Self::Mps),
-            _ => text
-                .strip_prefix("cuda:")
-                .and_then(|index| index.parse().ok())
-                .map(Self::Cuda)
-                .ok_or_else(unknown),
+impl FromStr for DeviceRequest {
+    type Err = ParseDeviceError;
+
+    fn from_str(text: &str) -> Result<Self, ParseDeviceError> {
+        use ferronnx_infer::Device as Infer;
+        match text.parse() {
+            _ if text == "mps" => Ok(Self::Mps),
+            Ok(Infer::Auto) => Ok(Self::Auto),
+            Ok(Infer::Cpu) => Ok(Self::Cpu),
+            Ok(Infer::Cuda(index)) => Ok(Self::Cuda(index)),
+            Err(_) => Err(ParseDeviceError(text.into())),
+        }
+    }
+}
+
+impl TryFrom<String> for DeviceRequest {
+    type Error = ParseDeviceError;
+
+    fn try_from(text: String) -> Result<Self, ParseDeviceError> {
+        text.parse()
+    }
+}
+
+impl From<DeviceRequest> for String {
+    fn from(request: DeviceRequest) -> Self {
+        request.to_string()
+    }
+}
+
+impl From<Device> for DeviceRequest {
+    fn from(device: Device) -> Self {
+        match device {
+            Device::Cuda(index) => Self::Cuda(index),
+            Device::Mps => Self::Mps,
+            _ => Self::Cpu,
         }
     }
 }
@@ -48,18 +76,43 @@ impl fmt::Display for DeviceRequest {
     }
 }
 
-/// An explicit device that is not there.
-#[derive(Debug, thiserror::Error)]
-#[error("--device {request}: {why}")]
-pub struct DeviceError {
-    request: DeviceRequest,
-    why: String,
+/// Reasons for which a device cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// libtorch was built without MPS.
+    #[error("this libtorch has no MPS")]
+    NoMps,
+    /// libtorch's CUDA library cannot be opened.
+    #[error(
+        "libtorch's CUDA library cannot be opened ({0}): get the CUDA form with `cargo xtask setup --cuda`, or name it \
+         in {CUDA_LIBRARY_VARIABLE}"
+    )]
+    NoLibrary(String),
+    /// The CUDA library does not belong to this libtorch.
+    #[error("libtorch's CUDA library was opened, but libtorch does not know it: are both of one version?")]
+    OtherLibrary,
+    /// CUDA finds no device.
+    #[error("no CUDA device is available to CUDA {major}.{minor}: is there a GPU, and a driver for it?")]
+    NoCudaDevice {
+        /// Major version of CUDA.
+        major: i64,
+        /// Minor version of CUDA.
+        minor: i64,
+    },
+    /// There is no CUDA device of this number.
+    #[error("there is no CUDA device {index}: there are {count}, counted from 0")]
+    Index {
+        /// The number asked for.
+        index: usize,
+        /// Number of CUDA devices.
+        count: i64,
+    },
 }
 
-/// CUDA of this process: libtorch looks for it once, so it is opened before libtorch is asked anything.
+/// libtorch's CUDA library, opened at run time.
 ///
-/// The binary links the CPU library only; opening `libtorch_cuda` registers the GPU in the same build.
-/// Not run on a GPU.
+/// Programs link the CPU library only; opening `libtorch_cuda` registers the GPU in the same build. libtorch looks for
+/// CUDA once, so the library is opened before libtorch is asked anything. Not run on a GPU.
 #[derive(Debug)]
 pub struct CudaLibrary(Result<(), String>);
 
@@ -68,12 +121,13 @@ const CUDA_LIBRARY: &str = "torch_cuda.dll";
 #[cfg(not(target_os = "windows"))]
 const CUDA_LIBRARY: &str = "libtorch_cuda.so";
 
-/// Names the CUDA library where it lies elsewhere.
+/// Environment variable with the path of the CUDA library, if it is not beside libtorch.
 const CUDA_LIBRARY_VARIABLE: &str = "TORCH_CUDA_LIB";
 
 impl CudaLibrary {
-    /// Opens libtorch's CUDA library when `request` may need it: `$TORCH_CUDA_LIB`, or the one beside libtorch. To be
-    /// called before anything else of libtorch.
+    /// Opens libtorch's CUDA library when `request` may need it: `$TORCH_CUDA_LIB`, or the one beside libtorch.
+    ///
+    /// Call it before anything else of libtorch.
     pub fn open(request: DeviceRequest) -> Self {
         match request {
             DeviceRequest::Auto | DeviceRequest::Cuda(_) => {
@@ -84,46 +138,49 @@ impl CudaLibrary {
         }
     }
 
-    /// Why `auto` is the CPU although libtorch's CUDA library is there.
+    /// Warning when `auto` falls back to the CPU although libtorch's CUDA library is there.
     pub fn fell_back(&self, request: DeviceRequest) -> Option<&'static str> {
         let unexpected = request == DeviceRequest::Auto && self.0.is_ok() && !Cuda::is_available();
         unexpected.then_some("using the CPU: libtorch's CUDA form is here, but no CUDA device is available")
     }
 
-    /// The device to use; an explicit one never falls back.
+    /// Resolves `auto` to a device and checks an explicit one.
+    ///
+    /// # Errors
+    /// [`DeviceError`] when an explicit device cannot be used: it is never replaced by another.
     pub fn resolve(&self, request: DeviceRequest) -> Result<Device, DeviceError> {
-        let refuse = |why: String| Err(DeviceError { request, why });
         match request {
             DeviceRequest::Cpu => Ok(Device::Cpu),
             DeviceRequest::Auto if self.0.is_ok() && Cuda::is_available() => Ok(Device::Cuda(0)),
             DeviceRequest::Auto => Ok(Device::Cpu),
             DeviceRequest::Mps if tch::utils::has_mps() => Ok(Device::Mps),
-            DeviceRequest::Mps => refuse("this libtorch has no MPS: use --device cpu".into()),
-            DeviceRequest::Cuda(index) => match &self.0 {
-                Err(reason) => refuse(format!(
-                    "libtorch's CUDA library cannot be opened ({reason}): get the CUDA form with \
-                     `cargo xtask setup --cuda`, name it in {CUDA_LIBRARY_VARIABLE}, or use --device cpu"
-                )),
-                Ok(_) if !tch::utils::has_cudart() => refuse(
-                    "libtorch's CUDA library was opened, but libtorch does not know it: are both of one version?"
-                        .into(),
-                ),
-                Ok(_) if !Cuda::is_available() => {
-                    let version = tch::utils::version_cudart();
-                    refuse(format!(
-                        "no CUDA device is available to CUDA {}.{}: is there a GPU, and a driver for it? \
-                         Otherwise use --device cpu",
-                        version / 1000,
-                        version % 1000 / 10
-                    ))
-                }
-                Ok(_) if index as i64 >= Cuda::device_count() => {
-                    refuse(format!("there are {} CUDA devices, counted from 0", Cuda::device_count()))
-                }
-                Ok(_) => Ok(Device::Cuda(index)),
-            },
+            DeviceRequest::Mps => Err(DeviceError::NoMps),
+            DeviceRequest::Cuda(index) => self.cuda(index),
         }
     }
+
+    fn cuda(&self, index: usize) -> Result<Device, DeviceError> {
+        self.0.clone().map_err(DeviceError::NoLibrary)?;
+        if !tch::utils::has_cudart() {
+            return Err(DeviceError::OtherLibrary);
+        }
+        if !Cuda::is_available() {
+            let version = tch::utils::version_cudart();
+            return Err(DeviceError::NoCudaDevice { major: version / 1000, minor: version % 1000 / 10 });
+        }
+        match Cuda::device_count() {
+            count if index as i64 >= count => Err(DeviceError::Index { index, count }),
+            _ => Ok(Device::Cuda(index)),
+        }
+    }
+}
+
+/// Opens libtorch's CUDA library if `request` may need it, and resolves the request.
+///
+/// # Errors
+/// [`DeviceError`] when an explicit device cannot be used.
+pub fn find(request: DeviceRequest) -> Result<Device, DeviceError> {
+    CudaLibrary::open(request).resolve(request)
 }
 
 #[cfg(unix)]
@@ -142,18 +199,9 @@ fn open_global(name: &str) -> Result<(), String> {
     unsafe { libloading::Library::new(name) }.map(std::mem::forget).map_err(|error| reason(&error))
 }
 
-/// The dynamic linker's own words.
+/// Message of the dynamic linker.
 fn reason(error: &libloading::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-/// For people: `cpu`, `cuda:0`.
-pub fn name(device: Device) -> String {
-    match device {
-        Device::Cuda(index) => format!("cuda:{index}"),
-        Device::Mps => "mps".into(),
-        _ => "cpu".into(),
-    }
 }
 
 #[cfg(test)]
@@ -167,7 +215,8 @@ mod tests {
         }
         assert_eq!("cuda".parse(), Ok(DeviceRequest::Cuda(0)));
         for text in ["gpu", "cuda:", "cuda:x", "cuda:-1", ""] {
-            assert!(text.parse::<DeviceRequest>().unwrap_err().contains("use auto, cpu, cuda"));
+            let error = text.parse::<DeviceRequest>().unwrap_err().to_string();
+            assert!(error.contains("use auto, cpu, cuda"), "{error}");
         }
     }
 
@@ -176,7 +225,7 @@ mod tests {
         let none = CudaLibrary(Err("no such file".into()));
         assert_eq!(none.resolve(DeviceRequest::Auto).unwrap(), Device::Cpu);
         let error = none.resolve(DeviceRequest::Cuda(0)).unwrap_err().to_string();
-        assert!(error.starts_with("--device cuda:0: ") && error.contains("xtask setup --cuda"), "{error}");
+        assert!(error.contains("(no such file)") && error.contains("xtask setup --cuda"), "{error}");
         if !tch::utils::has_mps() {
             assert!(none.resolve(DeviceRequest::Mps).unwrap_err().to_string().contains("no MPS"));
         }

@@ -1,4 +1,4 @@
-//! What the operations mean on libtorch: computed at once, recorded for autograd.
+//! Eager execution on libtorch: operations are computed at once and recorded for autograd.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use crate::params::Params;
 
 /// Runs a network on libtorch with the values of [`Params`].
 ///
-/// Training or evaluation, and what is frozen, are the interpreter's state and never the network's.
+/// Training mode, evaluation mode and frozen layers are state of the interpreter, never of the network.
 pub struct Eager<'a> {
     params: &'a Params,
     mode: Mode<'a>,
@@ -23,12 +23,12 @@ enum Mode<'a> {
 }
 
 impl<'a> Eager<'a> {
-    /// Batch norm uses its running statistics.
+    /// Evaluates: batch norm uses its running statistics.
     pub fn eval(params: &'a Params) -> Self {
         Self { params, mode: Mode::Eval }
     }
 
-    /// Batch norm uses and updates the batch's statistics, but for the layers in `frozen_norms`.
+    /// Trains: batch norm uses and updates the batch's statistics, except in the layers `frozen_norms`.
     pub fn train(params: &'a Params, frozen_norms: &'a HashSet<String>) -> Self {
         Self { params, mode: Mode::Train { frozen_norms } }
     }
@@ -38,18 +38,18 @@ impl<'a> Eager<'a> {
     }
 }
 
-/// Why an operation failed.
+/// Errors of an operation.
 #[derive(Debug, thiserror::Error)]
 pub enum EagerError {
-    /// The parameters lack one that the network names.
+    /// The network names a parameter that does not exist.
     #[error("the parameters lack {0}")]
     Missing(String),
-    /// libtorch refused.
-    #[error("{layer}: {source}")]
+    /// libtorch failed.
+    #[error("{layer}")]
     Torch {
         /// The layer or operation.
         layer: String,
-        /// What libtorch said.
+        /// The reason.
         source: TorchError,
     },
 }
@@ -119,8 +119,8 @@ impl Ops for Eager<'_> {
         at("mul", a.f_mul(b))
     }
 
-    /// The gradient of a maximum goes to one element, as in the reference; `amax` would share it among equals, which are
-    /// many after a ReLU. It takes a tenth of the time, so it is taken where there is no gradient.
+    /// The gradient of a maximum goes to one element, as in the reference; `amax` would share it among equals, which
+    /// are many after a ReLU. `amax` takes a tenth of the time, so it is used where there is no gradient.
     fn reduce(&self, x: &Tensor, how: Reduce, axes: &[usize], keep_dims: bool) -> Result<Tensor, EagerError> {
         match (how, axes) {
             (Reduce::Mean, _) => at("mean", x.f_mean_dim(ints(axes), keep_dims, None)),

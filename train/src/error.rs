@@ -1,14 +1,43 @@
-//! Errors of libtorch, in words for people.
+//! Errors that several modules share: of libtorch, and of settings out of range.
+
+use std::error::Error;
+use std::fmt::Display;
 
 use tch::TchError;
 
-/// What libtorch said, without its C++ backtrace.
+/// A setting outside its range.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} must be {expected}, not {found}")]
+pub struct SettingError {
+    setting: String,
+    expected: String,
+    found: String,
+}
+
+impl SettingError {
+    pub(crate) fn new(setting: impl Display, expected: impl Display, found: impl Display) -> Self {
+        Self { setting: setting.to_string(), expected: expected.to_string(), found: found.to_string() }
+    }
+}
+
+/// Formats an error with all its sources on one line: `what: why`.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {}", error.to_string().trim());
+        source = error.source();
+    }
+    text
+}
+
+/// An error message of libtorch, without the C++ backtrace.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct TorchError(String);
 
 impl TorchError {
-    /// From what a C++ exception says.
+    /// Keeps the first words of a C++ exception's message.
     pub(crate) fn new(message: &str) -> Self {
         Self(first_words(message).into())
     }
@@ -20,7 +49,7 @@ impl From<TchError> for TorchError {
     }
 }
 
-/// The part of a libtorch message before the stack that it was raised from.
+/// Cuts a libtorch message before the C++ stack that follows it.
 pub fn first_words(message: &str) -> &str {
     let end = ["\nException raised from", "\nDebug info", "\n\nAt:", " (most recent call first)"]
         .iter()

@@ -1,4 +1,4 @@
-//! The export: write the ONNX file, run it against libtorch, and only then put it in place.
+//! Export to ONNX: the file is run against libtorch, certified, and only then put in place.
 
 mod calibration;
 mod card;
@@ -18,8 +18,9 @@ use ferronnx_infer::session::Options;
 use ferronnx_infer::verify::Verification;
 use ferronnx_models::card::{CARD_KEY, InputForm, ModelCard, Precision, Preprocessing, PreprocessingError};
 use ferronnx_models::certificate::{CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate};
-use ferronnx_models::onnx::passes::{self, HalfError, QuantizeError, Ranges};
-use ferronnx_models::onnx::{self, Graph, Interface, Opset, TraceError, WeightsDigest};
+use ferronnx_models::onnx::digest::DigestError;
+use ferronnx_models::onnx::passes::{self, EmbedError, HalfError, QuantizeError, Ranges};
+use ferronnx_models::onnx::{self, Interface, Model, Opset, TraceError, WeightsDigest};
 use ferronnx_models::parity::{Comparison, Disagreement, Parity};
 use ferronnx_models::{Module, Weights, shapes};
 use image::{ImageError, RgbImage};
@@ -35,25 +36,25 @@ use crate::error::TorchError;
 use crate::params::Params;
 use crate::trainer::TrainError;
 
-/// Images that go through both engines at once.
+/// Batch size of the comparison.
 const BATCH: usize = 100;
 
-/// How a file is written and what it must hold.
+/// Options of an export.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ExportOptions {
-    /// Version of the operators.
+    /// Version of the ONNX operators.
     pub opset: Opset,
-    /// What the network is computed in.
+    /// Precision of the computation.
     pub precision: Precision,
-    /// What the input takes.
+    /// Form of the input: floats or bytes.
     pub input: InputForm,
-    /// Whether what the network lets [observe](ferronnx_models::Ops::observe), attention above all, becomes further outputs.
+    /// True if [observed](ferronnx_models::Ops::observe) values, such as attention, become further outputs.
     pub observed: bool,
-    /// Whether batch norm is merged into the convolutions.
+    /// True if batch norm is folded into convolutions.
     pub fold: bool,
-    /// How int8 finds the ranges of values.
+    /// Method of finding the ranges of values for int8.
     pub calibration: Calibration,
-    /// Largest difference to libtorch, relative to the largest logit; [`default_tolerance`] if not said.
+    /// Largest difference to libtorch, relative to the largest logit; `None` for [`default_tolerance`].
     pub tolerance: Option<f64>,
 }
 
@@ -77,7 +78,7 @@ impl ExportOptions {
     }
 }
 
-/// How far logits may be from libtorch's, relative to the largest, in each precision.
+/// Default tolerance of each precision: difference of logits to libtorch's, relative to the largest.
 pub fn default_tolerance(precision: Precision) -> f64 {
     match precision {
         Precision::Fp32 => 1e-4,
@@ -86,22 +87,22 @@ pub fn default_tolerance(precision: Precision) -> f64 {
     }
 }
 
-/// A file that was written, and how it compares with libtorch.
+/// Result of an export.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exported {
-    /// What it proves of itself, and how it compares with libtorch.
+    /// Certificate, with the comparison to libtorch.
     pub certificate: Certificate,
-    /// The images for which the file names another class than libtorch.
+    /// Images for which the file predicts another class than libtorch.
     pub disagreeing: Vec<Disagreement>,
-    /// How many images libtorch and the file are right about, where the classes are known.
+    /// Numbers of images that libtorch and the file classify correctly, if the classes are known.
     pub right: Option<[usize; 2]>,
-    /// Size of the file.
+    /// Size of the file in bytes.
     pub bytes: u64,
-    /// Time for graph, passes and file, without verification.
+    /// Time for graph, passes and writing, without verification.
     pub written: Duration,
 }
 
-/// Why there is no file.
+/// Errors of an export.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The network and its weights make no graph.
@@ -113,35 +114,42 @@ pub enum ExportError {
     /// Integers cannot hold the network.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
-    /// Convolutions would be quantised away from what they give.
-    #[error("int8 needs batch norm folded into the convolutions: leave out --no-fold")]
+    /// The preprocessing cannot become part of the graph.
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
+    /// The weights have no digest.
+    #[error(transparent)]
+    Digest(#[from] DigestError),
+    /// int8 was asked for without folded batch norm, which would quantise convolutions wrongly.
+    #[error("int8 needs batch norm folded into the convolutions")]
     Unfolded,
     /// Images cannot be prepared as the card says.
     #[error("the preprocessing of the card cannot be carried out")]
     Preprocessing(#[from] PreprocessingError),
-    /// Nothing to find ranges on.
-    #[error(
-        "int8 needs images to find the ranges of values on: a run's training images, or --calibration DIR"
-    )]
+    /// int8 was asked for without calibration images.
+    #[error("int8 needs images to find the ranges of values on")]
     NoCalibration,
     /// The weights are not this network's.
-    #[error("these are not the weights of this network: {0}")]
-    Weights(String),
-    /// libtorch could not run it.
+    #[error("these are not the weights of this network")]
+    Weights(#[source] WeightsFault),
+    /// The file does not give logits `[N, classes]`.
+    #[error("the file's output is {0:?}, not [batch, classes]")]
+    Output(Vec<usize>),
+    /// libtorch failed.
     #[error(transparent)]
     Train(#[from] TrainError),
-    /// ONNX Runtime could not run it.
+    /// ONNX Runtime failed.
     #[error(transparent)]
     Infer(#[from] ferronnx_infer::Error),
     /// The images of the certificate cannot be encoded.
-    #[error("cannot encode the certificate's images: {0}")]
+    #[error("cannot encode the certificate's images")]
     Encode(#[from] ImageError),
     /// The file cannot be written.
-    #[error("cannot write {path}: {source}")]
+    #[error("cannot write {path}")]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
     /// The file does not compute what libtorch does.
@@ -151,14 +159,43 @@ pub enum ExportError {
         relative = .found.max_relative_difference, agreeing = .found.agreeing, images = .found.images
     )]
     Disagrees {
-        /// What was found.
+        /// Comparison of the two.
         found: Parity,
-        /// What is allowed.
+        /// Largest difference allowed.
         tolerance: f64,
     },
     /// The certificate does not hold where it was made.
     #[error("the exported file does not keep its own certificate, and was not kept: {}", .0.join("; "))]
     Certificate(Vec<String>),
+}
+
+/// Differences between weights and the network that they are for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WeightsFault {
+    /// The card has another number of labels than the network has classes.
+    #[error("{labels} labels for {classes} classes")]
+    Labels {
+        /// Labels of the card.
+        labels: usize,
+        /// Classes of the network.
+        classes: usize,
+    },
+    /// The network has no parameter of this name.
+    #[error("it has no {0}")]
+    Unknown(String),
+    /// The weights lack a parameter.
+    #[error("{0} is missing")]
+    Missing(String),
+    /// A parameter has another shape.
+    #[error("{name} is {found:?}, not {expected:?}")]
+    Shape {
+        /// Name of the parameter.
+        name: String,
+        /// Shape in the weights.
+        found: Vec<usize>,
+        /// Shape in the network.
+        expected: Vec<usize>,
+    },
 }
 
 impl From<TorchError> for ExportError {
@@ -171,36 +208,38 @@ impl From<TorchError> for ExportError {
 pub struct Trained<'a, M> {
     /// The network.
     pub network: &'a M,
-    /// Its weights.
+    /// Weights of the network.
     pub weights: &'a Weights,
-    /// Everything else about it.
+    /// Model card: labels, preprocessing, architecture.
     pub card: &'a ModelCard,
-    /// Images that training saw, from which int8 takes the ranges of values; [`CALIBRATION_IMAGES`] are enough.
+    /// Training images for the ranges of int8; [`CALIBRATION_IMAGES`] are enough.
     pub calibration: &'a [RgbImage],
 }
 
 impl<M: Module> Trained<'_, M> {
     /// Writes the model to `path` once ONNX Runtime and libtorch agree on `images`.
     ///
-    /// On any failure `path` is as it was.
+    /// # Errors
+    /// [`ExportError`]; `path` is unchanged then.
     pub fn export(
         &self,
-        path: &Path,
+        path: impl AsRef<Path>,
         images: &Images,
         options: &ExportOptions,
     ) -> Result<Exported, ExportError> {
+        let path = path.as_ref();
         let started = Instant::now();
-        let graph = self.graph(options)?;
+        let model = self.model(options)?;
         let card = ModelCard {
             input: options.input,
             precision: options.precision,
-            observed: graph.outputs[1..].iter().map(|output| output.name.clone()).collect(),
+            observed: model.graph.outputs[1..].iter().map(|output| output.name.to_string()).collect(),
             ..self.card.clone()
         };
-        let weights = WeightsDigest::of_graph(&graph);
+        let weights = WeightsDigest::of_graph(&model.graph)?;
         let (json, names, class_names) = (card.to_json(), card.names(), card.class_names());
         let metadata = [(CARD_KEY, &json[..]), ("names", &names), ("class_names", &class_names)];
-        let mut bytes = onnx::encode(graph, &metadata);
+        let mut bytes = onnx::encode(model, &metadata);
         let mut written = started.elapsed();
 
         let reference = self.reference(options)?;
@@ -237,37 +276,39 @@ impl<M: Module> Trained<'_, M> {
         })
     }
 
-    /// How far every value in the middle of the file is from libtorch's on `images`, worst first: by what each node
-    /// adds to the drift of what it works on.
+    /// Measures how far every value of the file is from libtorch's on `images`, largest added drift first.
     ///
     /// All values of a few images are in memory, so few images should be given.
+    ///
+    /// # Errors
+    /// [`ExportError`] when the graph cannot be made or an engine fails.
     pub fn drift(&self, images: &Images, options: &ExportOptions) -> Result<Vec<Drift>, ExportError> {
-        drift::drift(&self.reference(options)?, self.graph(options)?, options.input, images)
+        drift::drift(&self.reference(options)?, self.model(options)?, options.input, images)
     }
 
-    /// The graph in the form that `options` ask for.
-    fn graph(&self, options: &ExportOptions) -> Result<Graph, ExportError> {
+    /// Makes the model in the form that `options` ask for.
+    fn model(&self, options: &ExportOptions) -> Result<Model, ExportError> {
         if options.precision == Precision::Int8 && !options.fold {
             return Err(ExportError::Unfolded);
         }
-        let mut graph = onnx::trace(self.network, self.weights, &self.interface(options), options.opset)?;
+        let mut model = onnx::trace(self.network, self.weights, &self.interface(options), options.opset)?;
         if options.fold {
-            passes::fold_batch_norm(&mut graph);
+            passes::fold_batch_norm(&mut model);
         }
         match options.precision {
             Precision::Fp32 => {}
-            Precision::Fp16 => passes::half_precision(&mut graph)?,
+            Precision::Fp16 => passes::half_precision(&mut model)?,
             Precision::Int8 => {
-                let ranges = self.ranges(&passes::quantized_values(&graph), options)?;
-                passes::quantize(&mut graph, &ranges)?;
+                let ranges = self.ranges(&passes::quantized_values(&model), options)?;
+                passes::quantize(&mut model, &ranges)?;
             }
         }
         if options.input == InputForm::Uint8 {
             let Preprocessing { mean, std, .. } = &self.card.preprocessing;
-            passes::bytes_input(&mut graph, mean, std);
+            passes::embed_preprocessing(&mut model, mean, std)?;
         }
-        passes::share_constants(&mut graph, |name| self.weights.contains_key(name));
-        Ok(graph)
+        passes::deduplicate_initializers(&mut model, |name| self.weights.contains_key(name));
+        Ok(model)
     }
 
     fn ranges(&self, values: &[String], options: &ExportOptions) -> Result<Ranges, ExportError> {
@@ -292,38 +333,39 @@ impl<M: Module> Trained<'_, M> {
         Interface::new([CHANNELS, side, side]).output("logits").observed(options.observed)
     }
 
-    /// The weights on libtorch, after checking that they are exactly this network's.
+    /// Loads the weights into libtorch, after checking that they are exactly this network's.
     fn params(&self) -> Result<Params, ExportError> {
         let side = self.card.preprocessing.crop as usize;
         let described =
             shapes::describe(self.network, &[1, CHANNELS, side, side]).map_err(TraceError::from)?;
         let classes = described.output.last().copied().unwrap_or(0);
         if classes != self.card.labels.len() {
-            return Err(ExportError::Weights(format!(
-                "{} labels for {classes} classes",
-                self.card.labels.len()
-            )));
+            let labels = self.card.labels.len();
+            return Err(ExportError::Weights(WeightsFault::Labels { labels, classes }));
         }
         let known = |name: &String| described.params.iter().any(|param| param.name == *name);
         if let Some(name) = self.weights.keys().find(|name| !known(name)) {
-            return Err(ExportError::Weights(format!("it has no {name}")));
+            return Err(ExportError::Weights(WeightsFault::Unknown(name.clone())));
         }
         let params = Params::initialise(&described.params, 0, Device::Cpu)?;
         for param in &described.params {
             match self.weights.get(&param.name) {
                 Some(values) if values.shape() == param.shape => params.assign(&param.name, values)?,
                 Some(values) => {
-                    let (name, found) = (&param.name, values.shape());
-                    return Err(ExportError::Weights(format!("{name} is {found:?}, not {:?}", param.shape)));
+                    return Err(ExportError::Weights(WeightsFault::Shape {
+                        name: param.name.clone(),
+                        found: values.shape().to_vec(),
+                        expected: param.shape.clone(),
+                    }));
                 }
-                None => return Err(ExportError::Weights(format!("{} is missing", param.name))),
+                None => return Err(ExportError::Weights(WeightsFault::Missing(param.name.clone()))),
             }
         }
         Ok(params)
     }
 }
 
-/// Runs the file in `bytes` and libtorch on the same images; also says what executed the file.
+/// Runs the file in `bytes` and libtorch on the same images; returns the comparison and the execution provider.
 fn compare(
     bytes: &[u8],
     reference: &Reference<'_, impl Module>,
@@ -341,13 +383,12 @@ fn compare(
     Ok((comparison, session.provider()))
 }
 
-/// Where libtorch computes too.
+/// Session options on the CPU, where libtorch computes too.
 fn cpu() -> Options {
     Options::default().device(ferronnx_infer::Device::Cpu)
 }
 
 fn table(logits: ArrayD<f32>) -> Result<Array2<f32>, ExportError> {
-    logits
-        .into_dimensionality()
-        .map_err(|error| ExportError::Weights(format!("its output is not [batch, classes]: {error}")))
+    let shape = logits.shape().to_vec();
+    logits.into_dimensionality().map_err(|_| ExportError::Output(shape))
 }

@@ -1,9 +1,8 @@
-//! Trains image classifiers on libtorch and writes them as ONNX.
+//! Trains image classifiers on libtorch and writes them as verified ONNX files.
 //!
-//! The network is defined in `models`; here is what it means on libtorch ([`eager`]), and what training is made of:
-//! images ([`data`]), recipes ([`recipe`]), the loop ([`trainer`]), what a run leaves behind ([`run`]), and the
-//! export that is verified before it is kept ([`export`]). [`fit`] is all of that in a few lines, for networks of your
-//! own.
+//! A [`run::Run`] trains any [`Module`](ferronnx_models::Module) and keeps everything in a folder; [`fit::fit`] is the
+//! shortest way to one. Networks run on libtorch in [`eager`]; [`data`], [`recipe`] and [`trainer`] are the parts of
+//! training, and [`export`] verifies a file before it is kept.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -13,6 +12,7 @@ pub mod eager;
 pub mod error;
 pub mod export;
 pub mod fit;
+pub mod interrupt;
 mod native;
 pub mod optimizer;
 pub mod params;
@@ -24,7 +24,7 @@ pub mod summary;
 pub mod tensorboard;
 pub mod trainer;
 
-/// The guide's programs compile.
+/// Compiles the programs of the guide.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/own-network.md")]
 struct OwnNetwork;

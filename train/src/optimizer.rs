@@ -1,7 +1,7 @@
-//! Adam and AdamW with a state that can be saved, so that a run can go on to the bit.
+//! Adam and AdamW with a state that can be saved, so that training resumes to the same bits.
 //!
-//! Kingma and Ba 2015, arXiv:1412.6980; Loshchilov and Hutter 2019, arXiv:1711.05101. The steps are those of
-//! libtorch's fused kernels, and the state has PyTorch's names: `exp_avg`, `exp_avg_sq` and `step` of each parameter.
+//! Kingma and Ba 2015, arXiv:1412.6980; Loshchilov and Hutter 2019, arXiv:1711.05101. Steps are libtorch's fused
+//! kernels. The state has PyTorch's names: `exp_avg`, `exp_avg_sq` and `step` of each parameter.
 
 use ferronnx_models::Weights;
 use serde::{Deserialize, Serialize};
@@ -11,21 +11,22 @@ use crate::error::TorchError;
 use crate::native::{self, AdamOptions, AdamSlot};
 use crate::params::{to_array, to_tensor};
 
-/// Settings of the optimizer, by PyTorch's names and with its defaults.
+/// Settings of the optimizer, with PyTorch's names and defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// What becomes of the weight decay.
+    /// Algorithm, by its treatment of weight decay.
     pub name: Algorithm,
-    /// Decay of the two moments.
+    /// Decay rates of the two moments.
     pub betas: [f64; 2],
-    /// Added to the root of the second moment.
+    /// Term added to the root of the second moment.
     pub eps: f64,
-    /// L2 penalty under Adam, share of each weight that is taken off under AdamW (times the learning rate).
+    /// Weight decay: L2 penalty under Adam, share of each weight removed per step under AdamW (times the learning
+    /// rate).
     pub weight_decay: f64,
 }
 
-/// The algorithm.
+/// Optimizer algorithm.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Algorithm {
@@ -42,7 +43,7 @@ impl Default for Settings {
     }
 }
 
-/// A parameter and its state.
+/// A parameter with its state.
 #[derive(Debug)]
 struct Slot {
     name: String,
@@ -50,38 +51,41 @@ struct Slot {
     parameter: Tensor,
     exp_avg: Tensor,
     exp_avg_sq: Tensor,
-    /// `[]`, a float as libtorch wants it: exact for 16 million steps.
+    /// Step count `[]`, a float as libtorch wants it: exact for 16 million steps.
     step: Tensor,
 }
 
-/// Changes parameters by their gradients.
+/// Optimizer over named parameters in groups of learning rates.
 #[derive(Debug)]
 pub struct Optimizer {
     settings: Settings,
     slots: Vec<Slot>,
 }
 
-/// Why a state cannot be taken over.
+/// Errors of loading an optimizer's state.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// It is of other parameters.
+    /// The state belongs to other parameters.
     #[error("the optimizer's state lacks {0}: it was saved by another phase or network")]
     Missing(String),
-    /// It is of another shape.
+    /// A tensor has another shape.
     #[error("the optimizer's state of {0} has another shape")]
     Shape(String),
-    /// libtorch refused.
+    /// libtorch failed.
     #[error(transparent)]
     Torch(#[from] TorchError),
 }
 
 impl Optimizer {
-    /// No parameters yet.
+    /// Makes an optimizer without parameters.
     pub fn new(settings: Settings) -> Self {
         Self { settings, slots: Vec::new() }
     }
 
     /// Adds a parameter that learns at the rate of `group`.
+    ///
+    /// # Errors
+    /// [`TorchError`] when memory runs out.
     pub fn add(&mut self, name: &str, parameter: &Tensor, group: usize) -> Result<(), TorchError> {
         let slot = Slot {
             name: name.into(),
@@ -95,7 +99,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The parameters, in the order they were added.
+    /// Parameters, in the order in which they were added.
     pub fn parameters(&self) -> Vec<&Tensor> {
         self.slots.iter().map(|slot| &slot.parameter).collect()
     }
@@ -107,14 +111,20 @@ impl Optimizer {
         }
     }
 
-    /// Scales the gradients down to a norm of `max_norm` together.
+    /// Scales the gradients down to a common norm of at most `max_norm`.
+    ///
+    /// # Errors
+    /// [`TorchError`] when libtorch fails.
     pub fn clip(&self, max_norm: f64) -> Result<(), TorchError> {
         native::clip_gradients(&self.parameters(), max_norm)
     }
 
-    /// Moves every parameter that has a gradient; `rates` holds the learning rate of each group.
+    /// Updates every parameter that has a gradient; `rates` holds the learning rate of each group.
     ///
-    /// Nothing moves where `found_inf` `[1]` holds 1, and the device need not be waited for to know.
+    /// Nothing changes where `found_inf` `[1]` holds 1; nothing waits for the device.
+    ///
+    /// # Errors
+    /// [`TorchError`] when libtorch fails.
     pub fn step(&mut self, rates: &[f64], found_inf: Option<&Tensor>) -> Result<(), TorchError> {
         let Settings { name, betas: [beta1, beta2], eps, weight_decay } = self.settings;
         for (group, &learning_rate) in rates.iter().enumerate() {
@@ -136,7 +146,10 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The state, by `PARAMETER.exp_avg`, `PARAMETER.exp_avg_sq` and `PARAMETER.step`.
+    /// Copies the state to memory: `PARAMETER.exp_avg`, `PARAMETER.exp_avg_sq` and `PARAMETER.step`.
+    ///
+    /// # Errors
+    /// [`TorchError`] when libtorch fails.
     pub fn state(&self) -> Result<Weights, TorchError> {
         let parts = self.slots.iter().flat_map(|slot| {
             slot.parts().map(|(part, tensor)| Ok((format!("{}.{part}", slot.name), to_array(tensor)?)))
@@ -144,7 +157,10 @@ impl Optimizer {
         parts.collect()
     }
 
-    /// Takes over a state of the same parameters.
+    /// Loads a state of the same parameters.
+    ///
+    /// # Errors
+    /// [`StateError`] when a tensor is missing or has another shape.
     pub fn load_state(&mut self, state: &Weights) -> Result<(), StateError> {
         for slot in &self.slots {
             for (part, tensor) in slot.parts() {

@@ -1,4 +1,4 @@
-//! The tensors of a network's parameters, by PyTorch's names.
+//! Parameters of a network on libtorch, by PyTorch's names.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -25,6 +25,9 @@ struct Parameter {
 
 impl Params {
     /// Draws initial values from the distributions that the layers name.
+    ///
+    /// # Errors
+    /// [`TorchError`] when memory runs out.
     pub fn initialise(params: &[Param], seed: u64, device: Device) -> Result<Self, TorchError> {
         // libtorch has one generator for the process: nobody else draws between the seed and the last value.
         static GENERATOR: Mutex<()> = Mutex::new(());
@@ -45,22 +48,22 @@ impl Params {
         Ok(Self { tensors: params.iter().map(draw).collect::<Result<_, _>>()?, device })
     }
 
-    /// Where they are.
+    /// Device of the tensors.
     pub fn device(&self) -> Device {
         self.device
     }
 
-    /// The tensor `name`.
+    /// Tensor of this name.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.tensors.get(name).map(|parameter| &parameter.tensor)
     }
 
-    /// All names.
+    /// Names of all parameters and buffers.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// Names and tensors that an optimizer may change; running statistics are not among them.
+    /// Names and tensors that an optimizer may change, without running statistics.
     pub fn trainable(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.tensors
             .iter()
@@ -68,7 +71,10 @@ impl Params {
             .map(|(name, parameter)| (name.as_str(), &parameter.tensor))
     }
 
-    /// Overwrites the values of `name`, which exists in this shape.
+    /// Overwrites the tensor `name`, which exists in this shape.
+    ///
+    /// # Errors
+    /// [`TorchError`] when the number of values differs.
     pub fn assign(&self, name: &str, values: &ArrayD<f32>) -> Result<(), TorchError> {
         let tensor = &self.tensors[name].tensor;
         let values = to_tensor(values)?.f_view(&tensor.size()[..])?;
@@ -82,7 +88,10 @@ impl Params {
         self.tensors.iter().map(|(name, parameter)| (name.as_str(), &parameter.tensor))
     }
 
-    /// Overwrites the values of those that `weights` names; others of its names are left out.
+    /// Overwrites the tensors that `weights` names; names that the network lacks are ignored.
+    ///
+    /// # Errors
+    /// [`TorchError`] when the number of values differs.
     pub fn assign_all(&self, weights: &Weights) -> Result<(), TorchError> {
         weights
             .iter()
@@ -90,7 +99,10 @@ impl Params {
             .try_for_each(|(name, values)| self.assign(name, values))
     }
 
-    /// The same values in memory of their own, for which no gradients are computed.
+    /// Copies all tensors into memory of their own, without gradients.
+    ///
+    /// # Errors
+    /// [`TorchError`] when memory runs out.
     pub fn duplicate(&self) -> Result<Self, TorchError> {
         let copy = |(name, parameter): (&String, &Parameter)| {
             let mut tensor = parameter.tensor.f_detach()?.f_empty_like()?;
@@ -103,7 +115,10 @@ impl Params {
         })
     }
 
-    /// Lays the kernels of convolutions out as `[N, H, W, C]`, which GPUs compute faster; shapes stay as they are.
+    /// Lays convolution kernels out as `[N, H, W, C]`, which GPUs compute faster; shapes stay the same.
+    ///
+    /// # Errors
+    /// [`TorchError`] when memory runs out.
     pub fn to_channels_last(&self) -> Result<(), TorchError> {
         for parameter in self.tensors.values().filter(|parameter| parameter.tensor.dim() == 4) {
             let laid_out = channels_last(&parameter.tensor.f_detach()?)?;
@@ -113,6 +128,9 @@ impl Params {
     }
 
     /// Copies all values to memory.
+    ///
+    /// # Errors
+    /// [`TorchError`] when libtorch fails.
     pub fn to_weights(&self) -> Result<Weights, TorchError> {
         self.tensors
             .iter()
@@ -121,19 +139,25 @@ impl Params {
     }
 }
 
-/// The same `[N, C, H, W]` with the channels next to each other in memory.
+/// Lays `[N, C, H, W]` out with the channels next to each other in memory.
 pub(crate) fn channels_last(tensor: &Tensor) -> Result<Tensor, TorchError> {
     Ok(tensor.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
 }
 
-/// A float tensor in memory with these values.
+/// Makes a float tensor in memory from an array.
+///
+/// # Errors
+/// [`TorchError`] when memory runs out.
 pub fn to_tensor(values: &ArrayD<f32>) -> Result<Tensor, TorchError> {
     let shape: Vec<i64> = values.shape().iter().map(|&size| size as i64).collect();
     Ok(Tensor::f_from_slice(values.as_standard_layout().as_slice().unwrap_or_default())?
         .f_view(&shape[..])?)
 }
 
-/// The values of a float tensor, wherever it is.
+/// Copies a float tensor of any device to an array.
+///
+/// # Errors
+/// [`TorchError`] when it does not hold floats.
 pub fn to_array(tensor: &Tensor) -> Result<ArrayD<f32>, TorchError> {
     let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
     let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?.f_view(-1)?;

@@ -1,122 +1,130 @@
-//! Starting from weights of another training.
+//! Initialisation from pretrained weights: matching by name and shape, a new head, a cropped stem.
+//!
+//! The network's [roles](ferronnx_models::Roles) say which layers depend on the classes, which prefix published names
+//! lack, and which kernel may be cropped.
 
 use std::collections::HashSet;
 use std::str::FromStr;
 
-use ferronnx_models::Weights;
+use ferronnx_models::{Roles, Weights};
+use globset::GlobSet;
 use ndarray::{ArrayD, ArrayViewD, s};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TorchError;
 use crate::params::Params;
+use crate::recipe::{PatternError, head};
 
-/// What becomes of the stem when the weights have torchvision's 7x7 kernel and the network a 3x3 one.
+/// Initialisation of a stem whose pretrained kernel is larger.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StemInit {
-    /// The centre of the 7x7 kernel.
+    /// The centre of the pretrained kernel.
     #[default]
     Centre,
-    /// The initial values of a new layer.
+    /// The random values of a new layer.
     Random,
 }
 
-impl FromStr for StemInit {
-    type Err = String;
+/// A name that is no [`StemInit`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an initialisation of the stem: use centre or random")]
+pub struct ParseStemInitError(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for StemInit {
+    type Err = ParseStemInitError;
+
+    fn from_str(text: &str) -> Result<Self, ParseStemInitError> {
         match text {
             "centre" => Ok(Self::Centre),
             "random" => Ok(Self::Random),
-            other => Err(format!("{other:?} is no way to begin a stem: use centre or random")),
+            other => Err(ParseStemInitError(other.into())),
         }
     }
 }
 
-/// What became of each tensor, by name.
+/// Names of the tensors that were loaded, adapted, left new and ignored.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// Taken from the file as they are.
+    /// Tensors taken from the file unchanged.
     pub loaded: Vec<String>,
-    /// Made from a tensor of the file; these are new all the same.
+    /// Tensors made from a larger one of the file; they count as new.
     pub adapted: Vec<String>,
-    /// In the network, and not loaded: these begin with values that were not trained, and are never frozen.
+    /// Tensors of the network that were not loaded: they begin untrained and are never frozen unless by name.
     pub new: HashSet<String>,
-    /// In the file, and not used; under the file's names.
+    /// Tensors of the file that were not used, by the file's names.
     pub ignored: Vec<String>,
 }
 
-/// Why weights do not fit.
+/// Reasons for which weights do not fit a network.
 #[derive(Debug, thiserror::Error)]
 pub enum PretrainedError {
-    /// A tensor of the backbone has another shape.
+    /// A tensor has another shape.
     #[error(
         "{name} has shape {found:?}, this network needs {expected:?}: the weights are of another architecture"
     )]
     Shape {
-        /// The tensor.
+        /// Name in the file.
         name: String,
-        /// What the network needs.
+        /// Shape in the network.
         expected: Vec<usize>,
-        /// What the file holds.
+        /// Shape in the file.
         found: Vec<usize>,
     },
-    /// The same tensor with and without prefix.
-    #[error("{name} is there twice, with and without the prefix {BACKBONE}")]
+    /// The file has the same tensor with and without prefix.
+    #[error("{name} is there twice, with and without the prefix {prefix}")]
     Twice {
-        /// The tensor, in the network.
+        /// Name in the network.
         name: String,
+        /// Prefix of the network's names.
+        prefix: String,
     },
-    /// Nothing in the file belongs to the network.
+    /// No tensor of the file belongs to the network.
     #[error("none of its {0} tensors has a name of this network")]
     Nothing(usize),
-    /// libtorch refused.
+    /// A role of the network has a pattern that is not valid.
+    #[error(transparent)]
+    Roles(#[from] PatternError),
+    /// libtorch failed.
     #[error(transparent)]
     Torch(#[from] TorchError),
 }
 
-const BACKBONE: &str = "backbone.";
-const STEM: &str = "backbone.conv1.weight";
-const HEAD: &str = "backbone.fc.";
-
-/// Gives bare names of torchvision the prefix that they have in this project; other names stay.
-pub fn with_prefix(weights: Weights) -> Weights {
-    let bare = !weights.contains_key(STEM) && weights.contains_key(&STEM[BACKBONE.len()..]);
-    if !bare {
-        return weights;
-    }
-    let named = |name: String| if name.starts_with("cbam_") { name } else { format!("{BACKBONE}{name}") };
-    weights.into_iter().map(|(name, values)| (named(name), values)).collect()
-}
-
-/// Copies every tensor whose name and shape match, with or without the `backbone.` prefix.
+/// Copies every tensor whose name and shape match into `params`, names with or without the network's prefix.
 ///
-/// A head for other classes is new, and so is a 3x3 stem where the file has a 7x7 one; with [`StemInit::Centre`] it
-/// begins with the centre of the latter.
+/// A head for other classes stays new. So does a stem where the file has a larger kernel; with [`StemInit::Centre`] it
+/// begins with the centre of that kernel.
 ///
 /// # Errors
-/// Any other difference of shape, and a file in which nothing matches. Nothing has been copied then.
-pub fn load(params: &Params, weights: &Weights, stem: StemInit) -> Result<Loaded, PretrainedError> {
+/// [`PretrainedError`] for any other difference of shape, and when nothing matches. Nothing has been copied then.
+pub fn load(
+    params: &Params,
+    weights: &Weights,
+    stem: StemInit,
+    roles: &Roles,
+) -> Result<Loaded, PretrainedError> {
+    let head = head(roles)?;
     let mut result = Loaded::default();
     let mut copies: Vec<(String, ArrayViewD<'_, f32>)> = Vec::new();
     for (name, values) in weights {
-        let Some((own, expected)) = own(params, name) else {
+        let Some((own, expected)) = own(params, name, roles.checkpoint_prefix()) else {
             result.ignored.push(name.clone());
             continue;
         };
         if copies.iter().any(|(copied, _)| *copied == own) {
-            return Err(PretrainedError::Twice { name: own });
+            return Err(PretrainedError::Twice { name: own, prefix: roles.checkpoint_prefix().into() });
         }
-        match fit(&own, values, &expected) {
+        match fit(&own, values, &expected, &head, roles) {
             Fit::Same => {
                 result.loaded.push(own.clone());
                 copies.push((own, values.view()));
             }
-            Fit::LargerStem if stem == StemInit::Centre => {
+            Fit::LargerKernel(border) if stem == StemInit::Centre => {
                 result.adapted.push(own.clone());
-                copies.push((own, values.slice(s![.., .., 2..5, 2..5]).into_dyn()));
+                let (from, to) = (border as isize, -(border as isize));
+                copies.push((own, values.slice(s![.., .., from..to, from..to]).into_dyn()));
             }
-            Fit::LargerStem | Fit::OtherClasses => result.ignored.push(name.clone()),
+            Fit::LargerKernel(_) | Fit::OtherClasses => result.ignored.push(name.clone()),
             Fit::Not => {
                 let found = values.shape().to_vec();
                 return Err(PretrainedError::Shape { name: name.clone(), expected, found });
@@ -134,32 +142,37 @@ pub fn load(params: &Params, weights: &Weights, stem: StemInit) -> Result<Loaded
     Ok(result)
 }
 
-/// The network's name for a tensor of the file, and its shape there.
-fn own(params: &Params, name: &str) -> Option<(String, Vec<usize>)> {
+/// Finds the network's name and shape for a tensor of the file.
+fn own(params: &Params, name: &str, prefix: &str) -> Option<(String, Vec<usize>)> {
     let named = |name: String| {
         let shape = params.get(&name)?.size().iter().map(|&size| size as usize).collect();
         Some((name, shape))
     };
-    named(name.to_owned()).or_else(|| named(format!("{BACKBONE}{name}")))
+    named(name.to_owned()).or_else(|| named(format!("{prefix}{name}")))
 }
 
-/// How a tensor fits where it belongs.
+/// Relation of a tensor of the file to the network's tensor of its name.
 enum Fit {
     Same,
-    LargerStem,
+    /// A larger kernel, by this many values on each side.
+    LargerKernel(usize),
     OtherClasses,
     Not,
 }
 
-fn fit(own: &str, values: &ArrayD<f32>, expected: &[usize]) -> Fit {
+fn fit(own: &str, values: &ArrayD<f32>, expected: &[usize], head: &GlobSet, roles: &Roles) -> Fit {
+    let cropped = |found: usize, expected: usize| {
+        let declared = roles.cropped_kernel() == Some((own, found));
+        (declared && found > expected && (found - expected).is_multiple_of(2)).then(|| (found - expected) / 2)
+    };
     match (values.shape(), expected) {
         (found, expected) if found == expected => Fit::Same,
-        ([filters, channels, 7, 7], [f, c, 3, 3]) if own == STEM && (filters, channels) == (f, c) => {
-            Fit::LargerStem
+        ([filters, channels, height, width], [f, c, h, w])
+            if (filters, channels) == (f, c) && height == width && h == w =>
+        {
+            cropped(*height, *h).map_or(Fit::Not, Fit::LargerKernel)
         }
-        ([_, found @ ..], [_, expected @ ..]) if own.starts_with(HEAD) && found == expected => {
-            Fit::OtherClasses
-        }
+        ([_, found @ ..], [_, expected @ ..]) if head.is_match(own) && found == expected => Fit::OtherClasses,
         _ => Fit::Not,
     }
 }

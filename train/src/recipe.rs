@@ -1,68 +1,75 @@
-//! Recipes: how a network is trained, as data.
+//! Training recipes: phases, learning rates, augmentation and optimizer settings, read from TOML.
 //!
-//! A recipe is a TOML file; the ones in `train/recipes/` are built in. It says which parameters learn in which
-//! phase, by patterns over their names (`*` matches anything), and nothing about the data.
+//! The recipes in `train/recipes/` are built in. A recipe names the parameters that learn in each phase by patterns of
+//! their names (`*` matches anything) or by the [roles](ferronnx_models::Roles) that the network declares (`@head`).
+//! It says nothing about the data.
 
+mod error;
+mod patterns;
 mod phase;
 mod schedule;
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::fs;
+use std::path::Path;
 
+use ferronnx_models::Roles;
 use serde::{Deserialize, Serialize};
 
+pub use self::error::{PhaseFault, RecipeError, RecipeFault};
+pub use self::patterns::PatternError;
+pub(crate) use self::patterns::head;
 pub use self::phase::{Group, Phase};
 pub use self::schedule::{Plateau, Rates, Schedule};
 use crate::data::augment::Augment;
+use crate::error::SettingError;
 use crate::optimizer::Settings;
 
-/// The recipes that ship with the project.
+/// Names and texts of the recipes that ship with the project.
 pub const BUILT_IN: [(&str, &str); 3] = [
     ("three-phase", include_str!("../recipes/three-phase.toml")),
     ("differential", include_str!("../recipes/differential.toml")),
     ("from-scratch", include_str!("../recipes/from-scratch.toml")),
 ];
 
-/// A way to train.
+/// A training recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// Its name, for people.
+    /// Name of the recipe, for people.
     pub name: String,
-    /// Images per step.
+    /// Images per step, at least 2.
     pub batch_size: usize,
-    /// Share of the training images that is held out for validation, stratified.
+    /// Share of each class's training images that is held out for validation, above 0 and below 1.
     #[serde(default = "default_validation")]
     pub validation: f64,
-    /// Steps whose gradients are added up before the parameters move: a batch that many times as large.
+    /// Steps whose gradients are added up before the parameters are updated: a batch that many times as large.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub accumulate: usize,
-    /// Largest norm of all gradients together.
+    /// Largest norm of all gradients together; larger gradients are scaled down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
     /// Share of the target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567).
     #[serde(default)]
     pub label_smoothing: f64,
-    /// Decay of the moving average of the weights that is validated and kept instead of the weights themselves.
+    /// Decay of the moving average of the weights, which is validated and saved instead of the weights themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
-    /// Epochs without a better validation loss that end a phase.
+    /// Epochs without a lower validation loss after which a phase ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<usize>,
-    /// The optimizer.
+    /// Settings of the optimizer.
     #[serde(default)]
     pub optimizer: Settings,
-    /// When rates fall under the plateau schedule.
+    /// Settings of the plateau schedule.
     #[serde(default)]
     pub plateau: Plateau,
     /// Random changes to training images.
     #[serde(default)]
     pub augment: Augment,
-    /// Statistics of batch norm in frozen layers.
+    /// Batch-norm statistics of frozen layers.
     #[serde(default)]
     pub frozen_bn: FrozenBatchNorm,
-    /// What is trained when.
+    /// Phases, in the order in which they are trained.
     #[serde(rename = "phase")]
     pub phases: Vec<Phase>,
 }
@@ -80,125 +87,123 @@ fn is_one(value: &usize) -> bool {
     *value == 1
 }
 
-/// What batch norm does in a frozen layer.
+/// Behaviour of batch norm in frozen layers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FrozenBatchNorm {
-    /// `Eval` when the stem was loaded, `Train` when it is new: the loaded statistics do not describe what a new
-    /// stem feeds them.
+    /// `Eval` when the stem was loaded, `Train` when it is new: loaded statistics do not describe the output of a new
+    /// stem.
     #[default]
     Auto,
-    /// Statistics stand still.
+    /// The running statistics are used and kept.
     Eval,
-    /// Statistics adapt.
+    /// The running statistics go on adapting.
     Train,
 }
 
-/// Why there is no recipe.
-#[derive(Debug, thiserror::Error)]
-pub enum RecipeError {
-    /// Neither built in nor a file.
-    #[error("cannot read the recipe {path}: {source} (built in: {names})", names = built_in_names())]
-    Read {
-        /// The name or file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// Not a recipe.
-    #[error("{origin} is not a recipe: {why}")]
-    Invalid {
-        /// The name or file.
-        origin: String,
-        /// What is wrong.
-        why: String,
-    },
-}
-
-fn built_in_names() -> String {
-    BUILT_IN.map(|(name, _)| name).join(", ")
-}
-
 impl Recipe {
-    /// The built-in recipe of this name, or the one in this file.
-    pub fn load(name_or_path: &str) -> Result<Self, RecipeError> {
-        if let Some((_, text)) = BUILT_IN.iter().find(|(name, _)| *name == name_or_path) {
-            return Self::parse(text, name_or_path);
+    /// Loads the built-in recipe of this name, or a TOML file.
+    ///
+    /// # Errors
+    /// [`RecipeError`] when there is neither, when the file is not a recipe, and when a setting is out of range.
+    pub fn load(name_or_path: impl AsRef<Path>) -> Result<Self, RecipeError> {
+        let path = name_or_path.as_ref();
+        if let Some((name, text)) = BUILT_IN.iter().find(|(name, _)| path == Path::new(name)) {
+            return Self::parse(text, name);
         }
-        let path = Path::new(name_or_path);
         let text =
             fs::read_to_string(path).map_err(|source| RecipeError::Read { path: path.into(), source })?;
-        Self::parse(&text, name_or_path)
+        Self::parse(&text, &path.display().to_string())
     }
 
     fn parse(text: &str, origin: &str) -> Result<Self, RecipeError> {
-        let invalid = |why: String| RecipeError::Invalid { origin: origin.into(), why };
-        let recipe: Self = toml::from_str(text).map_err(|error| invalid(error.to_string().trim().into()))?;
-        recipe.check().map_err(invalid)?;
+        let recipe: Self = toml::from_str(text)
+            .map_err(|source| RecipeError::Parse { origin: origin.into(), source: Box::new(source) })?;
+        recipe.check().map_err(|source| RecipeError::Invalid { origin: origin.into(), source })?;
         Ok(recipe)
     }
 
-    /// What is wrong with it, if it cannot be followed.
-    pub fn check(&self) -> Result<(), String> {
+    /// Checks that every setting is in range.
+    ///
+    /// # Errors
+    /// [`RecipeFault`] for the first setting that is not.
+    pub fn check(&self) -> Result<(), RecipeFault> {
         // A batch of one has no statistics to normalise with.
         if self.batch_size < 2 {
-            return Err(format!("batch_size must be at least 2, not {}", self.batch_size));
+            return Err(SettingError::new("batch_size", "at least 2", self.batch_size).into());
         }
         if self.validation <= 0.0 {
-            return Err("validation must be above 0: the best weights are chosen by it".into());
+            let expected = "above 0, because the best weights are chosen by validation";
+            return Err(SettingError::new("validation", expected, self.validation).into());
         }
         fraction(self.validation, "validation")?;
         self.augment.check()?;
         self.check_optimisation()?;
         if self.phases.is_empty() {
-            return Err("there is no [[phase]]".into());
+            return Err(RecipeFault::NoPhase);
         }
-        let twice =
-            |(index, phase): (usize, &Phase)| self.phases[..index].iter().any(|p| p.name == phase.name);
-        if self.phases.iter().enumerate().any(twice) {
-            return Err("two phases have one name".into());
+        for (index, phase) in self.phases.iter().enumerate() {
+            if self.phases[..index].iter().any(|earlier| earlier.name == phase.name) {
+                return Err(RecipeFault::SamePhase(phase.name.clone()));
+            }
+            phase.check().map_err(|source| phase.fault(source))?;
         }
-        self.phases.iter().try_for_each(Phase::check)
+        Ok(())
     }
 
-    fn check_optimisation(&self) -> Result<(), String> {
+    fn check_optimisation(&self) -> Result<(), SettingError> {
         let settings = &self.optimizer;
         fraction(settings.betas[0], "optimizer.betas[0]")?;
         fraction(settings.betas[1], "optimizer.betas[1]")?;
         positive(settings.eps, "optimizer.eps")?;
         if !(settings.weight_decay >= 0.0 && settings.weight_decay.is_finite()) {
-            return Err(format!("optimizer.weight_decay must not be negative: {}", settings.weight_decay));
+            return Err(SettingError::new("optimizer.weight_decay", "at least 0", settings.weight_decay));
         }
         if self.accumulate == 0 {
-            return Err("accumulate must be at least 1".into());
+            return Err(SettingError::new("accumulate", "at least 1", 0));
         }
         self.clip_norm.map_or(Ok(()), |norm| positive(norm, "clip_norm"))?;
         fraction(self.label_smoothing, "label_smoothing")?;
         self.ema.map_or(Ok(()), |decay| fraction(decay, "ema"))?;
         if self.early_stopping == Some(0) {
-            return Err("early_stopping must be at least 1 epoch".into());
+            return Err(SettingError::new("early_stopping", "at least 1 epoch", 0));
         }
         self.plateau.check()
     }
 
-    /// Epochs of all phases.
+    /// Checks that every pattern and role of every phase matches a parameter of the network.
+    ///
+    /// # Errors
+    /// [`RecipeFault::Phase`] with the pattern, the phase, and the roles and names that there are. A role that the
+    /// network declares may be empty.
+    pub fn check_names(&self, names: &[&str], roles: &Roles) -> Result<(), RecipeFault> {
+        let check = |phase: &Phase| phase.check_names(names, roles).map_err(|source| phase.fault(source));
+        self.phases.iter().try_for_each(check)
+    }
+
+    /// Number of epochs of all phases together.
     pub fn epochs(&self) -> usize {
         self.phases.iter().map(|phase| phase.epochs).sum()
     }
 
-    /// Freezes the stem, even a new one, in the phases that do not name it: the naive recipe.
-    pub fn freeze_stem(&mut self) {
+    /// Freezes the stem, even a new one, in the phases that do not train it by name.
+    ///
+    /// # Errors
+    /// [`RecipeFault::Phase`] when a pattern is not valid or the network declares no stem.
+    pub fn freeze_stem(&mut self, names: &[&str], roles: &Roles) -> Result<(), RecipeFault> {
         for phase in &mut self.phases {
-            let stem = ["backbone.conv1.weight"].into_iter();
-            let named = phase.trained(stem, &HashSet::new()).is_ok_and(|trained| !trained.is_empty());
-            if !named {
-                phase.freeze_new.extend(["backbone.conv1.*".into(), "backbone.bn1.*".into()]);
+            let trains = phase.trains_stem(names, roles).map_err(|source| phase.fault(source))?;
+            if !trains {
+                phase.freeze_new.push("@stem".into());
             }
         }
+        Ok(())
     }
 
-    /// The same phases in `epochs` epochs: each keeps its share and at least one epoch, as long as there are
-    /// enough; with fewer epochs than phases, the first phases run.
+    /// Scales the phases to `epochs` epochs in all.
+    ///
+    /// Each phase keeps its share and at least one epoch. With fewer epochs than phases, only the first phases run.
+    #[must_use]
     pub fn scaled_to(&self, epochs: usize) -> Self {
         let (total, count) = (self.epochs(), self.phases.len());
         let (mut planned, mut done) = (0, 0);
@@ -218,24 +223,32 @@ impl Recipe {
     }
 }
 
-fn positive(value: f64, what: &str) -> Result<(), String> {
+fn positive(value: f64, setting: &str) -> Result<(), SettingError> {
     match value > 0.0 && value.is_finite() {
         true => Ok(()),
-        false => Err(format!("{what} must be positive, not {value}")),
+        false => Err(SettingError::new(setting, "positive", value)),
     }
 }
 
-fn fraction(value: f64, what: &str) -> Result<(), String> {
+fn fraction(value: f64, setting: &str) -> Result<(), SettingError> {
     match (0.0..1.0).contains(&value) {
         true => Ok(()),
-        false => Err(format!("{what} must be at least 0 and below 1, not {value}")),
+        false => Err(SettingError::new(setting, "at least 0 and below 1", value)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ferronnx_models::Module;
+    use ferronnx_models::resnet::{Architecture, ResNet18};
+
     use super::*;
     use crate::data::augment::Crop;
+    use crate::error::chain;
+
+    fn roles() -> Roles {
+        ResNet18::new(&Architecture::default()).unwrap().roles()
+    }
 
     fn three_phase() -> Recipe {
         Recipe::load("three-phase").unwrap()
@@ -275,7 +288,7 @@ mod tests {
         ];
         let trained = |phase: usize, new: &[&str]| {
             let new = new.iter().map(|&name| name.to_owned()).collect();
-            let set = recipe.phases[phase].trained(names.into_iter(), &new).unwrap();
+            let set = recipe.phases[phase].trained(names.into_iter(), &new, &roles()).unwrap();
             names.into_iter().filter(|name| set.contains(name)).collect::<Vec<_>>()
         };
         assert_eq!(trained(0, &[]), names[5..]);
@@ -310,17 +323,17 @@ mod tests {
     fn the_stem_is_frozen_where_it_is_not_named() {
         let mut recipe = three_phase();
         recipe.phases[1].train = vec!["backbone.*".into()];
-        recipe.freeze_stem();
+        recipe.freeze_stem(&["backbone.conv1.weight", "backbone.fc.bias"], &roles()).unwrap();
         let frozen: Vec<usize> = recipe.phases.iter().map(|phase| phase.freeze_new.len()).collect();
-        assert_eq!(frozen, [2, 0, 0]);
+        assert_eq!(frozen, [1, 0, 0], "by its role");
+        assert!(recipe.freeze_stem(&[], &Roles::default()).is_err(), "a network without a stem");
     }
 
     #[test]
     fn what_is_wrong_with_a_recipe_is_named() {
         let text = BUILT_IN[0].1;
-        let why = |from: &str, to: &str| {
-            Recipe::parse(&text.replacen(from, to, 1), "my.toml").unwrap_err().to_string()
-        };
+        let why =
+            |from: &str, to: &str| chain(&Recipe::parse(&text.replacen(from, to, 1), "my.toml").unwrap_err());
         assert!(why("batch_size = 64", "batch_size = 1").contains("batch_size must be at least 2"));
         assert!(why("wake the high level", "warm up the new").contains("two phases have one name"));
         assert!(why("epochs = 5", "epochs = 0").contains("has no epochs"));
@@ -333,7 +346,7 @@ mod tests {
         assert!(why("factor = 0.5", "factor = 1.0").contains("plateau.factor must be between"));
         assert!(why("hue = 0.1", "hue = 1.0").contains("my.toml is not a recipe: augment.hue must be"));
         assert!(why("batch_size", "batchsize").contains("batchsize"));
-        assert!(why("\"cbam_layer*\"", "\"cbam_layer[\"").contains("phase"));
+        assert!(why("\"@attention\"", "\"cbam_layer[\"").contains("phase"));
         let missing = Recipe::load("no-such-recipe").unwrap_err().to_string();
         assert!(missing.contains("no-such-recipe") && missing.contains("three-phase"), "{missing}");
     }

@@ -1,23 +1,23 @@
-//! What a network consists of and costs, layer by layer.
+//! Summary of a network: output shape, parameters and multiply-accumulates of each layer.
 
 use ferronnx_models::resnet::{Architecture, ResNet18};
 use ferronnx_models::shapes::{self, LayerDescription};
 use serde::Serialize;
 
-/// A network for images of one size, taken one at a time.
+/// Summary of a network for one image of a given size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// The network in words.
+    /// Description of the network on one line.
     pub network: String,
     /// Shape of the input, `[1, 3, H, W]`.
     pub input: [usize; 4],
-    /// The layers with parameters, in their order.
+    /// Layers with parameters, in their order.
     pub layers: Vec<Layer>,
-    /// All layers together.
+    /// Sums over all layers.
     pub total: Total,
 }
 
-/// A layer.
+/// Summary of a layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Layer {
     /// Full name.
@@ -30,12 +30,12 @@ pub struct Layer {
     pub macs: u64,
 }
 
-/// The sums.
+/// Sums over all layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Total {
-    /// Values that are stored.
+    /// Stored values.
     pub values: usize,
-    /// Those of them that can be trained, which is what is meant by the parameters of a network.
+    /// Trainable values, which are usually called the parameters of a network.
     pub trainable: usize,
     /// Multiply-accumulates.
     pub macs: u64,
@@ -43,24 +43,27 @@ pub struct Total {
     pub bytes: usize,
 }
 
-/// Why a network cannot be summed up.
+/// Errors of making a summary.
 #[derive(Debug, thiserror::Error)]
 pub enum SummaryError {
     /// The configuration has no network.
     #[error(transparent)]
     Architecture(#[from] ferronnx_models::resnet::ArchitectureError),
-    /// The images do not fit.
-    #[error("an image of {side}x{side} does not fit ({source}): choose another --image-size")]
+    /// The network does not take images of this size.
+    #[error("an image of {side}x{side} does not fit the network")]
     Size {
         /// Height and width.
         side: usize,
-        /// Where and why.
+        /// The layer and the reason.
         source: shapes::ShapeError,
     },
 }
 
 impl Summary {
-    /// The network for square images of `side` pixels.
+    /// Summarises the network for square images of `side` pixels.
+    ///
+    /// # Errors
+    /// [`SummaryError`] when there is no such network, or it does not take images of this size.
     pub fn new(architecture: &Architecture, side: usize) -> Result<Self, SummaryError> {
         let input = [1, 3, side, side];
         let network = ResNet18::new(architecture)?;

@@ -1,8 +1,8 @@
-//! TensorBoard's event files: a record per event, each a protobuf message with checksums around it.
+//! Event files for TensorBoard: records of protobuf messages with checksums.
 //!
-//! Record: length (u64), checksum of the length (u32), message, checksum of the message (u32), all little endian; the
-//! checksum is CRC-32C, masked. Messages are the few fields used here of TensorFlow's `event.proto` and
-//! `summary.proto`.
+//! A record is length (u64), checksum of the length (u32), message, checksum of the message (u32), all little endian.
+//! The checksum is CRC-32C, masked. The messages have the few fields of TensorFlow's `event.proto` and `summary.proto`
+//! that are used here.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -11,19 +11,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 
-use crate::trainer::EpochMetrics;
+use crate::run::{Observer, RunError};
+use crate::trainer::{Epoch, EpochMetrics};
 
-/// An event file cannot be written.
+/// Error of writing an event file.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write TensorBoard's events to {path}: {source}")]
+#[error("cannot write TensorBoard's events to {path}")]
 pub struct EventError {
     /// The file or folder.
     path: PathBuf,
-    /// Why not.
+    /// The reason.
     source: io::Error,
 }
 
-/// Writes the epochs of a run where TensorBoard looks for them.
+/// Writes the metrics of a run's epochs to an event file.
 #[derive(Debug)]
 pub struct EventWriter {
     path: PathBuf,
@@ -31,23 +32,29 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// Begins a file in `dir` for the epochs from `from_epoch` (counted from 1) on.
+    /// Creates a file in `dir` for the epochs from `from_epoch` (counted from 1) on.
     ///
-    /// TensorBoard then forgets what earlier files of a resumed run say of that epoch and later ones.
-    pub fn create(dir: &Path, from_epoch: usize) -> Result<Self, EventError> {
+    /// TensorBoard then drops that epoch and later ones of earlier files, which a resumed run trains again.
+    ///
+    /// # Errors
+    /// [`EventError`] when the file cannot be written.
+    pub fn create(dir: impl AsRef<Path>, from_epoch: usize) -> Result<Self, EventError> {
+        let dir = dir.as_ref();
         let path = dir.join(file_name(dir));
         let failed = |source| EventError { path: path.clone(), source };
         fs::create_dir_all(dir).map_err(failed)?;
         let file = OpenOptions::new().append(true).create_new(true).open(&path).map_err(failed)?;
         let mut writer = Self { path, file };
         writer.append(0, What::FileVersion("brain.Event:2".into()))?;
-        // The first start of a run has to be told as well: one of TensorBoard's two readers forgets nothing before the
-        // second that it sees.
+        // The first start is written as well: one of TensorBoard's two readers drops nothing at the first start it sees.
         writer.append(from_epoch, What::SessionLog(SessionLog { status: SESSION_START }))?;
         Ok(writer)
     }
 
-    /// Adds an epoch; it is in the file when this returns.
+    /// Appends an epoch; it is in the file when this returns.
+    ///
+    /// # Errors
+    /// [`EventError`] when the file cannot be written.
     pub fn record(&mut self, metrics: &EpochMetrics) -> Result<(), EventError> {
         let scalars = [
             ("loss/train", metrics.train_loss),
@@ -64,7 +71,7 @@ impl EventWriter {
         self.append(metrics.epoch, What::Summary(Summary { value: scalars.chain(rates).collect() }))
     }
 
-    /// One write a record, so that a kill leaves at most the last one cut short.
+    /// Appends a record in one write, so that a kill cuts at most the last one short.
     fn append(&mut self, step: usize, what: What) -> Result<(), EventError> {
         let event = Event { wall_time: now(), step: step as i64, what: Some(what) };
         let failed = |source| EventError { path: self.path.clone(), source };
@@ -72,8 +79,15 @@ impl EventWriter {
     }
 }
 
-/// `events.out.tfevents.SECONDS.HOST.PID`. TensorBoard reads the files of a folder in the order of their names, so a
-/// new one comes after all that are there, whatever the clock says.
+impl Observer for EventWriter {
+    fn epoch(&mut self, epoch: &Epoch) -> Result<(), RunError> {
+        Ok(self.record(&epoch.metrics)?)
+    }
+}
+
+/// Names a new file `events.out.tfevents.SECONDS.HOST.PID`, after all that are there.
+///
+/// TensorBoard reads the files of a folder in the order of their names, and the clock may have been set back.
 fn file_name(dir: &Path) -> String {
     const PREFIX: &str = "events.out.tfevents.";
     let seconds = |name: String| name.strip_prefix(PREFIX)?.split('.').next()?.parse::<u64>().ok();
@@ -98,7 +112,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
     record
 }
 
-/// CRC-32C, rotated and shifted: checksums of data that holds checksums are weak otherwise.
+/// Masked CRC-32C, as TensorFlow stores it.
 fn masked(data: &[u8]) -> u32 {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -170,7 +184,7 @@ mod tests {
         }
     }
 
-    /// The events of all files in `dir`, in TensorBoard's order.
+    /// Reads the events of all files in `dir`, in TensorBoard's order.
     fn read(dir: &Path) -> Vec<Event> {
         let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()).collect();
         files.sort();
@@ -245,7 +259,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
-        let error = EventWriter::create(&file, 1).unwrap_err().to_string();
+        let error = crate::error::chain(&EventWriter::create(&file, 1).unwrap_err());
         assert!(
             error.starts_with("cannot write TensorBoard's events to ") && error.contains("/file/"),
             "{error}"

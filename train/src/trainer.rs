@@ -1,7 +1,7 @@
-//! The training loop: epochs through the phases of a recipe, from any step to any other, to the bit.
+//! The training loop within a run: steps, epochs and phases of a recipe, resumable at any step.
 //!
-//! Every random choice depends on the seed, the epoch and the image or step alone, so a [`Snapshot`] is all that a
-//! run needs to go on as if it had never stopped.
+//! Random choices depend only on the seed, the epoch and the image or step. A [`Snapshot`] is therefore all that
+//! training needs to go on to the same bits.
 
 mod average;
 mod error;
@@ -24,8 +24,8 @@ pub use self::error::TrainError;
 pub use self::evaluate::{Evaluation, Prediction, evaluate, logits};
 pub use self::metrics::{Epoch, EpochMetrics, Progress};
 pub use self::plan::{PhaseRecord, Plan};
-pub use self::precision::Amp;
 use self::precision::Scaler;
+pub use self::precision::{Amp, ParseAmpError};
 pub use self::snapshot::{Best, Position, Snapshot};
 use self::totals::{NotFinite, Totals, Watch};
 use crate::data::batches::{Batch, Loader};
@@ -35,12 +35,12 @@ use crate::optimizer::Optimizer;
 use crate::params::Params;
 use crate::recipe::{Phase, Recipe};
 
-/// How a recipe is run.
+/// Options of a trainer, besides its recipe.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
     /// Seed of every random choice.
     pub seed: u64,
-    /// Mixed precision.
+    /// Float type of mixed precision; `None` for full precision.
     pub amp: Option<Amp>,
 }
 
@@ -59,17 +59,20 @@ pub struct Trainer<'a, M> {
     scaler: Option<Scaler>,
 }
 
-/// The phase under way.
+/// State of the phase under way.
 struct Active {
     plan: Plan,
     optimizer: Optimizer,
 }
 
-/// Updates between two looks at the numbers on the device.
+/// Updates between two reads of losses from the device.
 const READ_EVERY: usize = 10;
 
 impl<'a, M: Module> Trainer<'a, M> {
-    /// A trainer before its first epoch; `new` names the parameters that were not loaded.
+    /// Makes a trainer before its first step; `new` names the parameters that were not loaded.
+    ///
+    /// # Errors
+    /// [`TrainError::Torch`] when memory runs out.
     pub fn new(
         network: &'a M,
         params: &'a Params,
@@ -103,30 +106,33 @@ impl<'a, M: Module> Trainer<'a, M> {
         })
     }
 
-    /// Where it stands.
+    /// Position in the recipe.
     pub fn position(&self) -> &Position {
         &self.position
     }
 
-    /// The parameters that are validated: the moving average where there is one.
+    /// Parameters that are validated: the moving average, if the recipe asks for one.
     pub fn validated(&self) -> &Params {
         self.average.as_ref().map_or(self.params, Average::params)
     }
 
-    /// Enters the phase of the next epoch, and says what learns there if that is not known yet; `None` at the end of
-    /// the recipe.
+    /// Enters the phase of the next epoch; returns the phase, and its plan when it is entered just now. `None` at the
+    /// end of the recipe.
+    ///
+    /// # Errors
+    /// [`TrainError::Recipe`] when the phase does not fit the network.
     pub fn enter(&mut self) -> Result<Option<(&Phase, Option<&Plan>)>, TrainError> {
         let Some(phase) = self.recipe.phases.get(self.position.phase) else { return Ok(None) };
         if self.active.is_some() {
             return Ok(Some((phase, None)));
         }
-        let plan = Plan::new(self.params, phase, self.recipe.frozen_bn, self.new)?;
+        let plan = Plan::new(self.params, &self.network.roles(), phase, self.recipe.frozen_bn, self.new)?;
         let optimizer = self.optimizer(&plan)?;
         let active = self.active.insert(Active { plan, optimizer });
         Ok(Some((phase, Some(&active.plan))))
     }
 
-    /// An optimizer over what learns. What does not has no gradient, and no state that could move it.
+    /// Makes an optimizer over the parameters that learn. Frozen ones get no gradient and no state.
     fn optimizer(&self, plan: &Plan) -> Result<Optimizer, TrainError> {
         let mut optimizer = Optimizer::new(self.recipe.optimizer);
         let group: IndexMap<&str, usize> =
@@ -141,9 +147,13 @@ impl<'a, M: Module> Trainer<'a, M> {
         Ok(optimizer)
     }
 
-    /// Trains to the end of the epoch and validates; `None` when `go_on` said no: called again, it goes on there.
+    /// Trains to the end of the epoch and validates; `None` when `go_on` returned false: the next call goes on there.
     ///
-    /// `go_on` is called after every update, with numbers that wait for the device only now and then.
+    /// `go_on` is called after every update. Its numbers are read from the device every few updates only.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`] and [`TrainError::Validation`] when a loss is not finite; others when images cannot
+    /// be read or libtorch fails.
     pub fn epoch(&mut self, mut go_on: impl FnMut(Progress) -> bool) -> Result<Option<Epoch>, TrainError> {
         self.enter()?;
         let started = Instant::now();
@@ -163,7 +173,7 @@ impl<'a, M: Module> Trainer<'a, M> {
         Ok(Some(self.complete(&validated, train_seconds, seconds)))
     }
 
-    /// Trains from the current step to the end of the epoch; false when `go_on` said no.
+    /// Trains from the current step to the end of the epoch; false when `go_on` returned false.
     fn train_epoch(&mut self, go_on: &mut impl FnMut(Progress) -> bool) -> Result<bool, TrainError> {
         let recipe = self.recipe;
         let mut totals = Totals::new(&self.position.sums, self.params.device())?;
@@ -211,7 +221,7 @@ impl<'a, M: Module> Trainer<'a, M> {
 
     /// Adds the gradients of a batch; returns its loss `[]` and logits `[N, classes]`, detached.
     fn backward(&self, batch: &Batch) -> Result<(Tensor, Tensor), TrainError> {
-        let Some(Active { plan, .. }) = &self.active else { return Err(no_phase()) };
+        let Some(Active { plan, .. }) = &self.active else { return Err(TrainError::Ended) };
         let images = match self.params.device() {
             Device::Cuda(_) => crate::params::channels_last(&batch.images)?,
             _ => batch.images.shallow_clone(),
@@ -222,7 +232,7 @@ impl<'a, M: Module> Trainer<'a, M> {
         };
         let logits = logits.f_to_kind(Kind::Float)?;
         let loss = cross_entropy(&logits, batch, self.recipe.label_smoothing)?;
-        // Every image of an update counts alike, those of a smaller last batch too.
+        // Every image of an update has the same weight, in a smaller last batch too.
         let Recipe { accumulate, batch_size, .. } = *self.recipe;
         let first = (batch.step - batch.step % accumulate) * batch_size;
         let images = (accumulate * batch_size).min(self.train.used(batch_size) - first);
@@ -240,11 +250,11 @@ impl<'a, M: Module> Trainer<'a, M> {
         }
     }
 
-    /// Moves the parameters along the gradients of the steps up to `step`.
+    /// Updates the parameters by the gradients of the steps up to `step`.
     fn update(&mut self, step: usize, steps: usize) -> Result<(), TrainError> {
         let recipe = self.recipe;
         let rates = self.rates(step, steps);
-        let Some(Active { optimizer, .. }) = &mut self.active else { return Err(no_phase()) };
+        let Some(Active { optimizer, .. }) = &mut self.active else { return Err(TrainError::Ended) };
         let overflow = match &mut self.scaler {
             Some(scaler) => Some(scaler.unscale(&optimizer.parameters())?),
             None => None,
@@ -264,7 +274,7 @@ impl<'a, M: Module> Trainer<'a, M> {
         Ok(())
     }
 
-    /// The learning rate of each group at a step of the epoch under way.
+    /// Learning rate of each group at a step of the epoch under way.
     fn rates(&self, step: usize, steps: usize) -> Vec<f64> {
         let phase = &self.recipe.phases[self.position.phase];
         let updates = steps.div_ceil(self.recipe.accumulate);
@@ -273,7 +283,7 @@ impl<'a, M: Module> Trainer<'a, M> {
         self.position.rates.at(phase.schedule, update, warm_up, phase.epochs * updates)
     }
 
-    /// Closes the epoch: its numbers, the best so far, the rates of the next one, and perhaps the next phase.
+    /// Completes the epoch: metrics, best epoch, learning rates, and the next phase if this one ends.
     fn complete(&mut self, validated: &Evaluation, train_seconds: f64, seconds: f64) -> Epoch {
         let phase = &self.recipe.phases[self.position.phase];
         let steps = self.train.steps(self.recipe.batch_size);
@@ -297,7 +307,13 @@ impl<'a, M: Module> Trainer<'a, M> {
         if ended.is_some() {
             self.active = None;
         }
-        Epoch { metrics, improved, skipped: sums.skipped, stopped_early: ended == Some(true) }
+        Epoch {
+            metrics,
+            improved,
+            best_epoch: self.position.best.epoch,
+            skipped: sums.skipped,
+            stopped_early: ended == Some(true),
+        }
     }
 
     fn check(&self, found: Option<NotFinite>) -> Result<(), TrainError> {
@@ -311,7 +327,10 @@ impl<'a, M: Module> Trainer<'a, M> {
         })
     }
 
-    /// Everything that is needed to go on from here; waits for the device.
+    /// Copies everything that training needs to go on from here; waits for the device.
+    ///
+    /// # Errors
+    /// [`TrainError::Torch`] when libtorch fails.
     pub fn snapshot(&self) -> Result<Snapshot, TrainError> {
         let mut position = self.position.clone();
         position.scaler = self.scaler.as_ref().map(Scaler::state).transpose()?;
@@ -325,6 +344,9 @@ impl<'a, M: Module> Trainer<'a, M> {
     }
 
     /// Goes on from a snapshot of the same run.
+    ///
+    /// # Errors
+    /// [`TrainError::Groups`] or [`TrainError::State`] when it belongs to another run.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), TrainError> {
         self.params.assign_all(&snapshot.weights)?;
         if let (Some(average), Some(weights)) = (&self.average, &snapshot.average) {
@@ -337,9 +359,7 @@ impl<'a, M: Module> Trainer<'a, M> {
         self.active = None;
         let rates = self.recipe.phases.get(self.position.phase).map(Phase::rates);
         if rates.is_some_and(|rates| !self.position.rates.follow(rates)) {
-            return Err(TrainError::Recipe(
-                "the phase under way has other groups of learning rates now".into(),
-            ));
+            return Err(TrainError::Groups);
         }
         // Between two phases there is no optimizer yet.
         if !snapshot.optimizer.is_empty() {
@@ -352,11 +372,7 @@ impl<'a, M: Module> Trainer<'a, M> {
     }
 }
 
-fn no_phase() -> TrainError {
-    TrainError::Recipe("the recipe has ended".into())
-}
-
-/// Mean cross-entropy `[]` of `logits` `[N, classes]`.
+/// Computes the mean cross-entropy `[]` of `logits` `[N, classes]`.
 fn cross_entropy(logits: &Tensor, batch: &Batch, smoothing: f64) -> Result<Tensor, TorchError> {
     let against = |labels: &Tensor| {
         logits.f_cross_entropy_loss::<Tensor>(labels, None, Reduction::Mean, -100, smoothing)

@@ -1,4 +1,4 @@
-//! The binary: data and weights that are fetched by name.
+//! `train fit` with data and weights fetched by name.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -18,10 +18,10 @@ use predicates::prelude::*;
 use predicates::str::{contains, is_empty};
 use server::{Reply, Server};
 
-/// The size of the official archive.
+/// Size of the official archive, in bytes.
 const BYTES: u64 = 170_052_171;
 
-/// A fit in `dir`, with the cache there and this server in place of CIFAR-10's.
+/// Starts a fit in `dir`, with the cache there and this server in place of CIFAR-10's.
 fn fit(dir: &Path, url: &str) -> Process {
     let mut command = Process::new(env!("CARGO_BIN_EXE_train"));
     command.current_dir(dir).env("FERRONNX_CACHE", dir.join("cache")).env("FERRONNX_CIFAR10_URL", url);

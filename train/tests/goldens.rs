@@ -1,4 +1,4 @@
-//! The network equals PyTorch's, under libtorch and through the exported file under ONNX Runtime.
+//! Parity with PyTorch's goldens, on libtorch and through the exported file on ONNX Runtime.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 

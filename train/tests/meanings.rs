@@ -1,4 +1,4 @@
-//! The three meanings of the operations agree.
+//! Agreement of the three interpretations: shapes, libtorch and ONNX.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -15,7 +15,7 @@ use ferronnx_train::eager::Eager;
 use ferronnx_train::params::Params;
 use proptest::prelude::*;
 
-/// Shapes under the three meanings, as they are run.
+/// Runs a module under the three interpretations and returns the output's shapes.
 fn three_shapes(module: &Golden, shape: [usize; 4], opset: u32) -> [Vec<usize>; 3] {
     let described = shapes::describe(module, &shape).unwrap().output;
     let weights = testing::weights(module, &shape).unwrap();

@@ -1,4 +1,4 @@
-//! Adam and AdamW are PyTorch's, and their state can be saved.
+//! Adam and AdamW compared with PyTorch's, and their saved state.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -13,7 +13,7 @@ use tch::{Device, Kind, Tensor};
 const STEPS: usize = 200;
 const NAMES: [&str; 2] = ["a", "b"];
 
-/// What `optimizer/generate.py` recorded.
+/// Steps that `optimizer/generate.py` recorded.
 fn recorded() -> Weights {
     checkpoint::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/optimizer/adam.safetensors")).unwrap()
 }
@@ -27,7 +27,7 @@ fn cases() -> [(&'static str, f64, Settings); 3] {
     ]
 }
 
-/// The parameters at their start, and an optimizer over them.
+/// Makes the parameters at their start, and an optimizer over them.
 fn begin(recorded: &Weights, settings: Settings) -> (Vec<Tensor>, Optimizer) {
     let mut optimizer = Optimizer::new(settings);
     let start = |name: &str| to_tensor(&recorded[&format!("start.{name}")]).unwrap().set_requires_grad(true);
@@ -38,7 +38,7 @@ fn begin(recorded: &Weights, settings: Settings) -> (Vec<Tensor>, Optimizer) {
     (parameters, optimizer)
 }
 
-/// The recorded gradient of a step, as autograd would leave it.
+/// Sets the recorded gradient of a step, as autograd would leave it.
 fn backward(recorded: &Weights, parameters: &[Tensor], optimizer: &Optimizer, step: usize) {
     optimizer.zero_grad();
     for (name, parameter) in NAMES.iter().zip(parameters) {

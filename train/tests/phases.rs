@@ -1,4 +1,4 @@
-//! What is frozen does not move by a bit; what is new always learns.
+//! Frozen parameters stay the same to the bit, and new ones learn.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -18,7 +18,7 @@ use ferronnx_train::recipe::{FrozenBatchNorm, Recipe};
 use ferronnx_train::trainer::{Options, Trainer};
 use tch::Device;
 
-/// One epoch in each phase of three-phase; weights before, and after each phase.
+/// Trains one epoch in each phase of three-phase; returns the weights before, and after each phase.
 fn run(new: &[&str], frozen_bn: FrozenBatchNorm) -> Vec<Weights> {
     let (_dir, data) = common::colour_set();
     let preprocessor = Preprocessor::new(&Preprocessing::for_size(8));
@@ -45,7 +45,7 @@ fn run(new: &[&str], frozen_bn: FrozenBatchNorm) -> Vec<Weights> {
     weights
 }
 
-/// Names that differ between two moments.
+/// Names of the tensors that differ between two moments.
 fn moved(before: &Weights, after: &Weights) -> HashSet<String> {
     before.iter().filter(|(name, values)| after[*name] != **values).map(|(name, _)| name.clone()).collect()
 }

@@ -1,4 +1,4 @@
-//! A run that was stopped goes on as if it had not been, to the bit.
+//! Interrupted runs resume to the same bits.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -25,7 +25,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::Device;
 
-/// Everything that has a state, in one recipe.
+/// Recipe that uses everything with a state.
 const EVERYTHING: &str = r#"
 name = "everything"
 batch_size = 4
@@ -129,7 +129,7 @@ fn fit(out: &'static str) -> Vec<&'static str> {
     [&data[..], &["--out", out, "--recipe", "everything.toml", "--device", "cpu"]].concat()
 }
 
-/// Until `done`, but no longer than `most`.
+/// Waits until `done`, but no longer than `most`.
 fn wait(most: Duration, done: impl Fn() -> bool) {
     let deadline = Instant::now() + most;
     while Instant::now() < deadline && !done() {
@@ -137,7 +137,7 @@ fn wait(most: Duration, done: impl Fn() -> bool) {
     }
 }
 
-/// Everything of a run that does not speak of time.
+/// Reads everything of a run folder that does not depend on time.
 fn outcome(run: &Path) -> Vec<(String, Vec<u8>)> {
     let (folder, _) = RunFolder::open(run).unwrap();
     let mut metrics = folder.metrics().unwrap();

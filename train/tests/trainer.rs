@@ -1,4 +1,4 @@
-//! The training loop on a small network: gradients, averages, early ends, losses that go wrong, mixed precision.
+//! The training loop on a small network: gradients, averages, early stopping, divergence, mixed precision.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -20,7 +20,7 @@ use ferronnx_train::trainer::{Amp, Epoch, Options, Snapshot, TrainError, Trainer
 use ndarray::ArrayD;
 use tch::Device;
 
-/// A convolution, a pool and a head: no batch norm, so that a batch may be split.
+/// A convolution, a pool and a head, without batch norm, so that a batch may be split.
 struct Tiny {
     conv: Conv2d,
     fc: Linear,
@@ -48,7 +48,7 @@ fn recipe(change: impl FnOnce(&mut Recipe)) -> Recipe {
     recipe
 }
 
-/// What came of training to the end of `recipe`.
+/// Weights and metrics of training to the end of a recipe.
 struct Run {
     start: Weights,
     epochs: Vec<Epoch>,

@@ -1,6 +1,6 @@
 //! Inputs of a model, and the shapes that they must have.
 
-use ferronnx_models::onnx::{Dim, Element, ValueInfo};
+use ferronnx_models::onnx::{Dim, Element, TensorInfo};
 use ndarray::{ArrayView, ArrayViewD, Dimension};
 use ort::session::Session;
 use ort::value::{Outlet, TensorElementType, ValueType};
@@ -45,7 +45,7 @@ impl Input<'_> {
 }
 
 /// Reads the only input and the float outputs of a session.
-pub(super) fn interface(session: &Session) -> Result<(ValueInfo, Vec<ValueInfo>), ModelError> {
+pub(super) fn interface(session: &Session) -> Result<(TensorInfo, Vec<TensorInfo>), ModelError> {
     let (inputs, outputs) = (session.inputs(), session.outputs());
     let [input] = inputs else {
         let names = inputs.iter().map(|input| input.name().to_owned()).collect();
@@ -61,7 +61,7 @@ pub(super) fn interface(session: &Session) -> Result<(ValueInfo, Vec<ValueInfo>)
 }
 
 /// Describes an input or output, if it is a tensor of one of these types.
-fn tensor(outlet: &Outlet, elements: &[Element]) -> Option<ValueInfo> {
+fn tensor(outlet: &Outlet, elements: &[Element]) -> Option<TensorInfo> {
     let ValueType::Tensor { ty, shape, dimension_symbols } = outlet.dtype() else { return None };
     let element = match ty {
         TensorElementType::Float32 => Element::Float,
@@ -73,7 +73,7 @@ fn tensor(outlet: &Outlet, elements: &[Element]) -> Option<ValueInfo> {
         Err(_) => Dim::Symbol(symbol.clone()),
     };
     let shape = shape.iter().zip(dimension_symbols.iter()).map(dim).collect();
-    let info = ValueInfo { name: outlet.name().into(), element, shape };
+    let info = TensorInfo { name: outlet.name().into(), element, shape };
     elements.contains(&element).then_some(info)
 }
 

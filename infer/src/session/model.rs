@@ -5,14 +5,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Component, Path};
 
-use ferronnx_models::onnx::fuse::Fusion;
-use ferronnx_models::onnx::{self, Detached};
+use ferronnx_models::onnx::external_data::{ExternalDataError, Loaded, Separated};
+use ferronnx_models::onnx::fuse::{self, Fusion};
 use ort::AsPointer;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use super::{Optimization, Options};
-use crate::attention::{AttentionKernels, operator};
+use crate::attention::{AttentionKernels, kernel, operator};
 use crate::device::Provider;
 use crate::error::{Error, Result};
 use crate::ffi::{advise_huge_pages, check};
@@ -57,19 +57,33 @@ impl Model<'_> {
         provider: Provider,
         options: &Options,
     ) -> Result<ort::Result<Built>> {
-        let detached = match provider {
-            Provider::Cpu => {
-                let fuse = options.attention == AttentionKernels::Fused;
-                onnx::detach(self.content()?, |name| self.beside(name), fuse)
-            }
+        let parts = match provider {
+            Provider::Cpu => self.separated(self.content()?, options.attention).ok(),
             Provider::Cuda(_) => None,
         };
-        let commit = || match (detached, self) {
-            (Some(detached), _) => commit_detached(builder, detached, options.optimization),
+        let commit = || match (parts, self) {
+            (Some((parts, fusion)), _) => commit_separated(builder, parts, fusion, options.optimization),
             (None, Self::File(path)) => Ok(Built::whole(builder.commit_from_file(path)?)),
             (None, Self::Bytes(bytes)) => Ok(Built::whole(builder.commit_from_memory(bytes)?)),
         };
         Ok(commit())
+    }
+
+    /// Separates graph and weights of the file `content`, and fuses attention.
+    ///
+    /// # Errors
+    /// [`ExternalDataError`] when they cannot be separated.
+    fn separated(
+        self,
+        content: Vec<u8>,
+        attention: AttentionKernels,
+    ) -> std::result::Result<(Separated, Fusion), ExternalDataError> {
+        let mut loaded = Loaded::read(content, |name| self.beside(name))?;
+        let fusion = match attention {
+            AttentionKernels::Fused => fuse::attention(&mut loaded.model, kernel::LANES),
+            AttentionKernels::Stock => Fusion::default(),
+        };
+        Ok((loaded.separate()?, fusion))
     }
 
     fn content(self) -> Result<Vec<u8>> {
@@ -103,12 +117,13 @@ fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-fn commit_detached(
+fn commit_separated(
     builder: SessionBuilder,
-    detached: Detached,
+    parts: Separated,
+    fusion: Fusion,
     optimization: Optimization,
 ) -> ort::Result<Built> {
-    let Detached { graph, fusion, half, location, weights } = detached;
+    let Separated { graph, half, location, weights } = parts;
     let level = match optimization {
         Optimization::Quick => GraphOptimizationLevel::Level2,
         // Only the last level converts half-precision weights to floats once instead of in every pass. For other models

@@ -1,4 +1,4 @@
-//! Batches on the device.
+//! Batches of images and labels on the training device.
 
 use std::sync::Arc;
 
@@ -15,20 +15,20 @@ use super::prefetch::{Decoded, Prefetch, decode, planar};
 use super::random::{Purpose, stream};
 use crate::native;
 
-/// Images and labels on the device.
+/// A batch of images and labels on the device.
 #[derive(Debug)]
 pub struct Batch {
     /// Normalised images, `[N, 3, H, W]`.
     pub images: Tensor,
     /// Class indices, `[N]`.
     pub labels: Tensor,
-    /// The other labels, where images were mixed.
+    /// Labels of the images that were mixed in, if any.
     pub mixed: Option<Mixed>,
-    /// Which images of the set these are.
+    /// Indices of the images in their set.
     pub indices: Vec<usize>,
-    /// Images that should have been here, or in a batch before that was left out, and cannot be used.
+    /// Number of images that were left out here, or in a dropped batch before, because they cannot be decoded.
     pub skipped: usize,
-    /// Its place in the epoch, from 0.
+    /// Step in the epoch, counted from 0.
     pub step: usize,
 }
 
@@ -37,24 +37,23 @@ pub struct Batch {
 pub struct Mixed {
     /// Class indices, `[N]`.
     pub labels: Tensor,
-    /// How much the batch's own labels count, in [0, 1]: the loss is
-    /// `share * loss(own) + (1 - share) * loss(these)`.
+    /// Weight of the batch's own labels, in [0, 1]: the loss is `share * loss(own) + (1 - share) * loss(these)`.
     pub share: f64,
 }
 
 impl Batch {
-    /// How many images.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.indices.len()
     }
 
-    /// Whether there are none.
+    /// True if the batch has no images.
     pub fn is_empty(&self) -> bool {
         self.indices.is_empty()
     }
 }
 
-/// Makes batches of a set of images.
+/// Makes batches from a set of images.
 #[derive(Debug, Clone, Copy)]
 pub struct Loader<'a> {
     set: &'a ImageSet,
@@ -63,17 +62,17 @@ pub struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// Batches of `set` for `device`.
+    /// Makes batches of `set` on `device`.
     pub fn new(set: &'a ImageSet, preprocessor: &'a Preprocessor, device: Device) -> Self {
         Self { set, preprocessor, device }
     }
 
-    /// The images.
+    /// The set of images.
     pub fn set(&self) -> &'a ImageSet {
         self.set
     }
 
-    /// Images by name, for people: a few of them stand for all.
+    /// Names a few of the images, for messages.
     pub(crate) fn named(&self, indices: &[usize]) -> String {
         const NAMED: usize = 3;
         let name = |&index: &usize| self.set.path(index).display().to_string();
@@ -84,20 +83,20 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Batches of an epoch of training, of at least two images each.
+    /// Number of training batches in an epoch, of at least two images each.
     pub fn steps(&self, batch_size: usize) -> usize {
         self.used(batch_size).div_ceil(batch_size)
     }
 
-    /// Images of these batches: all but a last one that would be alone.
+    /// Number of images in these batches: all, or all but one that would be alone in the last.
     pub fn used(&self, batch_size: usize) -> usize {
         self.set.len() - usize::from(self.set.len() % batch_size == 1)
     }
 
-    /// The batches of `epoch` (counted from 0) from `first_step` on: all images in random order, each changed by
-    /// draws that depend on seed, epoch and image alone, so that a batch is the same whatever ran before it.
+    /// Iterates over the batches of `epoch` (counted from 0) from `first_step` on, in random order and augmented.
     ///
-    /// A batch of one is left out: batch norm cannot learn from it.
+    /// Random draws depend on seed, epoch and image only, so a batch is the same whatever ran before it. A batch of
+    /// one image is left out, because batch norm cannot learn from it.
     pub fn training(
         &self,
         augment: &Augment,
@@ -114,14 +113,14 @@ impl<'a> Loader<'a> {
         self.batches(groups, Some(draws), first_step, 2)
     }
 
-    /// All images in their own order and as they are.
+    /// Iterates over all images in their order, without augmentation.
     pub fn in_order(&self, batch_size: usize) -> impl Iterator<Item = Result<Batch, DataError>> + use<'a> {
         let order: Vec<usize> = (0..self.set.len()).collect();
         let groups = order.chunks(batch_size).map(<[usize]>::to_vec).collect();
         self.batches(groups, None, 0, 1)
     }
 
-    /// A batch of each group in which at least `least` images can be used.
+    /// Makes a batch of each group in which at least `least` images can be decoded.
     fn batches(
         &self,
         groups: Vec<Vec<usize>>,
@@ -143,7 +142,7 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// The bytes of each group, from memory or from files.
+    /// Reads the bytes of each group, from memory or from files.
     fn images(
         &self,
         groups: Vec<Vec<usize>>,
@@ -200,7 +199,7 @@ impl<'a> Loader<'a> {
         Ok(batch)
     }
 
-    /// Bytes `[N, 3, H, W]` as [`Preprocessor::normalize_into`] does it in deployment, to the bit on the CPU.
+    /// Normalises bytes `[N, 3, H, W]` as [`Preprocessor::normalize_into`] does, to the bit on the CPU.
     fn normalise(&self, bytes: &Tensor) -> Result<Tensor, TchError> {
         let channels = |values: [f32; CHANNELS]| {
             native::upload(&Tensor::f_from_slice(&values)?.f_view([CHANNELS as i64, 1, 1])?, self.device)
@@ -211,7 +210,7 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// Bytes `[N, 3, H, W]` on the device, and which they are.
+/// Bytes `[N, 3, H, W]` on the device, with the indices of their images.
 struct Images {
     bytes: Tensor,
     indices: Vec<usize>,
@@ -223,7 +222,7 @@ fn upload(numbers: &[usize], device: Device) -> Result<Tensor, TchError> {
     native::upload(&Tensor::f_from_slice(&numbers)?, device)
 }
 
-/// All that chance decides in an epoch.
+/// Source of all random draws of an epoch.
 #[derive(Clone, Copy)]
 struct Draws {
     augment: Augment,

@@ -1,7 +1,6 @@
-//! CIFAR-10's binary version, as a folder of class folders.
+//! Conversion of CIFAR-10's binary archive to a folder of class folders.
 //!
-//! A data set is a folder of images in this project, so the archive is turned into one, once and without loss. The
-//! format: <https://www.cs.toronto.edu/~kriz/cifar.html>.
+//! It is done once and without loss. The format: <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
 mod error;
 mod source;
@@ -20,7 +19,7 @@ pub use self::error::CifarError;
 use self::source::Member;
 pub use self::source::{files, folder_of};
 
-/// The files of images, each with its set and the number of its first image there.
+/// Image files of the archive, each with its set and the number of its first image there.
 const BATCHES: [(&str, &str, usize); 6] = [
     ("data_batch_1.bin", TRAIN, 0),
     ("data_batch_2.bin", TRAIN, BATCH),
@@ -29,47 +28,47 @@ const BATCHES: [(&str, &str, usize); 6] = [
     ("data_batch_5.bin", TRAIN, 4 * BATCH),
     ("test_batch.bin", TEST, 0),
 ];
-/// The file of class names, one a line.
+/// File of class names, one per line.
 const NAMES: &str = "batches.meta.txt";
 const TRAIN: &str = "train";
 const TEST: &str = "test";
-/// Most images of one file.
+/// Largest number of images in one file.
 const BATCH: usize = 10_000;
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
-/// A label and three planes: red, green, blue.
+/// Bytes of a record: a label and three planes, red, green and blue.
 const RECORD: usize = 1 + 3 * PLANE;
 /// Records in memory at a time.
 const CHUNK: usize = 2000;
-/// More than any honest list of names.
+/// Largest size of a list of names, in bytes.
 const NAMES_LIMIT: u64 = 4096;
 
-/// The names of the classes, should the source not hold them.
+/// Class names, if the source has none.
 const CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
-/// Images of the whole data set.
+/// Number of images of the whole data set.
 pub const IMAGES: usize = BATCHES.len() * BATCH;
 
 type Result<T> = std::result::Result<T, CifarError>;
 
-/// How the names of folders that are not complete begin and end.
+/// Prefix and suffix of folders that are not complete.
 pub const UNFINISHED: [&str; 2] = [".cifar10-", ".tmp"];
 
-/// Writes the images of `source` as `to/{train,test}/CLASS/NUMBER.png`, where the number is that of the record in
-/// the set, as every other reader of CIFAR-10 counts.
+/// Writes the images of `source` as `to/{train,test}/CLASS/NUMBER.png`.
 ///
-/// `source` is the `.tar.gz` archive of the binary version, the folder inside it, or the folder around that. Batches may
-/// be shorter than the official ones. `to` appears when it is complete; until then the images are in a folder beside
-/// it whose name ends in `.tmp`. `progress` is told how many images were written since it was last told.
+/// NUMBER is the index of the record in its set, as in other readers of CIFAR-10. `source` is the `.tar.gz` archive
+/// of the binary version, the folder inside it, or the folder around that. Batches may be shorter than the official
+/// ones. `to` appears once it is complete; until then the images are in a folder beside it that ends in `.tmp`.
+/// `progress` is called with the number of images written since the last call.
 ///
 /// # Errors
-/// [`CifarError`] for what cannot be read, is not CIFAR-10, or is damaged. Nothing is left behind then.
+/// [`CifarError`] when the source cannot be read, is not CIFAR-10, or is damaged. Nothing is left behind then.
 pub fn unpack(source: &Path, to: &Path, progress: impl Fn(u64) + Sync) -> Result<()> {
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = |source| CifarError::Write { path: to.into(), source };
     let mut builder = tempfile::Builder::new();
-    // Temporary folders are private to their owner unless told otherwise; the umask still applies.
+    // Temporary folders are private to their owner by default. The umask still applies.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
     let folder = builder.prefix(UNFINISHED[0]).suffix(UNFINISHED[1]).tempdir_in(parent).map_err(write)?;
@@ -81,10 +80,10 @@ pub fn unpack(source: &Path, to: &Path, progress: impl Fn(u64) + Sync) -> Result
     Ok(())
 }
 
-/// An unpacking under way.
+/// State of unpacking.
 struct Unpacking<'a, P> {
     source: &'a Path,
-    /// Where the images go: `train/.0` to `test/.9` at first, since the names may come last.
+    /// Folder of the images, `train/.0` to `test/.9` at first: the names may come last.
     folder: &'a Path,
     progress: P,
     seen: Vec<&'static str>,
@@ -148,7 +147,7 @@ impl<P: Fn(u64) + Sync> Unpacking<'_, P> {
         Ok(())
     }
 
-    /// Writes `records`, the first of which has the number `first` in its set.
+    /// Writes `records`, the first of which has the index `first` in its set.
     fn write(&self, member: &'static str, set: &str, first: usize, records: &[u8]) -> Result<()> {
         records.par_chunks_exact(RECORD).enumerate().try_for_each(|(index, record)| {
             let (label, number) = (usize::from(record[0]), first + index);
@@ -156,7 +155,7 @@ impl<P: Fn(u64) + Sync> Unpacking<'_, P> {
                 return Err(self.wrong(member, format!("has label {label} (of 0 to 9) in image {number}")));
             }
             let path = self.class(set, label).join(format!("{number:05}.png"));
-            // Not atomically: it is the folder that appears as a whole.
+            // Not atomic: the folder appears as a whole.
             let written = png(&record[1..]).and_then(|png| fs::write(&path, png));
             written.map_err(|source| CifarError::Write { path, source })?;
             (self.progress)(1);
@@ -164,7 +163,7 @@ impl<P: Fn(u64) + Sync> Unpacking<'_, P> {
         })
     }
 
-    /// Ten names that can be folders.
+    /// Reads ten names that can be folders.
     fn class_names(&self, text: &str) -> Result<Vec<String>> {
         let names: Vec<_> = text.lines().map(str::trim).filter(|name| !name.is_empty()).collect();
         let plain = |name: &&str| name.chars().all(|c| c.is_alphanumeric() || "-_ ".contains(c));
@@ -175,7 +174,7 @@ impl<P: Fn(u64) + Sync> Unpacking<'_, P> {
         Ok(names.into_iter().map(Into::into).collect())
     }
 
-    /// Gives the class folders their names; a class without images is none.
+    /// Renames the class folders; a class without images has none.
     fn name_classes(&self) -> Result<()> {
         for (set, label) in labels() {
             let path = self.class(set, label);
@@ -199,7 +198,7 @@ fn labels() -> impl Iterator<Item = (&'static str, usize)> {
     [TRAIN, TEST].into_iter().flat_map(|set| (0..CLASSES.len()).map(move |label| (set, label)))
 }
 
-/// A PNG file of three planes.
+/// Encodes three planes as a PNG file.
 fn png(planes: &[u8]) -> io::Result<Vec<u8>> {
     let pixels: Vec<u8> =
         (0..PLANE).flat_map(|at| [0, 1, 2].map(|plane| planes[plane * PLANE + at])).collect();

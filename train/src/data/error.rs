@@ -1,20 +1,19 @@
-//! What can go wrong between a folder and a batch.
+//! Errors of loading images and making batches.
 
 use ferronnx_infer::ErrorKind;
-use ferronnx_infer::error::chain;
 
-use crate::error::TorchError;
+use crate::error::{TorchError, chain};
 
-/// Why there is no set, or no batch.
+/// Errors of loading a set or making a batch.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// Images cannot be used.
+    /// Images cannot be decoded.
     #[error(transparent)]
     Images(#[from] BadImages),
-    /// libtorch refused.
+    /// libtorch failed.
     #[error(transparent)]
     Torch(#[from] TorchError),
-    /// The thread that reads ahead ended before its work did.
+    /// The decoding thread ended too early.
     #[error("reading images ahead stopped: {0}")]
     Stopped(String),
 }
@@ -25,16 +24,16 @@ impl From<tch::TchError> for DataError {
     }
 }
 
-/// Whether an image itself is bad; a disk or a network that fails is no reason to leave images out.
+/// True if the image itself is bad. A disk or a network that fails is no reason to leave images out.
 pub(super) fn is_bad(error: &ferronnx_infer::Error) -> bool {
     matches!(error.kind(), ErrorKind::Decode(_) | ErrorKind::TooLarge { .. })
 }
 
-/// Images that cannot be used.
+/// Images that cannot be decoded.
 #[derive(Debug)]
 pub struct BadImages(pub Vec<ferronnx_infer::Error>);
 
-/// As many are named; a folder of the wrong kind would fill the screen.
+/// Number of images named in the message.
 const NAMED: usize = 5;
 
 impl std::error::Error for BadImages {}
@@ -43,7 +42,7 @@ impl std::fmt::Display for BadImages {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} of the images cannot be used; remove or repair them, or give --skip-bad (with --resume too):",
+            "{} of the images cannot be used; remove or repair them, or leave them out:",
             self.0.len()
         )?;
         for error in self.0.iter().take(NAMED) {

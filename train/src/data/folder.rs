@@ -1,38 +1,46 @@
-//! A folder of images, one folder a class.
+//! Data sets in folders, one folder per class.
 //!
 //! Either `DIR/train/CLASS/...` with `DIR/test/CLASS/...` (or `val`), or `DIR/CLASS/...` alone. Classes are in the
 //! order of their names, as in torchvision's `ImageFolder`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ferronnx_infer::image_folder::{self, FolderError, Sample, class_folders};
 use sha2::{Digest, Sha256};
 
-/// The images of a folder, by class.
+/// Image files of a data set, by class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageFolder {
+    /// The folder, an absolute path without links.
+    pub root: PathBuf,
     /// Names of the classes, sorted.
     pub classes: Vec<String>,
-    /// Images to learn from, validation included.
+    /// Training images, validation included.
     pub train: Vec<Sample>,
-    /// Images that are looked at once, at the end.
+    /// Test images, if there are any.
     pub test: Option<Vec<Sample>>,
 }
 
 impl ImageFolder {
-    /// Lists the images below `dir`.
-    pub fn scan(dir: &Path) -> Result<Self, FolderError> {
-        let nested = dir.join("train");
+    /// Lists the images below `dir`; none is decoded.
+    ///
+    /// # Errors
+    /// [`FolderError`] when the folder cannot be read, or lacks classes or images.
+    pub fn scan(dir: impl AsRef<Path>) -> Result<Self, FolderError> {
+        let dir = dir.as_ref();
+        let root = dir.canonicalize().map_err(|source| FolderError::Read { path: dir.into(), source })?;
+        let nested = root.join("train");
         if !nested.is_dir() {
-            let (classes, train) = scan_classes(dir)?;
-            return Ok(Self { classes, train, test: None });
+            let (classes, train) = scan_classes(&root)?;
+            return Ok(Self { root, classes, train, test: None });
         }
         let (classes, train) = scan_classes(&nested)?;
-        let test = image_folder::held_out(dir).map(|path| image_folder::scan(&path, &classes)).transpose()?;
-        Ok(Self { classes, train, test })
+        let test =
+            image_folder::held_out(&root).map(|path| image_folder::scan(&path, &classes)).transpose()?;
+        Ok(Self { root, classes, train, test })
     }
 
-    /// Digest of the images' names and classes, whatever folder they lie in today.
+    /// Digest of the images' names and classes; the folder they lie in does not count.
     pub fn digest(&self) -> String {
         let mut hasher = Sha256::new();
         for sample in self.train.iter().chain(self.test.iter().flatten()) {
@@ -53,7 +61,7 @@ fn scan_classes(dir: &Path) -> Result<(Vec<String>, Vec<Sample>), FolderError> {
     Ok((classes, samples))
 }
 
-/// What a data set is called: its folder, without the path to it.
+/// Name of a data set: the last part of its folder's path.
 pub fn name(dir: &Path) -> String {
     dir.file_name().map_or_else(|| "images".into(), |name| name.to_string_lossy().into_owned())
 }
@@ -109,7 +117,7 @@ mod tests {
         assert!(refusal(&["a/1.png"]).contains("only one class (a)"));
         assert!(refusal(&["a/1.png", "b/"]).contains("/b holds no images"));
         assert!(refusal(&["train/a/1.png", "train/b/2.png", "test/c/3.png"]).contains("class c in"));
-        let missing = ImageFolder::scan(Path::new("no/such/folder")).unwrap_err().to_string();
+        let missing = crate::error::chain(&ImageFolder::scan("no/such/folder").unwrap_err());
         assert!(missing.contains("no/such/folder: No such file"), "{missing}");
     }
 }

@@ -1,4 +1,4 @@
-//! Labelled images, in memory where they fit.
+//! Sets of labelled images, decoded in memory if they fit.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,42 +13,40 @@ use super::Sample;
 use super::error::{BadImages, DataError, is_bad};
 use super::prefetch::{Decoded, decode, planar};
 
-/// How images are kept.
+/// Settings of loading a set of images.
 #[derive(Debug, Clone, Copy)]
 pub struct Loading {
-    /// Where they are kept.
+    /// Device that keeps the decoded images.
     pub device: Device,
-    /// Memory for all of them after resizing, in bytes; a larger set is decoded anew in every epoch.
+    /// Memory for the decoded images, in bytes; a larger set is decoded again in every epoch.
     pub budget: u64,
-    /// Whether training needs the images before resizing, for resized crops: the set is decoded in every epoch.
+    /// True if training needs full images, for resized crops; the set is then decoded in every epoch.
     pub originals: bool,
-    /// Leave out images that cannot be used, rather than end.
+    /// True if images that cannot be decoded are left out instead of being an error.
     pub skip_bad: bool,
 }
 
 impl Loading {
-    /// Memory for the images of a set, in bytes, unless it is set: 2 GiB hold 14,000 images at 224x224, and
-    /// CIFAR-10 thirteen times.
+    /// Default memory for the images of a set, in bytes: 2 GiB hold 14,000 images at 224x224.
     pub const DEFAULT_BUDGET: u64 = 2 << 30;
 
-    /// In the memory of `device` if they fit; bad images end it.
+    /// Keeps images in the memory of `device` if they fit; an image that cannot be decoded is an error.
     pub fn new(device: Device) -> Self {
         Self { device, budget: Self::DEFAULT_BUDGET, originals: false, skip_bad: false }
     }
 }
 
-/// Labelled images: their files, and what fits the budget decoded, resized and cropped, as bytes on the device.
+/// A set of labelled images: files, and decoded bytes on the device if they fit.
 #[derive(Debug)]
 pub struct ImageSet {
     samples: Arc<[Sample]>,
-    /// `[N, 3, size, size]`, bytes.
+    /// Bytes `[N, 3, size, size]`.
     cached: Option<Tensor>,
     skip_bad: bool,
     skipped: usize,
 }
 
-/// The images of `samples` as the network sees them before normalisation, `[size, size, 3]` bytes each, with the
-/// samples that they are.
+/// Decodes and crops images in parallel, `[size, size, 3]` bytes each, and returns them with their samples.
 ///
 /// # Errors
 /// As [`ImageSet::load`].
@@ -72,14 +70,14 @@ pub fn prepared(
     }
 }
 
-/// Images that are decoded together: enough for all cores, and little memory.
+/// Number of images decoded together: enough for all cores, with little memory.
 const CHUNK: usize = 256;
 
 impl ImageSet {
-    /// The images of `samples`, decoded in parallel if they shall stay in memory; `done` is told of each.
+    /// Loads a set, and decodes it in parallel if it fits into memory; `done` is called for each image.
     ///
     /// # Errors
-    /// [`DataError::Images`] names images that cannot be used, unless they are skipped and others are left.
+    /// [`DataError::Images`] names images that cannot be decoded, unless they are left out and others remain.
     pub fn load(
         samples: Vec<Sample>,
         preprocessor: &Preprocessor,
@@ -126,33 +124,33 @@ impl ImageSet {
         Ok(Self { samples, cached, skip_bad: how.skip_bad, skipped: bad.len() })
     }
 
-    /// How many.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.samples.len()
     }
 
-    /// Whether there are none.
+    /// True if the set has no images.
     pub fn is_empty(&self) -> bool {
         self.samples.is_empty()
     }
 
-    /// How many were left out when the set was loaded. Of a set that is decoded in every epoch, the
-    /// [batches](super::batches::Batch::skipped) say it.
+    /// Number of images that were left out when the set was loaded. Sets that are decoded in every epoch report it in
+    /// their [batches](super::batches::Batch::skipped).
     pub fn skipped(&self) -> usize {
         self.skipped
     }
 
-    /// Whether the images are in memory.
+    /// True if the images are in memory.
     pub fn is_cached(&self) -> bool {
         self.cached.is_some()
     }
 
-    /// The class of the image at `index`.
+    /// Class of the image at `index`.
     pub fn label(&self, index: usize) -> usize {
         self.samples[index].label
     }
 
-    /// The file of the image at `index`.
+    /// File of the image at `index`.
     pub fn path(&self, index: usize) -> &Path {
         &self.samples[index].path
     }

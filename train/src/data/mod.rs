@@ -1,4 +1,4 @@
-//! From a folder of images to batches.
+//! Data: folders of images, splits, augmentation and batches.
 
 pub mod augment;
 pub mod batches;

@@ -1,4 +1,4 @@
-//! Decoding ahead of the device, in parallel, with a bounded number of batches in memory.
+//! Parallel decoding ahead of training, with a bounded number of batches in memory.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,19 +14,19 @@ use rayon::prelude::*;
 
 use super::error::DataError;
 
-/// Images of one size as bytes, and those that could not be had.
+/// Decoded images of one size, and the errors of others.
 #[derive(Debug, Default)]
 pub(super) struct Decoded {
-    /// Indices of the images that are here.
+    /// Indices of the decoded images.
     pub(super) indices: Vec<usize>,
-    /// `[N, 3, H, W]`.
+    /// Bytes `[N, 3, H, W]`.
     pub(super) bytes: Vec<u8>,
-    /// Why others are not.
+    /// Errors of the images that could not be decoded.
     pub(super) bad: Vec<ferronnx_infer::Error>,
 }
 
 impl Decoded {
-    /// Makes the images at `indices` in parallel; `None` when `stop` was set meanwhile.
+    /// Decodes the images at `indices` in parallel; `None` when `stop` was set meanwhile.
     pub(super) fn make(
         indices: &[usize],
         work: impl Fn(usize) -> Result<Vec<u8>, ferronnx_infer::Error> + Sync,
@@ -48,7 +48,7 @@ impl Decoded {
     }
 }
 
-/// The image in the file at `path`, made ready by `prepare`. A decoder that panics has met a bad image.
+/// Decodes the image at `path` and prepares it. A decoder that panics is an error of the image.
 pub(super) fn decode(
     path: &Path,
     prepare: impl FnOnce(RgbImage) -> RgbImage,
@@ -60,22 +60,22 @@ pub(super) fn decode(
     })
 }
 
-/// The bytes of an image as `[3, H, W]`.
+/// Converts an image to bytes `[3, H, W]`.
 pub(super) fn planar(image: &RgbImage) -> Vec<u8> {
     let channel = |channel: usize| image.as_raw().iter().skip(channel).step_by(3);
     (0..3).flat_map(channel).copied().collect()
 }
 
-/// What a panic said.
+/// Message of a panic.
 fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given")
 }
 
-/// Groups of images, made on a thread ahead of whoever takes them.
+/// Iterator over groups of images that a thread decodes ahead.
 ///
-/// The channel holds one: with the one that is being made and the one that is being used, three are in memory.
-/// Dropping it stops the work at the next image.
+/// The channel holds one group. With the one being decoded and the one in use, three are in memory. Dropping the
+/// iterator stops the work at the next image.
 #[derive(Debug)]
 pub(super) struct Prefetch {
     groups: Option<Receiver<Decoded>>,
@@ -84,7 +84,7 @@ pub(super) struct Prefetch {
 }
 
 impl Prefetch {
-    /// Makes the images of each group by `work`.
+    /// Starts a thread that decodes the images of each group with `work`.
     pub(super) fn start<W>(groups: Vec<Vec<usize>>, work: W) -> Self
     where
         W: Fn(usize) -> Result<Vec<u8>, ferronnx_infer::Error> + Send + Sync + 'static,
@@ -105,7 +105,7 @@ fn produce(
 ) {
     for group in groups {
         let Some(decoded) = Decoded::make(group, work, stop) else { return };
-        // Nobody takes any more.
+        // The receiver is gone.
         if sender.send(decoded).is_err() {
             return;
         }
@@ -119,7 +119,7 @@ impl Iterator for Prefetch {
         if let Some(decoded) = self.groups.as_ref().and_then(|groups| groups.recv().ok()) {
             return Some(Ok(decoded));
         }
-        // A panic on the other side must not look like the end of the images.
+        // A panic of the worker must not look like the end of the images.
         let ended = self.worker.take()?.join();
         ended.err().map(|panic| Err(DataError::Stopped(words(&*panic).into())))
     }
@@ -128,10 +128,10 @@ impl Iterator for Prefetch {
 impl Drop for Prefetch {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // Without the receiver, a worker that waits to send goes on, and ends.
+        // Without a receiver, a waiting worker goes on and ends.
         self.groups = None;
         if let Some(worker) = self.worker.take() {
-            // What went wrong on it no longer matters to anyone.
+            // Errors of the worker no longer matter.
             let _ = worker.join();
         }
     }
@@ -170,7 +170,7 @@ mod tests {
         });
         for taken in 1..=50 {
             ahead.next().unwrap().unwrap();
-            // Time enough to run away in.
+            // Time enough to decode more.
             thread::sleep(Duration::from_millis(2));
             let made = made.load(Ordering::SeqCst);
             assert!(made <= taken + 2, "{made} made when {taken} were taken");

@@ -1,22 +1,22 @@
-//! Random numbers that depend on what they are for, never on the order of the work.
+//! Random streams by purpose, independent of the order of work.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-/// What random numbers are for; each has a stream of its own.
+/// Purpose of random numbers; each has its own stream.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
-    /// The order of the images in an epoch.
+    /// Order of the images in an epoch.
     Order,
-    /// The changes to the image at this index.
+    /// Augmentation of the image at this index.
     Image(usize),
-    /// The part that is cut out of the image at this index.
+    /// Resized crop of the image at this index.
     Crop(usize),
-    /// The mixture of the batch of this step.
+    /// Mixture of the batch at this step.
     Mix(usize),
 }
 
-/// Random numbers for one purpose in one epoch.
+/// Makes the random stream of a purpose in an epoch.
 pub(super) fn stream(seed: u64, epoch: usize, purpose: Purpose) -> ChaCha8Rng {
     let (kind, index) = match purpose {
         Purpose::Order => (0, u64::from(u32::MAX)),

@@ -1,4 +1,4 @@
-//! Random choices among samples that are the same for the same seed, and fair to every class.
+//! Stratified random choice of samples, the same for the same seed.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::Sample;
 
-/// Holds out `fraction` of each class, at least one image of it and never all: `(kept, held out)`.
+/// Holds out `fraction` of each class, at least one image and never all: `(kept, held out)`.
 pub fn stratified(samples: &[Sample], fraction: f64, seed: u64) -> (Vec<Sample>, Vec<Sample>) {
     let (mut kept, mut held_out) = (Vec::new(), Vec::new());
     for class in shuffled_classes(samples, seed) {
@@ -18,7 +18,7 @@ pub fn stratified(samples: &[Sample], fraction: f64, seed: u64) -> (Vec<Sample>,
     (kept, held_out)
 }
 
-/// At most `limit` samples, taken in turn from every class.
+/// Takes at most `limit` samples, in turn from every class.
 pub fn limited(samples: &[Sample], limit: usize, seed: u64) -> Vec<Sample> {
     let classes = shuffled_classes(samples, seed);
     let longest = classes.iter().map(Vec::len).max().unwrap_or(0);
@@ -29,7 +29,7 @@ pub fn limited(samples: &[Sample], limit: usize, seed: u64) -> Vec<Sample> {
         .collect()
 }
 
-/// The samples of each class that has any, in random order.
+/// Groups samples by class, each class in random order.
 fn shuffled_classes(samples: &[Sample], seed: u64) -> Vec<Vec<Sample>> {
     let classes = samples.iter().map(|sample| sample.label + 1).max().unwrap_or(0);
     let mut by_class = vec![Vec::new(); classes];

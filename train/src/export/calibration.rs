@@ -1,4 +1,4 @@
-//! Ranges of values, as training images show them: what quantisation goes by.
+//! Calibration for int8: ranges of values on training images.
 
 use std::collections::HashMap;
 
@@ -10,21 +10,21 @@ use super::ExportError;
 use super::reference::Reference;
 use crate::params::to_array;
 
-/// Images that ranges are taken from.
+/// Number of images that ranges are taken from.
 pub const CALIBRATION_IMAGES: usize = 128;
 
-/// How the range of a value is found.
+/// Method of finding the range of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Calibration {
-    /// The least and the greatest that was seen.
+    /// Minimum and maximum of the values.
     #[default]
     MinMax,
-    /// All but one in 100,000 on either side: single outliers do not widen the steps of all others.
+    /// All but one in 100,000 values on either side: single outliers do not widen the steps of all others.
     Percentile,
 }
 
 impl Calibration {
-    /// The fraction of values that is left out on either side.
+    /// Fraction of values that is left out on either side.
     fn tail(self) -> f64 {
         match self {
             Self::MinMax => 0.0,
@@ -33,13 +33,13 @@ impl Calibration {
     }
 }
 
-/// Steps in which values are counted: a few dozen in each of the 255 that they will be rounded to.
+/// Number of bins: a few dozen in each of the 255 steps that values are rounded to.
 const BINS: usize = 1 << 15;
 
-/// Images that are looked at together: all values of all of them are in memory.
+/// Batch size: all values of all images are in memory.
 const BATCH: usize = 8;
 
-/// Ranges of the values called `names` on `images`.
+/// Finds the ranges of the values called `names` on `images`.
 pub(super) fn ranges(
     reference: &Reference<'_, impl Module>,
     images: &[RgbImage],
@@ -60,12 +60,12 @@ pub(super) fn ranges(
     Ok(seen.into_iter().map(|(name, seen)| (name.to_owned(), seen.range(how.tail()))).collect())
 }
 
-/// What values were seen.
+/// Values seen so far.
 #[derive(Default)]
 struct Seen {
-    /// Begins at 0, which every range has to hold.
+    /// Minimum; at most 0, which every range has to hold.
     least: f32,
-    /// The same.
+    /// Maximum; at least 0.
     greatest: f32,
     counts: Counts,
 }
@@ -80,15 +80,15 @@ impl Seen {
         }
     }
 
-    /// The bounds that leave out a fraction `tail` of the values on either side.
+    /// Bounds that leave out a fraction `tail` of the values on either side.
     fn range(&self, tail: f64) -> (f32, f32) {
         let (low, high) = if tail > 0.0 { self.counts.range(tail) } else { (self.least, self.greatest) };
         (low.min(0.0).max(self.least), high.max(0.0).min(self.greatest))
     }
 }
 
-/// How often values were seen, in equal steps on both sides of 0. The steps double when a value is beyond them all, so
-/// that one look at every value is enough.
+/// Histogram with equal bins on both sides of 0. The bins double in width when a value lies beyond them, so that one
+/// pass is enough.
 struct Counts {
     width: f32,
     bins: Vec<u64>,
@@ -101,7 +101,7 @@ impl Default for Counts {
 }
 
 impl Counts {
-    /// Makes room for values up to `largest` on either side.
+    /// Widens the bins for values up to `largest` on either side.
     fn reach(&mut self, largest: f32) {
         let half = BINS / 2;
         while largest.is_finite() && largest >= half as f32 * self.width {

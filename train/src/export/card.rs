@@ -1,11 +1,11 @@
-//! What the model card says of a file from here.
+//! Model cards of exported files.
 
 use ferronnx_models::card::{
     CARD_FORMAT, InputForm, ModelCard, Precision, Preprocessing, Provenance, TrainingSummary,
 };
 use ferronnx_models::onnx::PRODUCER;
 
-/// The card of a network; [`Trained::export`](super::Trained::export) adds the form of the file.
+/// Makes the card of a network; [`Trained::export`](super::Trained::export) adds the form of the file.
 pub fn card(
     labels: Vec<String>,
     preprocessing: Preprocessing,

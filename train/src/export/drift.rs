@@ -1,12 +1,12 @@
-//! Where a file departs from libtorch: every value in its middle, compared.
+//! Drift: difference of every value in the file to libtorch's, to find the node where an export goes wrong.
 
 use std::collections::HashMap;
 
 use ferronnx_infer::Session;
 use ferronnx_models::Module;
 use ferronnx_models::card::InputForm;
-use ferronnx_models::onnx::passes::{self, Exposed};
-use ferronnx_models::onnx::{self, Graph};
+use ferronnx_models::onnx::passes::{self, IntermediateOutput};
+use ferronnx_models::onnx::{self, Model};
 use ndarray::ArrayD;
 use tch::Tensor;
 
@@ -14,17 +14,17 @@ use super::reference::Reference;
 use super::{ExportError, Images, cpu};
 use crate::params::to_array;
 
-/// Images that are looked at together: all values of all of them are in memory.
+/// Batch size: all values of all images are in memory.
 const BATCH: usize = 4;
 
-/// How far a value of the file is from libtorch's.
+/// Difference of a value in the file to libtorch's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Drift {
-    /// The node that computes it.
+    /// Node that computes the value.
     pub node: String,
     /// Root mean square of the differences, relative to that of the values.
     pub relative: f64,
-    /// By how much that is more than in the values that the node works on: what went wrong here, and not before.
+    /// Drift added by this node: `relative` minus the largest drift of its inputs.
     pub added: f64,
     /// Largest difference.
     pub max_difference: f64,
@@ -47,7 +47,7 @@ impl Sums {
             let (value, difference) = (f64::from(reference), f64::from(found) - f64::from(reference));
             self.squared_difference += difference * difference;
             self.squared_value += value * value;
-            // `max` would pass over what is not a number.
+            // `max` ignores NaN.
             let difference = if difference.is_nan() { f64::INFINITY } else { difference.abs() };
             self.max_difference = self.max_difference.max(difference);
             self.max_value = self.max_value.max(value.abs());
@@ -60,10 +60,10 @@ impl Sums {
     }
 }
 
-/// Compares every value of `graph` that has a name in the network, worst first: by what each node adds.
+/// Measures the drift of every value of `model` that has a name in the network, largest added drift first.
 pub(super) fn drift(
     reference: &Reference<'_, impl Module>,
-    mut graph: Graph,
+    mut model: Model,
     input: InputForm,
     images: &Images,
 ) -> Result<Vec<Drift>, ExportError> {
@@ -74,9 +74,9 @@ pub(super) fn drift(
     let Some(first) = batches.next().transpose()? else { return Ok(Vec::new()) };
     let shape = |value: &Tensor| value.size().iter().map(|&size| size as usize).collect();
     let shapes: Vec<_> = first.1.iter().map(|(name, value)| (name.clone(), shape(value))).collect();
-    let exposed = passes::expose(&mut graph, &shapes);
+    let exposed = passes::add_intermediate_outputs(&mut model, &shapes);
 
-    let session = Session::from_bytes(&onnx::encode(graph, &[]), &cpu())?;
+    let session = Session::from_bytes(&onnx::encode(model, &[]), &cpu())?;
     let outputs: Vec<&str> = exposed.iter().map(|exposed| exposed.output.as_str()).collect();
     let mut sums = vec![Sums::default(); exposed.len()];
     for batch in std::iter::once(Ok(first)).chain(batches) {
@@ -89,10 +89,10 @@ pub(super) fn drift(
     Ok(ranked(&exposed, &sums))
 }
 
-fn ranked(exposed: &[Exposed], sums: &[Sums]) -> Vec<Drift> {
+fn ranked(exposed: &[IntermediateOutput], sums: &[Sums]) -> Vec<Drift> {
     let relative: HashMap<&str, f64> =
         exposed.iter().zip(sums).map(|(exposed, sums)| (exposed.value.as_str(), sums.relative())).collect();
-    let drift = |(exposed, sums): (&Exposed, &Sums)| {
+    let drift = |(exposed, sums): (&IntermediateOutput, &Sums)| {
         let before = exposed.from.iter().filter_map(|name| relative.get(name.as_str()));
         let before = before.copied().fold(0.0, f64::max);
         Drift {
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use crate::params::Params;
 
-    /// Drift of a file that was written with `change`d weights.
+    /// Measures the drift of a file with changed weights.
     fn found(change: impl FnOnce(&mut Weights)) -> Vec<Drift> {
         let architecture =
             Architecture { classes: 2, attention: Some(Attention::default()), ..Architecture::default() };

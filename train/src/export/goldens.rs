@@ -1,6 +1,6 @@
-//! Images for the certificate.
+//! Test images of the certificate.
 //!
-//! They are made up, so that nobody's photographs travel inside a file that is handed on.
+//! They are generated, so that no photograph of a user is in the file.
 
 use std::io::Cursor;
 
@@ -16,8 +16,8 @@ use rand_chacha::ChaCha8Rng;
 use super::ExportError;
 use super::reference::Reference;
 
-/// An image in the making: width and height in hundredths of the input's side, points of random colour across it,
-/// and how it is encoded. One fits as it is; the others are scaled down and up, and cropped in both directions.
+/// Recipe of a generated image: width and height in hundredths of the input's side, points of random colour across
+/// it, and encoding. One fits as it is; the others are scaled down and up, and cropped in both directions.
 const IMAGES: [([u32; 2], u32, ImageFormat); 4] = [
     ([100, 100], 3, ImageFormat::Png),
     ([210, 160], 5, ImageFormat::Jpeg),
@@ -28,7 +28,7 @@ const IMAGES: [([u32; 2], u32, ImageFormat); 4] = [
 /// Quality of JPEGs, of 100.
 const QUALITY: u8 = 90;
 
-/// Images with all that the network on libtorch makes of them.
+/// Generates the images with their cropped bytes and libtorch's logits.
 pub(super) fn make(reference: &Reference<'_, impl Module>) -> Result<Vec<Golden>, ExportError> {
     let preprocessor = &reference.preprocessor;
     let mut rng = ChaCha8Rng::seed_from_u64(0);

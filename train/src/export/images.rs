@@ -1,4 +1,4 @@
-//! Images that a file is compared with libtorch on.
+//! Images on which a file is compared with libtorch.
 
 use ferronnx_infer::preprocess::Preprocessor;
 use image::RgbImage;
@@ -8,28 +8,28 @@ use rand_chacha::ChaCha8Rng;
 use crate::data::images::prepared;
 use crate::data::{DataError, Sample};
 
-/// Images compared at most.
+/// Largest number of images compared.
 const MOST: usize = 1_000;
 
-/// Memory for them.
+/// Memory for these images, in bytes.
 const MOST_BYTES: usize = 1 << 28;
 
-/// Images as the network sees them before normalisation, all of the input's size.
+/// Images cropped to the input's size, before normalisation.
 #[derive(Debug, Clone, Default)]
 pub struct Images {
-    /// `[size, size, 3]` bytes each.
+    /// Images of `[size, size, 3]` bytes.
     pub images: Vec<RgbImage>,
-    /// What each is called in messages.
+    /// Names of the images, for messages.
     pub names: Vec<String>,
-    /// The class of each, where they are known.
+    /// Classes of the images, if they are known.
     pub labels: Option<Vec<usize>>,
 }
 
 impl Images {
-    /// Labelled images, decoded in parallel.
+    /// Loads labelled images, decoded in parallel.
     ///
     /// # Errors
-    /// When images cannot be used, unless they are skipped and others are left.
+    /// [`DataError`] when images cannot be decoded, unless they are left out and others remain.
     pub fn load(samples: &[Sample], preprocessor: &Preprocessor, skip_bad: bool) -> Result<Self, DataError> {
         let mut images = Self { labels: Some(Vec::new()), ..Self::default() };
         for (sample, image) in prepared(samples, preprocessor, skip_bad)? {
@@ -40,12 +40,12 @@ impl Images {
         Ok(images)
     }
 
-    /// How many are compared at most: as memory allows for.
+    /// Largest number of images to compare, by memory.
     pub fn most(preprocessor: &Preprocessor) -> usize {
         MOST.min(MOST_BYTES / preprocessor.input_len()).max(1)
     }
 
-    /// At most `count` of them, from the first to the last in equal steps.
+    /// Takes at most `count` images, from the first to the last in equal steps.
     pub fn spread(&self, count: usize) -> Self {
         let step = self.images.len().div_ceil(count.max(1)).max(1);
         Self {
@@ -55,7 +55,7 @@ impl Images {
         }
     }
 
-    /// Images of random colours, from smooth to noisy, the same every time.
+    /// Generates images of random colours, from smooth to noisy, the same every time.
     pub fn generated(preprocessor: &Preprocessor) -> Self {
         let side = preprocessor.size();
         let mut rng = ChaCha8Rng::seed_from_u64(0);

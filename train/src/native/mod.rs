@@ -1,4 +1,4 @@
-//! What tch does not offer of libtorch, through a small C++ file: fused optimizers, all gradients at once, autocast.
+//! Functions of libtorch that tch lacks, through a C++ file: fused optimizers, gradient clipping, autocast.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
@@ -52,7 +52,7 @@ pub(crate) struct AdamSlot<'a> {
     pub step: &'a Tensor,
 }
 
-/// One step on those of `slots` whose parameter has a gradient; none when `found_inf` holds 1.
+/// Performs one step on the `slots` whose parameter has a gradient; none when `found_inf` holds 1.
 pub(crate) fn adam(
     slots: &[AdamSlot<'_>],
     options: &AdamOptions,
@@ -95,7 +95,7 @@ pub(crate) fn clip_gradients(parameters: &[&Tensor], max_norm: f64) -> Result<()
     check(unsafe { ferronnx_clip(list.as_ptr(), list.len(), max_norm) })
 }
 
-/// `tensor`, which is in memory, on `device`; nothing waits for what that is doing. CUDA was not run on a GPU.
+/// Copies `tensor` from memory to `device` without waiting for the device. CUDA was not run on a GPU.
 pub(crate) fn upload(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
     let Device::Cuda(index) = device else { return tensor.f_to_device(device) };
     let mut copy = ptr::null_mut();
@@ -106,7 +106,7 @@ pub(crate) fn upload(tensor: &Tensor, device: Device) -> Result<Tensor, TchError
     Ok(unsafe { Tensor::from_ptr(copy) })
 }
 
-/// A float of two bytes, by its number in c10::ScalarType.
+/// Two-byte float type, by its number in c10::ScalarType.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ShortFloat {
     /// IEEE half precision.
@@ -115,7 +115,7 @@ pub(crate) enum ShortFloat {
     BFloat16 = 15,
 }
 
-/// While it lives, operations of this thread on a kind of device compute in a shorter float where that is safe.
+/// Guard under which operations of this thread on a kind of device compute in a shorter float where that is safe.
 #[derive(Debug)]
 pub(crate) struct Autocast {
     device_type: c_int,
@@ -139,7 +139,7 @@ impl Autocast {
 impl Drop for Autocast {
     fn drop(&mut self) {
         // SAFETY: two integers that libtorch checks.
-        // What could be entered can be left.
+        // What was entered can be left.
         let _ = check(unsafe { ferronnx_autocast(self.device_type, -1) });
     }
 }

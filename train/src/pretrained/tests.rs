@@ -1,8 +1,20 @@
 use super::*;
 use ferronnx_models::layers::Param;
-use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
-use ferronnx_models::{shapes, testing};
+use ferronnx_models::resnet::{Architecture, ResNet18, Stem, with_prefix};
+use ferronnx_models::{Module, shapes, testing};
 use tch::{Device, Kind};
+
+const BACKBONE: &str = "backbone.";
+const STEM: &str = "backbone.conv1.weight";
+
+/// Roles of the network, which do not depend on its configuration.
+fn roles() -> Roles {
+    ResNet18::new(&Architecture::default()).unwrap().roles()
+}
+
+fn load(params: &Params, weights: &Weights, stem: StemInit) -> Result<Loaded, PretrainedError> {
+    super::load(params, weights, stem, &roles())
+}
 
 fn network(architecture: Architecture) -> (Vec<Param>, Weights) {
     let network = ResNet18::new(&architecture).unwrap();
@@ -168,5 +180,5 @@ fn both_ways_to_begin_a_stem_are_named_alike_everywhere() {
         assert_eq!(name.parse(), Ok(stem));
         assert_eq!(serde_json::to_value(stem).unwrap(), name);
     }
-    assert!("center".parse::<StemInit>().unwrap_err().contains("use centre or random"));
+    assert!("center".parse::<StemInit>().unwrap_err().to_string().contains("use centre or random"));
 }

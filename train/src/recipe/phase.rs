@@ -1,37 +1,41 @@
-//! Phases: what learns, and how fast.
+//! Phases of a recipe: trained parameters and their learning rates.
 
 use std::collections::HashSet;
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use ferronnx_models::Roles;
+use globset::GlobSet;
 use serde::{Deserialize, Serialize};
 
+use super::error::{PhaseFault, RecipeFault};
+use super::patterns::{PatternError, check_matches, check_syntax, compile};
 use super::schedule::Schedule;
+use crate::error::SettingError;
 
-/// A stretch of epochs with one choice of what learns, and how fast.
+/// A stretch of epochs in which the same parameters learn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Phase {
-    /// Its name, for people.
+    /// Name of the phase, for people and metrics.
     pub name: String,
-    /// How long it lasts at most.
+    /// Number of epochs; early stopping may end the phase before.
     pub epochs: usize,
-    /// Learning rate of what no group names.
+    /// Learning rate of parameters in no group.
     pub learning_rate: f64,
-    /// Learning rate of new parameters, where it is another.
+    /// Learning rate of new parameters, if it is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_learning_rate: Option<f64>,
-    /// Patterns of the parameters that learn; new ones learn in any case.
+    /// Patterns or roles of the parameters that learn; new parameters learn in any case.
     pub train: Vec<String>,
-    /// Patterns of new parameters that are frozen all the same.
+    /// Patterns or roles of new parameters that are frozen nevertheless.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freeze_new: Vec<String>,
-    /// How the rates change within the phase.
+    /// Change of the learning rates within the phase.
     #[serde(default)]
     pub schedule: Schedule,
-    /// Epochs, or parts of one, in which the rates climb from nothing.
+    /// Epochs, or fractions of one, in which the learning rates rise from zero.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub warm_up: f64,
-    /// Parameters with a learning rate of their own; the first group that names one has it.
+    /// Groups with learning rates of their own; a parameter belongs to the first group that matches it.
     #[serde(default, rename = "group", skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<Group>,
 }
@@ -41,69 +45,79 @@ fn is_zero(value: &f64) -> bool {
     *value == 0.0
 }
 
-/// Parameters with a learning rate of their own.
+/// A group of parameters with a learning rate of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
-    /// Its name, for people and metrics.
+    /// Name of the group, for people and metrics.
     pub name: String,
-    /// Patterns of its parameters.
+    /// Patterns or roles of the parameters.
     pub parameters: Vec<String>,
-    /// Their learning rate.
+    /// Learning rate of the parameters.
     pub learning_rate: f64,
 }
 
 impl Phase {
-    /// What is wrong with it, if it cannot be followed.
-    pub(super) fn check(&self) -> Result<(), String> {
-        let fault = |what: String| Err(format!("phase {:?}: {what}", self.name));
+    /// Names this phase in a fault.
+    pub(crate) fn fault(&self, source: PhaseFault) -> RecipeFault {
+        RecipeFault::Phase { phase: self.name.clone(), source }
+    }
+
+    /// Checks all that does not depend on a network.
+    pub(super) fn check(&self) -> Result<(), PhaseFault> {
         if self.epochs == 0 {
-            return fault("it has no epochs".into());
+            return Err(PhaseFault::NoEpochs);
         }
         let rates = [self.learning_rate].into_iter().chain(self.new_learning_rate);
         for rate in rates.chain(self.groups.iter().map(|group| group.learning_rate)) {
             if !(rate > 0.0 && rate.is_finite()) {
-                return fault(format!("learning rates must be positive, not {rate}"));
+                return Err(SettingError::new("learning rates", "positive", rate).into());
             }
         }
         if !(0.0..=self.epochs as f64).contains(&self.warm_up) {
-            return fault(format!("warm_up must be between 0 and its {} epochs", self.epochs));
+            let expected = format!("between 0 and its {} epochs", self.epochs);
+            return Err(SettingError::new("warm_up", expected, self.warm_up).into());
         }
         let names = self.group_names();
         if names.iter().enumerate().any(|(index, name)| names[..index].contains(name)) {
-            return fault(format!("two groups have one name: {}", names.join(", ")));
+            return Err(PhaseFault::SameGroup(names.join(", ")));
         }
-        for patterns in
-            [&self.train, &self.freeze_new].into_iter().chain(self.groups.iter().map(|g| &g.parameters))
-        {
-            self.patterns(patterns)?;
-        }
+        self.patterns().try_for_each(check_syntax)?;
         Ok(())
     }
 
-    fn patterns(&self, patterns: &[String]) -> Result<GlobSet, String> {
-        let build = || -> Result<GlobSet, globset::Error> {
-            let mut set = GlobSetBuilder::new();
-            for pattern in patterns {
-                set.add(Glob::new(pattern)?);
-            }
-            set.build()
-        };
-        build().map_err(|error| format!("phase {:?}: {error}", self.name))
+    /// Checks that every pattern and role matches a parameter, and that something learns.
+    pub(super) fn check_names(&self, names: &[&str], roles: &Roles) -> Result<(), PhaseFault> {
+        Ok(self.patterns().try_for_each(|patterns| check_matches(patterns, names, roles))?)
     }
 
-    /// Those of `names` that learn: the ones the patterns match, and the new ones unless they are frozen by name.
+    fn patterns(&self) -> impl Iterator<Item = &[String]> {
+        let groups = self.groups.iter().map(|group| &group.parameters[..]);
+        [&self.train[..], &self.freeze_new[..]].into_iter().chain(groups)
+    }
+
+    /// Selects the parameters that learn: matching ones, and new ones unless they are frozen by name.
+    ///
+    /// # Errors
+    /// [`PatternError`] when a pattern is not valid or the network does not declare a role.
     pub fn trained<'n>(
         &self,
         names: impl Iterator<Item = &'n str>,
         new: &HashSet<String>,
-    ) -> Result<HashSet<&'n str>, String> {
-        let (train, freeze_new) = (self.patterns(&self.train)?, self.patterns(&self.freeze_new)?);
+        roles: &Roles,
+    ) -> Result<HashSet<&'n str>, PatternError> {
+        let (train, freeze_new) = (compile(&self.train, roles)?, compile(&self.freeze_new, roles)?);
         let learns = |name: &&str| match new.contains(*name) {
             true => !freeze_new.is_match(name),
             false => train.is_match(name),
         };
         Ok(names.filter(learns).collect())
+    }
+
+    /// True if the patterns train a parameter of the stem.
+    pub(super) fn trains_stem(&self, names: &[&str], roles: &Roles) -> Result<bool, PhaseFault> {
+        let (train, stem) = (compile(&self.train, roles)?, compile(&["@stem".into()], roles)?);
+        Ok(names.iter().any(|name| stem.is_match(name) && train.is_match(name)))
     }
 
     /// Names of the groups of learning rates, in the order of [`Self::rates`].
@@ -112,16 +126,24 @@ impl Phase {
         self.groups.iter().map(|group| group.name.as_str()).chain(rest.iter().copied()).collect()
     }
 
-    /// The learning rate of each group at the beginning of the phase.
+    /// Learning rate of each group at the beginning of the phase.
     pub fn rates(&self) -> Vec<f64> {
         let own = self.groups.iter().map(|group| group.learning_rate);
         own.chain([self.learning_rate]).chain(self.new_learning_rate).collect()
     }
 
-    /// The group of each of `names`, as an index into [`Self::rates`].
-    pub fn assign(&self, names: &[&str], new: &HashSet<String>) -> Result<Vec<usize>, String> {
+    /// Assigns each parameter to a group, as an index into [`Self::rates`].
+    ///
+    /// # Errors
+    /// [`PatternError`] when a pattern is not valid or the network does not declare a role.
+    pub fn assign(
+        &self,
+        names: &[&str],
+        new: &HashSet<String>,
+        roles: &Roles,
+    ) -> Result<Vec<usize>, PatternError> {
         let sets: Vec<GlobSet> =
-            self.groups.iter().map(|group| self.patterns(&group.parameters)).collect::<Result<_, _>>()?;
+            self.groups.iter().map(|group| compile(&group.parameters, roles)).collect::<Result<_, _>>()?;
         let rest =
             |name: &str| sets.len() + usize::from(self.new_learning_rate.is_some() && new.contains(name));
         let group =
@@ -133,6 +155,7 @@ impl Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::chain;
 
     fn phase(text: &str) -> Phase {
         let phase: Phase = toml::from_str(text).unwrap();
@@ -159,7 +182,7 @@ mod tests {
         assert_eq!(phase.group_names(), ["norms", "loaded", "new"]);
         assert_eq!(phase.rates(), [2e-4, 1e-5, 1e-3]);
         let names = ["head", "stem.bn1", "layer1.conv", "layer1.bn2"];
-        assert_eq!(phase.assign(&names, &new).unwrap(), [2, 0, 1, 0]);
+        assert_eq!(phase.assign(&names, &new, &Roles::default()).unwrap(), [2, 0, 1, 0]);
     }
 
     #[test]
@@ -173,15 +196,17 @@ mod tests {
         "#;
         let new = HashSet::from(["stem".to_owned(), "extra".to_owned()]);
         let names = ["stem", "extra", "head", "body"];
-        let trained = phase(text).trained(names.into_iter(), &new).unwrap();
+        let trained = phase(text).trained(names.into_iter(), &new, &Roles::default()).unwrap();
         assert_eq!(trained, HashSet::from(["extra", "head"]));
     }
 
     #[test]
     fn what_is_wrong_is_named() {
         let text = "name = \"p\"\nepochs = 2\nlearning_rate = 1e-3\ntrain = [\"*\"]\n";
-        let why =
-            |more: &str| toml::from_str::<Phase>(&format!("{text}{more}")).unwrap().check().unwrap_err();
+        let why = |more: &str| {
+            let phase = toml::from_str::<Phase>(&format!("{text}{more}")).unwrap();
+            chain(&phase.fault(phase.check().unwrap_err()))
+        };
         assert!(why("warm_up = 3.0").contains("warm_up must be between 0 and its 2 epochs"));
         assert!(why("new_learning_rate = 0.0").contains("must be positive"));
         let group = "[[group]]\nname = \"all\"\nparameters = [\"a[\"]\nlearning_rate = 1.0\n";

@@ -1,17 +1,20 @@
-//! How learning rates change within a phase.
+//! Learning rate schedules within a phase: constant, plateau, cosine, and warm-up.
 
 use serde::{Deserialize, Serialize};
 
-/// The shape of a phase's learning rate.
+use crate::error::SettingError;
+
+/// Change of a phase's learning rates over its steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
-    /// It stays.
+    /// The learning rate stays the same.
     Constant,
-    /// It falls when the validation loss no longer does.
+    /// The learning rate falls when the validation loss stops falling.
     #[default]
     Plateau,
-    /// It falls along half a cosine to nothing at the end of the phase (Loshchilov and Hutter 2017, arXiv:1608.03983).
+    /// The learning rate falls along half a cosine to zero at the end of the phase (Loshchilov and Hutter 2017,
+    /// arXiv:1608.03983).
     Cosine,
 }
 
@@ -19,15 +22,15 @@ pub enum Schedule {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Plateau {
-    /// What the rates are multiplied by.
+    /// Factor that the rates are multiplied by, between 0 and 1.
     pub factor: f64,
     /// Epochs without improvement that are accepted; the next one lowers the rates.
     pub patience: usize,
-    /// Share by which a loss must fall below the best to count as an improvement.
+    /// Fraction by which a loss must fall below the best to count as an improvement.
     pub threshold: f64,
-    /// Epochs after lowering in which nothing is counted.
+    /// Epochs after a reduction in which none is counted.
     pub cooldown: usize,
-    /// No rate falls below.
+    /// Smallest learning rate.
     pub min_learning_rate: f64,
 }
 
@@ -38,63 +41,60 @@ impl Default for Plateau {
 }
 
 impl Plateau {
-    /// What is wrong with it, if anything.
-    pub(super) fn check(&self) -> Result<(), String> {
-        match self {
-            Self { factor, .. } if !(*factor > 0.0 && *factor < 1.0) => {
-                Err(format!("plateau.factor must be between 0 and 1, not {factor}"))
-            }
-            Self { threshold, .. } if !(0.0..1.0).contains(threshold) => {
-                Err(format!("plateau.threshold must be at least 0 and below 1, not {threshold}"))
-            }
-            Self { min_learning_rate, .. }
-                if !(*min_learning_rate >= 0.0 && min_learning_rate.is_finite()) =>
-            {
-                Err(format!("plateau.min_learning_rate must not be negative: {min_learning_rate}"))
-            }
-            _ => Ok(()),
+    /// Checks that every setting is in range.
+    pub(super) fn check(&self) -> Result<(), SettingError> {
+        let Self { factor, threshold, min_learning_rate, .. } = *self;
+        if !(factor > 0.0 && factor < 1.0) {
+            return Err(SettingError::new("plateau.factor", "between 0 and 1", factor));
         }
+        if !(0.0..1.0).contains(&threshold) {
+            return Err(SettingError::new("plateau.threshold", "at least 0 and below 1", threshold));
+        }
+        if !(min_learning_rate >= 0.0 && min_learning_rate.is_finite()) {
+            return Err(SettingError::new("plateau.min_learning_rate", "at least 0", min_learning_rate));
+        }
+        Ok(())
     }
 }
 
-/// A change of a rate smaller than this is none, as in PyTorch.
+/// Smallest change of a rate that is made, as in PyTorch.
 const NEGLIGIBLE: f64 = 1e-8;
 
-/// The learning rates of a phase's groups as it goes on; saved with a run.
+/// Learning rates of a phase's groups during training; saved with a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
-    /// What the recipe says, one a group.
+    /// Rates of the recipe, one per group.
     initial: Vec<f64>,
-    /// The same after what plateaus made of them, before warm-up and cosine.
+    /// Rates after the reductions of plateaus, before warm-up and cosine.
     current: Vec<f64>,
-    /// Nothing before the first epoch.
+    /// Lowest loss; `None` before the first epoch.
     best: Option<f64>,
     bad_epochs: usize,
     cooldown: usize,
 }
 
 impl Rates {
-    /// The rates that a phase begins with.
+    /// Starts a phase at these rates, one per group.
     pub fn new(initial: Vec<f64>) -> Self {
         Self { current: initial.clone(), initial, best: None, bad_epochs: 0, cooldown: 0 }
     }
 
-    /// Goes on under a recipe that may have been edited: a rate that was changed keeps what plateaus took off it.
+    /// Adopts the rates of a recipe that may have been edited; a changed rate keeps the reductions of plateaus.
     ///
-    /// False when the groups are not the same number.
+    /// Returns false when the number of groups differs.
     pub fn follow(&mut self, recipe: Vec<f64>) -> bool {
         if recipe.len() != self.initial.len() {
             return false;
         }
         for ((current, initial), edited) in self.current.iter_mut().zip(&self.initial).zip(&recipe) {
-            // To the bit where nothing was edited, or lowered.
+            // Unedited rates stay the same to the bit.
             *current = if *current == *initial { *edited } else { *current * (edited / initial) };
         }
         self.initial = recipe;
         true
     }
 
-    /// The rates at `step` (counted from 0) of a phase of `steps`, the first `warm_up` of which climb.
+    /// Computes the rates at `step` (counted from 0) of a phase of `steps`, the first `warm_up` of which rise.
     pub fn at(&self, schedule: Schedule, step: usize, warm_up: usize, steps: usize) -> Vec<f64> {
         let factor = if step < warm_up {
             (step + 1) as f64 / warm_up as f64
@@ -107,7 +107,7 @@ impl Rates {
         self.current.iter().map(|rate| rate * factor).collect()
     }
 
-    /// Takes notice of an epoch's validation loss.
+    /// Records an epoch's validation loss, and lowers the rates on a plateau.
     pub fn observe(&mut self, loss: f64, plateau: &Plateau) {
         if self.best.is_none_or(|best| loss < best * (1.0 - plateau.threshold)) {
             self.best = Some(loss);
@@ -140,7 +140,7 @@ impl Rates {
 mod tests {
     use super::*;
 
-    /// What `tests/optimizer/generate.py` recorded of PyTorch.
+    /// Losses and rates that `tests/optimizer/generate.py` recorded from PyTorch.
     #[derive(Deserialize)]
     struct Recorded {
         plateau: Plateau,

@@ -1,4 +1,4 @@
-//! How loss, accuracy and learning rate went, epoch by epoch.
+//! Charts of loss, accuracy and learning rate by epoch.
 
 use indexmap::IndexSet;
 use maud::{Markup, html};
@@ -7,7 +7,7 @@ use crate::trainer::EpochMetrics;
 use ferronnx_report::html::axis::Axis;
 use ferronnx_report::html::charts::{Band, LineChart, Series};
 
-/// The charts of a run; `metrics` has at least one epoch.
+/// Draws the charts of a run; `metrics` has at least one epoch.
 pub fn curves(metrics: &[EpochMetrics], best_epoch: Option<usize>) -> Markup {
     let (Some(first), Some(last)) = (metrics.first(), metrics.last()) else { return html! {} };
     let bands = phases(metrics);
@@ -37,13 +37,13 @@ pub fn curves(metrics: &[EpochMetrics], best_epoch: Option<usize>) -> Markup {
     }
 }
 
-/// Consecutive epochs of one phase.
+/// Groups consecutive epochs of one phase.
 pub(super) fn phases(metrics: &[EpochMetrics]) -> Vec<Band<'_>> {
     let runs = metrics.chunk_by(|a, b| a.phase == b.phase);
     runs.map(|run| Band { name: &run[0].phase, from: run[0].epoch, to: run[run.len() - 1].epoch }).collect()
 }
 
-/// `epoch 3`, or `epochs 1–5`.
+/// Formats `epoch 3` or `epochs 1–5`.
 pub(super) fn range(band: &Band<'_>) -> String {
     match (band.from, band.to) {
         (from, to) if from == to => format!("epoch {from}"),
@@ -63,7 +63,7 @@ fn both(
     [series("validation", validation), series("train", train)]
 }
 
-/// A line for each parameter group. Where a group is absent or stands still at zero there is nothing to draw.
+/// Makes a line for each parameter group. A group that is absent or zero has nothing to draw.
 fn rates(metrics: &[EpochMetrics]) -> Vec<Series<'_>> {
     let groups: IndexSet<&str> =
         metrics.iter().flat_map(|metrics| metrics.learning_rates.keys()).map(String::as_str).collect();

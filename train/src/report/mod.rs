@@ -1,13 +1,12 @@
-//! `report.html`: what a run came to, as one page.
+//! Report of a run as one HTML page: curves, evaluation, phases and configuration.
 //!
-//! The page is a function of what it is given. No time and no speed is in it, so that a run that was interrupted
-//! and resumed has the same page as one that was not.
-//!
-//! Its parts are [`ferronnx_report::html`]'s; here is what is shown of a run.
+//! The page holds no time and no speed, so that an interrupted and resumed run has the same page as an uninterrupted
+//! one. [`ReportWriter`] keeps it up to date during a run.
 
 pub mod curves;
 pub mod modules;
 pub mod sections;
+mod writer;
 
 use ferronnx_report::html::charts;
 use ferronnx_report::html::evaluation::{Evaluated, evaluation};
@@ -15,29 +14,30 @@ use ferronnx_report::html::page::{Headline, page, percent, section};
 use ferronnx_report::metrics::Confusion;
 use maud::html;
 
-use crate::run::RunConfig;
+pub use self::writer::ReportWriter;
+use crate::run::{RunConfig, in_words};
 use crate::trainer::EpochMetrics;
 use crate::trainer::PhaseRecord;
 
-/// What a report is made of.
+/// Content of a report.
 #[derive(Debug, Clone)]
 pub struct Report<'a> {
-    /// The run.
+    /// Configuration of the run.
     pub config: &'a RunConfig,
-    /// The text of its `config.toml`.
+    /// Text of `config.toml`.
     pub config_toml: &'a str,
-    /// The phases it has entered.
+    /// Phases that have begun.
     pub phases: &'a [PhaseRecord],
-    /// The epochs it has done.
+    /// Epochs so far.
     pub metrics: &'a [EpochMetrics],
-    /// The epoch with the best weights so far, counted from 1.
+    /// Epoch with the best weights so far, counted from 1.
     pub best_epoch: Option<usize>,
-    /// What the best weights say of images, once the run has ended.
+    /// Evaluation of the best weights, once the run has ended.
     pub evaluated: Option<Evaluated<'a>>,
 }
 
 impl Report<'_> {
-    /// The page. While a run is under way it has no evaluation, and grows with every epoch.
+    /// Renders the page; a run under way has no evaluation yet.
     ///
     /// # Panics
     /// When an answer names a class that the run does not have.
@@ -57,8 +57,12 @@ impl Report<'_> {
         };
         let headlines =
             self.headlines(counted.as_ref().map(|(evaluated, confusion)| (*evaluated, confusion)));
-        let subtitle =
-            format!("{} · recipe {} · on {}", config.architecture, config.recipe.name, config.device);
+        let subtitle = format!(
+            "{} · recipe {} · on {}",
+            in_words(&config.architecture),
+            config.recipe.name,
+            config.device
+        );
         page(&config.dataset(), &subtitle, &headlines, &body)
     }
 

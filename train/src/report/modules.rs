@@ -1,8 +1,8 @@
-//! Many parameter names in few words: `backbone.layer1` for the twelve that lie below it.
+//! Short lists of parameter names: `backbone.layer1` for all that lie below it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The shortest list of modules that holds all of `chosen` and none of `others`, sorted.
+/// Finds the shortest list of modules that holds all of `chosen` and none of `others`, sorted.
 pub fn collapse<'a>(chosen: &'a [String], others: &[String]) -> Vec<&'a str> {
     let taken: BTreeSet<&str> = others.iter().flat_map(|name| ancestors(name)).collect();
     let mut modules = BTreeMap::new();
@@ -13,7 +13,7 @@ pub fn collapse<'a>(chosen: &'a [String], others: &[String]) -> Vec<&'a str> {
     modules.into_keys().collect()
 }
 
-/// The modules that hold a parameter, the outermost first, and the parameter itself.
+/// Lists the modules that hold a parameter, the outermost first, and the parameter itself.
 fn ancestors(name: &str) -> impl Iterator<Item = &str> {
     name.match_indices('.').map(|(end, _)| &name[..end]).chain([name])
 }

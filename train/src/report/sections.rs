@@ -1,4 +1,4 @@
-//! The parts of the page below the curves.
+//! Sections of the page below the curves: phases and configuration.
 
 use ferronnx_report::html::charts::significant;
 use ferronnx_report::html::page::section;
@@ -9,7 +9,7 @@ use super::modules::collapse;
 use crate::trainer::EpochMetrics;
 use crate::trainer::PhaseRecord;
 
-/// What was trained and frozen, phase by phase.
+/// Table of trained and frozen parameters, phase by phase.
 pub fn phases(phases: &[PhaseRecord], metrics: &[EpochMetrics]) -> Markup {
     let bands = bands(metrics);
     let modules = |chosen: &[String], others: &[String]| {
@@ -46,7 +46,7 @@ pub fn phases(phases: &[PhaseRecord], metrics: &[EpochMetrics]) -> Markup {
     section("Phases", "", &table)
 }
 
-/// The learning rate of each group from the first to the last epoch of a phase.
+/// Formats the learning rate of each group from the first to the last epoch of a phase.
 fn rates(metrics: &[EpochMetrics], from: usize, to: usize) -> Markup {
     let find = |epoch: usize| metrics.iter().find(|metrics| metrics.epoch == epoch);
     let (Some(first), Some(last)) = (find(from), find(to)) else { return html! {} };
@@ -61,7 +61,7 @@ fn rates(metrics: &[EpochMetrics], from: usize, to: usize) -> Markup {
     }
 }
 
-/// The text of `config.toml`.
+/// Section with the text of `config.toml`.
 pub fn configuration(toml: &str) -> Markup {
     html! {
         section.long {

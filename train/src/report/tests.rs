@@ -1,10 +1,10 @@
 use ferronnx_models::card::Preprocessing;
-use ferronnx_models::resnet::Architecture;
 use ferronnx_report::metrics::Answer;
 use image::RgbImage;
 use indexmap::IndexMap;
 
 use super::*;
+use crate::device::DeviceRequest;
 use crate::pretrained::StemInit;
 use crate::recipe::Recipe;
 
@@ -15,14 +15,14 @@ fn config(labels: &[&str]) -> RunConfig {
         data_digest: "0123456789abcdef".into(),
         limit: None,
         seed: 42,
-        device: "cpu".into(),
+        device: DeviceRequest::Cpu,
         amp: None,
         skip_bad: false,
         pretrained: None,
         stem_init: StemInit::default(),
         labels: labels.iter().map(ToString::to_string).collect(),
         preprocessing: Preprocessing::for_size(32),
-        architecture: Architecture { classes: labels.len(), ..Architecture::default() },
+        architecture: serde_json::json!({"network": "resnet18", "classes": labels.len()}),
         recipe: Recipe::load("three-phase").unwrap(),
     }
 }
@@ -60,7 +60,7 @@ fn image(index: usize) -> Option<(String, RgbImage)> {
     (index != 3).then(|| (format!("{index}.png"), RgbImage::new(4, 4)))
 }
 
-/// A report of two epochs, with what it is to be made of besides.
+/// Renders a report of two epochs.
 fn render(labels: &[&str], metrics: &[EpochMetrics], evaluated: Option<Evaluated<'_>>) -> String {
     let config = config(labels);
     let phases = [phase("first"), phase("second")];

@@ -1,7 +1,7 @@
-//! `last/`: everything that a run needs to go on, replaced as a whole.
+//! Saved state of a run: `last/`, replaced as a whole.
 //!
-//! The new state is written beside the old one as `last.new/` and then takes its place by renaming, so that a kill or
-//! a full disk at any moment leaves one complete state: `last/`, or what [`RunFolder::recover`] makes of the others.
+//! The new state is written beside the old one as `last.new/` and then renamed. A kill or a full disk at any moment
+//! leaves one complete state, which [`RunFolder::recover`] puts in place.
 
 use std::fs;
 use std::io;
@@ -15,15 +15,15 @@ const LAST: &str = "last";
 const NEW: &str = "last.new";
 const OLD: &str = "last.old";
 
-/// Written last: a folder that has it is complete.
+/// File that is written last: a folder that has it is complete.
 const POSITION: &str = "state.json";
 const WEIGHTS: &str = "weights.safetensors";
 const AVERAGE: &str = "average.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 
 impl RunFolder {
-    /// Replaces the state that the run goes on from.
-    pub fn save_last(&self, snapshot: &Snapshot) -> Result<(), RunError> {
+    /// Replaces the state that the run resumes from.
+    pub(super) fn save_last(&self, snapshot: &Snapshot) -> Result<(), RunError> {
         let [last, new, old] = [LAST, NEW, OLD].map(|name| self.path(name));
         remove(&new)?;
         fs::create_dir(&new).map_err(io("cannot create", &new))?;
@@ -33,9 +33,7 @@ impl RunFolder {
                 checkpoint::save(average, &new.join(AVERAGE))?;
             }
             checkpoint::save(&snapshot.optimizer, &new.join(OPTIMIZER))?;
-            let json =
-                serde_json::to_vec_pretty(&snapshot.position).map_err(|error| self.damaged(LAST, &error))?;
-            self.write(&format!("{NEW}/{POSITION}"), &json)
+            self.write_json(&format!("{NEW}/{POSITION}"), &snapshot.position)
         };
         if let Err(error) = save() {
             // A full disk is not helped by half a state.
@@ -50,7 +48,10 @@ impl RunFolder {
         remove(&old)
     }
 
-    /// The state that the run goes on from, if it has saved one.
+    /// Loads the state that the run resumes from, if one was saved.
+    ///
+    /// # Errors
+    /// [`RunError::Damaged`], [`RunError::Checkpoint`] or [`RunError::Io`] when it cannot be read.
     pub fn last(&self) -> Result<Option<Snapshot>, RunError> {
         self.recover()?;
         if !self.path(LAST).join(POSITION).exists() {
@@ -58,7 +59,7 @@ impl RunFolder {
         }
         let text = self.read(&format!("{LAST}/{POSITION}"))?;
         let position: Position = serde_json::from_str(&text)
-            .map_err(|error| self.damaged(&format!("{LAST}/{POSITION}"), &error))?;
+            .map_err(|error| self.damaged(&format!("{LAST}/{POSITION}"), error))?;
         let load = |name: &str| checkpoint::load(&self.path(LAST).join(name));
         let average = self.path(LAST).join(AVERAGE).exists().then(|| load(AVERAGE)).transpose()?;
         Ok(Some(Snapshot { position, weights: load(WEIGHTS)?, average, optimizer: load(OPTIMIZER)? }))
@@ -97,7 +98,7 @@ fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RunError {
 mod tests {
     use super::*;
 
-    /// A folder with the given states, each marked by its own name.
+    /// Makes a folder with the given states, each marked by its own name.
     fn folder(states: &[(&str, bool)]) -> (tempfile::TempDir, RunFolder) {
         let dir = tempfile::tempdir().unwrap();
         for (name, complete) in states {
@@ -108,7 +109,7 @@ mod tests {
                 fs::write(state.join(POSITION), "").unwrap();
             }
         }
-        let run = RunFolder(dir.path().into());
+        let run = RunFolder::at(dir.path());
         (dir, run)
     }
 

@@ -1,9 +1,9 @@
-//! A moving average of the weights (Polyak and Juditsky 1992; as timm's and TensorFlow's EMA).
+//! Exponential moving average of the weights (Polyak and Juditsky 1992; as timm's and TensorFlow's EMA).
 
 use crate::error::TorchError;
 use crate::params::Params;
 
-/// The average of a network's parameters and statistics.
+/// Moving average of a network's parameters and statistics.
 #[derive(Debug)]
 pub(super) struct Average {
     params: Params,
@@ -16,12 +16,12 @@ impl Average {
         Ok(Self { params: params.duplicate()?, decay })
     }
 
-    /// The averaged values.
+    /// Averaged values.
     pub fn params(&self) -> &Params {
         &self.params
     }
 
-    /// Moves towards `params`, quickly in the first of all updates: a short run would keep its random weights else.
+    /// Moves towards `params`, faster in the first updates: a short run would keep its random weights otherwise.
     pub fn update(&self, params: &Params, updates: usize) -> Result<(), TorchError> {
         let decay = self.decay.min((1 + updates) as f64 / (10 + updates) as f64);
         let _guard = tch::no_grad_guard();

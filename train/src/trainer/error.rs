@@ -1,17 +1,18 @@
-//! Why training cannot go on.
+//! Errors of the training loop.
 
 use crate::data::DataError;
 use crate::eager::EagerError;
 use crate::error::TorchError;
 use crate::optimizer::StateError;
+use crate::recipe::RecipeFault;
 
-/// Why training cannot go on.
+/// Errors of training and evaluation.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// An operation of the network failed.
     #[error(transparent)]
     Eager(#[from] EagerError),
-    /// libtorch refused.
+    /// libtorch failed.
     #[error(transparent)]
     Torch(#[from] TorchError),
     /// Images cannot be read.
@@ -21,36 +22,45 @@ pub enum TrainError {
     #[error("none of the images can be decoded")]
     NoImages,
     /// The recipe does not fit the network.
-    #[error("{0}")]
-    Recipe(String),
-    /// A snapshot is of another run.
+    #[error(transparent)]
+    Recipe(#[from] RecipeFault),
+    /// The recipe has no further epoch.
+    #[error("the recipe has ended")]
+    Ended,
+    /// The snapshot has another number of learning rates than the recipe.
+    #[error("the phase under way has other groups of learning rates now: restore the groups of its recipe")]
+    Groups,
+    /// The network does not give logits `[N, classes]`.
+    #[error("the network's output is {0:?}, not [batch, classes]")]
+    Output(Vec<usize>),
+    /// The snapshot belongs to another run.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The loss of the validation images became infinite or not a number.
+    /// The validation loss became infinite or NaN.
     #[error(
         "the validation loss is {loss} after epoch {epoch}: lower the learning rate, or set clip_norm in the recipe"
     )]
     Validation {
-        /// Counted from 1.
+        /// Epoch, counted from 1.
         epoch: usize,
         /// The loss.
         loss: f64,
     },
-    /// The loss became infinite or not a number.
+    /// The training loss became infinite or NaN.
     #[error(
         "the loss is {loss} in epoch {epoch}, step {step} (phase {phase:?}), on {images}: lower the learning rate, \
          or set clip_norm in the recipe"
     )]
     Diverged {
-        /// Counted from 1.
+        /// Epoch, counted from 1.
         epoch: usize,
-        /// Counted from 1 in the epoch.
+        /// Step in the epoch, counted from 1.
         step: usize,
         /// Name of the phase.
         phase: String,
         /// The loss.
         loss: f64,
-        /// Those of the batch.
+        /// Names of the batch's images.
         images: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What a network says of images, in evaluation mode and without gradients.
+//! Evaluation of a network on images, without gradients.
 
 use ferronnx_models::Module;
 use ndarray::Array2;
@@ -11,32 +11,35 @@ use crate::eager::Eager;
 use crate::error::TorchError;
 use crate::params::{Params, to_array};
 
-/// What a network says of an image.
+/// Prediction for an image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Prediction {
     /// Index of the image in its set.
     pub index: usize,
     /// Index of the most probable class.
     pub class: usize,
-    /// Its probability.
+    /// Probability of that class.
     pub probability: f32,
 }
 
-/// What a network says of a set of images.
+/// Loss, accuracy and predictions on a set of images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
     /// Mean cross-entropy.
     pub loss: f64,
-    /// In [0, 1].
+    /// Accuracy, in [0, 1].
     pub accuracy: f64,
-    /// One an image that could be decoded.
+    /// Predictions, one per image that could be decoded.
     pub predictions: Vec<Prediction>,
 }
 
-/// Images at once where no gradient is needed.
+/// Batch size of evaluation.
 const EVALUATION_BATCH: usize = 100;
 
-/// What the network says of a set.
+/// Evaluates a network on a set of images.
+///
+/// # Errors
+/// [`TrainError::NoImages`] when none can be decoded; others when libtorch fails.
 pub fn evaluate(
     network: &impl Module,
     params: &Params,
@@ -68,12 +71,14 @@ pub fn evaluate(
     Ok(Evaluation { loss, accuracy, predictions })
 }
 
-/// Logits `[N, classes]` for images `[N, 3, H, W]`, in evaluation mode.
+/// Computes logits `[N, classes]` for images `[N, 3, H, W]` in evaluation mode.
+///
+/// # Errors
+/// [`TrainError::Output`] when the network gives another shape; others when libtorch fails.
 pub fn logits(network: &impl Module, params: &Params, images: &Tensor) -> Result<Array2<f32>, TrainError> {
     let _guard = tch::no_grad_guard();
     let images = images.f_to_device(params.device()).map_err(TorchError::from)?;
     let array = to_array(&network.forward(&Eager::eval(params), &images)?)?;
-    array
-        .into_dimensionality()
-        .map_err(|error| TrainError::Recipe(format!("the network's output is not a table: {error}")))
+    let shape = array.shape().to_vec();
+    array.into_dimensionality().map_err(|_| TrainError::Output(shape))
 }

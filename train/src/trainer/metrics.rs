@@ -1,14 +1,14 @@
-//! The numbers of training.
+//! Metrics of epochs and progress within an epoch.
 
 use std::fmt;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-/// What an epoch came to: a line of `metrics.jsonl`.
+/// Metrics of an epoch: a line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochMetrics {
-    /// Counted from 1.
+    /// Epoch, counted from 1.
     pub epoch: usize,
     /// Name of the phase.
     pub phase: String,
@@ -16,20 +16,20 @@ pub struct EpochMetrics {
     pub learning_rates: IndexMap<String, f64>,
     /// Mean loss over the training images, in training mode.
     pub train_loss: f64,
-    /// In [0, 1], in training mode; under mixup and cutmix, of the image that has the larger share.
+    /// Training accuracy, in [0, 1], in training mode; under mixup and cutmix, of the image with the larger share.
     pub train_accuracy: f64,
     /// Mean cross-entropy over the validation images.
     pub validation_loss: f64,
-    /// In [0, 1].
+    /// Validation accuracy, in [0, 1].
     pub validation_accuracy: f64,
     /// Training images per second, validation excluded.
     pub images_per_second: f64,
-    /// The whole epoch, validation included.
+    /// Duration of the epoch, validation included.
     pub seconds: f64,
 }
 
 impl EpochMetrics {
-    /// All but the epoch's number, for people.
+    /// Formats all but the epoch's number, for people.
     pub fn numbers(&self) -> String {
         format!(
             "loss {:.4} acc {:5.1} %  val {:.4} {:5.1} %  {:.0} img/s {:.0} s",
@@ -49,10 +49,10 @@ impl fmt::Display for EpochMetrics {
     }
 }
 
-/// Where an epoch stands.
+/// Progress within an epoch.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
-    /// Images done.
+    /// Images trained on.
     pub images: usize,
     /// Mean loss so far.
     pub loss: f64,
@@ -63,12 +63,14 @@ pub struct Progress {
 /// A complete epoch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Epoch {
-    /// Its numbers.
+    /// Metrics of the epoch.
     pub metrics: EpochMetrics,
-    /// Whether its weights are the best so far.
+    /// True if the epoch's weights are the best so far.
     pub improved: bool,
-    /// Training images left out because they cannot be decoded.
+    /// Epoch with the best weights so far, counted from 1.
+    pub best_epoch: usize,
+    /// Number of training images that were left out because they cannot be decoded.
     pub skipped: usize,
-    /// Whether the phase ended early, for lack of progress.
+    /// True if the phase ended early, for lack of progress.
     pub stopped_early: bool,
 }

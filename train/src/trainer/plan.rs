@@ -1,48 +1,52 @@
-//! What learns in a phase, what stands still, and how fast.
+//! Effect of a phase on a network: trained and frozen parameters, learning rate groups, frozen batch norms.
 
 use std::collections::HashSet;
 
+use ferronnx_models::Roles;
 use serde::{Deserialize, Serialize};
 
-use super::TrainError;
 use crate::params::Params;
-use crate::recipe::{FrozenBatchNorm, Phase};
+use crate::recipe::{FrozenBatchNorm, PatternError, Phase, PhaseFault, RecipeFault};
 
-/// What a phase means for the parameters of a network.
+/// Trained and frozen parameters of a phase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Parameters that learn, each with the index of its group in [`Phase::rates`], in the network's order.
+    /// Parameters that learn, in the network's order, each with the index of its group in [`Phase::rates`].
     pub trained: Vec<(String, usize)>,
-    /// Parameters that do not change by a bit, in the network's order.
+    /// Parameters that stay the same to the bit, in the network's order.
     pub frozen: Vec<String>,
-    /// Batch-norm layers whose statistics stand still.
+    /// Batch-norm layers whose running statistics are used and kept.
     pub frozen_norms: HashSet<String>,
 }
 
 impl Plan {
-    /// What `phase` means for `params`, of which `new` were not loaded.
+    /// Applies `phase` to the parameters of a network with these roles, of which `new` were not loaded.
+    ///
+    /// # Errors
+    /// [`RecipeFault::Phase`] when a pattern is not valid, a role is not declared, or nothing learns.
     pub fn new(
         params: &Params,
+        roles: &Roles,
         phase: &Phase,
         frozen_bn: FrozenBatchNorm,
         new: &HashSet<String>,
-    ) -> Result<Self, TrainError> {
+    ) -> Result<Self, RecipeFault> {
         let names: Vec<&str> = params.trainable().map(|(name, _)| name).collect();
-        let learns = phase.trained(names.iter().copied(), new).map_err(TrainError::Recipe)?;
+        let fault = |error: PatternError| phase.fault(error.into());
+        let learns = phase.trained(names.iter().copied(), new, roles).map_err(fault)?;
         if learns.is_empty() {
-            let text =
-                format!("phase {:?} trains nothing: no parameter matches {:?}", phase.name, phase.train);
-            return Err(TrainError::Recipe(text));
+            return Err(phase.fault(PhaseFault::TrainsNothing(phase.train.clone())));
         }
-        let groups = phase.assign(&names, new).map_err(TrainError::Recipe)?;
-        let (trained, frozen): (Vec<_>, Vec<_>) =
-            names.into_iter().zip(groups).partition(|(name, _)| learns.contains(name));
-        let frozen: Vec<String> = frozen.into_iter().map(|(name, _)| name.into()).collect();
         let stand_still = match frozen_bn {
             FrozenBatchNorm::Eval => true,
             FrozenBatchNorm::Train => false,
-            FrozenBatchNorm::Auto => !new.contains("backbone.conv1.weight"),
+            // The first parameter is the stem's, whose output the loaded statistics describe.
+            FrozenBatchNorm::Auto => !names.first().is_some_and(|name| new.contains(*name)),
         };
+        let groups = phase.assign(&names, new, roles).map_err(fault)?;
+        let (trained, frozen): (Vec<_>, Vec<_>) =
+            names.into_iter().zip(groups).partition(|(name, _)| learns.contains(name));
+        let frozen: Vec<String> = frozen.into_iter().map(|(name, _)| name.into()).collect();
         let is_norm = |layer: &str| params.get(&format!("{layer}.running_mean")).is_some();
         let frozen_norms = frozen
             .iter()
@@ -54,7 +58,7 @@ impl Plan {
         Ok(Self { trained, frozen, frozen_norms })
     }
 
-    /// What is written down of it.
+    /// Converts the plan to its serialised form.
     pub fn record(&self, phase: &str) -> PhaseRecord {
         let mut frozen_norms: Vec<String> = self.frozen_norms.iter().cloned().collect();
         frozen_norms.sort_unstable();
@@ -67,15 +71,15 @@ impl Plan {
     }
 }
 
-/// A [`Plan`] as it is written down.
+/// Serialised form of a [`Plan`], as in `plan.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhaseRecord {
     /// Name of the phase.
     pub name: String,
     /// Parameters that learn.
     pub trained: Vec<String>,
-    /// Parameters that do not change by a bit.
+    /// Parameters that stay the same to the bit.
     pub frozen: Vec<String>,
-    /// Batch-norm layers whose statistics stand still.
+    /// Batch-norm layers whose running statistics are used and kept.
     pub frozen_norms: Vec<String>,
 }

@@ -1,5 +1,7 @@
-//! Mixed precision: operations in half the bytes where that is safe, parameters and sums in full (Micikevicius et al.
-//! 2018, arXiv:1710.03740). Not run on a GPU; the same code runs on the CPU in the tests.
+//! Mixed precision (Micikevicius et al. 2018, arXiv:1710.03740): short floats where that is safe, parameters and sums
+//! in float32.
+//!
+//! Not run on a GPU; the same code runs on the CPU in the tests.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +12,7 @@ use tch::{Device, Kind, Tensor};
 use crate::error::TorchError;
 use crate::native::{self, Autocast, ShortFloat};
 
-/// The short float of mixed precision.
+/// Short float type of mixed precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Amp {
@@ -20,14 +22,19 @@ pub enum Amp {
     Fp16,
 }
 
-impl FromStr for Amp {
-    type Err = String;
+/// A name that is no [`Amp`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a precision: use bf16 or fp16")]
+pub struct ParseAmpError(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Amp {
+    type Err = ParseAmpError;
+
+    fn from_str(text: &str) -> Result<Self, ParseAmpError> {
         match text {
             "bf16" => Ok(Self::Bf16),
             "fp16" => Ok(Self::Fp16),
-            _ => Err(format!("{text:?} is not a precision: use bf16 or fp16")),
+            _ => Err(ParseAmpError(text.into())),
         }
     }
 }
@@ -52,18 +59,18 @@ impl Amp {
     }
 }
 
-/// What the loss is multiplied by, so that small gradients do not vanish in half precision. Settings are PyTorch's.
+/// Loss scaling, so that small gradients do not vanish in half precision; settings are PyTorch's.
 #[derive(Debug)]
 pub(super) struct Scaler {
-    /// `[1]`
+    /// Factor on the loss, `[1]`.
     scale: Tensor,
     /// Steps without overflow since the scale last changed, `[1]`.
     growth: Tensor,
-    /// Whether the last gradients overflowed, `[1]`.
+    /// True if the last gradients overflowed, `[1]`.
     found_inf: Tensor,
 }
 
-/// A scaler's state, as it is saved.
+/// Saved state of a scaler.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct ScalerState {
     scale: f32,
@@ -86,12 +93,12 @@ impl Scaler {
         })
     }
 
-    /// The loss `[]` to begin the backward pass from.
+    /// Scales the loss `[]`, from which the backward pass begins.
     pub fn scaled(&self, loss: &Tensor) -> Result<Tensor, TorchError> {
         Ok(loss.f_mul(&self.scale.f_squeeze()?)?)
     }
 
-    /// Brings the gradients back; the result `[1]` says whether one of them overflowed.
+    /// Unscales the gradients; the result `[1]` is 1 when one of them overflowed.
     pub fn unscale(&mut self, parameters: &[&Tensor]) -> Result<&Tensor, TorchError> {
         let _ = self.found_inf.f_zero_()?;
         native::unscale(parameters, &self.found_inf, &self.scale.f_reciprocal()?)?;
@@ -104,7 +111,7 @@ impl Scaler {
         Ok(())
     }
 
-    /// The state; waits for the device.
+    /// Reads the state; waits for the device.
     pub fn state(&self) -> Result<ScalerState, TorchError> {
         Ok(ScalerState {
             scale: self.scale.f_double_value(&[0])? as f32,

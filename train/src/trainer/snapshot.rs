@@ -1,4 +1,4 @@
-//! All that a run needs to go on.
+//! Saved state of training.
 
 use ferronnx_models::Weights;
 use serde::{Deserialize, Serialize};
@@ -8,61 +8,61 @@ use super::precision::ScalerState;
 use super::totals::Sums;
 use crate::recipe::{Rates, Recipe, Schedule};
 
-/// Where a run stands, but for its tensors.
+/// Position of a run, without its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Position {
-    /// Epochs done.
+    /// Epochs completed.
     pub epoch: usize,
-    /// The phase of the next step.
+    /// Phase of the next step.
     pub phase: usize,
-    /// Epochs done of it.
+    /// Epochs completed in that phase.
     pub phase_epoch: usize,
-    /// Batches done of the epoch under way.
+    /// Batches completed of the epoch under way.
     pub step: usize,
     /// Optimizer steps of the whole run.
     pub updates: usize,
-    /// The epoch that validated best.
+    /// Best epoch so far.
     pub best: Best,
     /// Sums of the epoch under way.
     pub(super) sums: Sums,
-    /// Time spent on it, in seconds.
+    /// Seconds spent on the epoch under way.
     pub(super) seconds: f64,
     /// Learning rates of the phase.
     pub(super) rates: Rates,
     /// Lowest validation loss of the phase.
     pub(super) lowest: Option<f64>,
-    /// Epochs since.
+    /// Epochs since the lowest validation loss.
     pub(super) stale: usize,
-    /// Loss scaling of mixed precision.
+    /// State of the loss scaling of mixed precision.
     pub(super) scaler: Option<ScalerState>,
 }
 
-/// A moment of a run.
+/// Complete state of training at a step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    /// Where it stands.
+    /// Position of the run.
     pub position: Position,
-    /// The parameters.
+    /// Parameters.
     pub weights: Weights,
-    /// Their moving average, where the recipe asks for one.
+    /// Moving average of the parameters, if the recipe asks for one.
     pub average: Option<Weights>,
-    /// The optimizer's state; empty between two phases.
+    /// State of the optimizer; empty between two phases.
     pub optimizer: Weights,
 }
 
-/// The best epoch so far: by validation accuracy, then by loss.
+/// Best epoch so far, by validation accuracy, then by loss.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// Counted from 1; 0 before there is one.
+    /// Epoch, counted from 1; 0 before there is one.
     pub epoch: usize,
-    /// In [0, 1].
+    /// Validation accuracy, in [0, 1].
     pub accuracy: f64,
-    /// Mean cross-entropy.
+    /// Validation loss, mean cross-entropy.
     pub loss: f64,
 }
 
 impl Best {
-    /// Whether an epoch is better; it is the best then.
+    /// Replaces the best epoch by a better one; returns whether it is better.
     pub(super) fn improves(&mut self, metrics: &EpochMetrics) -> bool {
         let (epoch, accuracy, loss) = (metrics.epoch, metrics.validation_accuracy, metrics.validation_loss);
         let better =
@@ -75,7 +75,7 @@ impl Best {
 }
 
 impl Position {
-    /// Before the first step of `recipe`.
+    /// Position before the first step of `recipe`.
     pub(super) fn start(recipe: &Recipe) -> Self {
         let rates = recipe.phases.first().map(|phase| phase.rates()).unwrap_or_default();
         Self {
@@ -94,7 +94,7 @@ impl Position {
         }
     }
 
-    /// Goes on to the next epoch; says so when that is in another phase, and whether this one ended early.
+    /// Advances to the next epoch; at the end of a phase returns whether it ended early.
     pub(super) fn advance(&mut self, recipe: &Recipe, validation_loss: f64) -> Option<bool> {
         let phase = &recipe.phases[self.phase];
         self.epoch += 1;

@@ -1,4 +1,4 @@
-//! Sums over batches that stay on the device until they are read, and losses that are watched.
+//! Sums over batches that stay on the device until they are read, and a check for losses that are not finite.
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -6,16 +6,16 @@ use tch::{Kind, Tensor};
 use crate::data::batches::Batch;
 use crate::error::TorchError;
 
-/// What has been summed, in memory; the sums are floats as they are on the device, so nothing is lost in saving them.
+/// Sums read from the device; floats as they are there, so that saving loses nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sums {
-    /// Images.
+    /// Number of images.
     pub images: usize,
-    /// Images left out because they cannot be decoded.
+    /// Number of images that were left out because they cannot be decoded.
     pub skipped: usize,
     /// Sum of the losses of all images.
     pub loss: f32,
-    /// Images whose class was found.
+    /// Number of images classified correctly.
     pub correct: f32,
 }
 
@@ -27,23 +27,23 @@ impl Sums {
     }
 }
 
-/// Sums under way.
+/// Sums on the device.
 #[derive(Debug)]
 pub(crate) struct Totals {
     images: usize,
     skipped: usize,
-    /// Losses and correct answers, `[2]`.
+    /// Sum of losses and number of correct predictions, `[2]`.
     sums: Tensor,
 }
 
 impl Totals {
-    /// Goes on from what has been summed already.
+    /// Goes on from earlier sums.
     pub fn new(sums: &Sums, device: tch::Device) -> Result<Self, TorchError> {
         let tensor = Tensor::f_from_slice(&[sums.loss, sums.correct])?.f_to_device(device)?;
         Ok(Self { images: sums.images, skipped: sums.skipped, sums: tensor })
     }
 
-    /// Images so far.
+    /// Number of images so far.
     pub fn images(&self) -> usize {
         self.images
     }
@@ -62,15 +62,14 @@ impl Totals {
         Ok(())
     }
 
-    /// The sums; waits for the device.
+    /// Reads the sums; waits for the device.
     pub fn read(&self) -> Result<Sums, TorchError> {
         let sums = Vec::<f32>::try_from(&self.sums)?;
         Ok(Sums { images: self.images, skipped: self.skipped, loss: sums[0], correct: sums[1] })
     }
 }
 
-/// The losses since they were last looked at, so that the step at which one went wrong is known without waiting for
-/// the device after each.
+/// Losses since the last check. They are kept with their step, so that the device need not be waited for after each.
 #[derive(Debug, Default)]
 pub(crate) struct Watch(Vec<(Tensor, usize, Vec<usize>)>);
 
@@ -79,9 +78,9 @@ pub(crate) struct Watch(Vec<(Tensor, usize, Vec<usize>)>);
 pub(crate) struct NotFinite {
     /// The loss.
     pub loss: f64,
-    /// Its step, counted from 0.
+    /// Step, counted from 0.
     pub step: usize,
-    /// The images of its batch.
+    /// Images of its batch.
     pub indices: Vec<usize>,
 }
 
@@ -91,7 +90,7 @@ impl Watch {
         self.0.push((loss, step, indices.to_vec()));
     }
 
-    /// Forgets what was kept, and returns the first that is not finite; waits for the device.
+    /// Drops the kept losses and returns the first that is not finite; waits for the device.
     pub fn look(&mut self) -> Result<Option<NotFinite>, TorchError> {
         if self.0.is_empty() {
             return Ok(None);

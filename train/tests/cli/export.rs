@@ -1,4 +1,4 @@
-//! `train export`: files that are right, and what is refused.
+//! `train export`: correct files and refused arguments.
 
 use std::fs;
 use std::path::Path;
@@ -161,7 +161,7 @@ fn a_damaged_run_is_named() {
     }
 }
 
-/// A checkpoint of the default network for the colours, without training.
+/// Saves a checkpoint of the default network for the colours, without training.
 fn untrained(dir: &Path) {
     let network = ResNet18::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
     let weights = testing::weights(&network, &[1, 3, 16, 16]).unwrap();

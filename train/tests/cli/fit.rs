@@ -1,4 +1,4 @@
-//! `train fit` and `train summary`: what they say, and what they refuse.
+//! `train fit` and `train summary`: output and refused arguments.
 
 use std::fs;
 use std::process::Command as Process;

@@ -1,4 +1,4 @@
-//! Runs that are stopped: by a signal, by a full disk, by what was done to their folder.
+//! Interrupted runs: by a signal, by a full disk, by changes to their folder.
 
 use std::fs;
 use std::process::Command as Process;

@@ -1,4 +1,4 @@
-//! The binary: a whole run, and what it refuses.
+//! The program `train`: whole runs and refused arguments.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -20,7 +20,7 @@ fn train(dir: &Path) -> Command {
     command
 }
 
-/// A short run on small images.
+/// Starts a short run on small images.
 fn fit(dir: &Path) -> Command {
     let mut command = train(dir);
     command.args(["fit", "--data", "colours", "--out", "run", "--image-size", "8"]);

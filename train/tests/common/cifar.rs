@@ -1,4 +1,4 @@
-//! A small CIFAR-10.
+//! A small CIFAR-10 data set.
 
 use std::fs::File;
 use std::io::Write;
@@ -10,16 +10,16 @@ use flate2::write::GzEncoder;
 /// Bytes of a label and an image.
 pub const RECORD: usize = 3073;
 
-/// The files of the data set: their names and contents.
+/// Names and contents of the data set's files.
 pub type Files = Vec<(&'static str, Vec<u8>)>;
 
-/// Image `number` of file `file`: neighbouring bytes differ.
+/// Makes image `number` of file `file`: neighbouring bytes differ.
 pub fn record(file: usize, number: usize) -> Vec<u8> {
     let label = (file + number) % 10;
     (0..RECORD).map(|at| if at == 0 { label } else { at * 7 + file * 31 + number } as u8).collect()
 }
 
-/// All files, with twelve images each: names of the classes first, the test images last.
+/// Makes all files with twelve images each: names of the classes first, test images last.
 pub fn files() -> Files {
     let names = b"airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n";
     let mut files = vec![("batches.meta.txt", names.to_vec())];

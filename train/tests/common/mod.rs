@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Helpers that the tests share.
 
 #![allow(dead_code)] // each test binary uses its part
 
@@ -12,13 +12,13 @@ use image::{Rgb, RgbImage};
 use ndarray::ArrayD;
 use tch::{Device, Tensor};
 
-/// A golden output, see `models/tests/goldens/generate.py`.
+/// Loads a golden output, see `models/tests/goldens/generate.py`.
 pub fn golden(name: &str) -> ArrayD<f32> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/goldens/goldens.safetensors");
     checkpoint::load(&path).unwrap().shift_remove(name).unwrap()
 }
 
-/// Parameters of `module` with these values.
+/// Makes the parameters of `module` with these values.
 pub fn params(module: &impl Module, input: &[usize], weights: &Weights) -> Params {
     let params =
         Params::initialise(&shapes::describe(module, input).unwrap().params, 0, Device::Cpu).unwrap();
@@ -28,7 +28,7 @@ pub fn params(module: &impl Module, input: &[usize], weights: &Weights) -> Param
     params
 }
 
-/// An array as a tensor.
+/// Converts an array to a tensor.
 pub fn tensor(values: &ArrayD<f32>) -> Tensor {
     let shape: Vec<i64> = values.shape().iter().map(|&size| size as i64).collect();
     Tensor::from_slice(values.as_slice().unwrap()).view(&shape[..])
@@ -42,15 +42,15 @@ pub fn relative_difference(found: &ArrayD<f32>, expected: &ArrayD<f32>) -> f32 {
     found.iter().zip(expected).fold(0.0, |max: f32, (a, b)| max.max((a - b).abs())) / scale
 }
 
-/// Whatever the goldens are of.
+/// Module of a golden.
 pub enum Golden {
     /// A residual block.
     Block(BasicBlock),
-    /// An attention layer.
+    /// Channel attention.
     Channel(ferronnx_models::layers::ChannelAttention),
-    /// An attention layer.
+    /// Spatial attention.
     Spatial(ferronnx_models::layers::SpatialAttention),
-    /// An attention layer.
+    /// Channel and spatial attention.
     Cbam(ferronnx_models::layers::Cbam),
     /// The whole network.
     Network(Box<ResNet18>),
@@ -68,7 +68,7 @@ impl Module for Golden {
     }
 }
 
-/// A data set of squares of one colour a class with noise: small, and learnable in an epoch or two.
+/// Writes a data set of squares of one colour per class with noise: small, and learnable in an epoch or two.
 pub fn colours(dir: &Path, split: &str, classes: &[(&str, [u8; 3])], count: usize) {
     for (class, colour) in classes {
         let folder = dir.join(split).join(class);
@@ -87,7 +87,7 @@ pub fn colours(dir: &Path, split: &str, classes: &[(&str, [u8; 3])], count: usiz
 pub const COLOURS: [(&str, [u8; 3]); 3] =
     [("blue", [0, 0, 180]), ("green", [0, 180, 0]), ("red", [180, 0, 0])];
 
-/// A data set with training and test images.
+/// Writes a data set with training and test images.
 pub fn colour_set() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("colours");

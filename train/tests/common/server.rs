@@ -5,31 +5,31 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// What was asked.
+/// A request to the server.
 #[derive(Debug, Clone)]
 #[allow(dead_code)] // not every test reads all of it
 pub struct Request {
     /// Name and port of this server.
     pub host: String,
-    /// The path of the URL.
+    /// Path of the URL.
     pub path: String,
-    /// The first byte of the range asked for.
+    /// First byte of the range asked for.
     pub range: Option<u64>,
 }
 
-/// What is answered.
+/// An answer of the server.
 pub struct Reply {
     status: u16,
     headers: Vec<String>,
     body: Vec<u8>,
-    /// Bytes of the body after which the connection ends, or nothing more comes.
+    /// Number of body bytes after which the connection ends, or stalls.
     sent: usize,
     stalls: bool,
 }
 
 #[allow(dead_code)]
 impl Reply {
-    /// `content` from the byte `range` on.
+    /// Answers with `content` from the byte `range` on.
     pub fn of(content: &[u8], range: Option<u64>) -> Self {
         let body = content[range.unwrap_or(0) as usize..].to_vec();
         let mut headers = vec![format!("Content-Length: {}", body.len())];
@@ -46,7 +46,7 @@ impl Reply {
         }
     }
 
-    /// No content.
+    /// Answers without content.
     pub fn status(status: u16) -> Self {
         Self { status, headers: vec!["Content-Length: 0".into()], body: Vec::new(), sent: 0, stalls: false }
     }
@@ -56,19 +56,19 @@ impl Reply {
         self
     }
 
-    /// Ends the connection after so many bytes of the body.
+    /// Ends the connection after this many bytes of the body.
     pub fn cut(mut self, sent: usize) -> Self {
         self.sent = sent.min(self.body.len());
         self
     }
 
-    /// Says that the body has `length` bytes, and sends no more after its end.
+    /// Announces a body of `length` bytes, and stalls after its end.
     pub fn stalled(self, length: u64) -> Self {
         let reply = self.without_length().header("Content-Length", &length.to_string());
         Self { stalls: true, ..reply }
     }
 
-    /// The body ends where the connection does.
+    /// Ends the body where the connection ends.
     pub fn without_length(mut self) -> Self {
         self.headers.retain(|header| !header.starts_with("Content-Length"));
         self
@@ -86,7 +86,7 @@ impl Reply {
     }
 }
 
-/// Answers until the test ends.
+/// Server that answers until the test ends.
 pub struct Server {
     address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
@@ -94,7 +94,7 @@ pub struct Server {
 
 #[allow(dead_code)]
 impl Server {
-    /// `answer` is given each request, and how many came before it.
+    /// Starts a server; `answer` gets each request and the number of those before it.
     pub fn start(answer: impl Fn(&Request, usize) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Self { address: listener.local_addr().unwrap(), requests: Arc::default() };
@@ -120,18 +120,18 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
-    /// The ranges asked for, in order.
+    /// Ranges asked for, in order.
     pub fn ranges(&self) -> Vec<Option<u64>> {
         self.requests.lock().unwrap().iter().map(|request| request.range).collect()
     }
 
-    /// The paths asked for, in order.
+    /// Paths asked for, in order.
     pub fn paths(&self) -> Vec<String> {
         self.requests.lock().unwrap().iter().map(|request| request.path.clone()).collect()
     }
 }
 
-/// A URL of this machine where nobody listens.
+/// URL of this machine where nobody listens.
 #[allow(dead_code)]
 pub fn closed_url() -> String {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

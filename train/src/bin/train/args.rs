@@ -1,4 +1,4 @@
-//! What can be typed.
+//! Command line arguments.
 
 use std::path::PathBuf;
 
@@ -13,30 +13,30 @@ use ferronnx_train::export::Calibration;
 use ferronnx_train::pretrained::StemInit;
 use ferronnx_train::trainer::Amp;
 
-/// Train an image classifier and write it as ONNX, without Python.
+/// Train an image classifier and export it to ONNX, without Python.
 #[derive(Debug, Parser)]
 #[command(
     version,
     after_help = "\
 Examples:
-  train fit --data photos --out runs/photos      learn from photos/CLASS/*.jpg
-  train export runs/photos -o model.onnx         write the model, checked against libtorch
-  infer classify --model model.onnx photo.jpg    use it"
+  train fit --data photos --out runs/photos      train on photos/CLASS/*.jpg
+  train export runs/photos -o model.onnx         export the model, verified against libtorch
+  infer classify --model model.onnx photo.jpg    classify an image"
 )]
 pub struct Args {
-    /// What to do.
+    /// Subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The subcommands.
+/// Subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Train a network on a folder of images
+    /// Train a network on a folder of images, or resume a run
     Fit(FitArgs),
-    /// Write a trained network as .onnx, verified against libtorch
+    /// Export a trained network to .onnx, verified against libtorch
     Export(ExportArgs),
-    /// Show the layers of a network: output shapes, parameters, multiply-accumulates
+    /// Show a network's layers: output shapes, parameters, multiply-accumulates
     Summary(SummaryArgs),
 }
 
@@ -50,17 +50,17 @@ Examples:
   train fit --data photos --epochs 10 --out runs/ten
   train fit --data photos --pretrained imagenet --image-size 224
   train fit --data cifar10 --pretrained resnet18.pth --recipe differential
-  train fit --data photos --recipe my.toml --limit 200 --epochs 1   a short try
-  train fit --resume runs/ten                                      go on where it stopped
+  train fit --data photos --recipe my.toml --limit 200 --epochs 1   try a recipe
+  train fit --resume runs/ten                                       resume a run
 
 DATA is DIR/CLASS/*.jpg, or DIR/train/CLASS/*.jpg with DIR/test (or DIR/val), or cifar10 (downloaded once), or
-cifar10:PATH of its binary archive. Ctrl-C ends the run after saving; a second Ctrl-C ends it at once."
+cifar10:PATH of its binary archive. Ctrl-C saves the run and stops it; a second Ctrl-C stops it at once."
 )]
 pub struct FitArgs {
     /// Folder of class folders, cifar10, or cifar10:PATH
     #[arg(long, value_name = "DIR|cifar10[:PATH]", required_unless_present = "resume")]
     pub data: Option<PathBuf>,
-    /// Go on with a run exactly where it stopped
+    /// Resume a run exactly where it stopped
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "data", "recipe", "pretrained", "stem_init", "freeze_stem", "out", "epochs", "batch_size", "early_stopping",
         "image_size", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp",
@@ -70,26 +70,26 @@ pub struct FitArgs {
     /// weights, else from-scratch]
     #[arg(long, value_name = "NAME|FILE")]
     pub recipe: Option<String>,
-    /// Weights to start from: a .safetensors or .pth file, imagenet (timm's resnet18.tv_in1k, downloaded
-    /// once), or none
+    /// Pretrained weights: a .safetensors or .pth file, imagenet (timm's resnet18.tv_in1k, downloaded once), or
+    /// none
     #[arg(long, default_value = "none", value_name = "FILE|imagenet|none")]
     pub pretrained: String,
-    /// A 3x3 stem from a pretrained 7x7 one: its centre, or random
+    /// Initialise a 3x3 stem from a pretrained 7x7 one by its centre, or at random
     #[arg(long, default_value = "centre", value_name = "centre|random")]
     pub stem_init: StemInit,
-    /// Freeze the stem in the phases that do not name it, even when it is new
+    /// Freeze the stem in phases that do not train it by name, even when it is new
     #[arg(long)]
     pub freeze_stem: bool,
     /// Run folder [default: runs/DATA-TIME]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// auto, cpu, cuda, cuda:N or mps [default: auto; with --resume the run's]
+    /// Device: auto, cpu, cuda, cuda:N or mps [default: auto; with --resume the run's]
     #[arg(long)]
     pub device: Option<DeviceRequest>,
-    /// Mixed precision on CUDA: bf16 (the default) or fp16
+    /// Train in mixed precision on CUDA: bf16 (without a value) or fp16
     #[arg(long, value_name = "FLOAT", num_args = 0..=1, require_equals = true, default_missing_value = "bf16")]
     pub amp: Option<Amp>,
-    /// Epochs in all; the recipe's phases keep their shares [default: the recipe's]
+    /// Number of epochs; the recipe's phases keep their shares [default: the recipe's]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: Option<u32>,
     /// Images per step [default: the recipe's]
@@ -107,27 +107,27 @@ pub struct FitArgs {
     /// Attention after each stage
     #[arg(long, value_enum, default_value = "cbam")]
     pub attention: AttentionArg,
-    /// Reduction of the channel attention's hidden layer
+    /// Reduction ratio of the channel attention
     #[arg(long, default_value_t = Attention::default().ratio)]
     pub attention_ratio: usize,
-    /// Kernel of the spatial attention, odd
+    /// Kernel size of the spatial attention, odd
     #[arg(long, default_value_t = Attention::default().kernel)]
     pub attention_kernel: usize,
     /// Seed of every random choice
     #[arg(long, default_value_t = 42)]
     pub seed: u64,
-    /// Use at most N training and N test images, from all classes alike
+    /// Use at most N training and N test images, balanced over the classes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
-    /// Leave out images that cannot be decoded, and count them
+    /// Leave out images that cannot be decoded, and report their number
     #[arg(long)]
     pub skip_bad: bool,
 }
 
-/// `--stem`.
+/// Values of `--stem`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum StemArg {
-    /// 3x3 convolution, no pooling
+    /// 3x3 convolution without pooling
     Cifar,
     /// 7x7 convolution and pooling, both with stride 2
     Imagenet,
@@ -142,12 +142,12 @@ impl From<StemArg> for Stem {
     }
 }
 
-/// `--attention`.
+/// Values of `--attention`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum AttentionArg {
     /// Channel and spatial attention
     Cbam,
-    /// A plain ResNet18
+    /// No attention: a plain ResNet18
     None,
 }
 
@@ -162,51 +162,51 @@ Examples:
   train export runs/photos -o small.onnx --precision int8
   train export weights.pth --labels labels.txt --image-size 32 --images photos/test
 
-The file is run under ONNX Runtime and compared with libtorch before it is put in place."
+The file is run on ONNX Runtime and compared with libtorch before it is kept."
 )]
 pub struct ExportArgs {
     /// Run folder, or a .safetensors or .pth checkpoint
     #[arg(value_name = "RUN|CHECKPOINT")]
     pub source: PathBuf,
-    /// The file to write
+    /// File to write
     #[arg(short, long, default_value = "model.onnx", value_name = "FILE")]
     pub output: PathBuf,
-    /// Version of the ONNX operators, 17 to 23
+    /// ONNX opset version, 17 to 23
     #[arg(long, default_value_t = ferronnx_models::onnx::Opset::default().version())]
     pub opset: u32,
-    /// What the network is computed in; int8 is calibrated on the run's training images
+    /// Precision of the computation; int8 is calibrated on the run's training images
     #[arg(long, value_enum, default_value_t)]
     pub precision: PrecisionArg,
-    /// What the input takes: normalised floats [batch, 3, H, W], or the images' bytes [batch, H, W, 3]
+    /// Form of the input: normalised floats [batch, 3, H, W], or bytes [batch, H, W, 3]
     #[arg(long, value_enum, default_value_t)]
     pub input: InputArg,
-    /// Give the attention of every stage as further outputs, which `infer explain` shows
+    /// Add the attention of every stage as further outputs, for `infer explain`
     #[arg(long)]
     pub attention_outputs: bool,
-    /// Keep batch norm as operators of its own
+    /// Keep batch norm as separate operators
     #[arg(long)]
     pub no_fold: bool,
     /// Largest difference to libtorch, relative to the largest logit
     /// [default: 1e-4 for fp32, 1e-2 for fp16, 0.1 for int8]
     #[arg(long, value_name = "X")]
     pub tolerance: Option<f64>,
-    /// Images to compare on: class folders, or a folder of images
+    /// Images to verify on: class folders, or a folder of images
     /// [default: the run's validation images; generated ones for a bare checkpoint]
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
-    /// int8: images to find the ranges of values on [default: 128 of the run's training images]
+    /// int8: images to calibrate on [default: 128 of the run's training images]
     #[arg(long, value_name = "DIR")]
     pub calibration: Option<PathBuf>,
-    /// int8: what the range of a value is
+    /// int8: method of finding the ranges of values
     #[arg(long, value_enum, default_value_t)]
     pub ranges: RangesArg,
-    /// Compare every node with libtorch too, and show the N worst
+    /// Compare every node with libtorch, and show the N largest differences
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "20")]
     pub drift: Option<usize>,
-    /// ONNX Runtime's library [default: $ORT_DYLIB_PATH, beside the executable, .native/]
+    /// ONNX Runtime library [default: $ORT_DYLIB_PATH, beside the executable, .native/]
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
-    /// Bare checkpoint: class names, one a line [default: class 0, class 1, ...]
+    /// Bare checkpoint: class names, one per line [default: class 0, class 1, ...]
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
     /// Bare checkpoint: height and width of the input [default: 32 for a 3x3 stem, 224 for a 7x7 one]
@@ -220,15 +220,15 @@ pub struct ExportArgs {
     pub std: Option<[f32; 3]>,
 }
 
-/// `--precision` of `train export`.
+/// Values of `--precision`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum PrecisionArg {
     /// 32-bit floats
     #[default]
     Fp32,
-    /// 16-bit floats, but for what is numerically sensitive: half the size
+    /// 16-bit floats, except in numerically sensitive operators: half the size
     Fp16,
-    /// 8-bit integers, but for what is numerically sensitive: a quarter of the size, and faster on CPUs
+    /// 8-bit integers, except in numerically sensitive operators: a quarter of the size, faster on CPUs
     Int8,
 }
 
@@ -242,13 +242,13 @@ impl From<PrecisionArg> for Precision {
     }
 }
 
-/// `--ranges` of `train export`.
+/// Values of `--ranges`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum RangesArg {
-    /// From the least to the greatest value seen
+    /// From the smallest to the largest value
     #[default]
     MinMax,
-    /// Without the one in 100,000 values at either end
+    /// Without one in 100,000 values at either end
     Percentile,
 }
 
@@ -261,13 +261,13 @@ impl From<RangesArg> for Calibration {
     }
 }
 
-/// `--input` of `train export`.
+/// Values of `--input`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum InputArg {
-    /// Normalised images
+    /// Normalised floats
     #[default]
     Float,
-    /// Images as they are
+    /// Bytes of the images; the file normalises them
     Uint8,
 }
 
@@ -297,16 +297,16 @@ pub struct SummaryArgs {
     /// Height and width of the input [default: the run's; else 32 for a 3x3 stem, 224 for a 7x7 one]
     #[arg(long, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub image_size: Option<u32>,
-    /// Form of the output
+    /// Output format
     #[arg(long, value_enum, default_value = "table")]
     pub format: SummaryFormat,
 }
 
-/// `--format` of `train summary`.
+/// Values of `--format` of `train summary`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SummaryFormat {
-    /// For people
+    /// Table
     Table,
-    /// One object
+    /// One JSON object
     Json,
 }

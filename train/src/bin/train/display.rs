@@ -1,13 +1,16 @@
-//! What a person sees while training: bars on a terminal, plain lines everywhere.
+//! Terminal output of training: progress bars on a terminal, plain lines everywhere.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 pub use ferronnx_report::text::table;
 use ferronnx_train::recipe::Phase;
 use ferronnx_train::report::modules::collapse;
-use ferronnx_train::trainer::PhaseRecord;
-use ferronnx_train::trainer::{EpochMetrics, Progress};
+use ferronnx_train::run::{Finished, Observer, RunConfig, RunError, RunPlan, Split, Started, Step};
+use ferronnx_train::trainer::{Epoch, EpochMetrics, PhaseRecord};
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A line on standard output. A reader that has gone must not end a run: nothing fails for that.
+/// Prints a line on standard output. A reader that has gone does not end a run, so errors are ignored.
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write as _;
@@ -15,20 +18,20 @@ macro_rules! say {
     }};
 }
 
-/// A list of names after its heading, in lines that a narrow terminal does not break.
+/// Prints a list of names after its heading, wrapped at 80 columns.
 pub fn list(heading: &str, names: &str) {
     let how = textwrap::Options::new(80).subsequent_indent("    ").break_words(false);
     say!("{}", textwrap::fill(&format!("  {heading}: {names}"), how));
 }
 
-/// A bar for `len` images that is drawn on a terminal only.
+/// Progress bar for `len` images; hidden when stderr is not a terminal.
 pub fn bar(label: &str, len: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg} {eta:>4} left")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(len as u64).with_style(style).with_prefix(label.to_owned())
 }
 
-/// A bar for `len` bytes that is drawn on a terminal only.
+/// Progress bar for `len` bytes; hidden when stderr is not a terminal.
 pub fn byte_bar(label: &str, len: u64) -> ProgressBar {
     let style = ProgressStyle::with_template(
         "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta:>4} left",
@@ -37,19 +40,145 @@ pub fn byte_bar(label: &str, len: u64) -> ProgressBar {
     ProgressBar::new(len).with_style(style).with_prefix(label.to_owned())
 }
 
-/// Shows where an epoch stands.
-pub fn show(bar: &ProgressBar, progress: &Progress) {
-    bar.set_position(progress.images as u64);
-    let rate = bar.per_sec();
-    bar.set_message(format!(
-        "loss {:.3} acc {:.1} % {rate:.0} images/s",
-        progress.loss,
-        100.0 * progress.accuracy
-    ));
+/// Prints the events of a run.
+pub struct Terminal {
+    folder: PathBuf,
+    network: String,
+    /// Prefix that nearly all names share.
+    prefix: String,
+    /// Lines about the run, which wait until its images are read.
+    announcement: Vec<String>,
+    epochs: usize,
+    images: ProgressBar,
+    epoch: Option<ProgressBar>,
 }
 
-/// Says what learns in a phase, and how fast.
-pub fn phase(phase: &Phase, record: &PhaseRecord) {
+impl Terminal {
+    /// Prints the events of the run in `folder`; `network` describes the network on one line, and `prefix` is left out of
+    /// its names.
+    pub fn new(folder: &Path, network: String, prefix: &str) -> Self {
+        Self {
+            folder: folder.into(),
+            network,
+            prefix: prefix.into(),
+            announcement: Vec::new(),
+            epochs: 0,
+            images: ProgressBar::hidden(),
+            epoch: None,
+        }
+    }
+}
+
+impl Observer for Terminal {
+    fn started(&mut self, start: &Started<'_>) -> Result<(), RunError> {
+        let RunConfig { recipe, amp, device, preprocessing, .. } = start.config;
+        self.epochs = recipe.epochs();
+        let amp = amp.map_or_else(String::new, |amp| format!(", mixed precision {amp}"));
+        self.announcement = vec![
+            format!("at {0}x{0}", preprocessing.crop),
+            format!("recipe      {}, {} epochs, batch {}", recipe.name, recipe.epochs(), recipe.batch_size),
+            format!("device      {device}{amp}"),
+            format!("run folder  {}", self.folder.display()),
+        ];
+        match start.position {
+            Some(position) => say!("going on after epoch {}, step {}", position.epoch, position.step),
+            None => pretrained(start.config.pretrained.as_deref(), start.plan),
+        }
+        Ok(())
+    }
+
+    fn reading(&mut self, split: Split, images: usize) -> Box<dyn Fn() + Send + Sync> {
+        let bar = bar(&format!("reading {split}"), images);
+        self.images = bar.clone();
+        Box::new(move || bar.inc(1))
+    }
+
+    fn read(&mut self, split: Split, skipped: usize) -> ControlFlow<()> {
+        self.images.finish_and_clear();
+        if skipped > 0 {
+            say!("{skipped} {split} images left out: they cannot be decoded");
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn ready(&mut self, images: &[(Split, usize)]) -> Result<(), RunError> {
+        let counts: Vec<String> = images.iter().map(|(split, count)| format!("{count} {split}")).collect();
+        say!("network     {}", self.network);
+        let mut lines = std::mem::take(&mut self.announcement).into_iter();
+        say!("images      {}, {}", counts.join(", "), lines.next().unwrap_or_default());
+        lines.for_each(|line| say!("{line}"));
+        Ok(())
+    }
+
+    fn phase(&mut self, phase: &Phase, record: &PhaseRecord) -> Result<(), RunError> {
+        self::phase(phase, record, &self.prefix);
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step) -> ControlFlow<()> {
+        let Step { epoch, epochs, images, progress, .. } = step;
+        let bar = self.epoch.get_or_insert_with(|| bar(&format!("epoch {epoch}/{epochs}"), *images));
+        bar.set_position(progress.images as u64);
+        let rate = bar.per_sec();
+        let (loss, accuracy) = (progress.loss, 100.0 * progress.accuracy);
+        bar.set_message(format!("loss {loss:.3} acc {accuracy:.1} % {rate:.0} images/s"));
+        ControlFlow::Continue(())
+    }
+
+    fn epoch(&mut self, epoch: &Epoch) -> Result<(), RunError> {
+        if let Some(bar) = self.epoch.take() {
+            bar.finish_and_clear();
+        }
+        say!("{}", epoch_line(&epoch.metrics, self.epochs, epoch.improved));
+        if epoch.skipped > 0 {
+            say!("  {} images left out: they cannot be decoded", epoch.skipped);
+        }
+        if epoch.stopped_early {
+            say!("  the phase ends here: no better validation loss lately");
+        }
+        Ok(())
+    }
+
+    fn finished(&mut self, end: &Finished<'_>) -> Result<(), RunError> {
+        let result = end.result;
+        let validation = 100.0 * result.validation_accuracy;
+        say!("best epoch {} (*), validation accuracy {validation:.2} %", result.best_epoch);
+        if let Some(accuracy) = result.test_accuracy {
+            let images = end.evaluation.predictions.len();
+            say!("test accuracy {:.2} % of {images} images", 100.0 * accuracy);
+        }
+        say!("report      {}", self.folder.join("report.html").display());
+        Ok(())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        for bar in self.epoch.iter().chain([&self.images]) {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Prints which tensors were loaded, adapted and ignored.
+fn pretrained(file: Option<&Path>, plan: &RunPlan) {
+    let Some(file) = file else {
+        say!("no pretrained weights: every layer is new and learns in every phase");
+        return;
+    };
+    let RunPlan { loaded, new, adapted, ignored, .. } = plan;
+    say!("pretrained weights: {} tensors loaded from {}", loaded.len(), file.display());
+    list("new", &if new.is_empty() { "none".into() } else { new.join(", ") });
+    if !adapted.is_empty() {
+        list("of these begun from the file's", &adapted.join(", "));
+    }
+    if !ignored.is_empty() {
+        list("ignored", &ignored.join(", "));
+    }
+}
+
+/// Prints the trained and frozen parameters of a phase, and its learning rates.
+fn phase(phase: &Phase, record: &PhaseRecord, prefix: &str) {
     let rate = |(name, rate): (&str, f64)| match name {
         "all" => format!("{rate:.0e}"),
         _ => format!("{rate:.0e} ({name})"),
@@ -58,9 +187,9 @@ pub fn phase(phase: &Phase, record: &PhaseRecord) {
     let epochs = if phase.epochs == 1 { "1 epoch".into() } else { format!("{} epochs", phase.epochs) };
     say!("phase {:?}: {epochs} at {}", phase.name, rates.join(", "));
     let PhaseRecord { trained, frozen, frozen_norms, .. } = record;
-    list(&format!("{} parameters learn", trained.len()), &modules(trained, frozen));
+    list(&format!("{} parameters learn", trained.len()), &modules(trained, frozen, prefix));
     if !frozen.is_empty() {
-        list(&format!("{} parameters are frozen", frozen.len()), &modules(frozen, trained));
+        list(&format!("{} parameters are frozen", frozen.len()), &modules(frozen, trained, prefix));
         match frozen_norms.len() {
             0 => say!("  statistics of their batch norms adapt"),
             norms => say!("  statistics of {norms} batch norms stand still"),
@@ -68,13 +197,13 @@ pub fn phase(phase: &Phase, record: &PhaseRecord) {
     }
 }
 
-/// What `chosen` are, without the prefix that nearly all share.
-fn modules(chosen: &[String], others: &[String]) -> String {
-    let short = |module: &str| module.strip_prefix("backbone.").unwrap_or(module).to_owned();
+/// Lists the modules that hold `chosen` and none of `others`, without their common prefix.
+fn modules(chosen: &[String], others: &[String], prefix: &str) -> String {
+    let short = |module: &str| module.strip_prefix(prefix).unwrap_or(module).to_owned();
     collapse(chosen, others).into_iter().map(short).collect::<Vec<_>>().join(" ")
 }
 
-/// The line of an epoch; at most 80 columns.
+/// Formats the line of an epoch, at most 80 columns.
 pub fn epoch_line(metrics: &EpochMetrics, epochs: usize, best: bool) -> String {
     let (width, star) = (epochs.to_string().len(), if best { " *" } else { "" });
     format!("epoch {:>width$}/{epochs}  {}{star}", metrics.epoch, metrics.numbers())

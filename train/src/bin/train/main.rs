@@ -1,25 +1,28 @@
-//! `train`: from a folder of images to an `.onnx`.
+//! The program `train`: trains on a folder of images and exports an `.onnx` file.
 
 mod args;
 #[macro_use]
 mod display;
 mod commands;
 mod fetch;
-mod interrupt;
+mod hints;
 
 use std::panic;
 use std::process::ExitCode;
 
-use anyhow::Error;
 use clap::Parser;
+use ferronnx_train::error::{chain, first_words};
+use ferronnx_train::interrupt::INTERRUPTED;
 
 use crate::args::{Args, Command};
-use crate::interrupt::Interrupted;
 
-/// Nothing was done: usage, data, device, files.
+/// Exit status when nothing was done: usage, data, device or files are wrong.
 const FAILED: u8 = 2;
-/// What shells expect after Ctrl-C.
-const INTERRUPTED: u8 = 130;
+
+/// Error that stands for Ctrl-C, once everything is saved.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Interrupted;
 
 fn main() -> ExitCode {
     // SAFETY: nothing has started a thread yet.
@@ -27,10 +30,7 @@ fn main() -> ExitCode {
     panic::set_hook(Box::new(|info| {
         let message = info.payload_as_str().unwrap_or("unknown");
         let place = info.location().map(ToString::to_string).unwrap_or_default();
-        eprintln!(
-            "error: internal: {} ({place}): please report this",
-            ferronnx_train::error::first_words(message)
-        );
+        eprintln!("error: internal: {} ({place}): please report this", first_words(message));
     }));
     let args = Args::parse();
     let result = panic::catch_unwind(|| match args.command {
@@ -42,20 +42,9 @@ fn main() -> ExitCode {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) if error.is::<Interrupted>() => ExitCode::from(INTERRUPTED),
         Ok(Err(error)) => {
-            eprintln!("error: {}", one_message(&error));
+            eprintln!("error: {}{}", chain(error.as_ref()), hints::hint(&error));
             ExitCode::from(FAILED)
         }
         Err(_) => ExitCode::from(FAILED),
     }
-}
-
-/// The chain of causes, each said once.
-fn one_message(error: &Error) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if !parts.iter().any(|part| part.contains(&cause)) {
-            parts.push(cause);
-        }
-    }
-    parts.join(": ")
 }

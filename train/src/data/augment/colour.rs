@@ -1,14 +1,13 @@
-//! Changing colours, on whole batches.
+//! Colour augmentation of whole batches: brightness, contrast, saturation and hue.
 //!
-//! Brightness, contrast and saturation are one operation: an image is moved towards or away from another, which is
-//! black, its mean gray, or itself in gray. Hue is the other.
+//! The first three blend an image with another one, which is black, its mean gray, or its own gray image.
 
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::draw::{Colour, ImageDraw};
 use crate::native;
 
-/// Bytes `[N, 3, H, W]` after the changes of colour, each image's in its own order.
+/// Changes the colours of bytes `[N, 3, H, W]`, each image in its own order.
 pub(super) fn jitter(images: &Tensor, draws: &[ImageDraw]) -> Result<Tensor, TchError> {
     let places: Vec<Place> =
         (0..4).map(|place| Place::new(draws.iter().map(|draw| draw.colours[place]))).collect();
@@ -39,13 +38,13 @@ pub(super) fn jitter(images: &Tensor, draws: &[ImageDraw]) -> Result<Tensor, Tch
     values.f_to_kind(Kind::Uint8)
 }
 
-/// What happens to all images at one place of their orders.
+/// Changes of all images at one place of their orders.
 struct Place {
-    /// Per image: factor, and how much of the gray image and of the mean gray there is in the other image.
+    /// Per image: factor, and the shares of the gray image and of the mean gray in the other image.
     blends: Vec<[f32; 3]>,
-    /// Whether any of the factors changes anything.
+    /// True if any factor changes anything.
     blend: bool,
-    /// Images whose hue is shifted, and by how many of 256 steps.
+    /// Images whose hue is shifted, and the shift in 256 steps.
     hues: Vec<[i64; 2]>,
 }
 
@@ -58,8 +57,8 @@ impl Place {
                 Colour::Contrast(factor) => [factor, 0.0, 1.0],
                 Colour::Saturation(factor) => [factor, 1.0, 0.0],
                 Colour::Hue(shift) => {
-                    // Pillow's hues are bytes, and torchvision truncates the shift to whole ones: to 0 at times,
-                    // which still rounds colours. A shift of 0 itself is a recipe without shifts.
+                    // Pillow's hues are bytes, and torchvision truncates the shift to whole ones. A shift truncated
+                    // to 0 still rounds colours. A shift of exactly 0 means a recipe without shifts.
                     if shift != 0.0 {
                         place.hues.push([index, ((shift * 255.0) as i64).rem_euclid(256)]);
                     }
@@ -77,11 +76,12 @@ impl Place {
     }
 }
 
-/// `other + factor (values - other)`, in bytes: `values` are whole numbers `[N, 3, H, W]`, `terms` `[N, 3, 1, 1, 1]`.
+/// Computes `other + factor (values - other)` in bytes: `values` are whole numbers `[N, 3, H, W]`, `terms` `[N, 3, 1,
+/// 1, 1]`.
 fn blend(values: &Tensor, terms: &Tensor) -> Result<Tensor, TchError> {
     let term = |index: i64| terms.f_select(1, index);
     let gray = gray(values)?;
-    // In whole numbers, so that the mean is rounded as it is, however it is summed.
+    // Whole numbers: the rounded mean does not depend on the order of the sum.
     let pixels = gray.size()[2..].iter().product::<i64>();
     let sum = gray.f_sum_dim_intlist([1i64, 2, 3].as_slice(), true, Kind::Int64)?;
     let doubled = sum.f_mul_scalar(2)?.f_add_scalar(pixels)?;
@@ -91,8 +91,8 @@ fn blend(values: &Tensor, terms: &Tensor) -> Result<Tensor, TchError> {
     moved.f_clamp_(0.0, 255.0)?.f_floor_()
 }
 
-/// The luma of ITU-R 601-2 as Pillow's `convert("L")` rounds it, `[N, 1, H, W]`. All sums stay below 2^24, so that
-/// they are exact.
+/// Computes the luma of ITU-R 601-2 as Pillow's `convert("L")` rounds it, `[N, 1, H, W]`. All sums stay below 2^24,
+/// so they are exact.
 fn gray(values: &Tensor) -> Result<Tensor, TchError> {
     let channel = |index: i64, weight: f64| values.f_narrow(1, index, 1)?.f_mul_scalar(weight);
     let mut sum = channel(0, 19_595.0)?;
@@ -100,25 +100,24 @@ fn gray(values: &Tensor) -> Result<Tensor, TchError> {
     sum.f_add_scalar_(32_768.0)?.f_div_scalar_(65_536.0)?.f_floor_()
 }
 
-/// Shifts the hues of `values`, whole numbers `[M, 3, H, W]`, by `shifts` `[M]` of 256 steps, by way of Pillow's
-/// HSV, which is rounded to bytes.
+/// Shifts the hues of `values`, whole numbers `[M, 3, H, W]`, by `shifts` `[M]` of 256 steps, through Pillow's HSV in
+/// bytes.
 fn shift_hue(values: &Tensor, shifts: &Tensor) -> Result<Tensor, TchError> {
     let (hue, saturation, value) = to_hsv(values)?;
-    // Bytes go round the circle by themselves.
+    // Bytes wrap around the circle.
     let shifts = shifts.f_to_kind(Kind::Uint8)?.f_view([-1, 1, 1])?;
     let hue = hue.f_to_kind(Kind::Uint8)?.f_add(&shifts)?.f_to_kind(Kind::Float)?;
     to_rgb(&hue, &saturation, &value)
 }
 
-/// Hue, saturation and value in [0, 255], whole, each `[M, H, W]`.
+/// Converts to hue, saturation and value in [0, 255], whole, each `[M, H, W]`.
 ///
-/// In single precision but for the places where Pillow's C computes in double: the difference of one rounding is a
-/// step of the hue, and that is six of a colour. MPS has no doubles: there seven colours in a thousand
-/// differ so.
+/// Single precision, except where Pillow's C computes in double: one rounding is a step of the hue, which changes a
+/// colour by six. MPS has no doubles; seven colours in a thousand differ there.
 fn to_hsv(values: &Tensor) -> Result<(Tensor, Tensor, Tensor), TchError> {
     let largest = values.f_amax([1i64], false)?;
     let range = largest.f_sub(&values.f_amin([1i64], false)?)?;
-    // Without a range there is no hue: all distances are zero, whatever they are divided by.
+    // Gray has no hue: all distances are zero, whatever they are divided by.
     let distances = largest.f_unsqueeze(1)?.f_sub(values)?.f_div(&range.f_clamp_min(1.0)?.f_unsqueeze(1)?)?;
     let wide = if values.device() == Device::Mps { Kind::Float } else { Kind::Double };
     let distances = distances.f_to_kind(wide)?.f_unbind(1)?;
@@ -135,15 +134,15 @@ fn to_hsv(values: &Tensor) -> Result<(Tensor, Tensor, Tensor), TchError> {
     Ok((hue, saturation, largest))
 }
 
-/// `[M, 3, H, W]`, whole, of hue, saturation and value in [0, 255].
+/// Converts hue, saturation and value in [0, 255] to colours `[M, 3, H, W]`, whole.
 fn to_rgb(hue: &Tensor, saturation: &Tensor, value: &Tensor) -> Result<Tensor, TchError> {
-    /// Which of value, q, p and t are red, green and blue in each sixth of the circle; hue 255 begins the seventh.
+    /// Index of value, q, p and t for red, green and blue in each sixth of the circle; hue 255 begins the seventh.
     const SIXTHS: [[i64; 7]; 3] = [[0, 1, 2, 2, 3, 0, 0], [3, 0, 0, 1, 2, 2, 3], [2, 2, 3, 0, 0, 1, 2]];
     let sixths = hue.f_mul_scalar(6.0)?.f_div_scalar(255.0)?;
     let sixth = sixths.f_floor()?;
     let part = sixths.f_sub(&sixth)?;
     let saturation = saturation.f_div_scalar(255.0)?;
-    // Halves away from zero, as C's round.
+    // Halves are rounded away from zero, as in C.
     let without = |share: &Tensor| -> Result<Tensor, TchError> {
         let kept = share.f_neg()?.f_add_scalar(1.0)?;
         value.f_mul(&kept)?.f_add_scalar(0.5)?.f_floor()

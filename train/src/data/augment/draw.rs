@@ -1,29 +1,29 @@
-//! What chance decides for one image.
+//! Random draws of the augmentation of one image.
 
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 
 use super::settings::{Augment, Crop};
 
-/// A change of colours. Factors are torchvision's: 1 changes nothing.
+/// A change of colours, with torchvision's factors: 1 changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Colour {
-    /// A factor on all values.
+    /// Factor on all values.
     Brightness(f64),
-    /// A factor on the differences to the mean gray of the image.
+    /// Factor on the differences to the image's mean gray.
     Contrast(f64),
-    /// A factor on the differences to the gray of the pixel.
+    /// Factor on the differences to the pixel's gray.
     Saturation(f64),
-    /// A shift along the circle of hues, from -0.5 to 0.5; 0 changes nothing.
+    /// Shift along the circle of hues, from -0.5 to 0.5; 0 changes nothing.
     Hue(f64),
 }
 
-/// The parameters of one image.
+/// Augmentation of one image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ImageDraw {
-    /// Where the crop begins, to the right and down, in pixels; zeros lie outside the image.
+    /// Left and top edge of the crop, in pixels; zeros lie outside the image.
     pub offset: [i64; 2],
-    /// Whether left and right change places.
+    /// True if the image is flipped horizontally.
     pub flip: bool,
     /// Changes of colour, in their order.
     pub colours: [Colour; 4],
@@ -40,8 +40,8 @@ impl Default for ImageDraw {
 }
 
 impl ImageDraw {
-    /// Draws for an image of `side` x `side` pixels. What the recipe leaves out is drawn all the same, so that the
-    /// rest stays as it is.
+    /// Draws for an image of `side` x `side` pixels. Changes that the recipe leaves out are drawn too, so that the
+    /// others stay the same.
     pub fn new(augment: &Augment, side: u32, rng: &mut impl Rng) -> Self {
         let padding = match augment.crop.for_size(side) {
             Crop::Padded => (f64::from(side) * augment.crop_padding).round() as i64,
@@ -75,7 +75,7 @@ mod tests {
         (0..DRAWS).map(|_| ImageDraw::new(&augment, 32, &mut rng)).collect()
     }
 
-    /// Kolmogorov and Smirnov's distance to the uniform distribution on `[low, high]` is what chance allows once in
+    /// Kolmogorov-Smirnov test: the distance to the uniform distribution on `[low, high]` that chance exceeds once in
     /// a thousand samples.
     fn assert_uniform(mut values: Vec<f64>, low: f64, high: f64) {
         values.sort_by(f64::total_cmp);

@@ -1,29 +1,29 @@
-//! Moving pixels: crop, flip and rotation, all one resampling to the nearest pixel.
+//! Geometric augmentation: crop, flip and rotation, by resampling to the nearest pixel.
 
 use tch::{Kind, TchError, Tensor};
 
 use super::draw::ImageDraw;
 use crate::native;
 
-/// Fractional bits of the fixed-point numbers in which Pillow resamples.
+/// Fractional bits of Pillow's fixed-point numbers.
 const BITS: u32 = 16;
 
-/// Where pixel `(x, y)` of a result lies in its source: column `(a x + b y + c) >> 16`, row `(d x + e y + f) >> 16`,
-/// for `[a, b, c, d, e, f]`.
+/// Map from a pixel `(x, y)` of the result to its source: column `(a x + b y + c) >> 16`, row `(d x + e y + f) >>
+/// 16`, for `[a, b, c, d, e, f]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Affine([i64; 6]);
 
 impl Affine {
     const IDENTITY: Self = Self([1 << BITS, 0, 0, 0, 1 << BITS, 0]);
 
-    /// The crop, and then the flip, of an image of this width.
+    /// Crops, then flips, an image of this width.
     pub(super) fn crop_and_flip(draw: &ImageDraw, width: i64) -> Self {
         let [left, top] = draw.offset;
         let (step, start) = if draw.flip { (-1, width - 1 + left) } else { (1, left) };
         Self([step << BITS, 0, start << BITS, 0, 1 << BITS, top << BITS])
     }
 
-    /// A rotation around the centre by `angle` degrees, counter-clockwise, as Pillow's `Image.rotate` computes it.
+    /// Rotates around the centre by `angle` degrees, counter-clockwise, as Pillow's `Image.rotate` computes it.
     pub(super) fn rotation(angle: f64, height: i64, width: i64) -> Self {
         // Pillow copies such an image; fixed point would give the same.
         if angle == 0.0 {
@@ -36,7 +36,7 @@ impl Affine {
         let (centre_x, centre_y) = (width as f64 / 2.0, height as f64 / 2.0);
         let shift_x = -cos * centre_x - sin * centre_y + centre_x;
         let shift_y = sin * centre_x - cos * centre_y + centre_y;
-        // Half a pixel: from the middle of one to the middle of the other.
+        // Half a pixel: from centre to centre.
         Self([
             fixed(cos),
             fixed(sin),
@@ -67,7 +67,7 @@ pub(super) fn resample(images: &Tensor, maps: &[Affine]) -> Result<Tensor, TchEr
     let (column, row) = (source(a, b, c)?, source(d, e, f)?);
     let within = |place: &Tensor, end: i64| place.f_ge(0)?.f_logical_and(&place.f_lt(end)?);
     let inside = within(&column, width)?.f_logical_and(&within(&row, height)?)?;
-    // One more pixel than there are, a zero, for all that lie outside.
+    // One more pixel, a zero, for all that lie outside.
     let outside = Tensor::f_full([1], height * width, (Kind::Int64, device))?;
     let index = row.f_mul_scalar(width)?.f_add(&column)?.f_where_self(&inside, &outside)?;
     let index = index.f_view([count, 1, height * width])?;

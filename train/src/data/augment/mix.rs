@@ -1,5 +1,6 @@
-//! Mixing images of a batch: mixup (Zhang et al. 2018, arXiv:1710.09412) and cutmix (Yun et al. 2019,
-//! arXiv:1905.04899), as in torchvision: one share for the batch, and each image's partner is the one before it.
+//! Mixup (Zhang et al. 2018, arXiv:1710.09412) and cutmix (Yun et al. 2019, arXiv:1905.04899).
+//!
+//! As in torchvision, a batch has one share, and each image's partner is the one before it.
 
 use rand::{Rng, RngExt};
 use rand_distr::{Beta, Distribution};
@@ -7,7 +8,7 @@ use tch::{TchError, Tensor};
 
 use super::settings::Augment;
 
-/// How the images of a batch are mixed with their partners.
+/// Mixture of a batch's images with their partners.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mix {
     /// Mixup: this share of the image, the rest of its partner.
@@ -25,7 +26,7 @@ impl Mix {
             (_, cutmix) => cutmix,
         };
         let alpha = if cutmix { augment.cutmix } else { augment.mixup };
-        // Only an alpha that has no distribution is refused, and a recipe with such a one is too.
+        // Only an alpha without a distribution is an error, and recipes with one are refused.
         let share = Beta::new(alpha, alpha).ok()?.sample(rng);
         if !cutmix {
             return Some(Self::Blend(share));
@@ -34,13 +35,13 @@ impl Mix {
         Some(Self::around(centre, share, side))
     }
 
-    /// The box of the area `1 - share` around `centre`, as far as it lies inside the image.
+    /// Box of the area `1 - share` around `centre`, clipped to the image.
     fn around(centre: [i64; 2], share: f64, side: i64) -> Self {
         let half = (0.5 * (1.0 - share).sqrt() * side as f64) as i64;
         Self::Paste(centre.map(|at| (at - half).max(0)), centre.map(|at| (at + half).min(side)))
     }
 
-    /// The share of the images' own labels, in a batch of `side` x `side` pixels.
+    /// Share of the images' own labels, in a batch of `side` x `side` pixels.
     pub fn share(&self, side: i64) -> f64 {
         match self {
             Self::Blend(share) => *share,
@@ -50,7 +51,7 @@ impl Mix {
         }
     }
 
-    /// `images`, `[N, 3, H, W]`, with parts of their partners.
+    /// Mixes `images`, `[N, 3, H, W]`, with their partners.
     pub fn apply(&self, images: &Tensor) -> Result<Tensor, TchError> {
         let partners = partners(images)?;
         match self {
@@ -65,7 +66,7 @@ impl Mix {
     }
 }
 
-/// The other of each: the one before it, and the last for the first.
+/// Partners: the element before each, and the last for the first.
 pub fn partners(values: &Tensor) -> Result<Tensor, TchError> {
     values.f_roll([1], [0])
 }

@@ -1,8 +1,7 @@
-//! Random changes to training images.
+//! Augmentation: random changes to training images, on the device.
 //!
-//! What a recipe asks for is [`Augment`]; what one image gets is a [`ImageDraw`]; [`apply`] carries the draws of
-//! a batch out on the device, on bytes. Given the same draws, the bytes are those of torchvision's transforms on
-//! Pillow's images, each operation rounding as Pillow does.
+//! [`Augment`] holds the settings, an [`ImageDraw`] the draws of one image; [`apply`] carries them out on bytes. For
+//! the same draws the bytes are those of torchvision's transforms on Pillow's images, rounded after each operation.
 
 mod colour;
 pub mod draw;
@@ -19,13 +18,12 @@ pub use settings::{Augment, Crop};
 use crate::error::TorchError;
 use geometry::Affine;
 
-/// Changes `images`, bytes `[N, 3, H, W]`, each by its draw: crop and flip, then colours, then rotation. The
-/// result is bytes of the same shape on the same device.
+/// Augments `images`, bytes `[N, 3, H, W]`, each by its draw: crop and flip, then colours, then rotation.
 ///
-/// Nothing waits for the device.
+/// The result is bytes of the same shape on the same device. Nothing waits for the device.
 ///
 /// # Errors
-/// When libtorch refuses, as it does when memory runs out or there are not `N` draws.
+/// When libtorch fails, as it does when memory runs out or there are not `N` draws.
 pub fn apply(images: &Tensor, draws: &[ImageDraw]) -> Result<Tensor, TorchError> {
     let (_, _, height, width) = images.size4()?;
     let moves: Vec<_> = draws.iter().map(|draw| Affine::crop_and_flip(draw, width)).collect();

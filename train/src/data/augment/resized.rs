@@ -1,4 +1,4 @@
-//! Cutting a part of random size and shape out of an image: torchvision's `RandomResizedCrop`.
+//! Resized crops: a part of random size and shape, as torchvision's `RandomResizedCrop`.
 
 use fast_image_resize::images::{Image, ImageRef, TypedCroppedImage};
 use fast_image_resize::pixels::U8x3;
@@ -8,20 +8,20 @@ use rand::{Rng, RngExt};
 
 use super::settings::Augment;
 
-/// A part of an image, in pixels.
+/// Part of an image, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CropBox {
-    /// Pixels left of it.
+    /// Left edge.
     pub left: u32,
-    /// Pixels above it.
+    /// Top edge.
     pub top: u32,
-    /// Its width.
+    /// Width.
     pub width: u32,
-    /// Its height.
+    /// Height.
     pub height: u32,
 }
 
-/// As often is a part drawn that fits; then the central one is taken.
+/// Number of draws before the central part is taken.
 const TRIES: usize = 10;
 
 impl CropBox {
@@ -42,7 +42,7 @@ impl CropBox {
         Self::central(augment.resized_ratio, width, height)
     }
 
-    /// The largest central part of a ratio that is allowed.
+    /// Largest central part within the allowed ratios.
     fn central([narrowest, widest]: [f64; 2], width: u32, height: u32) -> Self {
         let ratio = f64::from(width) / f64::from(height);
         let rounded = |side: f64| (side.round_ties_even() as u32).max(1);
@@ -57,7 +57,7 @@ impl CropBox {
     }
 }
 
-/// The part of `image` in `part`, resized to `side` x `side` pixels with Pillow's antialiased bilinear filter.
+/// Cuts `part` out of `image` and resizes it to `side` x `side` pixels with Pillow's antialiased bilinear filter.
 ///
 /// # Panics
 /// When the part is empty or reaches beyond the image.
@@ -98,9 +98,8 @@ mod tests {
     fn parts_lie_inside_and_have_the_drawn_shapes() {
         let boxes = boxes(1_000, 800, 5_000);
         assert!(boxes.iter().all(|part| part.left + part.width <= 1_000 && part.top + part.height <= 800));
-        // Of random areas and ratios in those bounds, the ones that do not fit are drawn again: small ones and
-        // those of the image's own ratio are more likely. The figures are torchvision's, see
-        // tests/augment/generate.py.
+        // Parts that do not fit are drawn again, so small ones and those of the image's own ratio are more likely.
+        // The figures are torchvision's, see tests/augment/generate.py.
         let area = quantiles(boxes.iter().map(|part| f64::from(part.width * part.height) / 800_000.0));
         let ratio = quantiles(boxes.iter().map(|part| (f64::from(part.width) / f64::from(part.height)).ln()));
         let left = quantiles(boxes.iter().map(|part| f64::from(part.left) / f64::from(1_001 - part.width)));

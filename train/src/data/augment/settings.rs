@@ -1,13 +1,14 @@
-//! The `[augment]` table of a recipe.
+//! Settings of augmentation: the `[augment]` table of a recipe.
 
 use serde::{Deserialize, Serialize};
 
-/// Random changes to training images, drawn per image with torchvision's distributions. The default changes
-/// nothing.
+use crate::error::SettingError;
+
+/// Random changes to training images, drawn per image with torchvision's distributions; the default changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augment {
-    /// How the network's square is cut out of an image.
+    /// Crop of the network's square from an image.
     pub crop: Crop,
     /// Zero border before a padded crop back to the size, as a fraction of the side: 0.125 is 4 pixels at 32x32.
     pub crop_padding: f64,
@@ -17,43 +18,43 @@ pub struct Augment {
     pub resized_ratio: [f64; 2],
     /// Probability of a horizontal flip.
     pub horizontal_flip: f64,
-    /// The image is multiplied by a factor from `[max(0, 1 - brightness), 1 + brightness]`.
+    /// Brightness: the image is multiplied by a factor from `[max(0, 1 - brightness), 1 + brightness]`.
     pub brightness: f64,
-    /// Differences to the mean gray are multiplied by a factor drawn likewise.
+    /// Contrast: differences to the mean gray are multiplied by a factor drawn likewise.
     pub contrast: f64,
-    /// Differences to the pixel's gray are multiplied by a factor drawn likewise.
+    /// Saturation: differences to the pixel's gray are multiplied by a factor drawn likewise.
     pub saturation: f64,
-    /// Hues are shifted by up to this part of their circle, at most 0.5, either way.
+    /// Hue: colours are shifted by up to this part of their circle, at most 0.5, either way.
     pub hue: f64,
     /// Largest angle of a rotation, in degrees, either way.
     pub rotation: f64,
     /// Alpha of mixup's beta distribution (Zhang et al. 2018, arXiv:1710.09412); 0 for none.
     pub mixup: f64,
-    /// Alpha of cutmix's beta distribution (Yun et al. 2019, arXiv:1905.04899); 0 for none. Where both are asked
-    /// for, a coin decides for each batch.
+    /// Alpha of cutmix's beta distribution (Yun et al. 2019, arXiv:1905.04899); 0 for none. With mixup, a coin
+    /// decides for each batch.
     pub cutmix: f64,
 }
 
-/// How the network's square is cut out of an image.
+/// Crop of the network's square from an image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Crop {
     /// `Padded` for small networks and `Resized` from 224 on.
     Auto,
-    /// The image as evaluation sees it, moved by up to the padding.
+    /// The evaluation crop, moved by up to the padding.
     #[default]
     Padded,
     /// A part of random size and shape, resized: torchvision's `RandomResizedCrop`.
     Resized,
-    /// The image as evaluation sees it.
+    /// The evaluation crop.
     None,
 }
 
-/// Sizes from which `auto` crops as ImageNet's recipes do.
+/// Smallest size at which `auto` crops as ImageNet's recipes do.
 const RESIZED_FROM: u32 = 224;
 
 impl Crop {
-    /// What it means for a network of this size; never `Auto`.
+    /// Resolves `Auto` for a network of this size.
     pub fn for_size(self, size: u32) -> Self {
         match self {
             Self::Auto if size < RESIZED_FROM => Self::Padded,
@@ -63,7 +64,7 @@ impl Crop {
     }
 }
 
-/// Bound of what has none by itself: beyond it is a slip of the pen.
+/// Upper bound of settings that have none: larger values are typing errors.
 const LARGEST: f64 = 100.0;
 
 impl Default for Augment {
@@ -86,31 +87,34 @@ impl Default for Augment {
 }
 
 impl Augment {
-    /// Whether a network of this size is trained on parts of the images as they are in their files.
+    /// True if a network of this size is trained on resized crops, which need full images.
     pub fn needs_originals(&self, size: u32) -> bool {
         self.crop.for_size(size) == Crop::Resized
     }
 
-    /// What is wrong with it, if it cannot be carried out.
-    pub fn check(&self) -> Result<(), String> {
+    /// Checks that every setting is in range.
+    ///
+    /// # Errors
+    /// [`SettingError`] for the first setting that is not.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let error = |name: &str, expected: String, found: String| {
+            Err(SettingError::new(format!("augment.{name}"), expected, found))
+        };
         let within = |value: f64, most: f64, name: &str| match (0.0..=most).contains(&value) {
             true => Ok(()),
-            false => Err(format!("augment.{name} must be from 0 to {most}, not {value}")),
+            false => error(name, format!("from 0 to {most}"), value.to_string()),
         };
-        let range = |[low, high]: [f64; 2], most: f64, name: &str| match 0.0 < low
-            && low <= high
-            && high <= most
-        {
-            true => Ok(()),
-            false => Err(format!(
-                "augment.{name} must be a smallest and a largest value above 0 and up to {most}, not [{low}, {high}]"
-            )),
-        };
+        let range =
+            |[low, high]: [f64; 2], most: f64, name: &str| match 0.0 < low && low <= high && high <= most {
+                true => Ok(()),
+                false => {
+                    let expected = format!("a smallest and a largest value above 0 and up to {most}");
+                    error(name, expected, format!("[{low}, {high}]"))
+                }
+            };
         if !(0.0..1.0).contains(&self.crop_padding) {
-            return Err(format!(
-                "augment.crop_padding must be a fraction of the side from 0 to below 1, not {}",
-                self.crop_padding
-            ));
+            let expected = "a fraction of the side from 0 to below 1".into();
+            return error("crop_padding", expected, self.crop_padding.to_string());
         }
         range(self.resized_scale, 1.0, "resized_scale")?;
         range(self.resized_ratio, LARGEST, "resized_ratio")?;
@@ -131,7 +135,7 @@ mod tests {
 
     fn refusal(table: &str) -> String {
         let parsed = toml::from_str::<Augment>(table).map_err(|error| error.to_string());
-        parsed.and_then(|augment| augment.check()).unwrap_err()
+        parsed.and_then(|augment| augment.check().map_err(|error| error.to_string())).unwrap_err()
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Against torchvision's functions on Pillow's images, see tests/augment/generate.py.
+//! Augmentation compared with torchvision's functions on Pillow's images, see tests/augment/generate.py.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use tch::{Kind, Tensor};
 use super::resized::{CropBox, resized_crop};
 use super::*;
 
-/// Images by name, and what becomes of them by `NAME|CHANGES`, each `[3, H, W]`.
+/// Images by name, and results by `NAME|CHANGES`, each `[3, H, W]`.
 fn goldens() -> BTreeMap<String, Tensor> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/augment/goldens.safetensors");
     Tensor::read_safetensors(path).unwrap().into_iter().collect()
 }
 
-/// `dx=2 dy=-1 flip contrast=0.8 hue=0.06 angle=-7.3`: colours in the order in which they are named.
+/// Parses `dx=2 dy=-1 flip contrast=0.8 hue=0.06 angle=-7.3`: colours in the order in which they are named.
 fn draw(changes: &str) -> ImageDraw {
     let mut draw = ImageDraw::default();
     let mut colours = Vec::new();

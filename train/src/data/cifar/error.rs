@@ -1,53 +1,53 @@
-//! What can be wrong with CIFAR-10.
+//! Errors of unpacking CIFAR-10.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why CIFAR-10 cannot be unpacked.
+/// Errors of unpacking CIFAR-10.
 #[derive(Debug, thiserror::Error)]
 pub enum CifarError {
     /// A file or folder cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
-    /// The archive ends too early, was damaged, or is none.
-    #[error("{path} is damaged or no .tar.gz archive ({source}): download it again")]
+    /// The archive ends too early or is damaged.
+    #[error("{path} is damaged or no .tar.gz archive, download it again")]
     Archive {
         /// The archive.
         path: PathBuf,
-        /// What its reader says.
+        /// The reason.
         source: io::Error,
     },
-    /// An archive or folder of something else.
+    /// The archive or folder holds something else.
     #[error(
         "{path} holds no {member}: give the binary version of CIFAR-10, cifar-10-binary.tar.gz or its folder"
     )]
     Missing {
         /// The archive or folder.
         path: PathBuf,
-        /// What it should hold.
+        /// Expected content.
         member: &'static str,
     },
-    /// A file of it is not as it should be.
+    /// A file of the data set is damaged.
     #[error("{path}: {member} {why}: download the archive again")]
     Content {
         /// The archive or folder.
         path: PathBuf,
         /// The file inside.
         member: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
     /// The images cannot be written.
-    #[error("cannot write {path}: {source}")]
+    #[error("cannot write {path}")]
     Write {
         /// The file or folder.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
 }

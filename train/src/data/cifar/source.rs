@@ -1,4 +1,4 @@
-//! The files of CIFAR-10, from its archive or a folder.
+//! Files of CIFAR-10, read from its archive or a folder.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,30 +9,30 @@ use tar::Archive;
 
 use super::{BATCHES, CifarError, NAMES, Result};
 
-/// The folder inside the archive.
+/// Folder inside the archive.
 const FOLDER: &str = "cifar-10-batches-bin";
 
-/// One file of the data set.
+/// A file of the data set.
 pub(super) struct Member<'a> {
     pub(super) name: &'static str,
-    /// Bytes.
+    /// Size in bytes.
     pub(super) size: u64,
     pub(super) content: &'a mut dyn Read,
-    /// What it means that the content cannot be read.
+    /// Error to report when the content cannot be read.
     pub(super) broken: &'a dyn Fn(io::Error) -> CifarError,
 }
 
-/// The names of the files that the data set is made of, that of the class names first.
+/// Names of the files of the data set, the class names first.
 pub fn files() -> impl Iterator<Item = &'static str> {
     [NAMES].into_iter().chain(BATCHES.map(|(name, ..)| name))
 }
 
-/// The folder with the files of images, should `path` be it or lie around it.
+/// Finds the folder of image files: `path` itself, or a folder in it.
 pub fn folder_of(path: &Path) -> Option<PathBuf> {
     [path.to_owned(), path.join(FOLDER)].into_iter().find(|folder| folder.join(BATCHES[0].0).is_file())
 }
 
-/// Shows every file of the data set in `source` to `read`, in any order.
+/// Calls `read` for every file of the data set in `source`, in any order.
 pub(super) fn visit(source: &Path, read: impl FnMut(Member) -> Result<()>) -> Result<()> {
     match folder_of(source) {
         Some(folder) => visit_folder(&folder, read),

@@ -10,8 +10,9 @@ use tempfile::TempDir;
 use self::small::{Files, RECORD, archive, record};
 use super::{files, folder_of, unpack};
 use crate::data::folder::ImageFolder;
+use crate::error::chain;
 
-/// What unpacking `files` as an archive is refused with. Nothing is left behind.
+/// Error of unpacking `files` as an archive. Nothing is left behind.
 fn refusal(files: &[(&str, Vec<u8>)]) -> String {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("x.tar.gz");
@@ -21,7 +22,7 @@ fn refusal(files: &[(&str, Vec<u8>)]) -> String {
 
 fn refused(dir: &TempDir, source: &Path) -> String {
     let before = fs::read_dir(dir.path()).unwrap().count();
-    let error = unpack(source, &dir.path().join("out"), |_| ()).unwrap_err().to_string();
+    let error = chain(&unpack(source, &dir.path().join("out"), |_| ()).unwrap_err());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), before, "{error}");
     error
 }

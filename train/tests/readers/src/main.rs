@@ -18,7 +18,7 @@ use rten_tensor::Tensor as RtenTensor;
 use rten_tensor::prelude::*;
 use tract_onnx::prelude::{Framework, InferenceModelExt, IntoRunnable, IntoTValue, Tensor, tvec};
 
-/// What the file is fed, and its shape.
+/// Input of the file, and its shape.
 enum Input {
     Float(Vec<f32>, Vec<usize>),
     Bytes(Vec<u8>, Vec<usize>),

@@ -1,4 +1,4 @@
-//! `train export`: from a run or a checkpoint to a verified `.onnx`.
+//! `train export`: exports a run or a checkpoint to a verified `.onnx`.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -7,37 +7,37 @@ use anyhow::{Context, Result, ensure};
 use ferronnx_infer::preprocess::Preprocessor;
 use ferronnx_infer::{assume, image_folder};
 use ferronnx_models::Weights;
-use ferronnx_models::card::{ModelCard, Precision, Preprocessing, TrainingSummary};
+use ferronnx_models::card::{ModelCard, Precision, Preprocessing};
 use ferronnx_models::certificate::Certificate;
 use ferronnx_models::checkpoint;
 use ferronnx_models::onnx::Opset;
 use ferronnx_models::parity::Disagreement;
-use ferronnx_models::resnet::{Architecture, ResNet18};
-use ferronnx_train::data::folder::ImageFolder;
+use ferronnx_models::resnet::{Architecture, ResNet18, with_prefix};
 use ferronnx_train::data::{Sample, split};
+use ferronnx_train::error::chain;
 use ferronnx_train::export::{CALIBRATION_IMAGES, Drift, ExportOptions, Exported, Images, Trained, card};
-use ferronnx_train::pretrained;
-use ferronnx_train::run::{RunConfig, RunFolder};
+use ferronnx_train::run::{RunFolder, Splits};
 use image::RgbImage;
 
+use super::architecture;
 use crate::args::{ExportArgs, PrecisionArg};
 use crate::display;
 
-/// Images whose every value is compared.
+/// Number of images for the comparison of every node.
 const DRIFT_IMAGES: usize = 16;
 
-/// Images named for which the file gives another class.
+/// Largest number of images listed for which the file predicts another class.
 const DISAGREEING: usize = 10;
 
-/// What is exported, whatever it came from.
+/// Network, weights and images of an export.
 struct Source {
     architecture: Architecture,
     weights: Weights,
     card: ModelCard,
-    /// Images to compare on, and what they are.
+    /// Images to verify on, and their description.
     images: Images,
     description: String,
-    /// Images that int8 takes the ranges of values from.
+    /// Images to calibrate int8 on.
     calibration: Vec<RgbImage>,
 }
 
@@ -116,7 +116,7 @@ fn report(args: &ExportArgs, source: &Source, exported: &Exported, took: Duratio
     say!("next: infer verify --model {} where it will run", args.output.display());
 }
 
-/// What departs most from libtorch, a node a line.
+/// Table of the nodes that differ most from libtorch.
 fn drift_table(drift: &[Drift], rows: usize, images: usize) -> String {
     let row = |Drift { node, added, relative, max_difference, max_value }: &Drift| {
         let number = |value: &f64| format!("{value:.1e}");
@@ -144,25 +144,26 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
         anyhow::bail!("{flag} is for bare checkpoints: a run knows it already");
     }
     let (run, config) = RunFolder::open(&args.source)?;
+    let architecture = architecture(&config, &args.source)?;
     let (weights, file) = run.weights()?;
     let found = Architecture::of(&weights).with_context(|| file.display().to_string())?;
     ensure!(
-        found.same_shapes(&config.architecture),
-        "{} holds a {found}, the run is a {}",
-        file.display(),
-        config.architecture
+        found.same_shapes(&architecture),
+        "{} holds a {found}, the run is a {architecture}",
+        file.display()
     );
     let preprocessor = Preprocessor::new(&config.preprocessing);
-    let own = own_images(&config);
+    let own = Splits::find(&config, &run);
     let (images, description) = match (&args.images, &own) {
         (Some(folder), _) => chosen_images(folder, &config.labels, &preprocessor)?,
-        (None, Ok((_, validation))) => {
-            let validation = split::limited(validation, Images::most(&preprocessor), config.seed);
+        (None, Ok(splits)) => {
+            let validation = split::limited(&splits.validation, Images::most(&preprocessor), config.seed);
             let images = Images::load(&validation, &preprocessor, config.skip_bad)?;
             (images, "validation images".to_owned())
         }
         (None, Err(error)) => {
-            eprintln!("warning: the run's images cannot be read, generated ones are compared: {error:#}");
+            let why = chain(error);
+            eprintln!("warning: the run's images cannot be read, generated ones are compared: {why}");
             generated_images(&preprocessor)
         }
     };
@@ -170,38 +171,16 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
         _ if args.precision != PrecisionArg::Int8 => Vec::new(),
         (Some(folder), _) => calibration_images(folder, &preprocessor)?,
         (None, own) => {
-            let (train, _) = own.context("int8 needs the run's images, or --calibration DIR")?;
-            let train = split::limited(&train, CALIBRATION_IMAGES, config.seed);
+            let splits = own.context("int8 needs the run's images, or --calibration DIR")?;
+            let train = split::limited(&splits.train, CALIBRATION_IMAGES, config.seed);
             Images::load(&train, &preprocessor, config.skip_bad)?.images
         }
     };
-    let training = run.result()?.map(|result| TrainingSummary {
-        recipe: config.recipe.name.clone(),
-        dataset: config.dataset(),
-        train_images: result.train_images,
-        epoch: result.best_epoch,
-        validation_accuracy: result.validation_accuracy,
-        test_accuracy: result.test_accuracy,
-        seed: config.seed,
-    });
-    let architecture = serde_json::to_value(config.architecture)?;
-    let card = card(config.labels.clone(), config.preprocessing.clone(), architecture, training);
-    Ok(Source { architecture: config.architecture, weights, card, images, description, calibration })
+    let card = run.card(&config)?;
+    Ok(Source { architecture, weights, card, images, description, calibration })
 }
 
-/// The images that the run trained on and those that it held out, found again by its seed.
-fn own_images(config: &RunConfig) -> Result<(Vec<Sample>, Vec<Sample>)> {
-    let folder = ImageFolder::scan(&config.data)?;
-    ensure!(folder.classes == config.labels, "{} has other classes now", config.data.display());
-    ensure!(
-        folder.digest() == config.data_digest,
-        "the images in {} are not those of the run any more",
-        config.data.display()
-    );
-    Ok(config.split(folder.train))
-}
-
-/// The images of a folder, with their classes where its folders are the labels.
+/// Loads the images of a folder, with their classes if its folders are the labels.
 fn chosen_images(folder: &Path, labels: &[String], preprocessor: &Preprocessor) -> Result<(Images, String)> {
     let description = format!("images of {}", folder.display());
     let most = Images::most(preprocessor);
@@ -214,7 +193,7 @@ fn chosen_images(folder: &Path, labels: &[String], preprocessor: &Preprocessor) 
     Ok((images, description))
 }
 
-/// Images of a folder, from all over it.
+/// Lists images of a folder, spread over all of it.
 fn unlabelled(folder: &Path, flag: &str, most: usize) -> Result<Vec<Sample>> {
     let paths = ferronnx_infer::files::images_in(folder)?;
     ensure!(!paths.is_empty(), "{flag} {}: there are no images", folder.display());
@@ -233,7 +212,7 @@ fn generated_images(preprocessor: &Preprocessor) -> (Images, String) {
 
 fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
     let path = &args.source;
-    let weights = pretrained::with_prefix(checkpoint::load(path)?);
+    let weights = with_prefix(checkpoint::load(path)?);
     let architecture = Architecture::of(&weights).with_context(|| path.display().to_string())?;
     let size = args.image_size.unwrap_or(architecture.stem.usual_size());
     let mut preprocessing = Preprocessing::for_size(size);

@@ -1,14 +1,14 @@
-//! `train summary`: a network as a table.
+//! `train summary`: layers of a network as a table.
 
 use anyhow::{Context, Result};
-use ferronnx_models::resnet::Architecture;
+use ferronnx_models::resnet::{Architecture, with_prefix};
 use indicatif::HumanCount;
 
 use ferronnx_models::checkpoint;
-use ferronnx_train::pretrained::with_prefix;
 use ferronnx_train::run::RunFolder;
 use ferronnx_train::summary::{Layer, Summary};
 
+use super::architecture;
 use crate::args::{SummaryArgs, SummaryFormat};
 use crate::display;
 
@@ -24,12 +24,12 @@ pub fn run(args: &SummaryArgs) -> Result<()> {
     Ok(())
 }
 
-/// The network that is asked for, and the size of its images where that is known.
+/// Finds the architecture that is asked for, and the size of its images if it is known.
 fn network(args: &SummaryArgs) -> Result<(Architecture, Option<u32>)> {
     let Some(source) = &args.source else { return Ok((Architecture::default(), None)) };
     if source.is_dir() {
         let (_, config) = RunFolder::open(source)?;
-        return Ok((config.architecture, Some(config.preprocessing.crop)));
+        return Ok((architecture(&config, source)?, Some(config.preprocessing.crop)));
     }
     let weights = with_prefix(checkpoint::load(source)?);
     Ok((Architecture::of(&weights).with_context(|| source.display().to_string())?, None))
@@ -57,7 +57,7 @@ fn totals(summary: &Summary) -> String {
     )
 }
 
-/// Without the batch: `64x32x32`.
+/// Formats a shape without the batch: `64x32x32`.
 fn shape(shape: &[usize]) -> String {
     shape.iter().skip(1).map(ToString::to_string).collect::<Vec<_>>().join("x")
 }

@@ -1,4 +1,4 @@
-//! The folder that downloads are kept in.
+//! Cache folder of downloads.
 
 use std::env;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -9,17 +9,17 @@ use anyhow::{Context, Result};
 use etcetera::BaseStrategy;
 use ferronnx_train::data::cifar::UNFINISHED;
 
-/// Names the folder, in place of the platform's.
+/// Environment variable that replaces the platform's cache folder.
 const VARIABLE: &str = "FERRONNX_CACHE";
 
-/// A folder of entries, each of which is there as a whole or not at all.
+/// Cache of entries that are complete or absent.
 #[derive(Debug)]
 pub struct Cache {
     root: PathBuf,
 }
 
 impl Cache {
-    /// `$FERRONNX_CACHE`, else `ferronnx` in the platform's cache folder.
+    /// Finds the cache: `$FERRONNX_CACHE`, else `ferronnx` in the platform's cache folder.
     pub fn from_env() -> Result<Self> {
         if let Some(root) = env::var_os(VARIABLE).filter(|root| !root.is_empty()) {
             return Ok(Self::at(root.into()));
@@ -29,18 +29,18 @@ impl Cache {
         Ok(Self::at(platform.cache_dir().join("ferronnx")))
     }
 
-    /// The cache in `root`, which need not exist yet.
+    /// Uses the folder `root`, which need not exist yet.
     pub fn at(root: PathBuf) -> Self {
         Self { root }
     }
 
-    /// Where something called `name` is kept.
+    /// Path of the entry `name`.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
-    /// The folder `name`, made by `make` if it is not there. One process at a time makes anything: others wait for it,
-    /// and find the folder.
+    /// Returns the folder `name`, which `make` makes if it is absent. One process makes entries at a time; others
+    /// wait.
     pub fn entry(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let path = self.path(name);
         if path.is_dir() {
@@ -56,7 +56,7 @@ impl Cache {
         Ok(path)
     }
 
-    /// Held until the file is dropped, or the process ends in whatever way.
+    /// The lock is held until the file is dropped or the process ends.
     fn lock(&self) -> io::Result<File> {
         fs::create_dir_all(&self.root)?;
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(self.path(".lock"))?;
@@ -71,9 +71,10 @@ impl Cache {
         Ok(file)
     }
 
-    /// Removes what killed processes left behind: whoever holds the lock has not begun. Failing here harms nobody.
+    /// Removes what killed processes left behind, before anything is made. Errors are ignored: leftovers only take
+    /// space.
     fn sweep(&self) {
-        // The cache may be a folder that others use too: nothing but our own names is touched.
+        // Others may use the same folder: only our own names are removed.
         let [begin, end] = UNFINISHED;
         for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
             if entry.file_name().to_str().is_some_and(|name| name.starts_with(begin) && name.ends_with(end)) {

@@ -1,4 +1,4 @@
-//! CIFAR-10: the official archive, or one that is given.
+//! CIFAR-10 by name: the official archive, downloaded once, or a given one.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -16,22 +16,22 @@ const URL: &str = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz";
 const BYTES: u64 = 170_052_171;
 const SHA256: &str = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd";
 
-/// Names a mirror. What comes from there is held against the same digest.
+/// Environment variable of a mirror. Its files must have the same digest.
 const VARIABLE: &str = "FERRONNX_CIFAR10_URL";
-/// The entry of the official data set.
+/// Cache entry of the official data set.
 const ENTRY: &str = "cifar10";
 
-/// The official archive.
+/// Official archive.
 pub fn remote() -> Remote {
     let mirror = env::var(VARIABLE).ok().filter(|url| !url.is_empty());
     Remote { url: mirror.unwrap_or_else(|| URL.into()), bytes: BYTES, sha256: SHA256.into() }
 }
 
-/// The class folders of the archive at `remote`, downloaded and unpacked unless they are in the cache.
+/// Returns the class folders of the archive at `remote`, downloaded and unpacked unless they are in the cache.
 pub fn downloaded(cache: &Cache, client: &Client, remote: &Remote) -> Result<PathBuf> {
     cache.entry(ENTRY, |to| {
         let archive = cache.path(ARCHIVE);
-        // What lies there is of an earlier run that was ended before it unpacked it.
+        // An archive is left by an earlier run that was stopped before unpacking it.
         if digest::of_file(&archive).ok().as_deref() != Some(remote.sha256.as_str()) {
             let _ = fs::remove_file(&archive);
             say!("downloading {} ({:.0} MB)", remote.url, remote.bytes as f64 / 1e6);
@@ -44,17 +44,17 @@ pub fn downloaded(cache: &Cache, client: &Client, remote: &Remote) -> Result<Pat
             }
         }
         unpack(&archive, to)?;
-        // The images are all of it. An archive that stays takes space, no more.
+        // All images are unpacked. An archive that stays only takes space.
         let _ = fs::remove_file(&archive);
         Ok(())
     })
 }
 
-/// The class folders of the archive or folder at `path`, unpacked unless the same content is in the cache.
+/// Returns the class folders of the archive or folder at `path`, unpacked unless the same content is in the cache.
 pub fn given(cache: &Cache, path: &Path) -> Result<PathBuf> {
     let content = match cifar::folder_of(path) {
         Some(folder) => digest::of_files(&folder, cifar::files()),
-        // Nothing that could be kept: unpacking says why.
+        // Without a digest nothing is cached: unpacking reports the reason.
         None if path.is_dir() => digest::of_files(path, cifar::files()),
         None => digest::of_file(path),
     };
@@ -77,7 +77,7 @@ mod tests {
     use crate::fetch::server::Server;
     use crate::fetch::small;
 
-    /// A cache in `dir`, and the archive there with its bytes.
+    /// Makes a cache in `dir`, and the archive there with its bytes.
     fn place(dir: &Path) -> (Cache, PathBuf, Vec<u8>) {
         let archive = dir.join("given.tar.gz");
         small::archive(&archive, &small::files());

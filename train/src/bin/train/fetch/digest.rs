@@ -1,4 +1,4 @@
-//! SHA-256, in hexadecimal.
+//! SHA-256 digests, in hexadecimal.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,14 +6,14 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// The digest of a file.
+/// Digest of a file.
 pub fn of_file(path: &Path) -> io::Result<String> {
     let mut digest = Sha256::new();
     add_file(&mut digest, path)?;
     Ok(hexadecimal(digest))
 }
 
-/// The digest of those of `names` that are in `folder`, contents and names.
+/// Digest of the contents and names of those `names` that are in `folder`.
 pub fn of_files(folder: &Path, names: impl Iterator<Item = &'static str>) -> io::Result<String> {
     let mut digest = Sha256::new();
     for path in names.map(|name| folder.join(name)).filter(|path| path.exists()) {

@@ -1,4 +1,4 @@
-//! One file over HTTP, whose content is known beforehand.
+//! Download of one file over HTTP, with known size and digest.
 
 #[cfg(test)]
 mod tests;
@@ -16,21 +16,21 @@ use ureq::{Agent, Body};
 use super::digest;
 use super::retry::{Failure, PAUSES, persist};
 
-/// A server that says nothing for so long has gone.
+/// Time after which a silent server is given up.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// A file on a server.
 #[derive(Debug, Clone)]
 pub struct Remote {
-    /// Where it is.
+    /// URL of the file.
     pub url: String,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
-    /// The SHA-256 of its content, in hexadecimal.
+    /// SHA-256 of the content, in hexadecimal.
     pub sha256: String,
 }
 
-/// Downloads, and tries again what may pass.
+/// Client that downloads and retries passing failures.
 #[derive(Debug)]
 pub struct Client {
     agent: Agent,
@@ -38,7 +38,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that respects the proxies of the environment (`HTTPS_PROXY`, `NO_PROXY`, ...).
+    /// Makes a client that uses the proxies of the environment (`HTTPS_PROXY`, `NO_PROXY`, ...).
     pub fn new() -> Self {
         let config = Agent::config_builder()
             .timeout_connect(Some(SILENCE / 2))
@@ -50,15 +50,15 @@ impl Client {
         Self { agent: config.into(), pauses: PAUSES.into() }
     }
 
-    /// A client for a server of this machine, with short pauses.
+    /// Makes a client for a server of this machine, with short pauses.
     #[cfg(test)]
     pub fn local(attempts: usize) -> Self {
         let agent = Agent::config_builder().proxy(None).accept_encoding("identity").build().into();
         Self { agent, pauses: vec![Duration::from_millis(1); attempts - 1] }
     }
 
-    /// Brings `remote` to `to`, which appears when size and digest are right. Until then the content is in `to` with
-    /// `.part` behind it, where a later call goes on, whatever ended this one.
+    /// Downloads `remote` to `to`, which appears once size and digest are right. Until then the content is in `to`
+    /// with `.part` appended, where a later call continues.
     pub fn download(&self, remote: &Remote, to: &Path, bar: &ProgressBar) -> Result<()> {
         let part = part_of(to);
         persist(&self.pauses, bar, || self.attempt(remote, &part, bar))?;
@@ -98,7 +98,8 @@ impl Client {
         file.sync_all().map_err(disk)
     }
 
-    /// The response, and the place in the file where its body begins: after the `present` bytes where the server can.
+    /// Sends the request; returns the response and the place in the file where its body begins: after the `present`
+    /// bytes if the server can.
     fn request(&self, remote: &Remote, present: u64) -> Result<(Response<Body>, u64), Failure> {
         if (1..remote.bytes).contains(&present) {
             let range = format!("bytes={present}-");
@@ -121,14 +122,14 @@ impl Client {
     }
 }
 
-/// Whether a response is the rest of the file from `start`.
+/// True if a response is the rest of the file from `start`.
 fn continues(response: &Response<Body>, remote: &Remote, start: u64) -> bool {
     let expected = format!("bytes {start}-{}/{}", remote.bytes - 1, remote.bytes);
     let range = response.headers().get(header::CONTENT_RANGE);
     response.status() == StatusCode::PARTIAL_CONTENT && range.is_some_and(|range| *range == *expected)
 }
 
-/// Copies what comes, and counts it. What has come is in the file, however this ends.
+/// Copies the body and counts its bytes. Received bytes are in the file, even after an error.
 fn copy(
     mut body: impl Read,
     file: &mut File,
@@ -148,7 +149,7 @@ fn copy(
     }
 }
 
-/// Where the content of `path` is gathered.
+/// Path of the partial content of `path`.
 pub fn part_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".part");

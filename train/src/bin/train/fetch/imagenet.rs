@@ -1,4 +1,4 @@
-//! ResNet18's weights of ImageNet, from the Hugging Face Hub and its cache.
+//! ImageNet weights of ResNet18, from the Hugging Face Hub and its cache.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,15 +21,15 @@ const FILE: &str = "model.safetensors";
 const ENDPOINT: &str = "HF_ENDPOINT";
 const HOME: &str = "HF_HOME";
 
-/// The weights that `--pretrained imagenet` means: a `.safetensors` file with torchvision's names.
+/// Finds the weights of `--pretrained imagenet`: a `.safetensors` file with torchvision's names.
 ///
-/// The cache is the Hub's own (`$HF_HOME`), which other tools share; what is there needs no network. `$HF_ENDPOINT`
-/// names a mirror.
+/// The cache is the Hub's own (`$HF_HOME`), which other tools share; cached files need no network. `$HF_ENDPOINT`
+/// sets a mirror.
 ///
 /// # Errors
 /// No network, a full disk, and files that are not weights, each with a way out.
 pub fn imagenet() -> Result<PathBuf> {
-    // Its own default panics without a home folder.
+    // The Hub's default panics without a home folder.
     ensure!(
         env::var_os(HOME).is_some() || env::home_dir().is_some(),
         "there is no home folder for the cache: set {HOME} to a folder, or give --pretrained FILE"
@@ -97,8 +97,8 @@ fn failure(error: ApiError) -> Failure {
     }
 }
 
-/// Whether a new file of the cache is what the Hub announced. Its blob is named by the announced etag, which is the
-/// content's SHA-256 for large files; nothing is known of others.
+/// True if a new file of the cache is what the Hub announced. The etag of large files is their SHA-256, and names the
+/// blob; other files cannot be checked.
 fn is_whole(path: &Path) -> std::io::Result<bool> {
     let blob = path.canonicalize()?;
     let etag = blob.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -106,7 +106,7 @@ fn is_whole(path: &Path) -> std::io::Result<bool> {
     Ok(!is_digest || digest::of_file(&blob)? == etag)
 }
 
-/// Removes a file of the cache, and what its link leads to.
+/// Removes a file of the cache and the target of its link.
 fn discard(path: &Path) -> Failure {
     if let Ok(blob) = path.canonicalize() {
         let _ = fs::remove_file(blob);
@@ -125,7 +125,7 @@ fn discard_parts(blobs: &Path) -> Failure {
     Failure::Passing("an earlier download cannot be continued, and was removed".into())
 }
 
-/// Our bar, for the Hub's client.
+/// Progress bar for the Hub's client.
 struct Shown<'a>(&'a ProgressBar);
 
 impl Progress for Shown<'_> {
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use crate::fetch::server::{self, Reply, Server};
 
-    /// The SHA-256 of [`content`]: a Hub names large files so.
+    /// SHA-256 of [`content`]: a Hub names large files by it.
     fn etag(content: &[u8]) -> String {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("x"), content).unwrap();
@@ -161,7 +161,7 @@ mod tests {
         safetensors::serialize([("fc.weight", view)], None).unwrap()
     }
 
-    /// A Hub that announces [`content`] and sends the file from elsewhere, as `reply` says.
+    /// Starts a Hub that announces [`content`] and sends the file from elsewhere, as `reply` says.
     fn hub(announced: Vec<u8>, reply: impl Fn(Option<u64>, usize) -> Reply + Send + 'static) -> Server {
         let etag = etag(&announced);
         Server::start(move |request, count| match &request.path[..] {

@@ -1,4 +1,4 @@
-//! What `train fit` can be given by name: data and weights that are downloaded once. The library knows files alone.
+//! Data and weights by name, downloaded once; the library knows files only.
 
 mod cache;
 mod cifar10;
@@ -23,13 +23,13 @@ use self::download::Client;
 
 pub use self::imagenet::imagenet;
 
-/// The folder of class folders that `--data` means: `cifar10`, `cifar10:PATH`, or a folder, which is given back as it is.
+/// Finds the folder of class folders for `--data`: `cifar10`, `cifar10:PATH`, or a folder.
 ///
 /// `cifar10` is downloaded and unpacked unless it is in the cache; a folder of that name wins. PATH is the archive of
 /// the binary version, or its folder, and needs no network.
 ///
 /// # Errors
-/// No network, a full disk, and archives that are not CIFAR-10 or damaged, each with a way out.
+/// No network, a full disk, and archives that are damaged or not CIFAR-10, each with a way out.
 pub fn data(spec: &Path) -> Result<PathBuf> {
     match spec.to_str() {
         Some("cifar10") if !spec.is_dir() => {

@@ -1,4 +1,4 @@
-//! Trying again what may pass.
+//! Retries of attempts that may succeed later.
 
 use std::thread;
 use std::time::Duration;
@@ -6,15 +6,15 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use indicatif::ProgressBar;
 
-/// Before the second attempt and those after it.
+/// Pauses before the second attempt and those after it.
 pub const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
-/// Why an attempt failed, in words that can stand in a sentence.
+/// Failure of an attempt, with its message.
 #[derive(Debug)]
 pub enum Failure {
-    /// Another attempt may succeed.
+    /// Passing failure: another attempt may succeed.
     Passing(String),
-    /// The next one would fail alike.
+    /// Final failure: another attempt would fail too.
     Final(String),
 }
 
@@ -35,7 +35,7 @@ impl From<ureq::Error> for Failure {
     }
 }
 
-/// Attempts once, and once more after each of `pauses`, until something else than a passing failure comes out.
+/// Tries once, and again after each of `pauses`, until it succeeds or the failure is final.
 pub fn persist<T>(
     pauses: &[Duration],
     bar: &ProgressBar,
@@ -58,7 +58,7 @@ pub fn persist<T>(
 mod tests {
     use super::*;
 
-    /// The attempts made, when all fail like this.
+    /// Number of attempts when all fail like this.
     fn attempts(pauses: usize, failure: impl Fn() -> Failure) -> usize {
         let mut count = 0;
         let result: Result<()> = persist(&vec![Duration::ZERO; pauses], &ProgressBar::hidden(), || {

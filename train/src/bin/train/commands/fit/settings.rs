@@ -1,23 +1,24 @@
-//! From what was typed to a run's configuration.
+//! Configuration of a new run from the flags of `train fit`.
 
 use std::fs;
 use std::path::{self, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use ferronnx_models::card::{IMAGENET_MIN_SIZE, Preprocessing};
+use ferronnx_infer::preprocess::CHANNELS;
+use ferronnx_models::card::IMAGENET_MIN_SIZE;
 use ferronnx_models::layers::Attention;
-use ferronnx_models::resnet::{Architecture, Stem};
+use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
+use ferronnx_models::{Module, shapes};
 use ferronnx_train::data::folder::ImageFolder;
-use ferronnx_train::device;
+use ferronnx_train::device::DeviceRequest;
 use ferronnx_train::recipe::Recipe;
 use ferronnx_train::run::RunConfig;
 use ferronnx_train::trainer::Amp;
-use tch::Device;
 
 use crate::args::{AttentionArg, FitArgs};
 use crate::fetch;
 
-/// The recipe, with what the flags change of it.
+/// Loads the recipe and applies the flags that change it.
 pub fn recipe(args: &FitArgs) -> Result<Recipe> {
     let default = if args.pretrained == "none" { "from-scratch" } else { "three-phase" };
     let mut recipe = Recipe::load(args.recipe.as_deref().unwrap_or(default))?;
@@ -30,60 +31,62 @@ pub fn recipe(args: &FitArgs) -> Result<Recipe> {
     if let Some(patience) = args.early_stopping {
         recipe.early_stopping = Some(patience as usize);
     }
-    if args.freeze_stem {
-        recipe.freeze_stem();
-    }
     Ok(recipe)
 }
 
-/// Refuses mixed precision where it gains nothing.
-pub fn check_amp(amp: Option<Amp>, device: Device) -> Result<()> {
+/// Refuses mixed precision on devices where it is slower.
+pub fn check_amp(amp: Option<Amp>, device: DeviceRequest) -> Result<()> {
     ensure!(
-        amp.is_none() || matches!(device, Device::Cuda(_)),
-        "--amp is for CUDA: on {} it is slower than full precision",
-        device::name(device)
+        amp.is_none() || matches!(device, DeviceRequest::Cuda(_)),
+        "--amp is for CUDA: on {device} it is slower than full precision"
     );
     Ok(())
 }
 
-/// Everything needed to repeat the run.
+/// Makes the configuration of a new run, and its network.
 pub fn config(
     args: &FitArgs,
-    data: PathBuf,
+    data: &ImageFolder,
     pretrained: Option<PathBuf>,
     recipe: Recipe,
-    folder: &ImageFolder,
-    device: Device,
-) -> Result<RunConfig> {
+    device: DeviceRequest,
+) -> Result<(RunConfig, ResNet18)> {
     check_amp(args.amp, device)?;
     let size = match args.image_size {
         Some(size) => size,
-        None => natural_size(folder, args.skip_bad)?,
+        None => natural_size(data, args.skip_bad)?,
     };
     let attention = match args.attention {
         AttentionArg::Cbam => Some(Attention { ratio: args.attention_ratio, kernel: args.attention_kernel }),
         AttentionArg::None => None,
     };
     let stem = args.stem.map_or_else(|| Stem::for_size(size), Into::into);
-    Ok(RunConfig {
-        version: env!("CARGO_PKG_VERSION").into(),
-        data,
-        data_digest: folder.digest(),
+    let architecture = Architecture { classes: data.classes.len(), stem, attention };
+    let network = ResNet18::new(&architecture)?;
+    let mut config = RunConfig {
         limit: args.limit.map(|limit| limit as usize),
         seed: args.seed,
-        device: device::name(device),
+        device,
         amp: args.amp,
         skip_bad: args.skip_bad,
         pretrained,
         stem_init: args.stem_init,
-        labels: folder.classes.clone(),
-        preprocessing: Preprocessing::for_size(size),
-        architecture: Architecture { classes: folder.classes.len(), stem, attention },
-        recipe,
-    })
+        architecture: serde_json::to_value(architecture)?,
+        ..RunConfig::new(data, recipe, size)
+    };
+    if args.freeze_stem {
+        freeze_stem(&mut config.recipe, &network, size as usize)?;
+    }
+    Ok((config, network))
 }
 
-/// The weights to start from, wherever the run is repeated from.
+fn freeze_stem(recipe: &mut Recipe, network: &ResNet18, size: usize) -> Result<()> {
+    let described = shapes::describe(network, &[1, CHANNELS, size, size])?;
+    let names: Vec<&str> = described.params.iter().map(|param| param.name.as_str()).collect();
+    Ok(recipe.freeze_stem(&names, &network.roles())?)
+}
+
+/// Finds the weights to start from, as an absolute path.
 pub fn pretrained(name: &str) -> Result<Option<PathBuf>> {
     let file = match name {
         "none" => return Ok(None),
@@ -92,11 +95,11 @@ pub fn pretrained(name: &str) -> Result<Option<PathBuf>> {
     };
     let cannot_read = || format!("cannot read --pretrained {}", file.display());
     fs::metadata(&file).with_context(cannot_read)?;
-    // Links stay as they are: the Hub's cache names its files by their digests.
+    // Links are kept: the Hub's cache names its files by their digests.
     Ok(Some(path::absolute(&file).with_context(cannot_read)?))
 }
 
-/// 32 for small images and 224 for photos, judged by the first one, or the first that can be decoded.
+/// Chooses 32 for small images and 224 for photos, by the first image that can be decoded.
 fn natural_size(folder: &ImageFolder, skip_bad: bool) -> Result<u32> {
     let mut images = folder.train.iter().map(|sample| ferronnx_infer::decode::file(&sample.path));
     let first = match skip_bad {
@@ -107,7 +110,7 @@ fn natural_size(folder: &ImageFolder, skip_bad: bool) -> Result<u32> {
     Ok(if width.min(height) < IMAGENET_MIN_SIZE { 32 } else { 224 })
 }
 
-/// `runs/DATA-TIME`.
+/// Names the default run folder, `runs/DATA-TIME`.
 pub fn default_out(config: &RunConfig) -> PathBuf {
     let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
     Path::new("runs").join(format!("{}-{now}", config.dataset()))

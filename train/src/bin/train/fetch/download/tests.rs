@@ -5,7 +5,7 @@ fn content() -> Vec<u8> {
     (0..200_000u32).map(|at| (at % 251 + at / 251) as u8).collect()
 }
 
-/// A folder, with `part` as what an earlier download left.
+/// Makes a folder with `part` left by an earlier download.
 struct Place {
     dir: tempfile::TempDir,
     to: PathBuf,

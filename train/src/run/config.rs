@@ -1,0 +1,180 @@
+//! Configuration of a run: everything needed to repeat it.
+
+use std::path::{Path, PathBuf};
+
+use ferronnx_models::card::Preprocessing;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
+
+use super::RunError;
+use crate::data::folder::{self, ImageFolder};
+use crate::device::DeviceRequest;
+use crate::pretrained::StemInit;
+use crate::recipe::Recipe;
+use crate::trainer::Amp;
+
+/// Content of `config.toml`: everything needed to repeat a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunConfig {
+    /// Version of the program.
+    pub version: String,
+    /// Folder of the images, an absolute path.
+    pub data: PathBuf,
+    /// Digest of the images' names and classes: a run is resumed with the same ones only.
+    pub data_digest: String,
+    /// Largest number of training images and of test images to use; `None` for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Device to train on.
+    pub device: DeviceRequest,
+    /// Float type of mixed precision; `None` for full precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amp: Option<Amp>,
+    /// True if images that cannot be decoded are left out instead of being an error.
+    #[serde(default)]
+    pub skip_bad: bool,
+    /// Pretrained weights to start from: a checkpoint file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pretrained: Option<PathBuf>,
+    /// Initialisation of a stem whose pretrained kernel is larger.
+    #[serde(default)]
+    pub stem_init: StemInit,
+    /// Names of the classes, in the order of the logits.
+    pub labels: Vec<String>,
+    /// Preprocessing from an image to the input tensor.
+    pub preprocessing: Preprocessing,
+    /// Description of the network, as in the model card. For people: only programs that build networks from it read it.
+    #[serde(default, skip_serializing_if = "Value::is_null", serialize_with = "without_nulls")]
+    pub architecture: Value,
+    /// Training recipe.
+    pub recipe: Recipe,
+}
+
+impl RunConfig {
+    /// Configures a run on the CPU with seed 42, for square images of `size` pixels; change its fields for other choices.
+    pub fn new(data: &ImageFolder, recipe: Recipe, size: u32) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            data: data.root.clone(),
+            data_digest: data.digest(),
+            limit: None,
+            seed: 42,
+            device: DeviceRequest::Cpu,
+            amp: None,
+            skip_bad: false,
+            pretrained: None,
+            stem_init: StemInit::default(),
+            labels: data.classes.clone(),
+            preprocessing: Preprocessing::for_size(size),
+            architecture: Value::Null,
+            recipe,
+        }
+    }
+
+    /// Checks that the recipe and the preprocessing are in range.
+    ///
+    /// # Errors
+    /// [`RunError::Preprocessing`] or [`RunError::Recipe`].
+    pub fn check(&self) -> Result<(), RunError> {
+        self.preprocessing.check().map_err(RunError::Preprocessing)?;
+        self.recipe.check().map_err(|source| self.recipe_error(source))
+    }
+
+    pub(super) fn recipe_error(&self, source: crate::recipe::RecipeFault) -> RunError {
+        RunError::Recipe { recipe: self.recipe.name.clone(), source }
+    }
+
+    /// Name of the data set: the last part of its folder's path.
+    pub fn dataset(&self) -> String {
+        folder::name(&self.data)
+    }
+
+    /// Shortens the path of an image to the part below the data set's folder.
+    pub fn short<'p>(&self, image: &'p Path) -> &'p Path {
+        image.strip_prefix(&self.data).unwrap_or(image)
+    }
+}
+
+/// Describes an architecture on one line: `resnet18, classes 10, attention (kernel 7, ratio 16)`.
+pub fn in_words(architecture: &Value) -> String {
+    let Value::Object(fields) = architecture else { return plain(architecture) };
+    let name = fields.get("network").map(plain);
+    let others = fields.iter().filter(|(key, value)| *key != "network" && !value.is_null());
+    let others = others.map(|(key, value)| match value {
+        Value::Object(_) => format!("{key} ({})", in_words(value)),
+        _ => format!("{key} {}", plain(value)),
+    });
+    name.into_iter().chain(others).collect::<Vec<_>>().join(", ")
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "network".into(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Leaves out null fields, which TOML cannot hold; they read as null again.
+fn without_nulls<S: Serializer>(value: &Value, serializer: S) -> Result<S::Ok, S::Error> {
+    pruned(value).serialize(serializer)
+}
+
+fn pruned(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields.iter().filter(|(_, value)| !value.is_null());
+            Value::Object(kept.map(|(key, value)| (key.clone(), pruned(value))).collect())
+        }
+        Value::Array(items) => {
+            Value::Array(items.iter().filter(|item| !item.is_null()).map(pruned).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ferronnx_models::resnet::{Architecture, Stem};
+    use serde_json::json;
+
+    use super::*;
+
+    fn config(architecture: Value) -> RunConfig {
+        let data = ImageFolder {
+            root: "photos".into(),
+            classes: vec!["a".into(), "b".into()],
+            train: Vec::new(),
+            test: None,
+        };
+        let recipe = Recipe::load("from-scratch").unwrap();
+        RunConfig { architecture, ..RunConfig::new(&data, recipe, 32) }
+    }
+
+    #[test]
+    fn any_architecture_survives_a_round_trip_and_reads_as_the_typed_one_did() {
+        for attention in [None, Architecture::default().attention] {
+            let typed = Architecture { classes: 2, stem: Stem::Imagenet, attention };
+            let config = config(serde_json::to_value(typed).unwrap());
+            let text = toml::to_string(&config).unwrap();
+            let read: RunConfig = toml::from_str(&text).unwrap();
+            assert_eq!(serde_json::from_value::<Architecture>(read.architecture).unwrap(), typed);
+            // As programs before this form wrote it.
+            let table = toml::to_string(&typed).unwrap();
+            assert_eq!(toml::from_str::<Value>(&table).unwrap(), pruned(&config.architecture));
+        }
+        let null = config(Value::Null);
+        assert_eq!(toml::from_str::<RunConfig>(&toml::to_string(&null).unwrap()).unwrap(), null);
+    }
+
+    #[test]
+    fn an_architecture_is_described_on_one_line() {
+        let value = json!({"network": "resnet18", "classes": 3, "attention": {"ratio": 16, "kernel": 7}});
+        assert_eq!(in_words(&value), "resnet18, attention (kernel 7, ratio 16), classes 3");
+        assert_eq!(in_words(&json!({"network": "resnet18", "attention": null})), "resnet18");
+        assert_eq!(in_words(&json!("a small CNN")), "a small CNN");
+        assert_eq!(in_words(&Value::Null), "network");
+    }
+}

@@ -1,0 +1,124 @@
+//! The loop over epochs: training, saving after each epoch, and the evaluation at the end.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use ferronnx_infer::preprocess::Preprocessor;
+use ferronnx_models::Module;
+
+use super::images::Sets;
+use super::observer::{Finished, Observer, Step};
+use super::{Outcome, RunConfig, RunError, RunFolder, RunResult, Split};
+use crate::data::batches::Loader;
+use crate::data::images::ImageSet;
+use crate::params::Params;
+use crate::trainer::{Options, Position, Snapshot, TrainError, Trainer, evaluate};
+
+/// Longest time between two saved states: a kill costs no more.
+const SAVE_EVERY: Duration = Duration::from_secs(300);
+
+/// A run whose images are in memory.
+pub(super) struct Session<'a, M> {
+    pub config: &'a RunConfig,
+    pub folder: &'a RunFolder,
+    pub network: &'a M,
+    pub params: &'a Params,
+    pub sets: &'a Sets,
+    pub preprocessor: &'a Preprocessor,
+}
+
+/// End of one pass through [`Session::epoch`].
+enum Pass {
+    /// The epoch is complete, or its state was saved on the way.
+    GoOn,
+    /// An observer broke off in this epoch, counted from 1.
+    Interrupted(usize),
+    /// The recipe has no further epoch.
+    Ended,
+}
+
+impl<M: Module> Session<'_, M> {
+    /// Trains from the snapshot, or from the first step, to the end of the recipe.
+    pub fn train(
+        &self,
+        new: &HashSet<String>,
+        snapshot: Option<Snapshot>,
+        observer: &mut impl Observer,
+    ) -> Result<Outcome, RunError> {
+        let Self { config, network, params, sets, .. } = *self;
+        let loaders = [self.loader(&sets.train), self.loader(&sets.validation)];
+        let options = Options { seed: config.seed, amp: config.amp };
+        let mut trainer = Trainer::new(network, params, &config.recipe, loaders, new, options)?;
+        if let Some(snapshot) = snapshot {
+            trainer.restore(&snapshot)?;
+        }
+        loop {
+            match self.epoch(&mut trainer, observer)? {
+                Pass::GoOn => {}
+                Pass::Interrupted(epoch) => return Ok(Outcome::Interrupted { epoch: Some(epoch) }),
+                Pass::Ended => return Ok(Outcome::Finished(self.finish(trainer.position(), observer)?)),
+            }
+        }
+    }
+
+    /// Trains one epoch and saves its state; a long epoch is left for saving, and entered again.
+    fn epoch(&self, trainer: &mut Trainer<'_, M>, observer: &mut impl Observer) -> Result<Pass, RunError> {
+        let Some((phase, plan)) = trainer.enter()? else { return Ok(Pass::Ended) };
+        if let Some(plan) = plan {
+            observer.phase(phase, &plan.record(&phase.name))?;
+        }
+        let (epoch, epochs) = (trainer.position().epoch + 1, self.config.recipe.epochs());
+        let images = self.sets.train.len();
+        let saved = Instant::now();
+        let mut interrupted = false;
+        let trained = trainer.epoch(|progress| {
+            interrupted = observer.step(&Step { epoch, epochs, images, progress }).is_break();
+            !interrupted && saved.elapsed() < SAVE_EVERY
+        });
+        let Some(trained) = trained.map_err(|source| self.failed(source, epoch - 1))? else {
+            self.folder.save_last(&trainer.snapshot()?)?;
+            return Ok(if interrupted { Pass::Interrupted(epoch) } else { Pass::GoOn });
+        };
+        // The state comes last: after a kill in between, the epoch is trained again to the same bits.
+        if trained.improved {
+            self.folder.save_best(&trainer.validated().to_weights()?)?;
+        }
+        self.folder.record(&trained.metrics)?;
+        observer.epoch(&trained)?;
+        self.folder.save_last(&trainer.snapshot()?)?;
+        Ok(Pass::GoOn)
+    }
+
+    /// Evaluates the best weights, on the test images where there are some, and writes the result.
+    fn finish(&self, position: &Position, observer: &mut impl Observer) -> Result<RunResult, RunError> {
+        let Self { config, folder, network, params, sets, .. } = *self;
+        let (weights, _) = folder.weights()?;
+        params.assign_all(&weights)?;
+        let (split, set) = sets.evaluated();
+        let evaluation = evaluate(network, params, self.loader(set))?;
+        let tested = split == Split::Test;
+        if tested {
+            folder.write_predictions(set, &evaluation.predictions, config)?;
+        }
+        let result = RunResult {
+            epochs: position.epoch,
+            best_epoch: position.best.epoch,
+            validation_accuracy: position.best.accuracy,
+            test_accuracy: tested.then_some(evaluation.accuracy),
+            train_images: sets.train.len(),
+        };
+        observer.finished(&Finished { result: &result, split, set, evaluation: &evaluation })?;
+        folder.finish(&result)?;
+        Ok(result)
+    }
+
+    fn loader<'s>(&'s self, set: &'s ImageSet) -> Loader<'s> {
+        Loader::new(set, self.preprocessor, self.params.device())
+    }
+
+    /// Names the state to go back to when training fails.
+    fn failed(&self, source: TrainError, epoch: usize) -> RunError {
+        let last = self.folder.path("last");
+        RunError::Train { last: last.is_dir().then_some((last, epoch)), source }
+    }
+}

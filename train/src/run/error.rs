@@ -1,0 +1,141 @@
+//! Errors of runs and their folders.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+use ferronnx_infer::image_folder::FolderError;
+use ferronnx_models::checkpoint::CheckpointError;
+use ferronnx_models::shapes::ShapeError;
+
+use crate::data::DataError;
+use crate::device::{DeviceError, DeviceRequest};
+use crate::error::TorchError;
+use crate::pretrained::PretrainedError;
+use crate::recipe::RecipeFault;
+use crate::tensorboard::EventError;
+use crate::trainer::TrainError;
+
+/// Errors of a run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The folder of a new run holds something already.
+    #[error("{0} is not empty")]
+    Exists(PathBuf),
+    /// The folder holds no run.
+    #[error("{0} is not a run folder: it has no config.toml")]
+    NotARun(PathBuf),
+    /// A file or folder cannot be read or written.
+    #[error("{action} {path}")]
+    Io {
+        /// The attempt: `cannot read`, `cannot write`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// A file of the folder does not hold what it should.
+    #[error("{path} is damaged")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A record cannot be serialised.
+    #[error("cannot encode {path}")]
+    Encode {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Weights cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The run was stopped before it saved any weights.
+    #[error("{0} has no weights: the run was stopped before it saved any")]
+    NoWeights(PathBuf),
+    /// Images cannot be prepared as the configuration says.
+    #[error("the preprocessing cannot be carried out: {0}")]
+    Preprocessing(String),
+    /// The recipe is out of range, or does not fit the network.
+    #[error("the recipe {recipe:?} cannot be used")]
+    Recipe {
+        /// Name of the recipe.
+        recipe: String,
+        /// The reason.
+        source: RecipeFault,
+    },
+    /// The device cannot be used.
+    #[error("cannot use the device {device}")]
+    Device {
+        /// The device.
+        device: DeviceRequest,
+        /// The reason.
+        source: DeviceError,
+    },
+    /// The network does not fit its input, or itself.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// The network's parameters cannot be drawn.
+    #[error(transparent)]
+    Torch(#[from] TorchError),
+    /// Pretrained weights do not fit the network.
+    #[error("cannot start from {path}")]
+    Pretrained {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: PretrainedError,
+    },
+    /// The folder of images cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The folder holds other images than when the run began.
+    #[error(
+        "the images in {data} are not those that {run} was begun with: bring them back, or start a new run"
+    )]
+    OtherImages {
+        /// The folder of images.
+        data: PathBuf,
+        /// The run.
+        run: PathBuf,
+    },
+    /// There are too few images to train and validate.
+    #[error("{train} training and {validation} validation images are too few: add images")]
+    TooFew {
+        /// Training images.
+        train: usize,
+        /// Validation images.
+        validation: usize,
+    },
+    /// Images cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Training failed; the last saved state is named.
+    #[error("{}", last_good(last))]
+    Train {
+        /// Folder of the last saved state and its epoch.
+        last: Option<(PathBuf, usize)>,
+        /// The reason.
+        source: TrainError,
+    },
+    /// The trainer cannot be made, or evaluation failed.
+    #[error(transparent)]
+    Evaluate(#[from] TrainError),
+    /// TensorBoard's event files cannot be written.
+    #[error(transparent)]
+    Events(#[from] EventError),
+    /// An observer failed.
+    #[error("an observer of the run failed")]
+    Observer(#[source] Box<dyn Error + Send + Sync>),
+}
+
+fn last_good(last: &Option<(PathBuf, usize)>) -> String {
+    match last {
+        Some((path, epoch)) => format!("the last good checkpoint is {} (epoch {epoch})", path.display()),
+        None => "nothing is saved yet".into(),
+    }
+}

@@ -1,0 +1,127 @@
+//! Images of a run: training, validation and test sets.
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+use ferronnx_infer::preprocess::Preprocessor;
+use tch::Device;
+
+use super::{Observer, RunConfig, RunError, RunFolder};
+use crate::data::folder::ImageFolder;
+use crate::data::images::{ImageSet, Loading};
+use crate::data::{Sample, split};
+
+/// The three parts of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// Images that the network learns from.
+    Train,
+    /// Images that choose the best epoch.
+    Validation,
+    /// Images that are evaluated once, at the end.
+    Test,
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        })
+    }
+}
+
+/// Labelled image files of a run; the same for the same seed and limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Splits {
+    /// Images that the network learns from.
+    pub train: Vec<Sample>,
+    /// Images that choose the best epoch.
+    pub validation: Vec<Sample>,
+    /// Images that are evaluated once, if there are any.
+    pub test: Option<Vec<Sample>>,
+}
+
+impl Splits {
+    /// Splits the images of a folder by the configuration's seed, limit and share for validation.
+    ///
+    /// # Errors
+    /// [`RunError::TooFew`] with fewer than two training images or no validation image.
+    pub fn new(folder: ImageFolder, config: &RunConfig) -> Result<Self, RunError> {
+        let limited = |samples: Vec<Sample>| match config.limit {
+            Some(limit) if limit < samples.len() => split::limited(&samples, limit, config.seed),
+            _ => samples,
+        };
+        let (train, validation) =
+            split::stratified(&limited(folder.train), config.recipe.validation, config.seed);
+        if train.len() < 2 || validation.is_empty() {
+            return Err(RunError::TooFew { train: train.len(), validation: validation.len() });
+        }
+        Ok(Self { train, validation, test: folder.test.map(limited) })
+    }
+
+    /// Lists and splits the images of a run again.
+    ///
+    /// # Errors
+    /// [`RunError::OtherImages`] when they have changed since the run began, [`RunError::Folder`] when they cannot be
+    /// listed.
+    pub fn find(config: &RunConfig, run: &RunFolder) -> Result<Self, RunError> {
+        let folder = ImageFolder::scan(&config.data)?;
+        if folder.digest() != config.data_digest || folder.classes != config.labels {
+            return Err(RunError::OtherImages { data: config.data.clone(), run: run.path("") });
+        }
+        Self::new(folder, config)
+    }
+}
+
+/// Decoded images of a run.
+#[derive(Debug)]
+pub(super) struct Sets {
+    pub train: ImageSet,
+    pub validation: ImageSet,
+    pub test: Option<ImageSet>,
+}
+
+impl Sets {
+    /// Reads all images that fit into memory; `None` when `observer` breaks off.
+    pub fn read(
+        splits: Splits,
+        config: &RunConfig,
+        preprocessor: &Preprocessor,
+        device: Device,
+        observer: &mut impl Observer,
+    ) -> Result<Option<Self>, RunError> {
+        let mut read = |split, samples: Vec<Sample>, originals| -> Result<_, RunError> {
+            let how = Loading { originals, skip_bad: config.skip_bad, ..Loading::new(device) };
+            let done = observer.reading(split, samples.len());
+            let set = ImageSet::load(samples, preprocessor, how, &done);
+            drop(done);
+            let set = set?;
+            let go_on = observer.read(split, set.skipped());
+            Ok((go_on == ControlFlow::Continue(())).then_some(set))
+        };
+        let originals = config.recipe.augment.needs_originals(preprocessor.size());
+        let Some(train) = read(Split::Train, splits.train, originals)? else { return Ok(None) };
+        let Some(validation) = read(Split::Validation, splits.validation, false)? else { return Ok(None) };
+        let test = match splits.test {
+            Some(samples) => match read(Split::Test, samples, false)? {
+                Some(set) => Some(set),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        Ok(Some(Self { train, validation, test }))
+    }
+
+    /// Numbers of images, by part.
+    pub fn counts(&self) -> [(Split, usize); 3] {
+        let test = self.test.as_ref().map_or(0, ImageSet::len);
+        [(Split::Train, self.train.len()), (Split::Validation, self.validation.len()), (Split::Test, test)]
+    }
+
+    /// The set that the best weights are evaluated on: the test images, or else the validation images.
+    pub fn evaluated(&self) -> (Split, &ImageSet) {
+        self.test.as_ref().map_or((Split::Validation, &self.validation), |test| (Split::Test, test))
+    }
+}

@@ -1,0 +1,195 @@
+//! Training runs: created or resumed, trained to their end, and kept in a folder.
+//!
+//! [`Run::train`] is the one loop over epochs. It goes on from the last saved state to the same bits, and tells an
+//! [`Observer`] what happens; the report, TensorBoard's event files and a terminal are observers.
+//!
+//! | file of a run folder | content |
+//! |---|---|
+//! | `config.toml` | everything needed to repeat the run: [`RunConfig`] |
+//! | `plan.json` | tensors that were loaded, and the trained parameters of each phase: [`RunPlan`] |
+//! | `metrics.jsonl` | an [`EpochMetrics`](crate::trainer::EpochMetrics) per line |
+//! | `best.safetensors` | weights of the epoch with the best validation accuracy |
+//! | `last/` | state that the run resumes from: weights, optimizer, position |
+//! | `result.json` | the [`RunResult`], once the run has ended |
+//! | `predictions.csv` | prediction for every test image, by the best weights |
+//! | `report.html` | curves, evaluation, phases and configuration as a page |
+//! | `events.out.tfevents.*` | metrics for TensorBoard |
+
+mod config;
+mod epoch;
+mod error;
+mod export;
+mod folder;
+mod images;
+mod observer;
+mod records;
+mod start;
+mod state;
+
+use std::path::Path;
+
+use ferronnx_infer::preprocess::Preprocessor;
+use ferronnx_models::{Module, shapes};
+
+pub use self::config::{RunConfig, in_words};
+use self::epoch::Session;
+pub use self::error::RunError;
+pub use self::export::RunExportError;
+pub use self::folder::RunFolder;
+use self::images::Sets;
+pub use self::images::{Split, Splits};
+pub use self::observer::{EachEpoch, Finished, Observer, Started, Step};
+pub use self::records::{RunPlan, RunResult};
+use self::start::Start;
+use crate::data::folder::ImageFolder;
+use crate::device;
+use crate::params::Params;
+use crate::report::ReportWriter;
+use crate::tensorboard::EventWriter;
+
+/// A training run of the network `M`, with its folder.
+///
+/// ```no_run
+/// # use ferronnx_models::{Module, Ops};
+/// # fn train<M: Module>(network: impl FnOnce(usize) -> M) -> Result<(), Box<dyn std::error::Error>> {
+/// use ferronnx_train::data::folder::ImageFolder;
+/// use ferronnx_train::recipe::Recipe;
+/// use ferronnx_train::run::{EachEpoch, Run, RunConfig};
+///
+/// let data = ImageFolder::scan("photos")?;
+/// let config = RunConfig { seed: 7, ..RunConfig::new(&data, Recipe::load("from-scratch")?, 32) };
+/// let network = network(data.classes.len());
+/// let mut run = Run::create("runs/photos", data, config, network)?;
+/// run.train(&mut EachEpoch::new(|epoch| println!("{}", epoch.metrics)))?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Run<M> {
+    config: RunConfig,
+    folder: RunFolder,
+    network: M,
+    params: Params,
+    start: Start,
+    /// Samples of a new run; those of a resumed one are listed when it trains.
+    splits: Option<Splits>,
+}
+
+/// End of [`Run::train`].
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub enum Outcome {
+    /// The recipe was trained to its end.
+    Finished(RunResult),
+    /// An observer stopped the run. All is saved in its folder, and training goes on from there.
+    Interrupted {
+        /// Epoch under way, counted from 1; `None` when no image had been trained on.
+        epoch: Option<usize>,
+    },
+}
+
+impl<M: Module> Run<M> {
+    /// Prepares a new run in the folder `path`, which must be empty or absent; pretrained weights are loaded.
+    ///
+    /// The folder is written when training begins, once all images could be read.
+    ///
+    /// # Errors
+    /// [`RunError`] when the folder is taken, the device cannot be used, the network does not fit its input, a pattern of
+    /// the recipe matches no parameter, pretrained weights do not fit, or there are too few images.
+    pub fn create(
+        path: impl AsRef<Path>,
+        data: ImageFolder,
+        config: RunConfig,
+        network: M,
+    ) -> Result<Self, RunError> {
+        RunFolder::check_free(&path)?;
+        config.check()?;
+        let splits = Splits::new(data, &config)?;
+        let (config, params) = parameters(config, &network)?;
+        let names: Vec<&str> = params.names().collect();
+        config.recipe.check_names(&names, &network.roles()).map_err(|source| config.recipe_error(source))?;
+        let start = Start::fresh(&config, &network, &params)?;
+        let folder = RunFolder::at(&path);
+        Ok(Self { config, folder, network, params, start, splits: Some(splits) })
+    }
+
+    /// Resumes the run in a folder that [`RunFolder::open`] opened, with its configuration and the same network.
+    ///
+    /// Device and treatment of bad images may be changed in `config`.
+    ///
+    /// # Errors
+    /// [`RunError`] when the device cannot be used, the network does not fit its input, or the folder is damaged.
+    pub fn resume(folder: RunFolder, config: RunConfig, network: M) -> Result<Self, RunError> {
+        let (config, params) = parameters(config, &network)?;
+        let start = Start::resumed(&folder, &config, &network, &params)?;
+        Ok(Self { config, folder, network, params, start, splits: None })
+    }
+
+    /// Trains to the end of the recipe, or until `observer` breaks off; evaluates the best weights on the test images.
+    ///
+    /// A run that has ended before returns its result at once.
+    ///
+    /// # Errors
+    /// [`RunError`] when images cannot be read or are not those of the run, training diverges, the folder cannot be
+    /// written, or an observer fails. The last saved state stays, and the run can be resumed from it.
+    pub fn train(&mut self, observer: &mut impl Observer) -> Result<Outcome, RunError> {
+        if let Some(result) = self.folder.result()? {
+            return Ok(Outcome::Finished(result));
+        }
+        let snapshot = match self.start.snapshot.take() {
+            Some(snapshot) => Some(snapshot),
+            None => self.folder.last()?,
+        };
+        let position = snapshot.as_ref().map(|snapshot| &snapshot.position);
+        let Self { config, folder, network, params, start, .. } = self;
+        observer.started(&Started { config, folder, plan: &start.plan, position })?;
+        let splits = match self.splits.take() {
+            Some(splits) => splits,
+            None => Splits::find(config, folder)?,
+        };
+        let preprocessor = Preprocessor::new(&config.preprocessing);
+        let device = params.device();
+        let Some(sets) = Sets::read(splits, config, &preprocessor, device, observer)? else {
+            return Ok(Outcome::Interrupted { epoch: None });
+        };
+        if !folder.exists() {
+            folder.create(config)?;
+        }
+        if snapshot.is_none() {
+            folder.write_plan(&start.plan)?;
+        }
+        let done = snapshot.as_ref().map_or(0, |snapshot| snapshot.position.epoch);
+        folder.truncate_metrics(done)?;
+        observer.ready(&sets.counts())?;
+        let mut events = EventWriter::create(folder.path(""), done + 1)?;
+        let mut report = ReportWriter::new(config, folder, &start.plan.phases)?;
+        let session = Session { config, folder, network, params, sets: &sets, preprocessor: &preprocessor };
+        session.train(&start.new, snapshot, &mut (&mut events, (&mut report, observer)))
+    }
+
+    /// Configuration of the run.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// Network of the run.
+    pub fn network(&self) -> &M {
+        &self.network
+    }
+
+    /// Folder of the run.
+    pub fn folder(&self) -> &RunFolder {
+        &self.folder
+    }
+}
+
+/// Resolves the device and draws the initial parameters.
+fn parameters(mut config: RunConfig, network: &impl Module) -> Result<(RunConfig, Params), RunError> {
+    let device =
+        device::find(config.device).map_err(|source| RunError::Device { device: config.device, source })?;
+    config.device = device.into();
+    let [channels, height, width] = Preprocessor::new(&config.preprocessing).input_shape();
+    let described = shapes::describe(network, &[1, channels, height, width])?;
+    let params = Params::initialise(&described.params, config.seed, device)?;
+    Ok((config, params))
+}
