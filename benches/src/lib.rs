@@ -148,7 +148,10 @@ impl<'a, M: Module> Case<'a, M> {
             Options::default().device(device).threads(self.threads).attention(attention).spinning(false);
         let session = Box::new(Session::from_bytes(&onnx::encode(graph, &[]), &options)?);
         let fusion = session.fusion();
-        ensure!(engine != Engine::Fused || fusion.rejected.is_empty(), "attention is left as it is: {fusion:?}");
+        ensure!(
+            engine != Engine::Fused || fusion.rejected.is_empty(),
+            "attention is left as it is: {fusion:?}"
+        );
         Ok(Ready::OnnxRuntime { session, input })
     }
 }

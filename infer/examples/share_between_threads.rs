@@ -16,10 +16,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Prints the class of each of `images`; each is decoded and classified on a thread of its own.
 pub fn run(model: &Path, images: &[PathBuf], out: &mut dyn Write) -> Result<(), Box<dyn Error>> {
-    let classifier = Classifier::from_file(model)?;
+    let classifier = &Classifier::from_file(model)?;
     let labels = thread::scope(|scope| {
         let classify = |image| {
-            scope.spawn(|| -> ferronnx_infer::Result<String> {
+            scope.spawn(move || -> ferronnx_infer::Result<String> {
                 Ok(classifier.classify(&decode::file(image)?)?.swap_remove(0).label)
             })
         };

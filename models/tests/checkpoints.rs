@@ -142,7 +142,7 @@ fn a_file_that_was_cut_or_changed_is_refused() {
     let value = changed.windows(4).position(|bytes| bytes == 1.75_f32.to_le_bytes()).unwrap();
     changed[value] ^= 1;
     let error = checkpoint::read(&changed).unwrap_err();
-    let FormatError::Entry { name, source } = error else { panic!("{error}") };
+    let FormatError::Entry { name, source } = &error else { panic!("{error}") };
     assert!(name.ends_with("data/0") && source.to_string() == "Invalid checksum", "{name}: {source}");
 }
 
