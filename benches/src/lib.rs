@@ -145,7 +145,7 @@ impl<'a, M: Module> Case<'a, M> {
         let options = Options { device, threads, attention, without_spinning: true, ..Options::default() };
         let session = Box::new(Session::from_bytes(&onnx::encode(graph, &[]), &options)?);
         let fusion = session.fusion();
-        ensure!(engine != Engine::Fused || fusion.left.is_empty(), "attention is left as it is: {fusion:?}");
+        ensure!(engine != Engine::Fused || fusion.rejected.is_empty(), "attention is left as it is: {fusion:?}");
         Ok(Ready::OnnxRuntime { session, input })
     }
 }

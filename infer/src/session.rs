@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ferronnx_models::onnx::fuse::Fusion;
-use ferronnx_models::onnx::{Dim, Element, ValueInfo};
+use ferronnx_models::onnx::{Dim, Element, TensorInfo};
 use indexmap::IndexMap;
 use ndarray::{ArrayD, ArrayView, ArrayViewD, Dimension};
 use ort::memory::AllocationDevice;
@@ -107,8 +107,8 @@ pub struct Session {
     fusion: Fusion,
     /// Memory of CUDA graphs by the size of their batch, if there are to be any.
     bound: Option<Mutex<HashMap<usize, BoundTensors>>>,
-    input: ValueInfo,
-    outputs: Vec<ValueInfo>,
+    input: TensorInfo,
+    outputs: Vec<TensorInfo>,
     provider: Provider,
     warning: Option<String>,
 }
@@ -252,7 +252,7 @@ impl Session {
 
     /// Whether the model takes this input.
     fn check(&self, input: &Input<'_>) -> Result<()> {
-        let ValueInfo { name, element, shape: expected } = &self.input;
+        let TensorInfo { name, element, shape: expected } = &self.input;
         let shape = input.shape();
         if input.element() != *element || !fits(expected, shape) {
             let (takes, given) = (kind(*element), kind(input.element()));
@@ -293,12 +293,12 @@ impl Session {
     }
 
     /// The input.
-    pub fn input(&self) -> &ValueInfo {
+    pub fn input(&self) -> &TensorInfo {
         &self.input
     }
 
     /// The outputs that are float tensors; [`run`](Self::run) returns the first.
-    pub fn outputs(&self) -> &[ValueInfo] {
+    pub fn outputs(&self) -> &[TensorInfo] {
         &self.outputs
     }
 
@@ -347,7 +347,7 @@ fn floats_of(value: &DynValue) -> ort::Result<ArrayD<f32>> {
 }
 
 /// The one input, and the outputs.
-fn interface(session: &OrtSession) -> Result<(ValueInfo, Vec<ValueInfo>)> {
+fn interface(session: &OrtSession) -> Result<(TensorInfo, Vec<TensorInfo>)> {
     let (inputs, outputs) = (session.inputs(), session.outputs());
     let [input] = inputs else {
         let names: Vec<_> = inputs.iter().map(Outlet::name).collect();
@@ -366,7 +366,7 @@ fn interface(session: &OrtSession) -> Result<(ValueInfo, Vec<ValueInfo>)> {
 }
 
 /// The outlet, if it is a tensor of one of these types.
-fn tensor(outlet: &Outlet, elements: &[Element]) -> Option<ValueInfo> {
+fn tensor(outlet: &Outlet, elements: &[Element]) -> Option<TensorInfo> {
     let ValueType::Tensor { ty, shape, dimension_symbols } = outlet.dtype() else { return None };
     let element = match ty {
         TensorElementType::Float32 => Element::Float,
@@ -378,7 +378,7 @@ fn tensor(outlet: &Outlet, elements: &[Element]) -> Option<ValueInfo> {
         Err(_) => Dim::Symbol(symbol.clone()),
     };
     let shape = shape.iter().zip(dimension_symbols.iter()).map(dim).collect();
-    let info = ValueInfo { name: outlet.name().into(), element, shape };
+    let info = TensorInfo { name: outlet.name().into(), element, shape };
     elements.contains(&element).then_some(info)
 }
 

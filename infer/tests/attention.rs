@@ -12,10 +12,10 @@ use std::path::Path;
 use fearless_simd::Level;
 use ferronnx_infer::Session;
 use ferronnx_infer::attention::Attention as How;
-use ferronnx_infer::attention::kernel::{Convolution, Mlp, Scratch, Sizes, Weights, attention};
+use ferronnx_infer::attention::kernel::{Convolution, LANES, Mlp, Scratch, Sizes, Weights, attention};
 use ferronnx_infer::session::Options;
 use ferronnx_models::layers::{Attention, Cbam};
-use ferronnx_models::onnx::fuse::{self, Fusion, Kind};
+use ferronnx_models::onnx::fuse::{Fusion, Kind};
 use ferronnx_models::onnx::{self, Interface, Opset};
 use ferronnx_models::resnet::{Architecture, ResNet18};
 use ferronnx_models::{Module, testing};
@@ -50,7 +50,7 @@ fn session(file: &[u8], attention: How) -> Session {
     let session = Session::from_bytes(file, &Options { attention, threads: Some(2), ..options() }).unwrap();
     let fusion = session.fusion();
     assert_eq!(
-        (fusion.fused.len(), fusion.left.len()),
+        (fusion.fused.len(), fusion.rejected.len()),
         (usize::from(attention == How::Fused), 0),
         "{fusion:?}"
     );
@@ -141,7 +141,7 @@ fn levels() -> Vec<Level> {
 fn every_set_of_instructions_gives_the_same() {
     let mut scratch = Scratch::default();
     for (index, ([n, channels, height, width], ratio, side)) in SHAPES.into_iter().enumerate() {
-        let rows = channels / ratio * channels.next_multiple_of(fuse::BLOCK);
+        let rows = channels / ratio * channels.next_multiple_of(LANES);
         let sizes = Sizes { channels, height, width };
         let values =
             |length: usize, seed| (random([1, 1, 1, length], seed) / 30.0).into_raw_vec_and_offset().0;
@@ -274,10 +274,10 @@ fn what_is_not_exactly_attention_is_left() {
         let (stock, fused) = (open(How::Stock), open(How::Fused));
         let x = random([2, 16, 4, 4], 1);
         assert!(difference(&fused.run(x.view()).unwrap(), &stock.run(x.view()).unwrap()) < 1e-5);
-        let Fusion { fused, left } = fused.fusion().clone();
+        let Fusion { fused, rejected } = fused.fusion().clone();
         (
             fused.iter().map(|fused| fused.kind).collect::<Vec<_>>(),
-            left.iter().map(|left| left.reason.clone()).collect::<Vec<_>>().join("; "),
+            rejected.iter().map(|rejected| rejected.reason.clone()).collect::<Vec<_>>().join("; "),
         )
     };
     assert_eq!(fusion(trace(false)), (vec![Kind::Cbam], String::new()));
@@ -286,17 +286,18 @@ fn what_is_not_exactly_attention_is_left() {
     assert!(fused.is_empty() && reasons.matches("is an output of the network").count() == 2, "{reasons}");
 
     let mut other = trace(false);
-    other.nodes.iter_mut().find(|node| node.op == "ReduceMax").unwrap().op = "ReduceMin";
+    other.graph.nodes.iter_mut().find(|node| node.is("ReduceMax")).unwrap().op = "ReduceMin".into();
     assert_eq!(fusion(other).0, [Kind::Channel]);
 
     let mut other = trace(false);
-    other.nodes.iter_mut().find(|node| node.op == "GlobalMaxPool").unwrap().op = "GlobalAveragePool";
+    other.graph.nodes.iter_mut().find(|node| node.is("GlobalMaxPool")).unwrap().op =
+        "GlobalAveragePool".into();
     assert_eq!(fusion(other).0, [Kind::Spatial]);
 
     let mut other = trace(false);
-    let kernel = other.nodes.iter_mut().find(|node| node.op == "Conv").unwrap();
+    let kernel = other.graph.nodes.iter_mut().find(|node| node.is("Conv")).unwrap();
     kernel.inputs.push("bias".into());
-    other.initializers.insert("bias".into(), onnx::Initializer::Float(ArrayD::zeros(vec![1])));
+    other.graph.initializers.insert("bias".into(), ArrayD::<f32>::zeros(vec![1]).into());
     let (fused, reasons) = fusion(other);
     assert_eq!(fused, [Kind::Channel]);
     assert!(reasons.contains("bias of /cbam/spatial_attn/conv/Conv is another"), "{reasons}");

@@ -3,15 +3,17 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use std::collections::HashSet;
+use std::fmt::Write;
 
 use ferronnx_models::layers::Attention;
-use ferronnx_models::onnx::{self, Graph, Interface, Opset, passes};
+use ferronnx_models::onnx::digest::sha256;
+use ferronnx_models::onnx::{self, Interface, Model, Opset, Tensor, WeightsDigest, passes};
 use ferronnx_models::resnet::{Architecture, ArchitectureError, ResNet18, Stem};
 use ferronnx_models::shapes::describe;
 use ferronnx_models::{Weights, testing};
 use proptest::prelude::*;
 
-fn traced(architecture: &Architecture, opset: u32) -> (Graph, Weights) {
+fn traced(architecture: &Architecture, opset: u32) -> (Model, Weights) {
     let network = ResNet18::new(architecture).unwrap();
     let weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
     let interface = Interface::new([3, 32, 32]).output("logits");
@@ -19,9 +21,10 @@ fn traced(architecture: &Architecture, opset: u32) -> (Graph, Weights) {
     (graph, weights)
 }
 
-fn listing(graph: &Graph) -> String {
-    let line = |node: &onnx::Node| format!("{} ({}) -> {}", node.name, node.inputs.join(", "), node.output);
-    graph.nodes.iter().map(line).collect::<Vec<_>>().join("\n")
+fn listing(graph: &Model) -> String {
+    let line =
+        |node: &onnx::Node| format!("{} ({}) -> {}", node.name, node.inputs.join(", "), node.outputs[0]);
+    graph.graph.nodes.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -35,15 +38,15 @@ fn node_list() {
 fn plain_resnet18_has_the_usual_nodes() {
     let (mut graph, _) = traced(&Architecture { attention: None, ..Architecture::default() }, 17);
     passes::fold_batch_norm(&mut graph);
-    let count = |op: &str| graph.nodes.iter().filter(|node| node.op == op).count();
+    let count = |op: &str| graph.graph.nodes.iter().filter(|node| node.is(op)).count();
     let counts =
         ["Conv", "BatchNormalization", "Relu", "Add", "GlobalAveragePool", "Flatten", "Gemm"].map(count);
     assert_eq!(counts, [20, 0, 17, 8, 1, 1, 1]);
-    assert_eq!(graph.nodes.len(), 48, "and no others");
+    assert_eq!(graph.graph.nodes.len(), 48, "and no others");
 }
 
 /// Every form that can be exported, by name.
-fn forms(opset: u32) -> Vec<(&'static str, Graph)> {
+fn forms(opset: u32) -> Vec<(&'static str, Model)> {
     let network = ResNet18::new(&Architecture::default()).unwrap();
     let weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
     let trace = |observed| {
@@ -60,10 +63,10 @@ fn forms(opset: u32) -> Vec<(&'static str, Graph)> {
     let range = |(index, name): (usize, String)| (name, (-1.0 - index as f32 / 64.0, 2.0));
     let ranges = passes::quantized_values(&int8).into_iter().enumerate().map(range).collect();
     passes::quantize(&mut int8, &ranges).unwrap();
-    passes::bytes_input(&mut bytes, &[0.5; 3], &[0.5; 3]);
+    passes::embed_preprocessing(&mut bytes, &[0.5; 3], &[0.5; 3]).unwrap();
     let (mut int8_bytes, mut half_bytes) = (int8.clone(), half.clone());
-    passes::bytes_input(&mut int8_bytes, &[0.5; 3], &[0.5; 3]);
-    passes::bytes_input(&mut half_bytes, &[0.5; 3], &[0.5; 3]);
+    passes::embed_preprocessing(&mut int8_bytes, &[0.5; 3], &[0.5; 3]).unwrap();
+    passes::embed_preprocessing(&mut half_bytes, &[0.5; 3], &[0.5; 3]).unwrap();
     let mut half_unfolded = trace(true);
     passes::half_precision(&mut half_unfolded).unwrap();
     let mut forms = vec![
@@ -77,7 +80,7 @@ fn forms(opset: u32) -> Vec<(&'static str, Graph)> {
         ("int8 bytes", int8_bytes),
     ];
     for (_, graph) in &mut forms {
-        passes::share_constants(graph, |name| weights.contains_key(name));
+        passes::deduplicate_initializers(graph, |name| weights.contains_key(name));
     }
     forms
 }
@@ -85,18 +88,18 @@ fn forms(opset: u32) -> Vec<(&'static str, Graph)> {
 #[test]
 fn every_name_is_unique_and_every_operand_defined_before_use() {
     for opset in Opset::MIN..=Opset::MAX {
-        for (form, graph) in forms(opset) {
+        for (form, Model { graph, .. }) in forms(opset) {
             let mut defined: HashSet<&str> = graph.initializers.keys().map(String::as_str).collect();
             defined.insert("input");
             let mut names = HashSet::new();
             for node in &graph.nodes {
-                assert!(names.insert(&node.name), "opset {opset}, {form}: {} twice", node.name);
+                assert!(names.insert(node.name.as_str()), "opset {opset}, {form}: {} twice", node.name);
                 assert!(node.name.starts_with('/'), "opset {opset}, {form}: {} stands nowhere", node.name);
                 assert!(
                     node.inputs.iter().all(|input| defined.contains(input.as_str())),
                     "opset {opset}, {form}: {node:?}"
                 );
-                assert!(defined.insert(&node.output), "opset {opset}, {form}: {} twice", node.output);
+                assert!(defined.insert(&node.outputs[0]), "opset {opset}, {form}: {} twice", node.outputs[0]);
             }
             assert!(graph.outputs.iter().all(|output| defined.contains(output.name.as_str())), "{form}");
         }
@@ -106,9 +109,10 @@ fn every_name_is_unique_and_every_operand_defined_before_use() {
 #[test]
 fn nothing_is_dead_and_no_initializer_is_there_twice() {
     for opset in [Opset::MIN, 18, Opset::MAX] {
-        for (form, graph) in forms(opset) {
-            let mut live = graph.clone();
-            passes::remove_unused(&mut live);
+        for (form, model) in forms(opset) {
+            let mut live = model.clone();
+            passes::eliminate_dead_nodes(&mut live);
+            let (live, graph) = (live.graph, model.graph);
             assert_eq!(live.nodes, graph.nodes, "opset {opset}, {form}");
             let used: Vec<_> = live.initializers.keys().collect();
             assert_eq!(used, graph.initializers.keys().collect::<Vec<_>>(), "opset {opset}, {form}");
@@ -120,7 +124,7 @@ fn nothing_is_dead_and_no_initializer_is_there_twice() {
     }
 }
 
-/// What is observed may have a name already: the input, the result, or another one of its own.
+/// Observed values may have a name already: the input, the result, or another one of their own.
 struct Aliases;
 
 impl ferronnx_models::Module for Aliases {
@@ -138,13 +142,13 @@ impl ferronnx_models::Module for Aliases {
 #[test]
 fn every_observed_value_is_an_output_that_is_computed() {
     let interface = Interface::new([3, 4, 4]).observed(true);
-    let graph = onnx::trace(&Aliases, &Weights::default(), &interface, Opset::default()).unwrap();
+    let graph = onnx::trace(&Aliases, &Weights::default(), &interface, Opset::default()).unwrap().graph;
     let outputs: Vec<_> = graph.outputs.iter().map(|output| output.name.as_str()).collect();
     assert_eq!(outputs, ["output", "a.input", "a.once", "a.twice", "a.result"]);
     for output in outputs {
-        assert_eq!(graph.nodes.iter().filter(|node| node.output == output).count(), 1, "{output}");
+        assert_eq!(graph.nodes.iter().filter(|node| node.outputs == [output]).count(), 1, "{output}");
     }
-    let operands: Vec<_> = graph.nodes.iter().map(|node| (node.op, node.inputs[0].as_str())).collect();
+    let operands: Vec<_> = graph.nodes.iter().map(|node| (&*node.op, node.inputs[0].as_str())).collect();
     let identity = |of| ("Identity", of);
     let expected = [("Relu", "input"), ("Sigmoid", "a.once")];
     assert_eq!(operands[..2], expected);
@@ -176,9 +180,39 @@ impl ferronnx_models::Module for Observing {
 fn what_is_only_observed_is_there_only_for_observers() {
     for (observed, nodes) in [(false, 1), (true, 2)] {
         let interface = Interface::new([3, 4, 4]).observed(observed);
-        let graph = onnx::trace(&Observing, &Weights::default(), &interface, Opset::default()).unwrap();
+        let graph = onnx::trace(&Observing, &Weights::default(), &interface, Opset::default()).unwrap().graph;
         assert_eq!((graph.nodes.len(), graph.outputs.len()), (nodes, nodes));
     }
+}
+
+#[test]
+fn every_form_is_read_and_written_again() {
+    for opset in Opset::MIN..=Opset::MAX {
+        for (form, model) in forms(opset) {
+            let file = onnx::encode(model, &[("key", "value")]);
+            assert!(Model::decode(file.clone()).unwrap().encode() == file, "opset {opset}, {form}");
+        }
+    }
+}
+
+/// Files and digests are those of the versions before `Graph` could read, byte for byte: SHA-256 of both, made by the
+/// commit before.
+#[test]
+fn files_are_those_of_earlier_versions() {
+    let expected = include_str!("onnx_files/forms.txt");
+    let mut found = String::new();
+    for opset in [Opset::MIN, Opset::MAX] {
+        for (form, mut model) in forms(opset) {
+            let digest = WeightsDigest::of_graph(&model.graph).unwrap().sha256;
+            model.producer_version = "0.1.0".into();
+            let file = onnx::encode(model, &[("key", "value")]);
+            writeln!(found, "{opset} {form}: {} {digest}", sha256(&file)).unwrap();
+        }
+    }
+    for (found, expected) in found.lines().zip(expected.lines()) {
+        assert_eq!(found, expected);
+    }
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -191,7 +225,7 @@ fn node_list_of_int8_from_bytes() {
 fn parameters_keep_their_names_and_unfolded_weights_their_values() {
     let (graph, weights) = traced(&Architecture::default(), 17);
     for (name, values) in &weights {
-        assert_eq!(graph.initializers[name], onnx::Initializer::Float(values.clone()), "{name}");
+        assert_eq!(graph.graph.initializers[name], Tensor::from(values), "{name}");
     }
 }
 

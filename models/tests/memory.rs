@@ -1,5 +1,4 @@
-//! What writing a file costs in memory, on the heap: at most four times the weights, which are
-//! counted too.
+//! Peak of heap memory while a file is written: at most four times the weights, which are counted too.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -30,7 +29,7 @@ fn at_most_four_times_the_weights() {
             }
             _ => {}
         }
-        WeightsDigest::of_graph(&graph);
+        WeightsDigest::of_graph(&graph.graph).unwrap();
         let file = onnx::encode(graph, &[("key", "value")]);
         let peak = weights_bytes + dhat::HeapStats::get().max_bytes;
         drop(profiler);

@@ -18,8 +18,9 @@ use ferronnx_infer::session::Options;
 use ferronnx_infer::verify::Verification;
 use ferronnx_models::card::{CARD_KEY, InputForm, ModelCard, Precision, Preprocessing};
 use ferronnx_models::certificate::{CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate};
-use ferronnx_models::onnx::passes::{self, HalfError, QuantizeError, Ranges};
-use ferronnx_models::onnx::{self, Graph, Interface, Opset, TraceError, WeightsDigest};
+use ferronnx_models::onnx::digest::DigestError;
+use ferronnx_models::onnx::passes::{self, EmbedError, HalfError, QuantizeError, Ranges};
+use ferronnx_models::onnx::{self, Interface, Model, Opset, TraceError, WeightsDigest};
 use ferronnx_models::parity::{Comparison, Disagreement, Parity};
 use ferronnx_models::{Module, Weights, shapes};
 use image::{ImageError, RgbImage};
@@ -113,6 +114,12 @@ pub enum ExportError {
     /// Integers cannot hold the network.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
+    /// The preprocessing cannot become part of the graph.
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
+    /// The weights have no digest.
+    #[error(transparent)]
+    Digest(#[from] DigestError),
     /// int8 was asked for without folded batch norm, which would quantise convolutions wrongly.
     #[error("int8 needs batch norm folded into the convolutions")]
     Unfolded,
@@ -222,17 +229,17 @@ impl<M: Module> Trained<'_, M> {
     ) -> Result<Exported, ExportError> {
         let path = path.as_ref();
         let started = Instant::now();
-        let graph = self.graph(options)?;
+        let model = self.model(options)?;
         let card = ModelCard {
             input: options.input,
             precision: options.precision,
-            observed: graph.outputs[1..].iter().map(|output| output.name.clone()).collect(),
+            observed: model.graph.outputs[1..].iter().map(|output| output.name.to_string()).collect(),
             ..self.card.clone()
         };
-        let weights = WeightsDigest::of_graph(&graph);
+        let weights = WeightsDigest::of_graph(&model.graph)?;
         let (json, names, class_names) = (card.to_json(), card.names(), card.class_names());
         let metadata = [(CARD_KEY, &json[..]), ("names", &names), ("class_names", &class_names)];
-        let mut bytes = onnx::encode(graph, &metadata);
+        let mut bytes = onnx::encode(model, &metadata);
         let mut written = started.elapsed();
 
         let reference = self.reference(options)?;
@@ -276,32 +283,32 @@ impl<M: Module> Trained<'_, M> {
     /// # Errors
     /// [`ExportError`] when the graph cannot be made or an engine fails.
     pub fn drift(&self, images: &Images, options: &ExportOptions) -> Result<Vec<Drift>, ExportError> {
-        drift::drift(&self.reference(options)?, self.graph(options)?, options.input, images)
+        drift::drift(&self.reference(options)?, self.model(options)?, options.input, images)
     }
 
-    /// Makes the graph in the form that `options` ask for.
-    fn graph(&self, options: &ExportOptions) -> Result<Graph, ExportError> {
+    /// Makes the model in the form that `options` ask for.
+    fn model(&self, options: &ExportOptions) -> Result<Model, ExportError> {
         if options.precision == Precision::Int8 && !options.fold {
             return Err(ExportError::Unfolded);
         }
-        let mut graph = onnx::trace(self.network, self.weights, &self.interface(options), options.opset)?;
+        let mut model = onnx::trace(self.network, self.weights, &self.interface(options), options.opset)?;
         if options.fold {
-            passes::fold_batch_norm(&mut graph);
+            passes::fold_batch_norm(&mut model);
         }
         match options.precision {
             Precision::Fp32 => {}
-            Precision::Fp16 => passes::half_precision(&mut graph)?,
+            Precision::Fp16 => passes::half_precision(&mut model)?,
             Precision::Int8 => {
-                let ranges = self.ranges(&passes::quantized_values(&graph), options)?;
-                passes::quantize(&mut graph, &ranges)?;
+                let ranges = self.ranges(&passes::quantized_values(&model), options)?;
+                passes::quantize(&mut model, &ranges)?;
             }
         }
         if options.input == InputForm::Uint8 {
             let Preprocessing { mean, std, .. } = &self.card.preprocessing;
-            passes::bytes_input(&mut graph, mean, std);
+            passes::embed_preprocessing(&mut model, mean, std)?;
         }
-        passes::share_constants(&mut graph, |name| self.weights.contains_key(name));
-        Ok(graph)
+        passes::deduplicate_initializers(&mut model, |name| self.weights.contains_key(name));
+        Ok(model)
     }
 
     fn ranges(&self, values: &[String], options: &ExportOptions) -> Result<Ranges, ExportError> {

@@ -19,7 +19,8 @@ mod spatial;
 use fearless_simd::prelude::*;
 use fearless_simd::{Level, Simd, dispatch, f32x16};
 
-use blocks::{LANES, load, starts, store};
+pub use blocks::LANES;
+use blocks::{load, starts, store};
 
 /// Values of images whose channels are weighted together: they stay in the cache of a core between their passes, and the
 /// MLP's weights are fetched once for all.

@@ -1,7 +1,7 @@
 //! CBAM as one operator of our own, on the CPU.
 //!
 //! A file spells CBAM out in twenty standard operators; ONNX Runtime runs each by itself, over memory for each. When a
-//! session is built for the CPU, [`ferronnx_models::onnx::detach`] puts one operator in their place, which `operator` makes
+//! session is built for the CPU, [`fuse`](mod@ferronnx_models::onnx::fuse) puts one operator in their place, which `operator` makes
 //! known to ONNX Runtime and [`kernel`] computes in three passes, on the tensors and threads that
 //! `tensors` and `parallel` borrow from ONNX Runtime. The file stays as it is.
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use ferronnx_models::onnx::{Dim, Element, ValueInfo};
+use ferronnx_models::onnx::{Dim, Element, TensorInfo};
 use ndarray::{ArrayD, ArrayViewD};
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{IoBinding, NoSelectedOutputs, RunOptions, Session};
@@ -38,8 +38,8 @@ impl BoundTensors {
         session: &Session,
         (device, index): (AllocationDevice, i32),
         batch: usize,
-        input: &ValueInfo,
-        outputs: &[ValueInfo],
+        input: &TensorInfo,
+        outputs: &[TensorInfo],
     ) -> ort::Result<Self> {
         let sizes = |value| shape(value, batch).map_err(ort::Error::new);
         let memory = MemoryInfo::new(device, index, AllocatorType::Device, MemoryType::Default)?;
@@ -86,7 +86,7 @@ impl BoundTensors {
 }
 
 /// With the first dimension chosen.
-fn shape(value: &ValueInfo, batch: usize) -> Result<Shape, String> {
+fn shape(value: &TensorInfo, batch: usize) -> Result<Shape, String> {
     let mut sizes = vec![batch as i64];
     for dim in &value.shape[1..] {
         match dim {
@@ -136,7 +136,7 @@ mod tests {
     fn sizes_have_to_be_known() {
         let shape = |rest: &[Dim]| {
             let shape = [&[Dim::Symbol("batch".into())], rest].concat();
-            super::shape(&ValueInfo { name: "x".into(), element: Element::Float, shape }, 2)
+            super::shape(&TensorInfo { name: "x".into(), element: Element::Float, shape }, 2)
         };
         assert_eq!(*shape(&[Dim::Fixed(5)]).unwrap(), [2, 5]);
         assert!(shape(&[Dim::Symbol("width".into())]).unwrap_err().contains("`width`"));

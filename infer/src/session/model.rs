@@ -5,14 +5,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Component, Path};
 
-use ferronnx_models::onnx::fuse::Fusion;
-use ferronnx_models::onnx::{self, Detached};
+use ferronnx_models::onnx::external_data::{ExternalDataError, Loaded, Separated};
+use ferronnx_models::onnx::fuse::{self, Fusion};
 use ort::AsPointer;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use super::{Optimization, Options};
-use crate::attention::{Attention, operator};
+use crate::attention::{Attention, kernel, operator};
 use crate::device::Provider;
 use crate::error::{Error, Result};
 use crate::ffi::check;
@@ -20,7 +20,7 @@ use crate::ffi::check;
 /// ONNX Runtime's setting by which weights in memory are used where they lie.
 const IN_PLACE: &str = "session.use_external_initializer_file_buffers_directly";
 
-/// What a session is built from.
+/// Source of a session: a file, or its content.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Model<'a> {
     File(&'a Path),
@@ -31,9 +31,9 @@ pub(super) enum Model<'a> {
 #[derive(Debug)]
 pub(super) struct Built {
     pub(super) session: Session,
-    /// What became of CBAM; nothing where the file was not looked into.
+    /// Attention that was fused; nothing where the file was not looked into.
     pub(super) fusion: Fusion,
-    /// Whatever `session` uses in place: it has to live as long.
+    /// Memory that `session` uses in place: it has to live as long.
     pub(super) weights: Option<Vec<u8>>,
 }
 
@@ -54,18 +54,30 @@ impl Model<'_> {
         provider: Provider,
         options: &Options,
     ) -> Result<ort::Result<Built>> {
-        let detached = match provider {
-            Provider::Cpu => {
-                onnx::detach(self.content()?, |name| self.beside(name), options.attention == Attention::Fused)
-            }
+        let parts = match provider {
+            Provider::Cpu => self.separated(self.content()?, options.attention).ok(),
             Provider::Cuda(_) => None,
         };
-        let commit = || match (detached, self) {
-            (Some(detached), _) => commit_detached(builder, detached, options.optimization),
+        let commit = || match (parts, self) {
+            (Some((parts, fusion)), _) => commit_separated(builder, parts, fusion, options.optimization),
             (None, Self::File(path)) => Ok(Built::whole(builder.commit_from_file(path)?)),
             (None, Self::Bytes(bytes)) => Ok(Built::whole(builder.commit_from_memory(bytes)?)),
         };
         Ok(commit())
+    }
+
+    /// Graph and weights of the file `content`, and the attention that was fused.
+    fn separated(
+        self,
+        content: Vec<u8>,
+        attention: Attention,
+    ) -> std::result::Result<(Separated, Fusion), ExternalDataError> {
+        let mut loaded = Loaded::read(content, |name| self.beside(name))?;
+        let fusion = match attention {
+            Attention::Fused => fuse::attention(&mut loaded.model, kernel::LANES),
+            Attention::Stock => Fusion::default(),
+        };
+        Ok((loaded.separate()?, fusion))
     }
 
     fn content(self) -> Result<Vec<u8>> {
@@ -109,12 +121,13 @@ fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-fn commit_detached(
+fn commit_separated(
     builder: SessionBuilder,
-    detached: Detached,
+    parts: Separated,
+    fusion: Fusion,
     optimization: Optimization,
 ) -> ort::Result<Built> {
-    let Detached { graph, fusion, half, location, weights } = detached;
+    let Separated { graph, half, location, weights } = parts;
     let level = match optimization {
         Optimization::Quick => GraphOptimizationLevel::Level2,
         // Only the last level makes floats of half-precision weights once and for all; for others it takes twice the
@@ -138,7 +151,7 @@ fn lend(builder: &mut SessionBuilder, location: &str, weights: &[u8]) -> ort::Re
     let name: Vec<_> = location.bytes().chain([0]).map(|byte| byte as ort::sys::os_char).collect();
     let (name, start, length) = (name.as_ptr(), weights.as_ptr().cast::<c_char>().cast_mut(), weights.len());
     // SAFETY: all three arrays have one element, and the name, which is copied, ends with a zero. The weights are only
-    // read, for as long as the session lives: `commit_detached` returns them beside it, and `Session` drops them after.
+    // read, for as long as the session lives: `commit_separated` returns them beside it, and `Session` drops them after.
     unsafe {
         let add = ort::api().AddExternalInitializersFromMemory;
         check(add(builder.ptr_mut(), &name, &start, &length, 1))

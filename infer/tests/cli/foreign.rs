@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ferronnx_models::onnx::{self, Attribute, Dim, Graph, Node};
+use ferronnx_models::onnx::{self, Dim, Node, ValueInfo};
 
 use crate::support::{BLUE, GREEN, Model, RED, Said, Workplace};
 
@@ -10,7 +10,7 @@ const NORMALISATION: [&str; 4] = ["--mean", "0,0,0", "--std", "1,1,1"];
 const NAMES: (&str, &str) = ("names", "{0: 'red', 1: 'green', 2: \"blue\"}");
 
 /// Where the model lies as `m.onnx`, with images in three colours.
-fn place(graph: Graph, metadata: &[(&str, &str)]) -> Workplace {
+fn place(graph: onnx::Model, metadata: &[(&str, &str)]) -> Workplace {
     let place = Workplace::without_model();
     for (name, color) in [("p/a.png", RED), ("p/b.png", GREEN), ("p/c.png", BLUE)] {
         place.image(name, color);
@@ -18,6 +18,12 @@ fn place(graph: Graph, metadata: &[(&str, &str)]) -> Workplace {
     fs::write(place.path("labels.txt"), "red\n green\n\nblue\n").unwrap();
     fs::write(place.path("m.onnx"), onnx::encode(graph, metadata)).unwrap();
     place
+}
+
+fn resize(value: &mut ValueInfo, axis: usize, size: Dim) {
+    let mut tensor = value.as_tensor().unwrap();
+    tensor.shape[axis] = size;
+    *value = tensor.into();
 }
 
 fn classify(place: &Workplace, more: &[&str]) -> Said {
@@ -76,7 +82,7 @@ fn names_are_in_the_file_or_in_another() {
 fn any_size_is_chosen_and_a_batch_of_one_is_kept() {
     let mut free = Model::default().graph;
     for (at, name) in [(2, "height"), (3, "width")] {
-        free.inputs[0].shape[at] = Dim::Symbol(name.into());
+        resize(&mut free.graph.inputs[0], at, Dim::Symbol(name.into()));
     }
     let free = place(free, &[NAMES]);
     classify(&free, &NORMALISATION).fails(2, &["[batch, 3, height, width]", "--image-size N"]);
@@ -84,8 +90,8 @@ fn any_size_is_chosen_and_a_batch_of_one_is_kept() {
     let expected = classes(&classify(&free, &chosen));
     assert_eq!(expected.len(), 3);
     let mut single = Model::default().graph;
-    single.inputs[0].shape[0] = Dim::Fixed(1);
-    single.outputs[0].shape[0] = Dim::Fixed(1);
+    resize(&mut single.graph.inputs[0], 0, Dim::Fixed(1));
+    resize(&mut single.graph.outputs[0], 0, Dim::Fixed(1));
     let single = place(single, &[NAMES]);
     let found = classes(&classify(&single, &NORMALISATION));
     assert!(found.iter().zip(&expected).all(|(found, expected)| found.0 == expected.0), "{found:?}");
@@ -109,15 +115,10 @@ fn a_softmax_is_not_applied_twice() {
     let graph = Model::default().graph;
     let expected = classes(&classify(&place(graph.clone(), &[NAMES]), &NORMALISATION));
     let mut ends_with_softmax = graph;
-    let output = ends_with_softmax.outputs[0].name.clone();
-    ends_with_softmax.nodes.push(Node {
-        name: "softmax".into(),
-        op: "Softmax",
-        inputs: vec![output],
-        output: "probabilities".into(),
-        attributes: vec![("axis", Attribute::Int(1))],
-    });
-    ends_with_softmax.outputs[0].name = "probabilities".into();
+    let output = ends_with_softmax.graph.outputs[0].name.to_string();
+    let softmax = Node::new("Softmax", [output], ["probabilities"]).named("softmax").with("axis", 1);
+    ends_with_softmax.graph.nodes.push(softmax);
+    ends_with_softmax.graph.outputs[0].name = "probabilities".into();
     let found = classes(&classify(&place(ends_with_softmax, &[NAMES]), &NORMALISATION));
     for ((label, probability), (expected_label, expected)) in found.iter().zip(&expected) {
         assert!(label == expected_label && (probability - expected).abs() < 1e-6, "{probability} {expected}");

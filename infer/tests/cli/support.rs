@@ -14,7 +14,7 @@ use ferronnx_models::certificate::{
     Bytes, CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate, Golden,
 };
 use ferronnx_models::layers::{Conv2d, Linear};
-use ferronnx_models::onnx::{self, Graph, Interface, Opset, WeightsDigest, passes};
+use ferronnx_models::onnx::{self, Interface, Opset, WeightsDigest, passes};
 use ferronnx_models::ops::{Module, Ops, Reduce};
 use ferronnx_models::parity::Parity;
 use ferronnx_models::shapes;
@@ -68,7 +68,7 @@ fn card() -> ModelCard {
 
 /// A file in the making.
 pub struct Model {
-    pub graph: Graph,
+    pub graph: onnx::Model,
     pub card: ModelCard,
 }
 
@@ -87,7 +87,8 @@ impl Model {
             passes::half_precision(&mut graph).unwrap();
         }
         if input == InputForm::Uint8 {
-            passes::bytes_input(&mut graph, &card.preprocessing.mean, &card.preprocessing.std);
+            passes::embed_preprocessing(&mut graph, &card.preprocessing.mean, &card.preprocessing.std)
+                .unwrap();
         }
         Self { graph, card }
     }
@@ -130,7 +131,7 @@ impl Model {
         let max_relative_difference = 1e-6;
         Certificate {
             format: CERTIFICATE_FORMAT,
-            weights: WeightsDigest::of_graph(&self.graph),
+            weights: WeightsDigest::of_graph(&self.graph.graph).unwrap(),
             card: CardDigests::of(&self.card),
             tolerance: 1e-4,
             runtime: "test".into(),
@@ -157,7 +158,7 @@ pub fn options() -> Options {
     Options { device: Device::Cpu, runtime: Some(runtime()), ..Options::default() }
 }
 
-fn graph(observed: bool) -> Graph {
+fn graph(observed: bool) -> onnx::Model {
     let network = Tiny::new();
     let item = [3, SIZE as usize, SIZE as usize];
     let described = shapes::describe(&network, &[1, item[0], item[1], item[2]]).unwrap();

@@ -65,7 +65,7 @@ fn the_report_fits_a_terminal() {
 #[test]
 fn a_flipped_weight_is_named_though_the_logits_hardly_move() {
     let model = Model::default();
-    let kernel = model.graph.initializers["head.weight"].to_bytes();
+    let kernel = model.graph.graph.initializers["head.weight"].bytes().unwrap().to_vec();
     let mut bytes = model.certified();
     let at = bytes.windows(kernel.len()).position(|window| window == kernel).unwrap();
     bytes[at] ^= 1; // the last bit of a mantissa
@@ -79,7 +79,7 @@ fn a_flipped_weight_is_named_though_the_logits_hardly_move() {
 fn a_weight_that_was_added_is_named() {
     let mut model = Model::default();
     let certificate = model.certificate().to_json();
-    model.graph.initializers.insert("extra".into(), onnx::Initializer::scalar(1.0));
+    model.graph.graph.initializers.insert("extra".into(), onnx::Tensor::scalar(1.0_f32));
     let said = verified(&model.encoded_with(&[(CERTIFICATE_KEY, &certificate)]), &[]);
     said.fails(1, &["the weights were changed: extra"]);
 }

@@ -1,209 +1,124 @@
-//! A graph in memory: what passes work on.
+//! Graphs of operators.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
-use half::f16;
 use indexmap::IndexMap;
-use ndarray::{ArrayD, arr0};
 
-use super::Opset;
+use super::node::Node;
+use super::tensor::{SparseTensor, Tensor};
+use super::text::{Metadata, Text};
+use super::types::ValueInfo;
 
-/// A graph of operators. Nodes are in topological order.
-#[derive(Debug, Clone, PartialEq)]
+/// A graph of operators: of a whole model, or inside an operator
+/// ([specification](https://onnx.ai/onnx/repo-docs/IR.html#graphs)).
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Graph {
-    /// Version of the operators.
-    pub opset: Opset,
-    /// What is fed.
-    pub inputs: Vec<ValueInfo>,
-    /// What is fetched.
-    pub outputs: Vec<ValueInfo>,
-    /// The operators.
+    /// Name of the graph.
+    pub name: Text,
+    /// The operators in topological order.
     pub nodes: Vec<Node>,
+    /// Values that are fed. An initializer among them is a default that the caller may replace, except in files of IR
+    /// versions before 4, which list all their initializers.
+    pub inputs: Vec<ValueInfo>,
+    /// Values that can be fetched.
+    pub outputs: Vec<ValueInfo>,
     /// Constants by name.
-    pub initializers: IndexMap<String, Initializer>,
+    pub initializers: IndexMap<String, Tensor>,
+    /// Constants of which few values are not zero.
+    pub sparse_initializers: Vec<SparseTensor>,
+    /// Types of values in the middle of the graph, as far as they are known.
+    pub value_info: Vec<ValueInfo>,
+    /// Scales and zero points of quantised tensors.
+    pub quantization: Vec<QuantizationAnnotation>,
+    /// Description for people.
+    pub doc_string: Text,
+    /// Entries for other programs.
+    pub metadata: Metadata,
 }
 
-/// An input or output.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ValueInfo {
-    /// Its name.
-    pub name: String,
-    /// Type of its values.
-    pub element: Element,
-    /// Its dimensions.
-    pub shape: Vec<Dim>,
-}
-
-/// A dimension.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Dim {
-    /// Always of this size.
-    Fixed(usize),
-    /// Chosen when the file runs.
-    Symbol(String),
-}
-
-/// An operator with its operands.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Node {
-    /// Unique, hierarchical name: `/backbone/layer1/0/conv1/Conv`.
-    pub name: String,
-    /// Operator of the standard domain.
-    pub op: &'static str,
-    /// Names of values and initializers.
-    pub inputs: Vec<String>,
-    /// Name of the result; every operator here has one.
-    pub output: String,
-    /// Attributes in the order they are written.
-    pub attributes: Vec<(&'static str, Attribute)>,
-}
-
-/// An attribute's value.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Attribute {
-    /// A number.
-    Int(i64),
-    /// A list of numbers.
-    Ints(Vec<i64>),
-    /// A real number.
-    Float(f32),
-}
-
-/// Types of values, by ONNX's names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Element {
-    /// 32-bit floating point.
-    Float,
-    /// 16-bit floating point, IEEE 754.
-    Float16,
-    /// Signed bytes.
-    Int8,
-    /// Unsigned bytes.
-    Uint8,
-    /// 32-bit integers.
-    Int32,
-    /// 64-bit integers.
-    Int64,
-}
-
-impl Element {
-    const ALL: [Self; 6] = [Self::Float, Self::Float16, Self::Int8, Self::Uint8, Self::Int32, Self::Int64];
-
-    fn from_code(code: i64) -> Option<Self> {
-        Self::ALL.into_iter().find(|element| element.code() == code)
-    }
-
-    /// Its number in the format (`TensorProto.DataType`).
-    pub fn code(self) -> i64 {
-        match self {
-            Self::Float => 1,
-            Self::Uint8 => 2,
-            Self::Int8 => 3,
-            Self::Int32 => 6,
-            Self::Int64 => 7,
-            Self::Float16 => 10,
-        }
-    }
-}
-
-/// A constant.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Initializer {
-    /// Weights.
-    Float(ArrayD<f32>),
-    /// Weights in half precision.
-    Float16(ArrayD<f16>),
-    /// Quantised weights.
-    Int8(ArrayD<i8>),
-    /// Zero points of quantised activations.
-    Uint8(ArrayD<u8>),
-    /// Quantised biases.
-    Int32(ArrayD<i32>),
-    /// Axes and the like.
-    Int64(ArrayD<i64>),
-}
-
-impl Initializer {
-    /// A single number, of rank 0.
-    pub fn scalar(value: f32) -> Self {
-        Self::Float(arr0(value).into_dyn())
-    }
-
-    /// Type of its values.
-    pub fn element(&self) -> Element {
-        match self {
-            Self::Float(_) => Element::Float,
-            Self::Float16(_) => Element::Float16,
-            Self::Int8(_) => Element::Int8,
-            Self::Uint8(_) => Element::Uint8,
-            Self::Int32(_) => Element::Int32,
-            Self::Int64(_) => Element::Int64,
-        }
-    }
-
-    /// Its dimensions.
-    pub fn shape(&self) -> &[usize] {
-        match self {
-            Self::Float(values) => values.shape(),
-            Self::Float16(values) => values.shape(),
-            Self::Int8(values) => values.shape(),
-            Self::Uint8(values) => values.shape(),
-            Self::Int32(values) => values.shape(),
-            Self::Int64(values) => values.shape(),
-        }
-    }
-
-    /// Its values in row-major order, little-endian: `raw_data` of the format.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        match self {
-            Self::Float(values) => little_endian(values, f32::to_le_bytes),
-            Self::Float16(values) => little_endian(values, f16::to_le_bytes),
-            Self::Int8(values) => little_endian(values, i8::to_le_bytes),
-            Self::Uint8(values) => little_endian(values, u8::to_le_bytes),
-            Self::Int32(values) => little_endian(values, i32::to_le_bytes),
-            Self::Int64(values) => little_endian(values, i64::to_le_bytes),
-        }
-    }
-}
-
-fn little_endian<T: Copy, const N: usize>(values: &ArrayD<T>, bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
-    let mut raw = vec![0; N * values.len()];
-    for (raw, &value) in raw.chunks_exact_mut(N).zip(values) {
-        raw.copy_from_slice(&bytes(value));
-    }
-    raw
+/// Names of the tensors that hold a tensor's scale and zero point.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct QuantizationAnnotation {
+    /// The quantised tensor.
+    pub tensor: Text,
+    /// The other tensors, by `SCALE_TENSOR` and `ZERO_POINT_TENSOR`.
+    pub parameters: Metadata,
 }
 
 impl Graph {
-    /// Types of all values and constants, by name.
-    pub fn elements(&self) -> HashMap<String, Element> {
-        let constants = self.initializers.iter().map(|(name, values)| (name.clone(), values.element()));
-        let inputs = self.inputs.iter().map(|input| (input.name.clone(), input.element));
-        let mut elements: HashMap<String, Element> = constants.chain(inputs).collect();
+    /// The operator called `name`.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// The operator called `name`.
+    pub fn node_mut(&mut self, name: &str) -> Option<&mut Node> {
+        self.nodes.iter_mut().find(|node| node.name == name)
+    }
+
+    /// True if the value `name` is an input.
+    pub fn is_input(&self, name: &str) -> bool {
+        self.inputs.iter().any(|input| input.name == name)
+    }
+
+    /// True if the value `name` is an output.
+    pub fn is_output(&self, name: &str) -> bool {
+        self.outputs.iter().any(|output| output.name == name)
+    }
+
+    /// Names that are defined here, in the order of inputs, initializers and results.
+    pub fn definitions(&self) -> impl Iterator<Item = &str> {
+        let inputs = self.inputs.iter().map(|input| &*input.name);
+        let sparse = self.sparse_initializers.iter().map(SparseTensor::name);
+        let results = self.nodes.iter().flat_map(|node| node.outputs.iter().map(String::as_str));
+        let names = inputs.chain(self.initializers.keys().map(String::as_str)).chain(sparse).chain(results);
+        names.filter(|name| !name.is_empty())
+    }
+
+    /// Values of the graphs around this one that it reads.
+    pub fn captures(&self) -> Vec<&str> {
+        let own: HashSet<&str> = self.definitions().collect();
+        let read = self.nodes.iter().flat_map(Node::reads);
+        let given = self.outputs.iter().map(|output| &*output.name);
+        read.chain(given).filter(|name| !own.contains(name)).collect()
+    }
+
+    /// Reads other values of the graphs around this one.
+    pub(super) fn rename_captures(&mut self, renamed: &dyn Fn(&str) -> Option<String>) {
+        let own: HashSet<String> = self.definitions().map(str::to_owned).collect();
+        let renamed = |name: &str| if own.contains(name) { None } else { renamed(name) };
+        self.nodes.iter_mut().for_each(|node| node.rename_reads(&renamed));
+        for output in &mut self.outputs {
+            if let Some(new) = renamed(&output.name) {
+                output.name = new.into();
+            }
+        }
+    }
+
+    /// Calls `visit` with every tensor, see [`Model::each_tensor`](super::Model::each_tensor).
+    pub(super) fn each_tensor<E>(
+        &mut self,
+        visit: &mut dyn FnMut(&str, &mut Tensor) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.initializers.iter_mut().try_for_each(|(name, tensor)| visit(name, tensor))?;
+        self.sparse_initializers.iter_mut().try_for_each(|tensor| tensor.each_tensor(visit))?;
+        self.nodes.iter_mut().try_for_each(|node| node.each_tensor(visit))
+    }
+
+    /// Names of values and operators, in the graphs inside this one too: what is new must have another.
+    pub fn names(&self) -> HashSet<String> {
+        let mut names: HashSet<String> = self.definitions().map(str::to_owned).collect();
         for node in &self.nodes {
-            let like = |operand: usize| node.inputs.get(operand).and_then(|name| elements.get(name).copied());
-            let element = match (node.op, node.attributes.first()) {
-                ("Cast", Some((_, Attribute::Int(code)))) => Element::from_code(*code),
-                ("DequantizeLinear", _) => Some(Element::Float),
-                ("QuantizeLinear", _) => like(2),
-                _ => like(0),
-            };
-            elements.extend(element.map(|element| (node.output.clone(), element)));
+            names.insert(node.name.to_string());
+            names.extend(node.graphs().flat_map(Self::names));
         }
-        elements
+        names
     }
+}
 
-    /// How many operands read the value `name`, the graph's outputs included.
-    pub(super) fn uses(&self, name: &str) -> usize {
-        let operands = self.nodes.iter().flat_map(|node| &node.inputs).filter(|input| *input == name).count();
-        operands + self.outputs.iter().filter(|output| output.name == name).count()
-    }
-
-    /// The float constant `name`, if it is one.
-    pub(super) fn float(&self, name: &str) -> Option<&ArrayD<f32>> {
-        match self.initializers.get(name) {
-            Some(Initializer::Float(values)) => Some(values),
-            _ => None,
-        }
-    }
+/// `wanted`, or with a number behind it if it is among `names` already; it is then one of them.
+pub(super) fn unique(wanted: &str, names: &mut HashSet<String>) -> String {
+    let numbered = (1..).map(|number| format!("{wanted}_{number}"));
+    let mut candidates = std::iter::once(wanted.to_owned()).chain(numbered);
+    candidates.find(|name| names.insert(name.clone())).expect("numbers do not end")
 }

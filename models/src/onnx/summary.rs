@@ -1,15 +1,15 @@
-//! What is in a file, whoever wrote it, but for the values of its weights.
+//! Summaries of models: operators, inputs, outputs and sizes, without the values of weights.
 
 use indexmap::IndexMap;
-use prost::{DecodeError, Message};
 use serde::Serialize;
 
-use super::proto::tensor_proto::DataType;
-use super::proto::tensor_shape_proto::dimension::Value as Size;
-use super::proto::type_proto::Value as Kind;
-use super::proto::{GraphProto, ModelProto, TensorProto, TypeProto, ValueInfoProto};
+use super::graph::Graph;
+use super::model::Model;
+use super::node::Node;
+use super::read::ReadError;
+use super::types::{Dim, ValueInfo};
 
-/// What is in a file.
+/// Summary of a model: operators, inputs, outputs, sizes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// Version of the format.
@@ -18,15 +18,15 @@ pub struct Summary {
     pub opsets: IndexMap<String, i64>,
     /// The program that wrote it, with its version.
     pub producer: String,
-    /// What is fed, weights excluded.
+    /// Values that are fed, weights excluded.
     pub inputs: Vec<Port>,
-    /// What can be fetched.
+    /// Values that can be fetched.
     pub outputs: Vec<Port>,
     /// The operator that gives the first output.
     pub head: Option<String>,
     /// Number of operators.
     pub nodes: usize,
-    /// How often each operator occurs, the most frequent first.
+    /// Number of times that each operator occurs, the most frequent first.
     pub operators: IndexMap<String, usize>,
     /// Number of values in all weights, constants of the graph included.
     pub parameters: u64,
@@ -36,10 +36,10 @@ pub struct Summary {
     pub metadata: IndexMap<String, usize>,
 }
 
-/// An input or output.
+/// An input or output of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Port {
-    /// Its name.
+    /// Name of the value.
     pub name: String,
     /// Type of its values, `float32`.
     pub element: String,
@@ -50,124 +50,93 @@ pub struct Port {
 /// Weights of one type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Stored {
-    /// How many.
+    /// Number of tensors.
     pub tensors: usize,
-    /// Their values.
+    /// Number of values in them.
     pub values: u64,
-    /// Memory for them.
+    /// Size of the values in bytes.
     pub bytes: u64,
 }
 
 impl Summary {
-    /// Of the content of an `.onnx` file.
+    /// Summarises the content of an `.onnx` file.
     ///
     /// # Errors
-    /// When it is no such file.
-    pub fn of_file(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let model = ModelProto::decode(bytes)?;
-        let graph = model.graph.unwrap_or_default();
-        let is_weight =
-            |port: &&ValueInfoProto| graph.initializer.iter().any(|tensor| tensor.name() == port.name());
-        let mut operators: IndexMap<String, usize> = IndexMap::new();
-        for node in &graph.node {
-            *operators.entry(named(node.domain(), node.op_type())).or_default() += 1;
-        }
-        operators.sort_by(|_, a, _, b| b.cmp(a));
-        let mut weights: IndexMap<String, Stored> = IndexMap::new();
-        for tensor in &graph.initializer {
-            let stored = weights.entry(element(tensor.data_type())).or_default();
-            let values = values(tensor);
-            stored.tensors += 1;
-            stored.values = stored.values.saturating_add(values);
-            stored.bytes = stored.bytes.saturating_add(values.saturating_mul(width(tensor.data_type())));
-        }
-        weights.sort_by(|_, a, _, b| b.bytes.cmp(&a.bytes));
-        let opset = |opset: super::proto::OperatorSetIdProto| {
-            let domain = if opset.domain().is_empty() { "ai.onnx" } else { opset.domain() };
-            (domain.to_owned(), opset.version())
-        };
-        let metadata = model.metadata_props.iter();
-        Ok(Self {
+    /// [`ReadError`] when it is no such file.
+    pub fn of_file(file: &[u8]) -> Result<Self, ReadError> {
+        Ok(Self::of_model(&Model::from_slice(file)?))
+    }
+
+    /// Summarises a model.
+    pub fn of_model(model: &Model) -> Self {
+        let graph = &model.graph;
+        let weights = weights(graph);
+        let opset = |domain: &str| if domain.is_empty() { "ai.onnx" } else { domain }.to_owned();
+        let opsets = model.opsets.iter();
+        let producer = [&*model.producer, &*model.producer_version];
+        let fed = graph.inputs.iter().filter(|input| !graph.initializers.contains_key(&*input.name));
+        Self {
             ir_version: model.ir_version.unwrap_or_default(),
-            producer: [model.producer_name, model.producer_version]
-                .into_iter()
-                .flatten()
-                .filter(|part| !part.is_empty())
-                .collect::<Vec<_>>()
-                .join(" "),
-            opsets: model.opset_import.into_iter().map(opset).collect(),
-            inputs: graph.input.iter().filter(|port| !is_weight(port)).map(port).collect(),
-            outputs: graph.output.iter().map(port).collect(),
-            head: head(&graph),
-            nodes: graph.node.len(),
-            operators,
+            producer: producer.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" "),
+            opsets: opsets.map(|one| (opset(&one.domain), one.version.unwrap_or_default())).collect(),
+            inputs: fed.map(port).collect(),
+            outputs: graph.outputs.iter().map(port).collect(),
+            head: head(graph),
+            nodes: graph.nodes.len(),
+            operators: operators(graph),
             parameters: weights.values().fold(0, |sum: u64, stored| sum.saturating_add(stored.values)),
             weights,
-            metadata: metadata.map(|entry| (entry.key().to_owned(), entry.value().len())).collect(),
-        })
+            metadata: model.metadata.iter().map(|(key, value)| (key.to_owned(), value.len())).collect(),
+        }
     }
 }
 
-fn head(graph: &GraphProto) -> Option<String> {
-    let output = graph.output.first()?.name();
-    let node = graph.node.iter().find(|node| node.output.iter().any(|name| name == output))?;
-    Some(named(node.domain(), node.op_type()))
+fn operators(graph: &Graph) -> IndexMap<String, usize> {
+    let mut operators: IndexMap<String, usize> = IndexMap::new();
+    graph.nodes.iter().for_each(|node| *operators.entry(named(node)).or_default() += 1);
+    operators.sort_by(|_, a, _, b| b.cmp(a));
+    operators
 }
 
-fn named(domain: &str, op: &str) -> String {
-    if domain.is_empty() { op.into() } else { format!("{domain}:{op}") }
+fn weights(graph: &Graph) -> IndexMap<String, Stored> {
+    let mut weights: IndexMap<String, Stored> = IndexMap::new();
+    for tensor in graph.initializers.values() {
+        let stored = weights.entry(tensor.element().to_string()).or_default();
+        stored.tensors += 1;
+        stored.values = stored.values.saturating_add(tensor.len() as u64);
+        stored.bytes = stored.bytes.saturating_add(tensor.element().bytes(tensor.len()) as u64);
+    }
+    weights.sort_by(|_, a, _, b| b.bytes.cmp(&a.bytes));
+    weights
 }
 
-/// How many values a tensor has, whatever its shape pretends.
-fn values(tensor: &TensorProto) -> u64 {
-    tensor.dims.iter().fold(1, |product: u64, &size| product.saturating_mul(size.max(0).unsigned_abs()))
+fn head(graph: &Graph) -> Option<String> {
+    let output = &graph.outputs.first()?.name;
+    graph.nodes.iter().find(|node| node.outputs.iter().any(|name| *output == *name)).map(named)
 }
 
-fn port(info: &ValueInfoProto) -> Port {
-    let tensor = match info.r#type.as_ref() {
-        Some(TypeProto { value: Some(Kind::TensorType(tensor)), .. }) => Some(tensor),
-        _ => None,
+fn named(node: &Node) -> String {
+    if node.domain.is_empty() { node.op.to_string() } else { format!("{}:{}", node.domain, node.op) }
+}
+
+fn port(info: &ValueInfo) -> Port {
+    let size = |dim: Dim| match dim {
+        Dim::Fixed(size) => size.to_string(),
+        Dim::Symbol(name) if name.is_empty() => "?".into(),
+        Dim::Symbol(name) => name,
     };
-    let size = |value: &Option<Size>| match value {
-        Some(Size::DimValue(size)) => size.to_string(),
-        Some(Size::DimParam(name)) if !name.is_empty() => name.clone(),
-        _ => "?".into(),
-    };
-    let dims =
-        tensor.and_then(|tensor| tensor.shape.as_ref()).map(|shape| &shape.dim[..]).unwrap_or_default();
+    let shape = info.kind.as_ref().and_then(|kind| kind.shape()).unwrap_or_default();
     Port {
-        name: info.name().into(),
-        element: tensor.map_or_else(|| "not a tensor".into(), |tensor| element(tensor.elem_type())),
-        shape: dims.iter().map(|dim| size(&dim.value)).collect(),
-    }
-}
-
-/// The type's usual name, `float32`.
-fn element(code: i32) -> String {
-    match DataType::try_from(code) {
-        Ok(DataType::Float) => "float32".into(),
-        Ok(DataType::Double) => "float64".into(),
-        Ok(known) => known.as_str_name().to_lowercase(),
-        Err(_) => format!("type {code}"),
-    }
-}
-
-/// Bytes of a value; packed ones count as whole bytes, texts as none.
-fn width(code: i32) -> u64 {
-    match DataType::try_from(code) {
-        Ok(DataType::Double | DataType::Int64 | DataType::Uint64 | DataType::Complex64) => 8,
-        Ok(DataType::Float | DataType::Int32 | DataType::Uint32) => 4,
-        Ok(DataType::Float16 | DataType::Bfloat16 | DataType::Int16 | DataType::Uint16) => 2,
-        Ok(DataType::Complex128) => 16,
-        Ok(DataType::String | DataType::Undefined) | Err(_) => 0,
-        Ok(_) => 1,
+        name: info.name.to_string(),
+        element: info.element().map_or_else(|| "not a tensor".into(), |element| element.to_string()),
+        shape: shape.into_iter().map(size).collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::{Interface, Opset, encode, passes, trace};
+    use crate::onnx::{Element, Interface, Opset, Tensor, encode, passes, trace};
     use crate::resnet::{Architecture, ResNet18};
     use crate::testing;
 
@@ -178,9 +147,8 @@ mod tests {
         let interface = Interface::new([3, 32, 32]).output("logits").observed(true);
         let mut graph = trace(&network, &weights, &interface, Opset::new(18).unwrap()).unwrap();
         passes::fold_batch_norm(&mut graph);
-        let (nodes, tensors) = (graph.nodes.len(), graph.initializers.len());
-        let values: usize =
-            graph.initializers.values().map(|values| values.shape().iter().product::<usize>()).sum();
+        let (nodes, tensors) = (graph.graph.nodes.len(), graph.graph.initializers.len());
+        let values: usize = graph.graph.initializers.values().map(Tensor::len).sum();
         let file = encode(graph, &[("key", "four")]);
         let summary = Summary::of_file(&file).unwrap();
         assert_eq!((summary.nodes, summary.operators.values().sum::<usize>()), (nodes, nodes));
@@ -207,9 +175,8 @@ mod tests {
         assert!(Summary::of_file(b"text").is_err());
         let empty = Summary::of_file(b"").unwrap();
         assert_eq!((empty.nodes, empty.producer.as_str()), (0, ""));
-        let huge =
-            TensorProto { dims: vec![i64::MAX, i64::MAX, -1], data_type: Some(99), ..TensorProto::default() };
-        assert_eq!(values(&huge), 0);
-        assert_eq!((element(99), width(99)), ("type 99".into(), 0));
+        let huge = Tensor::from_raw(Element::Unknown(99), [i64::MAX, i64::MAX, -1], vec![]);
+        assert_eq!(huge.len(), 0);
+        assert_eq!((huge.element().to_string(), huge.element().bytes(1)), ("type 99".into(), 0));
     }
 }

@@ -1,4 +1,4 @@
-//! The interpretation itself: operations become nodes.
+//! Export of modules: operations become nodes of a graph.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -8,15 +8,20 @@ use indexmap::IndexMap;
 use ndarray::arr1;
 
 use super::Opset;
-use super::graph::{Attribute, Dim, Element, Graph, Initializer, Node, ValueInfo};
-use super::passes::remove_unused;
+use super::attribute::Value as Attribute;
+use super::element::Element;
+use super::model::Model;
+use super::node::Node;
+use super::passes::eliminate_dead_nodes;
+use super::tensor::Tensor;
+use super::types::{Dim, ValueInfo};
 use crate::layers::{BatchNorm2d, Conv2d, Linear, MaxPool2d, Param};
 use crate::lockstep::{Lockstep, LockstepError};
 use crate::ops::{Module, Ops, Reduce};
 use crate::shapes::{self, ShapeError};
 use crate::weights::Weights;
 
-/// Names and shapes at the border of the graph.
+/// Names and shapes of a graph's input and outputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
     /// Name of the input.
@@ -25,7 +30,7 @@ pub struct Interface {
     pub item: Vec<usize>,
     /// Name of the output.
     pub output: String,
-    /// Whether what the module lets [observe](Ops::observe) becomes further outputs.
+    /// Observed values become further outputs, see [`Ops::observe`].
     pub observed: bool,
 }
 
@@ -33,7 +38,7 @@ pub struct Interface {
 pub(super) const BATCH: &str = "batch";
 
 impl Interface {
-    /// `input` `[batch, item...]` to `output`.
+    /// An input `input` `[batch, item...]` and an output `output`.
     pub fn new(item: impl Into<Vec<usize>>) -> Self {
         Self { input: "input".into(), item: item.into(), output: "output".into(), observed: false }
     }
@@ -43,13 +48,13 @@ impl Interface {
         Self { output: name.into(), ..self }
     }
 
-    /// Makes what can be observed further outputs, or not.
+    /// Makes observed values further outputs, or not.
     pub fn observed(self, observed: bool) -> Self {
         Self { observed, ..self }
     }
 }
 
-/// Why a module has no graph.
+/// A reason why a module has no graph.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// The shapes inside the module do not fit.
@@ -63,9 +68,9 @@ pub enum TraceError {
     WrongShape {
         /// The parameter.
         name: String,
-        /// What the module says.
+        /// Shape that the module says.
         expected: Vec<usize>,
-        /// What the weights hold.
+        /// Shape that the weights have.
         found: Vec<usize>,
     },
     /// Two values are observed under one name, or one under the name of the input or the output.
@@ -73,13 +78,16 @@ pub enum TraceError {
     ObservedTwice(String),
 }
 
-/// Writes `module` with `weights` as a graph over `[batch, item...]`, without what no output needs.
+/// Exports `module` with `weights` as a model over `[batch, item...]`, without nodes that no output needs.
+///
+/// # Errors
+/// [`TraceError`]: shapes do not fit, weights are missing, or two observed values have one name.
 pub fn trace(
     module: &impl Module,
     weights: &Weights,
     interface: &Interface,
     opset: Opset,
-) -> Result<Graph, TraceError> {
+) -> Result<Model, TraceError> {
     let example: Vec<usize> = std::iter::once(1).chain(interface.item.iter().copied()).collect();
     let described = shapes::describe(module, &example)?;
 
@@ -88,43 +96,38 @@ pub fn trace(
     let State { mut nodes, initializers, observed, .. } = tracer.state.into_inner();
     let (names, aliases) = Names::new(interface, result, observed)?;
     for (name, value) in &aliases {
-        nodes.push(Node {
-            name: format!("/{}/Identity", name.replace('.', "/")),
-            op: "Identity",
-            inputs: vec![value.clone()],
-            output: name.clone(),
-            attributes: vec![],
-        });
+        let path = format!("/{}/Identity", name.replace('.', "/"));
+        nodes.push(Node::new("Identity", [value], [name]).named(path));
     }
     for node in &mut nodes {
-        names.rename(&mut node.output);
-        node.inputs.iter_mut().for_each(|input| names.rename(input));
+        node.outputs.iter_mut().chain(&mut node.inputs).for_each(|input| names.rename(input));
     }
     let batched = |name: &str, shape: &[usize]| {
         let rest = shape[1..].iter().map(|&size| Dim::Fixed(size));
-        ValueInfo {
-            name: name.into(),
-            element: Element::Float,
-            shape: std::iter::once(Dim::Symbol(BATCH.into())).chain(rest).collect(),
-        }
+        ValueInfo::tensor(name, Element::Float, std::iter::once(Dim::Symbol(BATCH.into())).chain(rest))
     };
     let mut outputs = vec![batched(&interface.output, &described.output)];
     if interface.observed {
         outputs.extend(described.observed.iter().map(|(name, shape)| batched(name, shape)));
     }
-    let inputs = vec![batched(&interface.input, &example)];
-    let mut graph = Graph { opset, inputs, outputs, nodes, initializers };
+    let mut model = Model::new(opset);
+    let graph = &mut model.graph;
+    (graph.nodes, graph.initializers, graph.outputs) = (nodes, initializers, outputs);
+    graph.inputs = vec![batched(&interface.input, &example)];
     // What is computed to be observed alone is dead when nobody observes.
-    remove_unused(&mut graph);
-    Ok(graph)
+    eliminate_dead_nodes(&mut model);
+    Ok(model)
 }
 
 /// Values by the names that they have in the graph.
 pub type Values<V> = IndexMap<String, Rc<V>>;
 
-/// What `module` computes under `ops` at every point, by the names that the values have in its graph.
+/// Computes every value of `module` under `ops`, by the names that the values have in its graph.
 ///
 /// Both interpretations go through the module side by side, so that the names have one definition.
+///
+/// # Errors
+/// [`LockstepError`]: one of the interpretations fails, or two observed values have one name.
 pub fn values<O: Ops>(
     module: &impl Module,
     interface: &Interface,
@@ -151,10 +154,10 @@ pub fn values<O: Ops>(
     Ok(values)
 }
 
-/// What values are called from outside.
+/// Names of values that outputs have.
 struct Names(HashMap<Value, String>);
 
-/// Further outputs, each by its name, that are what a value is which has a name already.
+/// Observed outputs that alias a named value; each becomes an `Identity` node.
 type Aliases = Vec<(String, Value)>;
 
 impl Names {
@@ -187,7 +190,7 @@ impl Names {
 }
 
 struct Tracer<'w> {
-    /// Where the values of parameters come from; without, they are only named.
+    /// Values of the parameters; without them, parameters are only named.
     weights: Option<&'w Weights>,
     opset: Opset,
     state: RefCell<State>,
@@ -198,7 +201,7 @@ struct State {
     scope: String,
     names: HashMap<String, usize>,
     nodes: Vec<Node>,
-    initializers: IndexMap<String, Initializer>,
+    initializers: IndexMap<String, Tensor>,
     observed: Vec<(String, Value)>,
 }
 
@@ -225,7 +228,8 @@ impl<'w> Tracer<'w> {
         let name = if *count == 0 { name } else { format!("{name}_{count}") };
         *count += 1;
         let output = format!("{name}_output_0");
-        state.nodes.push(Node { name, op, inputs, output: output.clone(), attributes });
+        let node = Node::new(op, inputs, [output.clone()]).named(name);
+        state.nodes.push(attributes.into_iter().fold(node, |node, (name, value)| node.with(name, value)));
         output
     }
 
@@ -249,7 +253,7 @@ impl<'w> Tracer<'w> {
                 return Err(TraceError::WrongShape { name, expected, found: values.shape().to_vec() });
             }
             let mut state = self.state.borrow_mut();
-            state.initializers.entry(name.clone()).or_insert_with(|| Initializer::Float(values.clone()));
+            state.initializers.entry(name.clone()).or_insert_with(|| Tensor::from(values));
             Ok(name)
         };
         params.into_iter().map(register).collect()
@@ -260,10 +264,7 @@ impl<'w> Tracer<'w> {
         let name = format!("axes{axes:?}").replace(", ", "_").replace(['[', ']'], "_");
         let name = name.trim_end_matches('_').to_owned();
         let mut state = self.state.borrow_mut();
-        state
-            .initializers
-            .entry(name.clone())
-            .or_insert_with(|| Initializer::Int64(arr1(&ints(axes)).into_dyn()));
+        state.initializers.entry(name.clone()).or_insert_with(|| arr1(&ints(axes)).into_dyn().into());
         name
     }
 }

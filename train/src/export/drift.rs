@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use ferronnx_infer::Session;
 use ferronnx_models::Module;
 use ferronnx_models::card::InputForm;
-use ferronnx_models::onnx::passes::{self, Exposed};
-use ferronnx_models::onnx::{self, Graph};
+use ferronnx_models::onnx::passes::{self, IntermediateOutput};
+use ferronnx_models::onnx::{self, Model};
 use ndarray::ArrayD;
 use tch::Tensor;
 
@@ -60,10 +60,10 @@ impl Sums {
     }
 }
 
-/// Measures the drift of every value of `graph` that has a name in the network, largest added drift first.
+/// Measures the drift of every value of `model` that has a name in the network, largest added drift first.
 pub(super) fn drift(
     reference: &Reference<'_, impl Module>,
-    mut graph: Graph,
+    mut model: Model,
     input: InputForm,
     images: &Images,
 ) -> Result<Vec<Drift>, ExportError> {
@@ -74,9 +74,9 @@ pub(super) fn drift(
     let Some(first) = batches.next().transpose()? else { return Ok(Vec::new()) };
     let shape = |value: &Tensor| value.size().iter().map(|&size| size as usize).collect();
     let shapes: Vec<_> = first.1.iter().map(|(name, value)| (name.clone(), shape(value))).collect();
-    let exposed = passes::expose(&mut graph, &shapes);
+    let exposed = passes::add_intermediate_outputs(&mut model, &shapes);
 
-    let session = Session::from_bytes(&onnx::encode(graph, &[]), &cpu())?;
+    let session = Session::from_bytes(&onnx::encode(model, &[]), &cpu())?;
     let outputs: Vec<&str> = exposed.iter().map(|exposed| exposed.output.as_str()).collect();
     let mut sums = vec![Sums::default(); exposed.len()];
     for batch in std::iter::once(Ok(first)).chain(batches) {
@@ -89,10 +89,10 @@ pub(super) fn drift(
     Ok(ranked(&exposed, &sums))
 }
 
-fn ranked(exposed: &[Exposed], sums: &[Sums]) -> Vec<Drift> {
+fn ranked(exposed: &[IntermediateOutput], sums: &[Sums]) -> Vec<Drift> {
     let relative: HashMap<&str, f64> =
         exposed.iter().zip(sums).map(|(exposed, sums)| (exposed.value.as_str(), sums.relative())).collect();
-    let drift = |(exposed, sums): (&Exposed, &Sums)| {
+    let drift = |(exposed, sums): (&IntermediateOutput, &Sums)| {
         let before = exposed.from.iter().filter_map(|name| relative.get(name.as_str()));
         let before = before.copied().fold(0.0, f64::max);
         Drift {

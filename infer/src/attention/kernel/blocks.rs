@@ -2,10 +2,9 @@
 
 use fearless_simd::prelude::*;
 use fearless_simd::{Simd, f32x16, u32x16};
-use ferronnx_models::onnx::fuse;
 
 /// Values of a block: a register of AVX-512, two of AVX2, four of SSE or NEON.
-pub const LANES: usize = fuse::BLOCK;
+pub const LANES: usize = 16;
 
 /// Blocks that are computed side by side, so that additions need not wait for each other.
 pub const GROUP: usize = 4;

@@ -13,11 +13,16 @@
 use std::collections::{HashMap, HashSet};
 
 use indexmap::{IndexMap, IndexSet};
-use ndarray::{Array1, ArrayD, ArrayViewD, Axis, arr0, arr1};
+use ndarray::{ArrayD, ArrayViewD, Axis, arr1};
 
-use crate::onnx::graph::{Attribute, Graph, Initializer, Node};
+use super::eliminate_dead_nodes;
+use crate::onnx::element::Element;
+use crate::onnx::index::Index;
+use crate::onnx::model::Model;
+use crate::onnx::node::Node;
+use crate::onnx::tensor::Tensor;
 
-/// Least and greatest of what a value was seen to be, by its name.
+/// Least and greatest value seen in calibration, by the name of the value.
 pub type Ranges = HashMap<String, (f32, f32)>;
 
 /// Largest magnitude of a quantised weight. Seven bits: without VNNI, x86 adds two products of a `uint8` and an
@@ -27,91 +32,112 @@ const WEIGHT_MAX: f32 = 64.0;
 /// Largest magnitude of a quantised bias, of which sums of products need to keep some distance to 2^31.
 const BIAS_MAX: f32 = (1_u32 << 30) as f32;
 
-/// Why a graph cannot be quantised.
+/// The first opset whose `DequantizeLinear` has a scale for each channel.
+const OLDEST: i64 = 13;
+
+/// A reason why a model cannot be quantised.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QuantizeError {
     /// Nothing is known of a value.
     #[error("{0} was not seen in calibration")]
     Range(String),
+    /// The operators are too old.
+    #[error("the model has opset {0}, quantisation needs {OLDEST} or newer")]
+    Opset(i64),
 }
 
-/// Names of the values whose ranges [`quantize`] needs.
-pub fn quantized_values(graph: &Graph) -> Vec<String> {
-    let plan = Plan::new(graph);
-    plan.values.into_iter().map(str::to_owned).collect()
+/// Lists the values whose ranges [`quantize`] needs, by name.
+pub fn quantized_values(model: &Model) -> Vec<String> {
+    let index = Index::new(&model.graph);
+    Plan::new(&index).values.into_iter().map(str::to_owned).collect()
 }
 
-/// Quantises the graph, given the ranges of its [`quantized_values`].
+/// Quantises the model, given the ranges of its [`quantized_values`]
+/// ([`QuantizeLinear`](https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html),
+/// [`DequantizeLinear`](https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html)).
 ///
 /// # Errors
-/// [`QuantizeError`]; the graph is then as it was.
-pub fn quantize(graph: &mut Graph, ranges: &Ranges) -> Result<(), QuantizeError> {
-    let plan = Plan::new(graph);
-    let scales = Scales::new(graph, &plan, ranges)?;
-    let mut nodes = Vec::with_capacity(3 * graph.nodes.len());
-    let mut initializers = IndexMap::new();
-    for input in &graph.inputs {
-        if let Some(scale) = scales.of(&input.name) {
-            nodes.extend(scale.pair(&format!("/{}", input.name), &mut initializers));
-        }
+/// [`QuantizeError`]; the model is then as it was.
+pub fn quantize(model: &mut Model, ranges: &Ranges) -> Result<(), QuantizeError> {
+    let opset = model.opset().unwrap_or(1);
+    if opset < OLDEST {
+        return Err(QuantizeError::Opset(opset));
     }
-    for (index, node) in graph.nodes.iter().enumerate() {
-        let mut node = node.clone();
-        let output = node.output.clone();
-        if plan.nodes.contains(&index) {
-            weights(graph, &mut node, &scales, &mut nodes, &mut initializers);
-        }
-        for input in &mut node.inputs {
-            if scales.of(input).is_some() {
-                *input = dequantized(input);
-            } else if let Some(constant) = graph.initializers.get(input) {
-                initializers.entry(input.clone()).or_insert_with(|| constant.clone());
+    model.edit(|model| {
+        let graph = &model.graph;
+        let index = Index::new(graph);
+        let plan = Plan::new(&index);
+        let scales = Scales::new(&plan, ranges)?;
+        let mut pass = Pass { taken: graph.names(), ..Pass::default() };
+        for input in &graph.inputs {
+            if let Some(scale) = scales.of(&input.name) {
+                pass.pair(scale, &format!("/{}", input.name));
             }
         }
-        let name = node.name.clone();
-        nodes.push(node);
-        if let Some(scale) = scales.of(&output) {
-            nodes.extend(scale.pair(&name, &mut initializers));
+        for (at, node) in graph.nodes.iter().enumerate() {
+            let mut node = node.clone();
+            if plan.nodes.contains(&at) {
+                pass.weights(&index, &mut node, &scales);
+            }
+            for name in node.reads() {
+                if let Some(constant) = graph.initializers.get(name) {
+                    pass.initializers.entry(name.to_owned()).or_insert_with(|| constant.clone());
+                }
+            }
+            node.rename_reads(&|name| scales.of(name).map(|_| pass.dequantized(name)));
+            let (name, outputs) = (node.name.clone(), node.outputs.clone());
+            pass.nodes.push(node);
+            if let Some(scale) = outputs.first().and_then(|output| scales.of(output)) {
+                pass.pair(scale, &name);
+            }
         }
-    }
-    (graph.nodes, graph.initializers) = (nodes, initializers);
+        let Pass { nodes, mut initializers, .. } = pass;
+        for (name, constant) in &graph.initializers {
+            initializers.entry(name.clone()).or_insert_with(|| constant.clone());
+        }
+        (model.graph.nodes, model.graph.initializers) = (nodes, initializers);
+        Ok(())
+    })?;
+    eliminate_dead_nodes(model);
     Ok(())
 }
 
-/// What is quantised.
+/// Nodes and values that are quantised.
 struct Plan<'g> {
-    /// Indices of the nodes.
+    /// Places of the nodes.
     nodes: HashSet<usize>,
-    /// What goes in and comes out of them.
+    /// Operands and results of them.
     values: IndexSet<&'g str>,
-    /// Values with the scale of another: a maximum is one of what it was taken of.
+    /// Values that share another value's scale (a `MaxPool` output uses its input's).
     same: HashMap<&'g str, &'g str>,
 }
 
 impl<'g> Plan<'g> {
-    fn new(graph: &'g Graph) -> Self {
-        let readers = Readers::new(graph);
-        let gates = gates(graph, &readers);
+    fn new(index: &Index<'g>) -> Self {
+        let graph = index.graph();
+        let (gates, types) = (gates(index), graph.element_types());
+        let is_value = |name: &&str| index.constant(name).is_none();
+        let is_float = |name: &&str| types.get(*name) == Some(&Element::Float);
         let mut plan = Self { nodes: HashSet::new(), values: IndexSet::new(), same: HashMap::new() };
-        for (index, node) in graph.nodes.iter().enumerate() {
-            let is_value = |name: &&String| !graph.initializers.contains_key(*name);
-            let wanted = match node.op {
-                "Conv" | "Gemm" => node.inputs[1..].iter().all(|name| graph.float(name).is_some()),
-                "Add" => node.inputs.iter().all(|name| is_value(&name)),
-                "MaxPool" => plan.values.contains(node.inputs[0].as_str()),
+        for (at, node) in graph.nodes.iter().enumerate() {
+            let (Some(input), Some(output)) = (node.input(0), node.only_output()) else { continue };
+            let wanted = match node.standard() {
+                "Conv" | "Gemm" => Layer::of(index, node).is_some(),
+                "Add" => node.inputs.iter().all(|name| is_value(&&name[..])),
+                "MaxPool" => plan.values.contains(input),
                 _ => false,
             };
-            if !wanted || gates.contains(&index) {
+            let operands = || node.inputs.iter().map(String::as_str).filter(is_value);
+            if !wanted || gates.contains(&at) || !operands().all(|name| is_float(&name)) {
                 continue;
             }
-            plan.nodes.insert(index);
-            let result = readers.after_relu(&node.output);
-            plan.values.extend(node.inputs.iter().filter(is_value).map(String::as_str));
-            if !graph.outputs.iter().any(|output| output.name == result) {
+            plan.nodes.insert(at);
+            let result = after_relu(index, output);
+            plan.values.extend(operands());
+            if !index.is_output(result) {
                 plan.values.insert(result);
             }
-            if node.op == "MaxPool" {
-                let input = node.inputs[0].as_str();
+            if node.is("MaxPool") {
                 plan.same.insert(result, plan.same.get(input).copied().unwrap_or(input));
             }
         }
@@ -119,54 +145,55 @@ impl<'g> Plan<'g> {
     }
 }
 
-/// Which nodes read a value.
-struct Readers<'g> {
-    graph: &'g Graph,
-    by_value: HashMap<&'g str, Vec<usize>>,
+/// The result of a `Relu` that alone reads `value`: quantised values cannot be negative below a zero point of 0, so that a
+/// runtime drops the `Relu`.
+fn after_relu<'g>(index: &Index<'g>, value: &'g str) -> &'g str {
+    let relu = match *index.readers(value) {
+        [reader] if index.node(reader).is("Relu") => index.node(reader).only_output(),
+        _ => None,
+    };
+    relu.unwrap_or(value)
 }
 
-impl<'g> Readers<'g> {
-    fn new(graph: &'g Graph) -> Self {
-        let mut by_value: HashMap<&str, Vec<usize>> = HashMap::new();
-        for (index, node) in graph.nodes.iter().enumerate() {
-            node.inputs.iter().for_each(|input| by_value.entry(input).or_default().push(index));
-        }
-        Self { graph, by_value }
-    }
+/// Constants of a convolution or linear layer that can be quantised by its output channels.
+struct Layer {
+    kernel: ArrayD<f32>,
+    bias: Option<ArrayD<f32>>,
+}
 
-    fn of(&self, value: &str) -> &[usize] {
-        self.by_value.get(value).map_or(&[], Vec::as_slice)
-    }
-
-    /// Where only a `Relu` reads `value`, what it gives: quantised values cannot be negative below a zero point of 0,
-    /// so that a runtime drops the `Relu`.
-    fn after_relu(&self, value: &'g str) -> &'g str {
-        match *self.of(value) {
-            [reader] if self.graph.nodes[reader].op == "Relu" => &self.graph.nodes[reader].output,
-            _ => value,
-        }
+impl Layer {
+    fn of(index: &Index<'_>, node: &Node) -> Option<Self> {
+        // Other layouts have their channels elsewhere.
+        let rows = node.is("Conv") || node.int("transB", 0) == Some(1);
+        let kernel = index.array::<f32>(node.input(1)?).filter(|kernel| rows && kernel.ndim() >= 2)?;
+        let bias = match node.input(2) {
+            Some(name) => Some(index.array(name).filter(|bias| bias.shape() == &kernel.shape()[..1])?),
+            None => None,
+        };
+        Some(Self { kernel, bias })
     }
 }
 
-/// Indices of the nodes that only serve to scale something else through a sigmoid.
-fn gates(graph: &Graph, readers: &Readers<'_>) -> HashSet<usize> {
+/// Places of the nodes that only serve to scale something else through a sigmoid.
+fn gates(index: &Index<'_>) -> HashSet<usize> {
+    let graph = index.graph();
     let mut scaling: HashSet<usize> = HashSet::new();
     let mut gates = HashSet::new();
-    for (index, node) in graph.nodes.iter().enumerate().rev() {
-        let readers = readers.of(&node.output);
+    for (at, node) in graph.nodes.iter().enumerate().rev() {
+        let readers: Vec<_> = node.outputs.iter().flat_map(|output| index.readers(output)).collect();
         let all = |set: &HashSet<usize>, op: &str| {
-            !readers.is_empty()
-                && readers.iter().all(|reader| set.contains(reader) || graph.nodes[*reader].op == op)
+            let fits = |reader: usize| set.contains(&reader) || !op.is_empty() && index.node(reader).is(op);
+            !readers.is_empty() && readers.iter().all(|&&reader| fits(reader))
         };
-        match node.op {
+        match node.standard() {
             "Unsqueeze" if all(&scaling, "Mul") => {
-                scaling.insert(index);
+                scaling.insert(at);
             }
             "Sigmoid" if all(&scaling, "Mul") => {
-                gates.insert(index);
+                gates.insert(at);
             }
             _ if all(&gates, "") => {
-                gates.insert(index);
+                gates.insert(at);
             }
             _ => {}
         }
@@ -174,28 +201,27 @@ fn gates(graph: &Graph, readers: &Readers<'_>) -> HashSet<usize> {
     gates
 }
 
-/// How values are quantised.
+/// Scales of the values that are quantised, by name.
 struct Scales(HashMap<String, Scale>);
 
 /// `real = scale * (quantised - zero_point)`.
 #[derive(Clone)]
 struct Scale {
     value: String,
-    /// Whose scale it is.
+    /// Value that the scale is named after.
     owner: String,
     scale: f32,
     zero_point: u8,
 }
 
 impl Scales {
-    fn new(graph: &Graph, plan: &Plan<'_>, ranges: &Ranges) -> Result<Self, QuantizeError> {
+    fn new(plan: &Plan<'_>, ranges: &Ranges) -> Result<Self, QuantizeError> {
         let scale = |&value: &&str| {
             let owner = *plan.same.get(value).unwrap_or(&value);
             let range = ranges.get(owner).ok_or_else(|| QuantizeError::Range(owner.into()))?;
             Ok((value.to_owned(), Scale::new(value, owner, *range)))
         };
-        let known = |value: &&&str| !graph.initializers.contains_key(**value);
-        plan.values.iter().filter(known).map(scale).collect::<Result<_, _>>().map(Self)
+        plan.values.iter().map(scale).collect::<Result<_, _>>().map(Self)
     }
 
     fn of(&self, value: &str) -> Option<&Scale> {
@@ -204,7 +230,7 @@ impl Scales {
 }
 
 impl Scale {
-    /// Of `[low, high]` widened to hold 0, which padding needs to be exact.
+    /// The scale of `[low, high]` widened to hold 0, which padding needs to be exact.
     fn new(value: &str, owner: &str, (low, high): (f32, f32)) -> Self {
         let (low, high) = (low.min(0.0), high.max(0.0));
         let width = (high - low) / 255.0;
@@ -212,101 +238,95 @@ impl Scale {
         let zero_point = (-low / scale).round().clamp(0.0, 255.0) as u8;
         Self { value: value.into(), owner: owner.into(), scale, zero_point }
     }
+}
 
-    /// The two nodes behind the node `name`, which give the value as it is after quantisation.
-    fn pair(&self, name: &str, initializers: &mut IndexMap<String, Initializer>) -> [Node; 2] {
-        let scale = format!("{}_scale", self.owner);
-        let zero_point = format!("zero_point_{}", self.zero_point);
-        initializers.entry(scale.clone()).or_insert_with(|| Initializer::scalar(self.scale));
-        initializers
-            .entry(zero_point.clone())
-            .or_insert_with(|| Initializer::Uint8(arr0(self.zero_point).into_dyn()));
-        let (value, quantized) = (&self.value, format!("{}_quantized", self.value));
-        let node = |op, input: &str, output| Node {
-            name: format!("{name}/{op}"),
-            op,
-            inputs: vec![input.into(), scale.clone(), zero_point.clone()],
-            output,
-            attributes: vec![],
+/// The graph as far as it is quantised.
+#[derive(Default)]
+struct Pass {
+    nodes: Vec<Node>,
+    initializers: IndexMap<String, Tensor>,
+    /// Names of the graph as it was.
+    taken: HashSet<String>,
+}
+
+impl Pass {
+    /// A name that the graph did not have: `wanted`, if it may be.
+    fn free(&self, mut wanted: String) -> String {
+        while self.taken.contains(&wanted) {
+            wanted.push('_');
+        }
+        wanted
+    }
+
+    fn dequantized(&self, value: &str) -> String {
+        self.free(format!("{value}_dequantized"))
+    }
+
+    /// Adds the two nodes behind the node `name` that give a value as it is after quantisation.
+    fn pair(&mut self, Scale { value, owner, scale, zero_point }: &Scale, name: &str) {
+        let scale_name = self.free(format!("{owner}_scale"));
+        let zero_name = self.free(format!("zero_point_{zero_point}"));
+        self.initializers.entry(scale_name.clone()).or_insert_with(|| Tensor::scalar(*scale));
+        self.initializers.entry(zero_name.clone()).or_insert_with(|| Tensor::scalar(*zero_point));
+        let (quantized, dequantized) = (self.free(format!("{value}_quantized")), self.dequantized(value));
+        let node = |op: &str, input: &str, output: &str| {
+            Node::new(op, [input, &scale_name, &zero_name], [output]).named(format!("{name}/{op}"))
         };
-        [
-            node("QuantizeLinear", value, quantized.clone()),
-            node("DequantizeLinear", &quantized, dequantized(value)),
-        ]
+        self.nodes.extend([
+            node("QuantizeLinear", value, &quantized),
+            node("DequantizeLinear", &quantized, &dequantized),
+        ]);
     }
-}
 
-fn dequantized(value: &str) -> String {
-    format!("{value}_dequantized")
-}
+    /// Quantises the constants of a convolution or linear layer.
+    fn weights(&mut self, index: &Index<'_>, node: &mut Node, scales: &Scales) {
+        let input = node.input(0).and_then(|input| scales.of(input));
+        let (Some(Layer { kernel, bias }), Some(input)) = (Layer::of(index, node), input) else { return };
+        let by_channel = channel_scales(&kernel, bias.as_ref(), input.scale);
+        let mut rounded = kernel;
+        for (mut filter, scale) in rounded.axis_iter_mut(Axis(0)).zip(&by_channel) {
+            filter.mapv_inplace(|weight| (weight / scale).round().clamp(-WEIGHT_MAX, WEIGHT_MAX));
+        }
+        let kernel = rounded.mapv(|weight| weight as i8).into();
+        let bias = bias.map(|bias| {
+            let scales: Vec<f32> = by_channel.iter().map(|scale| scale * input.scale).collect();
+            let values: Vec<_> =
+                bias.iter().zip(&scales).map(|(bias, scale)| (bias / scale).round() as i32).collect();
+            (arr1(&values).into_dyn().into(), scales)
+        });
+        node.inputs[1] = self.constant(&node.inputs[1], kernel, &by_channel);
+        if let Some((values, scales)) = bias {
+            node.inputs[2] = self.constant(&node.inputs[2], values, &scales);
+        }
+    }
 
-/// Quantises the constants of a convolution or linear layer.
-fn weights(
-    graph: &Graph,
-    node: &mut Node,
-    scales: &Scales,
-    nodes: &mut Vec<Node>,
-    initializers: &mut IndexMap<String, Initializer>,
-) {
-    let operands: Vec<_> = node.inputs.iter().skip(1).filter_map(|name| graph.float(name)).collect();
-    let (Some(kernel), Some(input)) = (operands.first(), scales.of(&node.inputs[0])) else { return };
-    if kernel.ndim() < 2 {
-        return;
-    }
-    let bias = operands.get(1);
-    let by_channel = channel_scales(kernel, bias.copied(), input.scale);
-    let mut rounded = (*kernel).clone();
-    for (mut filter, scale) in rounded.axis_iter_mut(Axis(0)).zip(&by_channel) {
-        filter.mapv_inplace(|weight| (weight / scale).round().clamp(-WEIGHT_MAX, WEIGHT_MAX));
-    }
-    let kernel = Initializer::Int8(rounded.mapv(|weight| weight as i8));
-    let bias = bias.map(|bias| {
-        let scales: Vec<f32> = by_channel.iter().map(|scale| scale * input.scale).collect();
-        let values = bias.iter().zip(&scales).map(|(bias, scale)| (bias / scale).round() as i32);
-        (Initializer::Int32(values.collect::<Array1<_>>().into_dyn()), scales)
-    });
-    node.inputs[1] = constant(&node.inputs[1], kernel, by_channel, nodes, initializers);
-    if let Some((values, scales)) = bias {
-        node.inputs[2] = constant(&node.inputs[2], values, scales, nodes, initializers);
-    }
-}
-
-/// Adds a quantised constant with the node that makes floats of it; gives the name of those.
-///
-/// A layer that is used twice on values of different scales has two biases.
-fn constant(
-    name: &str,
-    values: Initializer,
-    scales: Vec<f32>,
-    nodes: &mut Vec<Node>,
-    initializers: &mut IndexMap<String, Initializer>,
-) -> String {
-    let len = scales.len();
-    let zeros = match values {
-        Initializer::Int8(_) => (format!("zeros_int8_{len}"), Initializer::Int8(ArrayD::zeros(vec![len]))),
-        _ => (format!("zeros_int32_{len}"), Initializer::Int32(ArrayD::zeros(vec![len]))),
-    };
-    let scales = Initializer::Float(arr1(&scales).into_dyn());
-    let mut name = name.to_owned();
-    loop {
-        let (quantized, scale) = (format!("{name}_quantized"), format!("{name}_scale"));
-        let output = dequantized(&name);
-        match initializers.get(&quantized) {
-            None => {
-                let node = Node {
-                    name: format!("/{}/DequantizeLinear", name.replace('.', "/")),
-                    op: "DequantizeLinear",
-                    inputs: vec![quantized.clone(), scale.clone(), zeros.0.clone()],
-                    output: output.clone(),
-                    attributes: vec![("axis", Attribute::Int(0))],
-                };
-                nodes.push(node);
-                initializers.extend([(quantized, values), (scale, scales)]);
-                initializers.entry(zeros.0).or_insert(zeros.1);
-                return output;
+    /// Adds a quantised constant with the node that makes floats of it; gives the name of those.
+    ///
+    /// A layer that is used twice on values of different scales has two biases.
+    fn constant(&mut self, name: &str, values: Tensor, scales: &[f32]) -> String {
+        let (element, count) = (values.element(), scales.len());
+        let zero_name = self.free(format!("zeros_{element}_{count}"));
+        let zeros = Tensor::from_raw(element, [count as i64], vec![0; element.bytes(count)]);
+        let scales = Tensor::from(arr1(scales).into_dyn());
+        let mut name = name.to_owned();
+        loop {
+            let [quantized, scale] = ["quantized", "scale"].map(|part| self.free(format!("{name}_{part}")));
+            let output = self.dequantized(&name);
+            match self.initializers.get(&quantized) {
+                None => {
+                    let path = format!("/{}/DequantizeLinear", name.replace('.', "/"));
+                    let inputs = [&quantized, &scale, &zero_name];
+                    let node = Node::new("DequantizeLinear", inputs, [&output]).named(path);
+                    self.nodes.push(node.with("axis", 0));
+                    self.initializers.extend([(quantized, values), (scale, scales)]);
+                    self.initializers.entry(zero_name).or_insert(zeros);
+                    return output;
+                }
+                Some(known) if *known == values && self.initializers.get(&scale) == Some(&scales) => {
+                    return output;
+                }
+                Some(_) => name.push_str("_again"),
             }
-            Some(known) if *known == values && initializers.get(&scale) == Some(&scales) => return output,
-            Some(_) => name.push_str("_again"),
         }
     }
 }
@@ -327,7 +347,7 @@ fn channel_scales(kernel: &ArrayD<f32>, bias: Option<&ArrayD<f32>>, input: f32) 
 mod tests {
     use super::*;
     use crate::layers::{Attention, Cbam, Conv2d, Linear, MaxPool2d};
-    use crate::onnx::{Interface, Opset, trace};
+    use crate::onnx::{Graph, Interface, Opset, trace};
     use crate::{Module, Ops, Reduce, testing};
 
     /// A convolution, a max pool, attention, a shared convolution with a shortcut, and a head.
@@ -357,13 +377,13 @@ mod tests {
         }
     }
 
-    fn graph() -> Graph {
+    fn graph() -> Model {
         let network = Network::new();
         let weights = testing::weights(&network, &[1, 3, 8, 8]).unwrap();
         trace(&network, &weights, &Interface::new([3, 8, 8]), Opset::default()).unwrap()
     }
 
-    fn ranges(graph: &Graph) -> Ranges {
+    fn ranges(graph: &Model) -> Ranges {
         let range = |(index, name): (usize, String)| (name, (-1.0, 2.0 + index as f32));
         quantized_values(graph).into_iter().enumerate().map(range).collect()
     }
@@ -372,11 +392,11 @@ mod tests {
         let mut graph = graph();
         let ranges = ranges(&graph);
         quantize(&mut graph, &ranges).unwrap();
-        graph
+        graph.graph
     }
 
     fn node<'g>(graph: &'g Graph, name: &str) -> &'g Node {
-        graph.nodes.iter().find(|node| node.name == name).unwrap_or_else(|| panic!("no {name}"))
+        graph.node(name).unwrap_or_else(|| panic!("no {name}"))
     }
 
     #[test]
@@ -389,21 +409,21 @@ mod tests {
         let attention = graph.nodes.iter().filter(|node| node.name.starts_with("/cbam"));
         for node in attention.filter(|node| !node.op.ends_with("Linear")) {
             for input in node.inputs.iter().filter(|input| input.starts_with("cbam")) {
-                assert_eq!(graph.initializers[input].element(), crate::onnx::Element::Float, "{node:?}");
+                assert_eq!(graph.initializers[input].element(), Element::Float, "{node:?}");
             }
         }
-        assert_eq!(graph.outputs[0].name, node(&graph, "/fc/Gemm").output, "logits stay floats");
+        assert_eq!(graph.outputs[0].name, node(&graph, "/fc/Gemm").outputs[0], "logits stay floats");
     }
 
     #[test]
     fn pairs_stand_behind_the_relu_and_a_max_pool_keeps_its_scale() {
         let graph = quantized();
         let relu = node(&graph, "/Relu");
-        assert_eq!(relu.inputs[0], node(&graph, "/conv/Conv").output, "nothing between");
+        assert_eq!(relu.inputs[0], node(&graph, "/conv/Conv").outputs[0], "nothing between");
         let behind = |name: &str| &node(&graph, &format!("{name}/QuantizeLinear")).inputs[1];
         assert_eq!(behind("/Relu"), behind("/MaxPool"));
         assert_ne!(behind("/Relu"), behind("/shared/Conv_1"));
-        let defined: HashSet<_> = graph.nodes.iter().map(|node| &node.output).collect();
+        let defined: HashSet<_> = graph.nodes.iter().map(|node| &node.outputs[0]).collect();
         for input in graph.nodes.iter().flat_map(|node| &node.inputs) {
             assert!(
                 input == "input" || defined.contains(input) || graph.initializers.contains_key(input),
@@ -414,21 +434,22 @@ mod tests {
 
     #[test]
     fn constants_are_within_half_a_step_and_products_fit_16_bits() {
-        let (before, after) = (graph(), quantized());
+        let (before, after) = (graph().graph, quantized());
         for (name, suffixes) in [
             ("conv.weight", [""; 2]),
             ("shared.weight", [""; 2]),
             ("conv.bias", [""; 2]),
             ("shared.bias", ["", "_again"]),
         ] {
-            let floats = before.float(name).unwrap();
+            let floats = before.initializers[name].to_array::<f32>().unwrap();
             for suffix in suffixes {
-                let integers = match &after.initializers[&format!("{name}{suffix}_quantized")] {
-                    Initializer::Int8(values) => values.mapv(f32::from),
-                    Initializer::Int32(values) => values.mapv(|value| value as f32),
-                    other => panic!("{other:?}"),
+                let integers = &after.initializers[&format!("{name}{suffix}_quantized")];
+                let integers = match integers.element() {
+                    Element::Int8 => integers.to_array::<i8>().unwrap().mapv(f32::from),
+                    _ => integers.to_array::<i32>().unwrap().mapv(|value| value as f32),
                 };
-                let scales = after.float(&format!("{name}{suffix}_scale")).unwrap();
+                let scales = &after.initializers[&format!("{name}{suffix}_scale")];
+                let scales = scales.to_array::<f32>().unwrap();
                 for (channel, (floats, integers)) in
                     floats.outer_iter().zip(integers.outer_iter()).enumerate()
                 {

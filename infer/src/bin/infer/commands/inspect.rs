@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use ferronnx_infer::inspect::Inspection;
 use ferronnx_infer::text;
 use ferronnx_models::card::ModelCard;
-use ferronnx_models::onnx::fuse::{Fusion, Kind, Left};
+use ferronnx_models::onnx::fuse::{Fusion, Kind, Rejected};
 use ferronnx_models::onnx::{Port, Stored};
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -62,17 +62,17 @@ fn lines(file: &str, found: &Inspection) -> String {
         on.collect::<Vec<_>>().join(", ")
     };
     fields.push(("runs on", found.placement.as_ref().map_or_else(|| "nothing here".into(), runs)));
-    if let Some(Fusion { fused, left }) = &found.attention {
+    if let Some(Fusion { fused, rejected }) = &found.attention {
         for kind in Kind::ALL {
             let count = fused.iter().filter(|fused| fused.kind == kind).count();
             if count > 0 {
                 fields.push(("attention", format!("{count} of {kind} by one operator each")));
             }
         }
-        let left = left.iter().map(|Left { node, kind, reason }| {
+        let rejected = rejected.iter().map(|Rejected { node, kind, reason }| {
             ("attention", format!("{node} looks like {kind} and is left as it is: {reason}"))
         });
-        fields.extend(left);
+        fields.extend(rejected);
     }
     match (&found.card, &found.no_card) {
         (Some(card), _) => fields.extend(card_fields(card)),

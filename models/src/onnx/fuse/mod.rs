@@ -1,0 +1,239 @@
+//! Fusion of attention into one operator.
+//!
+//! A file spells CBAM out in some twenty standard operators, each of which a runtime runs by itself. Where the twenty
+//! compute exactly what [`Cbam`](crate::layers::Cbam) does, or one of its two parts, one operator of the domain [`DOMAIN`]
+//! takes their place in memory, for a runtime that has a kernel for it; the file stays as it is.
+//!
+//! | operator | inputs after `x` `[N, C, H, W]` |
+//! |---|---|
+//! | `ChannelAttention` | `squeeze` `[hidden, P]`, `excite` `[hidden, P]` |
+//! | `SpatialAttention` | `taps` `[1, 2, k, k]` |
+//! | `Cbam` | `squeeze`, `excite`, `taps` |
+//!
+//! All are of 32-bit floats, the output is of the shape of `x`. `P` is `C` rounded up to a multiple of the caller's block,
+//! with weights of zero, so that a kernel reads whole vectors; `excite` is the transpose of the file's weights, so that
+//! both are read along the channels.
+
+mod channel;
+mod matcher;
+mod shape;
+mod spatial;
+
+use std::collections::HashSet;
+use std::fmt;
+
+use ndarray::ArrayD;
+use serde::Serialize;
+
+use super::graph::unique;
+use super::index::Index;
+use super::model::{Model, OpsetImport};
+use super::node::Node;
+use super::passes::eliminate_dead_nodes;
+use super::tensor::Tensor;
+use matcher::{Matcher, Mismatch};
+
+/// Domain of the operators that take the place of attention.
+pub const DOMAIN: &str = "ferronnx";
+
+/// Kinds of attention that an operator computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// [`ChannelAttention`](crate::layers::ChannelAttention).
+    Channel,
+    /// [`SpatialAttention`](crate::layers::SpatialAttention).
+    Spatial,
+    /// [`Cbam`](crate::layers::Cbam): both.
+    Cbam,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Channel, Self::Spatial, Self::Cbam];
+
+    /// Name of the operator.
+    pub fn operator(self) -> &'static str {
+        match self {
+            Self::Channel => "ChannelAttention",
+            Self::Spatial => "SpatialAttention",
+            Self::Cbam => "Cbam",
+        }
+    }
+
+    /// Number of inputs of the operator.
+    pub fn inputs(self) -> usize {
+        match self {
+            Self::Channel => 3,
+            Self::Spatial => 2,
+            Self::Cbam => 4,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Channel => "channel attention",
+            Self::Spatial => "spatial attention",
+            Self::Cbam => "CBAM",
+        })
+    }
+}
+
+/// Result of fusion: attention that was replaced, and candidates that were rejected.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Fusion {
+    /// Operators that took the place of others.
+    pub fused: Vec<Fused>,
+    /// Candidates that are not attention, or not plainly.
+    #[serde(rename = "left")]
+    pub rejected: Vec<Rejected>,
+}
+
+/// An operator that took the place of others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fused {
+    /// Name of the node.
+    pub name: String,
+    /// Kind of attention that it computes.
+    pub kind: Kind,
+}
+
+/// A candidate for attention that was rejected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rejected {
+    /// Name of the mean that it begins with.
+    pub node: String,
+    /// Kind of attention that it resembles.
+    pub kind: Kind,
+    /// Reason for the rejection.
+    pub reason: String,
+}
+
+/// Operators that make up attention together.
+struct Part {
+    kind: Kind,
+    nodes: Vec<usize>,
+    /// Place of the operator whose output is that of all.
+    end: usize,
+    x: String,
+    output: String,
+    weights: Vec<Weights>,
+}
+
+/// A constant input of an operator that takes the place of others.
+struct Weights {
+    name: &'static str,
+    values: ArrayD<f32>,
+}
+
+impl Part {
+    /// True if the output of this is read by `spatial` alone.
+    fn goes_on_with(&self, graph: &Matcher<'_>, spatial: &Self) -> bool {
+        self.output == spatial.x && graph.read_only_by(&self.output, &spatial.nodes).is_ok()
+    }
+
+    fn join(self, spatial: Self) -> Self {
+        Self {
+            kind: Kind::Cbam,
+            nodes: [self.nodes, spatial.nodes].concat(),
+            weights: self.weights.into_iter().chain(spatial.weights).collect(),
+            x: self.x,
+            ..spatial
+        }
+    }
+}
+
+/// Replaces all attention in the graph of `model`; rows of weights along the channels have a multiple of `block` values.
+pub fn attention(model: &mut Model, block: usize) -> Fusion {
+    let mut fusion = Fusion::default();
+    let mut found = false;
+    model.edit(|model| {
+        let graph = &mut model.graph;
+        let parts = find(&Matcher { index: Index::new(graph), block }, &mut fusion);
+        found = !parts.is_empty();
+        let gone: HashSet<usize> = parts.iter().flat_map(|part| part.nodes.iter().copied()).collect();
+        let mut names = graph.names();
+        let mut nodes = Vec::with_capacity(graph.nodes.len());
+        for (at, node) in std::mem::take(&mut graph.nodes).into_iter().enumerate() {
+            // Insert at the last fused node, which keeps topological order.
+            if let Some(part) = parts.iter().find(|part| part.end == at) {
+                let (fused, tensors) = operator(part, &node.name, &mut names);
+                fusion.fused.push(Fused { name: fused.name.to_string(), kind: part.kind });
+                nodes.push(fused);
+                graph.initializers.extend(tensors);
+            } else if !gone.contains(&at) {
+                nodes.push(node);
+            }
+        }
+        graph.nodes = nodes;
+    });
+    if found {
+        eliminate_dead_nodes(model);
+        model.opsets.push(OpsetImport { domain: DOMAIN.into(), version: Some(1) });
+    }
+    fusion
+}
+
+/// Finds attention; candidates that are none are noted in `fusion`.
+fn find(graph: &Matcher<'_>, fusion: &mut Fusion) -> Vec<Part> {
+    let mut parts = |kind, found: Vec<(usize, Result<Part, Mismatch>)>| -> Vec<Part> {
+        let mut parts = Vec::new();
+        for (start, result) in found {
+            let node = graph.node(start).name.to_string();
+            match result {
+                Ok(part) => parts.push(part),
+                Err(Mismatch(reason)) => fusion.rejected.push(Rejected { node, kind, reason }),
+            }
+        }
+        parts
+    };
+    let channel = parts(Kind::Channel, channel::candidates(graph));
+    let mut spatial = parts(Kind::Spatial, spatial::candidates(graph));
+    let mut all = Vec::new();
+    for part in channel {
+        all.push(match spatial.iter().position(|other| part.goes_on_with(graph, other)) {
+            Some(at) => part.join(spatial.remove(at)),
+            None => part,
+        });
+    }
+    all.extend(spatial);
+    all
+}
+
+/// The operator that takes the place of `part`, and its weights.
+fn operator(part: &Part, end: &str, names: &mut HashSet<String>) -> (Node, Vec<(String, Tensor)>) {
+    let scope = end.rsplit_once('/').map_or(end, |(scope, _)| scope);
+    let name = unique(&format!("{scope}/{}", part.kind.operator()), names);
+    let tensor = |weights: &Weights| {
+        (unique(&format!("{name}.{}", weights.name), names), Tensor::from(&weights.values))
+    };
+    let tensors: Vec<_> = part.weights.iter().map(tensor).collect();
+    let inputs = [&part.x].into_iter().chain(tensors.iter().map(|(name, _)| name));
+    let node = Node::new(part.kind.operator(), inputs, [&part.output]).named(name.clone());
+    (Node { domain: DOMAIN.into(), ..node }, tensors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::{Attention, Cbam};
+    use crate::onnx::{Interface, Opset, trace};
+    use crate::testing;
+
+    /// An operator of another domain may compute anything.
+    #[test]
+    fn operators_of_other_domains_are_left() {
+        let cbam = Cbam::new("cbam", 16, Attention { ratio: 4, kernel: 3 });
+        let weights = testing::weights(&cbam, &[1, 16, 4, 4]).unwrap();
+        let graph = trace(&cbam, &weights, &Interface::new([16, 4, 4]), Opset::default()).unwrap();
+        for (operator, left) in [("ReduceMean", Kind::Channel), ("GlobalAveragePool", Kind::Spatial)] {
+            let mut model = graph.clone();
+            let nodes = &mut model.graph.nodes;
+            nodes.iter_mut().find(|node| node.is(operator)).unwrap().domain = "other".into();
+            let kinds: Vec<_> = attention(&mut model, 16).fused.iter().map(|fused| fused.kind).collect();
+            assert_eq!(kinds, [left], "{operator}");
+        }
+    }
+}
