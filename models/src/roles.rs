@@ -82,14 +82,14 @@ impl Roles {
             "head" => self.head.as_ref().map(|role| strs(role).collect()),
             "attention" => self.attention.as_ref().map(|role| strs(role).collect()),
             "stages" => {
-                (!self.stages.is_empty()).then(|| self.stages.iter().flat_map(|stage| strs(stage)).collect())
+                (!self.stages.is_empty()).then(|| self.stages.iter().flat_map(|role| strs(role)).collect())
             }
             _ => {
                 let numbers = name.strip_prefix("stages:")?.split(',');
                 let stage =
                     |number: &str| self.stages.get(number.trim().parse::<usize>().ok()?.checked_sub(1)?);
                 let stages: Vec<_> = numbers.map(stage).collect::<Option<_>>()?;
-                Some(stages.into_iter().flat_map(|stage| strs(stage)).collect())
+                Some(stages.into_iter().flat_map(|role| strs(role)).collect())
             }
         }
     }
