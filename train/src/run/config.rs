@@ -78,12 +78,12 @@ impl RunConfig {
     /// # Errors
     /// [`RunError::Preprocessing`] or [`RunError::Recipe`].
     pub fn check(&self) -> Result<(), RunError> {
-        self.preprocessing.check().map_err(RunError::Preprocessing)?;
+        self.preprocessing.check()?;
         self.recipe.check().map_err(|source| self.recipe_error(source))
     }
 
     pub(super) fn recipe_error(&self, source: crate::recipe::RecipeFault) -> RunError {
-        RunError::Recipe { recipe: self.recipe.name.clone(), source }
+        RunError::Recipe { recipe: self.recipe.name.clone(), source: source.into() }
     }
 
     /// Name of the data set: the last part of its folder's path.

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use ferronnx_infer::image_folder::FolderError;
+use ferronnx_models::card::PreprocessingError;
 use ferronnx_models::checkpoint::CheckpointError;
 use ferronnx_models::shapes::ShapeError;
 
@@ -58,15 +59,15 @@ pub enum RunError {
     #[error("{0} has no weights: the run was stopped before it saved any")]
     NoWeights(PathBuf),
     /// Images cannot be prepared as the configuration says.
-    #[error("the preprocessing cannot be carried out: {0}")]
-    Preprocessing(String),
+    #[error("the preprocessing cannot be carried out")]
+    Preprocessing(#[from] PreprocessingError),
     /// The recipe is out of range, or does not fit the network.
     #[error("the recipe {recipe:?} cannot be used")]
     Recipe {
         /// Name of the recipe.
         recipe: String,
         /// The reason.
-        source: RecipeFault,
+        source: Box<RecipeFault>,
     },
     /// The device cannot be used.
     #[error("cannot use the device {device}")]
@@ -120,7 +121,7 @@ pub enum RunError {
         /// Folder of the last saved state and its epoch.
         last: Option<(PathBuf, usize)>,
         /// The reason.
-        source: TrainError,
+        source: Box<TrainError>,
     },
     /// The trainer cannot be made, or evaluation failed.
     #[error(transparent)]
