@@ -78,7 +78,7 @@ impl RunConfig {
     /// # Errors
     /// [`RunError::Preprocessing`] or [`RunError::Recipe`].
     pub fn check(&self) -> Result<(), RunError> {
-        self.preprocessing.check().map_err(RunError::Preprocessing)?;
+        self.preprocessing.check()?;
         self.recipe.check().map_err(|source| self.recipe_error(source))
     }
 

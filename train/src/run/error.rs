@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use ferronnx_infer::image_folder::FolderError;
+use ferronnx_models::card::PreprocessingError;
 use ferronnx_models::checkpoint::CheckpointError;
 use ferronnx_models::shapes::ShapeError;
 
@@ -58,8 +59,8 @@ pub enum RunError {
     #[error("{0} has no weights: the run was stopped before it saved any")]
     NoWeights(PathBuf),
     /// Images cannot be prepared as the configuration says.
-    #[error("the preprocessing cannot be carried out: {0}")]
-    Preprocessing(String),
+    #[error("the preprocessing cannot be carried out")]
+    Preprocessing(#[from] PreprocessingError),
     /// The recipe is out of range, or does not fit the network.
     #[error("the recipe {recipe:?} cannot be used")]
     Recipe {
