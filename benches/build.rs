@@ -1,4 +1,4 @@
-//! Lets the binaries find libtorch without any variable set: where it was built.
+//! Adds libtorch's folder to the library search path of the built programs.
 
 fn main() {
     println!("cargo:rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");

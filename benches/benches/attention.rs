@@ -1,6 +1,7 @@
-//! Latency of channel attention, spatial attention and CBAM at the four stages' shapes, under libtorch, ONNX Runtime and our
-//! operator, and of copying their input: `cargo bench -p benches --bench attention`; `cargo xtask bench` makes a table and a
-//! plot of it.
+//! Latency of channel attention, spatial attention and CBAM at the shapes of the four stages.
+//!
+//! Each layer runs on libtorch, on ONNX Runtime's operators and on our operator. Copying the layer's input is measured
+//! too, as a lower bound. Run `cargo bench -p benches --bench attention`, or `cargo xtask bench` for a table and a plot.
 
 #![allow(missing_docs)] // criterion's macros
 

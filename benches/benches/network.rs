@@ -1,4 +1,6 @@
-//! Latency of ResNet18 at 32x32 with CBAM and without, under libtorch, ONNX Runtime and our operator for attention:
+//! Latency of ResNet18 at 32x32, with CBAM and without.
+//!
+//! It runs on libtorch, on ONNX Runtime's operators, and on ONNX Runtime with our operator for attention. Run
 //! `cargo bench -p benches --bench network`.
 
 #![allow(missing_docs)] // criterion's macros

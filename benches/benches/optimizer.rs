@@ -1,4 +1,4 @@
-//! A step of Adam over the parameters of ResNet18-CBAM: ours against libtorch's own C++ optimizer.
+//! Time of an Adam step over the parameters of ResNet18-CBAM: our optimizer and libtorch's C++ optimizer.
 
 #![allow(missing_docs)] // criterion's macros
 
@@ -11,7 +11,7 @@ use tch::{COptimizer, Device, Kind};
 
 const THREADS: i32 = 2;
 
-/// The parameters, each with a gradient.
+/// Parameters of ResNet18-CBAM, each with a gradient.
 fn parameters() -> Params {
     let network = ResNet18::new(&Architecture::default()).expect("the default network");
     let described = shapes::describe(&network, &[1, 3, 32, 32]).expect("it has shapes").params;

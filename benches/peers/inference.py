@@ -1,13 +1,13 @@
-"""Times `infer` against Python doing the same: Pillow, numpy, ONNX Runtime. Prints medians and ratios.
+"""Compares `infer` with a Python script that uses Pillow, numpy and ONNX Runtime. Prints medians and ratios.
 
     cargo build --release -p ferronnx-infer
     venv/bin/pip install onnxruntime==1.31.1 pillow==13.0.0 numpy
     ORT_DYLIB_PATH=... venv/bin/python benches/peers/inference.py target/release/infer MODEL.onnx IMAGES \
         [--ours INT8.onnx] [--size 500x375] [--count 500] [--rounds 3]
 
-IMAGES is a folder of images; with --size they are enlarged and written as JPEG first, as many as --count, the same
-ones again where there are fewer. --ours is another form of the model for `infer` alone. Both sides have two threads,
-batches of 32, and take turns; Python decodes while nothing else runs, as scripts do.
+IMAGES is a folder of images. With --size, they are first enlarged and written as --count JPEG files, repeated if there
+are fewer. --ours gives `infer` another form of the model, such as int8. Both sides use two threads and batches of 32, and
+take turns. The script decodes a batch before it runs the network on it.
 """
 import argparse
 import json
@@ -23,7 +23,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
 def peer(model, folder, what):
-    """Runs in a process of its own: what a script does, with its imports."""
+    """Runs the Python side, in a process of its own so that its imports count."""
     import numpy as np
     import onnxruntime
     from PIL import Image

@@ -1,4 +1,4 @@
-"""Times passes of one exported file under other runtimes and other settings of ONNX Runtime, in turns. Prints medians.
+"""Compares the latency of one exported file on other runtimes and with other settings of ONNX Runtime. Prints medians.
 
     cargo build --release -p ferronnx-infer
     cargo build --release --manifest-path train/tests/readers/Cargo.toml
@@ -6,8 +6,8 @@
     ORT_DYLIB_PATH=... venv/bin/python benches/peers/network.py target/release/infer MODEL.onnx \\
         [--readers train/tests/readers/target/release/readers] [--batch 1,16] [--rounds 5] [--profile]
 
-Each row is a process of its own with two threads, which nothing else runs beside; a round goes through all of them.
---profile prints instead where ONNX Runtime's time goes, by operator.
+Each row is a process of its own with two threads, run alone; a round runs all of them once. --profile prints instead the
+time that ONNX Runtime spends in each operator.
 """
 import argparse
 import json
@@ -65,7 +65,7 @@ def options(setting):
 
 
 def peer(model, name, batch):
-    """Runs in a process of its own."""
+    """Measures one runtime or setting, in a process of its own."""
     import numpy
 
     x = numpy.random.default_rng(0).standard_normal((batch, 3, 32, 32), numpy.float32)

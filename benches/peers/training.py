@@ -1,10 +1,10 @@
-"""Training on the CPU: ours against PyTorch's, both sides in turn in one run.
+"""Compares training on the CPU with PyTorch. Both sides take turns in one run.
 
     python benches/peers/training.py DATA [--threads 2] [--steps 10] [--rounds 3]
 
-DATA is a folder of class folders with images of 32x32. Needs torch and torchvision; our side is built first with
-`cargo build --release -p benches --bin training`. The network is models/tests/goldens/reference.py; the loop is what one
-writes with it: Adam, a DataLoader with two workers, torchvision's transforms, the same batch size and threads.
+DATA is a folder of class folders with images of 32x32. Needs torch and torchvision. Build our side first with
+`cargo build --release -p benches --bin training`. The PyTorch side is models/tests/goldens/reference.py in a usual loop:
+Adam, a DataLoader with two workers, torchvision's transforms. Batch size and threads are the same on both sides.
 """
 
 import argparse
@@ -29,7 +29,7 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
 class Images(Dataset):
-    """Images held decoded in memory, as torchvision's CIFAR10 holds them."""
+    """Decoded images in memory, as in torchvision's CIFAR10."""
 
     def __init__(self, folder, count):
         found = torchvision.datasets.ImageFolder(folder)

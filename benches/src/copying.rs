@@ -1,11 +1,12 @@
-//! What moving values takes on this machine, whatever is computed with them.
+//! Time to copy floats in memory, a lower bound for every layer that reads and writes them.
 
 use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Time of copying `values` floats from one place to another `times` times, by so many threads at once, each of which has its
-/// part in its own cache if it fits: half of the bytes are read, half are written.
+/// Measures how long `threads` threads take to copy `values` floats `times` times.
+///
+/// Each thread copies its own part, which stays in the cache of its core if it fits. The slowest thread counts.
 pub fn time(values: usize, threads: usize, times: u64) -> Duration {
     let part = values.div_ceil(threads);
     thread::scope(|scope| {

@@ -1,5 +1,6 @@
-//! Attention layers and the whole network under libtorch, ONNX Runtime and our operator for attention, from one definition
-//! and the same weights.
+//! Attention layers and the whole network on libtorch, on ONNX Runtime and on our operator for attention.
+//!
+//! All engines run the same definition with the same weights, and their results are compared before they are timed.
 
 pub mod copying;
 
@@ -15,31 +16,34 @@ use ferronnx_train::params::{Params, to_array};
 use ndarray::ArrayD;
 use tch::Tensor;
 
-/// Channels, height and width of the four stages at 32x32.
+/// Channels, height and width after each of the four stages, for images of 32x32.
 pub const STAGES: [[usize; 3]; 4] = [[64, 32, 32], [128, 16, 16], [256, 8, 8], [512, 4, 4]];
 
-/// Images side by side, and threads of an engine.
+/// Combinations of batch size and threads that are measured.
 pub const LOADS: [(usize, usize); 4] = [(1, 1), (1, 2), (16, 1), (16, 2)];
 
-/// The one in the middle; there is at least one.
+/// Median of `times`.
+///
+/// # Panics
+/// When `times` is empty.
 pub fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
 }
 
-/// An attention layer of any kind.
+/// One of the attention layers.
 #[derive(Debug, Clone)]
 pub enum Layer {
-    /// Channel attention.
+    /// Channel attention alone.
     Channel(ChannelAttention),
-    /// Spatial attention.
+    /// Spatial attention alone.
     Spatial(SpatialAttention),
-    /// Both.
+    /// Channel attention followed by spatial attention.
     Cbam(Cbam),
 }
 
 impl Layer {
-    /// The three layers for `channels`, with their names in reports.
+    /// The three layers for `channels` channels, each with its name in reports.
     pub fn all(channels: usize) -> [(&'static str, Self); 3] {
         let Attention { ratio, kernel } = Attention::default();
         [
@@ -60,22 +64,22 @@ impl Module for Layer {
     }
 }
 
-/// What computes.
+/// Engine that runs a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
     /// libtorch.
     Libtorch,
-    /// ONNX Runtime, attention by the operators of the file.
+    /// ONNX Runtime with the file's own operators for attention.
     OnnxRuntime,
-    /// ONNX Runtime, attention by our operator.
+    /// ONNX Runtime with our operator for attention.
     Fused,
 }
 
 impl Engine {
-    /// All of them.
+    /// All engines.
     pub const ALL: [Self; 3] = [Self::Libtorch, Self::OnnxRuntime, Self::Fused];
 
-    /// Its name in reports.
+    /// Name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Libtorch => "libtorch",
@@ -85,7 +89,7 @@ impl Engine {
     }
 }
 
-/// Anything made of layers, on an input `[N, C, H, W]` and so many threads.
+/// A layer or network with its input size, batch size and number of threads.
 pub struct Case<'a, M> {
     module: &'a M,
     item: [usize; 3],
@@ -94,10 +98,12 @@ pub struct Case<'a, M> {
 }
 
 impl<'a, M: Module> Case<'a, M> {
-    /// A case whose engines give the same.
+    /// Makes a case and compares the results of all engines on it.
+    ///
+    /// `item` is `[C, H, W]`.
     ///
     /// # Errors
-    /// When they do not.
+    /// When an engine fails, or differs from libtorch by more than 1e-5 of the largest value.
     pub fn new(module: &'a M, item: [usize; 3], batch: usize, threads: usize) -> Result<Self> {
         let case = Self { module, item, batch, threads };
         let array = |engine| match case.ready(engine)?.run()? {
@@ -114,14 +120,19 @@ impl<'a, M: Module> Case<'a, M> {
         Ok(case)
     }
 
-    /// One engine, alone: threads of others would wait for work on the same cores.
+    /// Prepares one engine with weights and input.
+    ///
+    /// Keep only one engine at a time: waiting threads of the others would take its cores.
+    ///
+    /// # Errors
+    /// When the engine cannot be prepared, or does not use our operator though it should.
     pub fn ready(&self, engine: Engine) -> Result<Ready<'a, M>> {
         let [channels, height, width] = self.item;
         let shape = [self.batch, channels, height, width];
         let weights = testing::weights(self.module, &shape)?;
         let input = testing::input(&shape);
         if engine == Engine::Libtorch {
-            // CUDA where there is one; not run on a GPU.
+            // Uses CUDA if there is a GPU. Not run on one.
             let device = tch::Device::cuda_if_available();
             let params = Params::initialise(&shapes::describe(self.module, &shape)?.params, 0, device)?;
             for (name, values) in &weights {
@@ -138,12 +149,12 @@ impl<'a, M: Module> Case<'a, M> {
             Engine::Fused => AttentionKernels::Fused,
             _ => AttentionKernels::Stock,
         };
-        // Ours is for the CPU.
+        // Our operator runs on the CPU only.
         let device = match tch::Device::cuda_if_available() {
             tch::Device::Cuda(index) if engine == Engine::OnnxRuntime => Device::Cuda(index),
             _ => Device::Cpu,
         };
-        // Sessions run in turns: threads of one must not spin while another computes.
+        // Sessions take turns, so the threads of one must not spin while another computes.
         let options =
             Options::default().device(device).threads(self.threads).attention(attention).spinning(false);
         let session = Box::new(Session::from_bytes(&onnx::encode(graph, &[]), &options)?);
@@ -156,37 +167,40 @@ impl<'a, M: Module> Case<'a, M> {
     }
 }
 
-/// An engine with weights and input.
+/// An engine that is ready to run, with weights and input.
 pub enum Ready<'a, M> {
     /// libtorch.
     Libtorch {
-        /// What is computed.
+        /// Layer or network.
         module: &'a M,
-        /// Its weights.
+        /// Weights of the module.
         params: Params,
-        /// `[N, C, H, W]`.
+        /// Input `[N, C, H, W]`.
         input: Tensor,
     },
-    /// ONNX Runtime.
+    /// ONNX Runtime, with either kind of attention.
     OnnxRuntime {
-        /// What is computed, with its weights.
+        /// Session of the exported module.
         session: Box<Session>,
-        /// `[N, C, H, W]`.
+        /// Input `[N, C, H, W]`.
         input: ArrayD<f32>,
     },
 }
 
-/// What an engine gives, as it gives it.
+/// Output of an engine, in its own type.
 #[derive(Debug)]
 pub enum Output {
-    /// From libtorch.
+    /// Output of libtorch.
     Tensor(Tensor),
-    /// From ONNX Runtime.
+    /// Output of ONNX Runtime.
     Array(ArrayD<f32>),
 }
 
 impl<M: Module> Ready<'_, M> {
-    /// One pass, until its result is there.
+    /// Runs one forward pass and waits for its result.
+    ///
+    /// # Errors
+    /// When the engine fails.
     pub fn run(&self) -> Result<Output> {
         match self {
             Self::Libtorch { module, params, input } => {

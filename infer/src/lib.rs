@@ -79,3 +79,8 @@ pub use session::Session;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// Compiles the guide's examples.
+#[cfg(all(doctest, feature = "bench"))]
+#[doc = include_str!("../../docs/infer-library.md")]
+struct Guide;

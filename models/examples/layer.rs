@@ -17,8 +17,8 @@ struct Residual {
 
 impl Residual {
     fn new(name: &str, channels: usize) -> Self {
-        let conv = Conv2d { padding: 1, ..Conv2d::new(&format!("{name}.conv"), channels, channels, 3) };
-        Self { conv, norm: BatchNorm2d::new(&format!("{name}.norm"), channels) }
+        let conv = Conv2d { padding: 1, ..Conv2d::new(format!("{name}.conv"), channels, channels, 3) };
+        Self { conv, norm: BatchNorm2d::new(format!("{name}.norm"), channels) }
     }
 }
 

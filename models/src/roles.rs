@@ -81,13 +81,15 @@ impl Roles {
             "stem" => self.stem.as_ref().map(|role| strs(role).collect()),
             "head" => self.head.as_ref().map(|role| strs(role).collect()),
             "attention" => self.attention.as_ref().map(|role| strs(role).collect()),
-            "stages" => (!self.stages.is_empty()).then(|| self.stages.iter().flat_map(strs).collect()),
+            "stages" => {
+                (!self.stages.is_empty()).then(|| self.stages.iter().flat_map(|role| strs(role)).collect())
+            }
             _ => {
                 let numbers = name.strip_prefix("stages:")?.split(',');
                 let stage =
                     |number: &str| self.stages.get(number.trim().parse::<usize>().ok()?.checked_sub(1)?);
                 let stages: Vec<_> = numbers.map(stage).collect::<Option<_>>()?;
-                Some(stages.into_iter().flat_map(strs).collect())
+                Some(stages.into_iter().flat_map(|role| strs(role)).collect())
             }
         }
     }
@@ -115,7 +117,7 @@ fn strings<S: Into<String>>(patterns: impl IntoIterator<Item = S>) -> Vec<String
     patterns.into_iter().map(Into::into).collect()
 }
 
-fn strs(patterns: &Vec<String>) -> impl Iterator<Item = &str> {
+fn strs(patterns: &[String]) -> impl Iterator<Item = &str> {
     patterns.iter().map(String::as_str)
 }
 

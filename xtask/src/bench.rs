@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what Criterion measured of attention, as rows for scripts, a table and a plot.
+//! `cargo xtask bench`: Criterion's measurements of attention as JSON, a Markdown table and a plot.
 
 mod measured;
 mod plot;
@@ -19,22 +19,22 @@ use measured::Measured;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask bench                   a quarter of an hour, and as long for the first build
-  cargo xtask bench --seconds 5       steadier medians
-  cargo bench -p benches -- cbam      one layer, by Criterion alone
+  cargo xtask bench                   takes 15 minutes, and 15 more for the first build
+  cargo xtask bench --seconds 5       measure longer, for steadier medians
+  cargo bench -p benches -- cbam      measure one layer with Criterion alone
 
-Nothing else should run meanwhile.")]
+Run nothing else on the machine meanwhile.")]
 pub struct BenchArgs {
-    /// How long each case is measured
+    /// Time to measure each case for
     #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
     seconds: f64,
 
-    /// Only write again what was measured before
+    /// Write the results again without measuring
     #[arg(long)]
     report: bool,
 }
 
-/// A layer under an engine.
+/// Latency of one attention layer on one engine.
 #[derive(Debug, Serialize)]
 struct Row {
     layer: &'static str,
@@ -43,13 +43,13 @@ struct Row {
     threads: usize,
     engine: &'static str,
     median_us: f64,
-    /// Bytes that have to be read and written at least, in three passes or two.
+    /// Least number of bytes that the layer has to read and write.
     bytes: usize,
-    /// How long this machine takes to move them with so many threads, by plain copying.
+    /// Time to copy that many bytes on this machine with as many threads, in microseconds.
     bound_us: f64,
 }
 
-/// The whole network under an engine.
+/// Latency of the whole network on one engine.
 #[derive(Debug, Serialize)]
 struct NetworkRow {
     attention: &'static str,
@@ -59,13 +59,14 @@ struct NetworkRow {
     median_us: f64,
 }
 
-/// What is measured, by its names in Criterion's groups.
+/// Engines, by the names that Criterion's results have.
 const ENGINES: [&str; 3] = ["libtorch", "onnxruntime", "onnxruntime-fused"];
+/// Channels, height and width of the four stages at 32x32.
 const STAGES: [[usize; 3]; 4] = [[64, 32, 32], [128, 16, 16], [256, 8, 8], [512, 4, 4]];
 const BATCHES: [usize; 2] = [1, 16];
 const THREADS: [usize; 2] = [1, 2];
 
-/// The layers, and how often each value has to be read or written.
+/// Layers, each with the least number of reads and writes of every value.
 const LAYERS: [(&str, usize); 3] = [("channel", 3), ("spatial", 3), ("cbam", 4)];
 
 /// Runs `cargo xtask bench`.
@@ -106,7 +107,7 @@ fn report(folder: &Path, measured: &Measured<'_>) -> Result<()> {
     write("attention.svg", &plot::svg(&rows)?)
 }
 
-/// Batches and threads.
+/// All combinations of batch size and threads.
 fn loads() -> impl Iterator<Item = (usize, usize)> {
     BATCHES.into_iter().flat_map(|batch| THREADS.map(|threads| (batch, threads)))
 }

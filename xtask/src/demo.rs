@@ -1,6 +1,6 @@
-//! `cargo xtask demo`: from nothing to a model that classifies images it has not seen, on real data.
+//! `cargo xtask demo`: trains on handwritten digits, exports, verifies and classifies.
 //!
-//! It types what a user would type and shows each command, so that it is a tutorial as well as a test.
+//! It prints each command of `train` and `infer` before running it, so that the output can be followed by hand.
 
 mod answers;
 mod digits;
@@ -20,14 +20,14 @@ const DATA: &str = "demo/data";
 const RUN: &str = "demo/run";
 const MODEL: &str = "demo/model.onnx";
 
-/// Less than this, and something is broken: the digits are easy.
+/// Least accuracy of a working installation, in percent; the digits are easy to learn.
 const PERCENT_NEEDED: f64 = 95.0;
 
 /// Options of `cargo xtask demo`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask demo                    about 15 minutes on 2 cores, most of it compiling; again: a few")]
+  cargo xtask demo                    takes 15 minutes on 2 cores, most of it compiling; a few when repeated")]
 pub struct DemoArgs {}
 
 /// Runs `cargo xtask demo`.
@@ -50,8 +50,8 @@ struct Binaries {
 }
 
 fn build() -> Result<Binaries> {
-    println!("the first build takes some minutes, one of them for torch-sys, which is C++");
-    // Cargo itself says where the binaries are: target folders can be set in many ways.
+    println!("the first build takes some minutes, one of them for the C++ code of torch-sys");
+    // The target folder can be configured in many ways, so cargo is asked for the paths.
     let messages = workspace::output(&mut cargo(&[
         "build",
         "--release",
@@ -88,7 +88,7 @@ fn classify(infer: &Path) -> Result<()> {
     let right = 100.0 * answers::accuracy(&answers);
     println!("{right:.1} % of {} unseen images right", answers.len());
     if right < PERCENT_NEEDED {
-        bail!("`{}`: {right:.1} % right, at least {PERCENT_NEEDED} % expected", show(&command));
+        bail!("`{}`: {right:.1} % right, expected at least {PERCENT_NEEDED} %", show(&command));
     }
     for (heading, images) in [
         ("Some it got right:", answers::some_right(&answers, 4)),
@@ -105,13 +105,13 @@ fn classify(infer: &Path) -> Result<()> {
 fn farewell(steps: &Steps, Binaries { train, infer }: &Binaries) {
     let (train, infer) = (short(train), short(infer));
     println!(
-        "\nDone in {}. It lies in\n  \
-           {DATA}        the images, a folder per class\n  \
-           {RUN}         the training run: report.html to look at, metrics.jsonl, best.safetensors\n  \
+        "\nDone in {}. Files:\n  \
+           {DATA}        images, a folder per class\n  \
+           {RUN}         the training run: report.html, metrics.jsonl, best.safetensors\n  \
            {MODEL}  the model\n\n\
          Next:\n  \
            {infer} classify --model {MODEL} your.png\n  \
-           {infer} verify --model {MODEL}   wherever it will run\n  \
+           {infer} verify --model {MODEL}   on each machine that will run the model\n  \
            {train} fit --data YOUR_FOLDER --out runs/mine\n  \
            {train} export runs/mine -o mine.onnx",
         steps.elapsed()

@@ -1,7 +1,6 @@
-//! `cargo xtask`: everything between a fresh machine and working binaries.
+//! `cargo xtask`: downloads the native libraries, runs the demo, all checks and the benchmarks.
 //!
-//! Cargo builds Rust; this crate does the rest with one language and no shell: it brings the native
-//! libraries the workspace links to, shows the whole of it on real data, and runs every check.
+//! Cargo builds the Rust code; this program does everything else, without shell scripts.
 
 mod bench;
 mod demo;
@@ -18,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Setup, demo, tests and benchmarks of ferronnx
+/// Set up, demonstrate, test and benchmark ferronnx
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -28,13 +27,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Bring libtorch and ONNX Runtime into .native/
+    /// Download libtorch and ONNX Runtime into .native/
     Setup(setup::SetupArgs),
-    /// Train, export and classify on real handwritten digits
+    /// Train, export, verify and classify on 1,797 handwritten digits
     Demo(demo::DemoArgs),
-    /// Format, lints, docs and all tests
+    /// Check format, lints and documentation, and run all tests
     Test(test::TestArgs),
-    /// Measure attention and write rows, a table and a plot of it
+    /// Benchmark attention and write the results as JSON, Markdown and a plot
     Bench(bench::BenchArgs),
 }
 

@@ -1,6 +1,6 @@
-//! pip as a downloader: it knows the user's index, proxy and certificates, so that we need not.
+//! Downloads wheels with pip, which knows the user's package index, proxy and certificates.
 //!
-//! Nothing of Python is installed or run beyond it: wheels are zip files, and we unpack them ourselves.
+//! pip only downloads: it installs no Python package. Wheels are zip files, which [`unpack`](crate::unpack) reads.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::wheel::Wheel;
 
-/// Every tag our wheels carry, so that one call fits all and the Python that runs pip does not matter.
+/// Platform tags of all our wheels.
+///
+/// Naming them makes the download independent of the Python that runs pip.
 const PLATFORMS: [&str; 8] = [
     "manylinux_2_28_x86_64",
     "manylinux_2_27_x86_64",
@@ -22,12 +24,15 @@ const PLATFORMS: [&str; 8] = [
     "manylinux2014_x86_64",
 ];
 
-/// Refuses a machine where pip does not run, naming what is missing.
+/// Checks that pip runs.
+///
+/// # Errors
+/// When it does not, with the package to install.
 pub fn check() -> Result<()> {
     let output = match Command::new("python3").args(["-m", "pip", "--version"]).output() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             bail!(
-                "python3: not found: pip downloads the libraries; install it with `apt-get install python3-pip`"
+                "python3: not found: pip downloads the libraries: install it with `apt-get install python3-pip`"
             )
         }
         other => other.context("python3: cannot start")?,
@@ -39,7 +44,10 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
-/// Downloads `wheel` into the empty folder `into` and returns its file, verified.
+/// Downloads `wheel` into the empty folder `into`, verifies its digest and returns the file.
+///
+/// # Errors
+/// When the download fails or the digest differs.
 pub fn download(wheel: &Wheel, into: &Path) -> Result<PathBuf> {
     let requirement = format!("{}=={}", wheel.package, wheel.version);
     let mut pip = Command::new("python3");
@@ -50,7 +58,7 @@ pub fn download(wheel: &Wheel, into: &Path) -> Result<PathBuf> {
         .arg("--dest")
         .arg(into)
         .arg(&requirement)
-        // pip's own temporary copy goes where space was checked and left-overs are removed.
+        // pip keeps a temporary copy. In this folder, space was checked and leftovers are removed.
         .env("TMPDIR", into)
         .stdin(Stdio::null())
         .stderr(Stdio::piped());
@@ -68,7 +76,9 @@ fn wheel_in(folder: &Path) -> Option<PathBuf> {
     files.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "whl"))
 }
 
-/// Why pip failed, in one line. To pip an index that it cannot reach is one that knows no version at all.
+/// Reason for pip's failure, in one line.
+///
+/// pip reports an index that it cannot reach as one that has no version of the package.
 fn reason(stderr: &str) -> String {
     let said = stderr.lines().rev().find_map(|line| line.strip_prefix("ERROR: "));
     let said = said.map_or_else(|| last_line(stderr), shorten);

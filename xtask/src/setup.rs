@@ -1,7 +1,7 @@
-//! `cargo xtask setup`: libtorch and ONNX Runtime in `.native/`, once.
+//! `cargo xtask setup`: downloads libtorch and ONNX Runtime into `.native/`.
 //!
-//! Both come out of the wheels that everyone uses, through pip, pinned to one digest: no Python is needed
-//! after that, and `cargo build` and the built binaries find them with no variable set.
+//! Both are unpacked from their PyPI wheels, each pinned to one digest. After setup no Python is needed, and
+//! `cargo build` and the built programs find the libraries without environment variables.
 
 mod checks;
 mod part;
@@ -25,26 +25,26 @@ use part::Part;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask setup                      CPU forms, about 560 MB to download
-  cargo xtask setup --cuda --dry-run     what the CUDA forms would download
-  LIBTORCH=~/libtorch cargo xtask setup  your own libtorch 2.13.0; so ORT_DYLIB_PATH")]
+  cargo xtask setup                      CPU libraries, about 560 MB to download
+  cargo xtask setup --cuda --dry-run     list the CUDA libraries without downloading
+  LIBTORCH=~/libtorch cargo xtask setup  use your own libtorch 2.13.0; likewise ORT_DYLIB_PATH")]
 pub struct SetupArgs {
-    /// Bring the forms for NVIDIA GPUs (CUDA 13); the driver is yours to bring
+    /// Download the libraries for NVIDIA GPUs (CUDA 13); the driver has to be installed already
     #[arg(long)]
     cuda: bool,
-    /// Say what would be downloaded, and download nothing
+    /// List the downloads without downloading
     #[arg(long)]
     dry_run: bool,
 }
 
-/// For which processor the libraries are.
+/// Processor that the libraries are built for.
 ///
-/// The CUDA form is pinned as pip resolves it, but neither its download nor a GPU was part of our tests.
+/// The CUDA wheels are pinned as pip resolves them. Their download and a GPU were not part of our tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// CPU alone
+    /// CPU only.
     Cpu,
-    /// NVIDIA GPUs, and the CPU
+    /// NVIDIA GPUs and the CPU.
     Cuda,
 }
 
@@ -62,7 +62,12 @@ pub fn run(args: &SetupArgs) -> Result<()> {
     bring(if args.cuda { Form::Cuda } else { Form::Cpu }, args.dry_run)
 }
 
-/// Setup as the first step of other commands: keeps the form that was chosen before.
+/// Downloads the missing libraries as the first step of another command.
+///
+/// A CUDA installation stays one: only `setup` itself changes the form.
+///
+/// # Errors
+/// As for `cargo xtask setup`.
 pub fn ensure() -> Result<()> {
     let native = workspace::native();
     let chosen = ["torch", "onnxruntime"].iter().find_map(|folder| part::installed_form(&native, folder));
@@ -99,7 +104,7 @@ fn bring(form: Form, dry_run: bool) -> Result<()> {
 
     let staging = Staging::open(&native)?;
     for part in &missing {
-        // Another run may have brought it while we waited for the folder.
+        // Another run may have installed it while this one waited for the lock.
         if !part.is_installed(&native) {
             part.install(&staging, pip::download)?;
         }
@@ -113,12 +118,12 @@ fn bring(form: Form, dry_run: bool) -> Result<()> {
     Ok(())
 }
 
-/// What `.native/` is to hold.
+/// Folders that `.native/` needs for `form`.
 fn parts(form: Form, with_torch: bool, with_ort: bool) -> Vec<Part> {
     let part = |folder, wheels, megabytes| Part { folder, form, wheels, megabytes, link: None };
     let torch = match form {
         Form::Cpu => Part {
-            // The wheel's own libtorch.so asks for the CUDA half.
+            // The wheel's own libtorch.so needs the CUDA libraries.
             link: Some(("lib/libtorch.so", "libtorch_cpu.so")),
             ..part("torch", vec![wheels::TORCH_CPU], 520.0)
         },
@@ -149,7 +154,7 @@ fn announce(form: Form, parts: &[Part], native: &Path) {
     println!("  {:<36} {:>9}", "disk needed", human_size(disk_megabytes(parts)));
 }
 
-/// Everything unpacked, and the largest download beside it: wheels are deleted one by one.
+/// Disk space needed, in MB: all unpacked files and the largest wheel, since each wheel is deleted after unpacking.
 fn disk_megabytes(parts: &[Part]) -> f64 {
     let unpacked: f64 = parts.iter().map(|part| part.megabytes).sum();
     let largest = parts.iter().flat_map(|part| &part.wheels).map(|wheel| wheel.megabytes).fold(0.0, f64::max);

@@ -1,7 +1,7 @@
-//! A folder where things are made before a rename puts them in place.
+//! Temporary folder for installations, which are renamed into place when complete.
 //!
-//! A rename happens or does not, so whatever carries its final name is complete: a run that is killed
-//! leaves nothing but its staging folder, and the next run removes that.
+//! A rename is atomic, so a folder with its final name is complete. A run that is killed leaves only its
+//! temporary folder, which the next run removes.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -11,16 +11,19 @@ use tempfile::TempDir;
 
 const PREFIX: &str = ".partial-";
 
-/// A temporary folder inside `home`, and the right to change `home` while it exists.
+/// A temporary folder inside `home`, with a lock on `home`.
 pub struct Staging {
     folder: TempDir,
     home: PathBuf,
-    // The system releases the lock of a killed process, so it never outlives its owner.
+    // The system releases the lock when the process ends, also when it is killed.
     _lock: File,
 }
 
 impl Staging {
-    /// Waits for other runs in `home`, then removes what killed ones left there.
+    /// Locks `home`, waiting for other runs, and removes the leftovers of killed ones.
+    ///
+    /// # Errors
+    /// When `home` cannot be written.
     pub fn open(home: &Path) -> Result<Self> {
         Self::try_open(home).with_context(|| format!("cannot write into {}", home.display()))
     }
@@ -45,14 +48,20 @@ impl Staging {
         Ok(Self { folder, home: home.to_owned(), _lock: lock })
     }
 
-    /// An empty folder to work in.
+    /// Creates the subfolder `name`.
+    ///
+    /// # Errors
+    /// When it cannot be created.
     pub fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.folder.path().join(name);
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(folder)
     }
 
-    /// Moves `made` to `name` in the home folder, in place of what was there.
+    /// Renames `made` to `name` in the home folder, replacing an older folder.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
     pub fn commit(&self, made: &Path, name: &str) -> Result<()> {
         let place = self.home.join(name);
         let old = self.folder.path().join(format!("{name}.old"));

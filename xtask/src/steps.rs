@@ -1,4 +1,4 @@
-//! Numbered steps with their times: what a long command shows of itself.
+//! Headings and durations of the steps of a long command.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,10 @@ impl Steps {
         Self { total, begun: 0, start: Instant::now() }
     }
 
-    /// Runs one step under a heading; its error names the step.
+    /// Prints a heading, runs a step and prints its duration.
+    ///
+    /// # Errors
+    /// The step's error, with the step's heading as context.
     pub fn run<T>(&mut self, name: &str, step: impl FnOnce() -> Result<T>) -> Result<T> {
         self.begun += 1;
         let heading = format!("[{}/{}] {name}", self.begun, self.total);
@@ -34,7 +37,7 @@ impl Steps {
     }
 }
 
-/// `0.4 s`, `42 s`, `3 min 07 s`.
+/// Formats a duration: `0.4 s`, `42 s`, `3 min 07 s`.
 pub fn human_time(time: Duration) -> String {
     match time.as_secs() {
         0..10 => format!("{:.1} s", time.as_secs_f64()),
@@ -43,7 +46,7 @@ pub fn human_time(time: Duration) -> String {
     }
 }
 
-/// `2.2 MB`, `3.61 GB`.
+/// Formats a size given in MB: `2.2 MB`, `3.61 GB`.
 pub fn human_size(megabytes: f64) -> String {
     if megabytes < 1000.0 { format!("{megabytes:.1} MB") } else { format!("{:.2} GB", megabytes / 1000.0) }
 }

@@ -1,6 +1,6 @@
-//! Command `cargo xtask test`: all checks of a change, cheapest first.
+//! `cargo xtask test`: all checks that a change has to pass, cheapest first.
 //!
-//! The compiler flags are the same in all steps, so that torch-sys, which is minutes of C++, is compiled once.
+//! All steps use the same compiler flags, so that torch-sys, which takes minutes, is compiled once.
 
 use anyhow::Result;
 
@@ -12,8 +12,8 @@ use crate::workspace::{cargo, run as run_command};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask test                    everything, stopping at the first failure
-  cargo test -p ferronnx-models                one crate, after setup")]
+  cargo xtask test                    run all checks, stopping at the first failure
+  cargo test -p ferronnx-models       test one crate, after setup")]
 pub struct TestArgs {}
 
 /// Runs `cargo xtask test`.

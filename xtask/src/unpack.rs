@@ -1,4 +1,4 @@
-//! The few files we want out of a wheel, and its licences.
+//! Unpacks selected files of a wheel, and its licences.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,9 +10,11 @@ use zip::ZipArchive;
 
 use crate::wheel::Wheel;
 
-/// Unpacks what `wheel` keeps of `file` into `folder` and returns the number of bytes written.
+/// Unpacks the files that `wheel` keeps into `folder` and returns the number of bytes written.
 ///
-/// Refuses an archive with a path that leads out of it, before anything is written.
+/// # Errors
+/// When the archive is damaged, cannot be unpacked, or has a path that leads out of the folder. Paths are
+/// checked before anything is written.
 pub fn unpack(wheel: &Wheel, file: &Path, folder: &Path) -> Result<u64> {
     try_unpack(wheel, file, folder).with_context(|| format!("unpack {} {}", wheel.package, wheel.version))
 }
@@ -50,7 +52,7 @@ fn try_unpack(wheel: &Wheel, file: &Path, folder: &Path) -> Result<u64> {
     Ok(total)
 }
 
-/// Where a file of the wheel goes, if it is wanted.
+/// Destination of a file of the wheel; `None` for files that are not kept.
 fn place(wheel: &Wheel, name: &str) -> Option<PathBuf> {
     for (start, instead) in wheel.keep {
         if let Some(rest) = name.strip_prefix(start) {
@@ -60,8 +62,9 @@ fn place(wheel: &Wheel, name: &str) -> Option<PathBuf> {
     licence(name).map(|rest| Path::new("licenses").join(wheel.package).join(rest))
 }
 
-/// The part of a licence file's path that tells it from others: wheels keep them in their metadata folder,
-/// older ones beside it or in the package.
+/// Name of a licence file within its wheel; `None` for other files.
+///
+/// Wheels keep licences in `*.dist-info/licenses/`, older ones beside it or in the package.
 fn licence(name: &str) -> Option<&str> {
     let (top, rest) = name.split_once('/')?;
     if let Some(nested) = rest.strip_prefix("licenses/").filter(|_| top.ends_with(".dist-info")) {

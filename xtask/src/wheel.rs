@@ -1,4 +1,4 @@
-//! A pinned wheel: what is asked of the package index, and the digest that decides whether it came.
+//! A wheel pinned to one version and digest.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -7,23 +7,26 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-/// One wheel of one release.
+/// A wheel with its version, digest and the files to keep.
 #[derive(Clone, Copy, Debug)]
 pub struct Wheel {
-    /// Name in the index
+    /// Name in the package index.
     pub package: &'static str,
-    /// Release
+    /// Version.
     pub version: &'static str,
-    /// Size of the download, for people
+    /// Size of the download, in MB; shown to the user.
     pub megabytes: f64,
-    /// SHA-256 of the file, in hexadecimal
+    /// SHA-256 of the file, in hexadecimal.
     pub sha256: &'static str,
-    /// What is unpacked: (start of a path in the wheel, what takes its place)
+    /// Files to unpack: the start of their path in the wheel and its replacement.
     pub keep: &'static [(&'static str, &'static str)],
 }
 
 impl Wheel {
-    /// Refuses, and deletes, a file that is not this wheel.
+    /// Checks the digest of `file`.
+    ///
+    /// # Errors
+    /// When the digest differs; the file is then deleted.
     pub fn verify(&self, file: &Path) -> Result<()> {
         let found = sha256(file).with_context(|| format!("cannot read {}", file.display()))?;
         if found != self.sha256 {

@@ -1,4 +1,4 @@
-//! Where the workspace lies, and cargo as its user would call it there.
+//! Paths of the workspace, and commands run in its root folder.
 
 use std::env;
 use std::ffi::OsString;
@@ -7,27 +7,27 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// The folder of the root `Cargo.toml`.
+/// Root folder of the workspace.
 pub fn root() -> &'static Path {
     let member = Path::new(env!("CARGO_MANIFEST_DIR"));
     member.parent().unwrap_or(member)
 }
 
-/// The folder of the native libraries.
+/// Folder of the native libraries, `.native/`.
 pub fn native() -> PathBuf {
-    // Not for users: `.cargo/config.toml` names `.native` too. Tests bring libraries elsewhere with it.
+    // The variable is for tests only, since `.cargo/config.toml` names `.native` too.
     env::var_os("FERRONNX_NATIVE_DIR").map_or_else(|| root().join(".native"), PathBuf::from)
 }
 
-/// A path as one would type it in the root folder.
+/// Path relative to the root folder, for messages.
 pub fn short(path: &Path) -> String {
     path.strip_prefix(root()).unwrap_or(path).display().to_string()
 }
 
-/// The cargo that runs us, in the root folder.
+/// A cargo command that runs in the root folder.
 ///
-/// What cargo said about *this* crate is taken out of its environment: build scripts that watch such a
-/// variable would run again, and torch-sys takes minutes.
+/// The variables that cargo sets for *this* crate are removed: build scripts that watch one of them would run
+/// again, and torch-sys takes minutes.
 pub fn cargo(args: &[&str]) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(args).current_dir(root());
@@ -44,7 +44,10 @@ fn is_about_this_crate(name: &OsString) -> bool {
         .any(|prefix| name.starts_with(prefix))
 }
 
-/// Runs `command` to its end, showing what it prints.
+/// Runs `command` and shows its output.
+///
+/// # Errors
+/// When it does not start or fails.
 pub fn run(command: &mut Command) -> Result<()> {
     let shown = show(command);
     let status = command.status().with_context(|| format!("cannot start `{shown}`"))?;
@@ -54,7 +57,10 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs `command` to its end and returns what it prints on stdout; stderr stays visible.
+/// Runs `command` and returns its standard output; standard error stays visible.
+///
+/// # Errors
+/// When it does not start, fails, or prints something that is not UTF-8.
 pub fn output(command: &mut Command) -> Result<String> {
     let shown = show(command);
     let output = command.stderr(Stdio::inherit()).output();
@@ -62,10 +68,10 @@ pub fn output(command: &mut Command) -> Result<String> {
     if !output.status.success() {
         bail!("`{shown}` failed ({})", output.status);
     }
-    String::from_utf8(output.stdout).with_context(|| format!("`{shown}` printed something that is no text"))
+    String::from_utf8(output.stdout).with_context(|| format!("`{shown}` printed something that is not UTF-8"))
 }
 
-/// The command as one would type it in the root folder.
+/// Command line for messages, with paths relative to the root folder.
 pub fn show(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let program =

@@ -1,4 +1,4 @@
-//! Tests of the dependencies between the crates, which ARCHITECTURE.md describes.
+//! Dependencies between the crates are those of ARCHITECTURE.md.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -22,7 +22,7 @@ fn tree(package: &str, more: &[&str]) -> Vec<String> {
     crates
 }
 
-/// Names of all crates that `package` is built from.
+/// Names of the direct and indirect dependencies of `package`.
 fn dependencies(package: &str) -> Vec<String> {
     let lines = tree(package, &["--edges", "normal,build"]);
     lines.iter().filter_map(|line| line.split(' ').next()).map(Into::into).collect()

@@ -1,4 +1,4 @@
-//! What users meet when a machine is not ready: every refusal under its real condition, without a network.
+//! Errors of `cargo xtask setup` on machines that lack something, without a network.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot prepare its machine has failed")]
 
@@ -14,7 +14,7 @@ use predicates::str::{contains, starts_with};
 use tempfile::TempDir;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
-/// A machine of its own: an empty native folder, and a PATH with only what the test puts there.
+/// A machine with an empty native folder and a PATH that has only the programs of the test.
 struct Machine(TempDir);
 
 impl Machine {
@@ -28,13 +28,13 @@ impl Machine {
         self.0.path().join("native")
     }
 
-    /// Makes a real program of this machine visible.
+    /// Adds a program of this machine to the PATH.
     fn with(self, program: &str) -> Self {
         symlink(find(program), self.0.path().join("bin").join(program)).unwrap();
         self
     }
 
-    /// Puts a shell script in place of a program.
+    /// Adds a shell script as a program to the PATH.
     fn with_script(self, program: &str, script: &str) -> Self {
         let path = self.0.path().join("bin").join(program);
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -63,14 +63,14 @@ fn find(program: &str) -> PathBuf {
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file()).unwrap()
 }
 
-/// The Python behind any launcher that itself needs more programs.
+/// Path of the Python interpreter itself; a launcher such as pyenv would need further programs.
 fn python() -> PathBuf {
     let output =
         std::process::Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
     PathBuf::from(String::from_utf8(output.unwrap().stdout).unwrap().trim())
 }
 
-/// The refusal: exit code 1 and one line on stderr.
+/// Asserts exit code 1 and one line on standard error.
 fn refused(command: &mut Command) -> Assert {
     command
         .assert()
@@ -97,7 +97,7 @@ fn missing_python_is_named() {
 
 #[test]
 fn missing_pip_is_named() {
-    // A real Python that sees no installed package: `-S` leaves them out.
+    // With `-S`, Python sees no installed package.
     let script = format!("exec {} -I -S \"$@\"", python().display());
     let machine = Machine::new().with("c++").with_script("python3", &script);
     refused(&mut machine.setup())
@@ -110,7 +110,7 @@ fn no_network_is_one_line_and_left_overs_go() {
     let native = home.path().join("native");
     fs::create_dir_all(native.join(".partial-killed/downloads")).unwrap();
     let mut command = xtask(&native);
-    // The discard port: nothing listens there.
+    // Nothing listens on port 9.
     command.env("PIP_INDEX_URL", "http://127.0.0.1:9/simple").env("PIP_FIND_LINKS", "");
     command.env("PIP_RETRIES", "0").env("PIP_CONFIG_FILE", "/dev/null").env("PIP_EXTRA_INDEX_URL", "");
     refused(&mut command)
@@ -133,7 +133,7 @@ fn a_wheel_with_another_digest_is_refused() {
     assert!(!native.join("torch").exists());
 }
 
-/// A wheel that pip takes for torch.
+/// Writes a wheel that pip accepts as torch.
 fn fake_torch(folder: &Path) {
     let file = File::create(folder.join("torch-2.13.0-cp311-cp311-manylinux_2_28_x86_64.whl")).unwrap();
     let mut zip = ZipWriter::new(file);

@@ -1,6 +1,6 @@
 //! First lines of doc comments say plainly what a thing is.
 //!
-//! One rule of that a program can check: none begins with a word that opens a riddle ("What the network sees").
+//! The one rule that a program can check: none begins with a word that opens a riddle ("What the network sees").
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -23,7 +23,7 @@ fn first_lines(source: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Whether the first word is one of [`RIDDLES`], behind quotes or links if there are some.
+/// Tells whether the first word, behind quotes or brackets, is one of [`RIDDLES`].
 fn is_riddle(text: &str) -> bool {
     let word = text.split(|c: char| !c.is_alphanumeric()).find(|word| !word.is_empty());
     word.is_some_and(|word| RIDDLES.contains(&word))

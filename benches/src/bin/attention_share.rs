@@ -1,7 +1,7 @@
-//! What attention takes of a pass of the whole network: with and without it in turns, so that what else the machine does meets
-//! both.
+//! Measures the share of attention in the latency of the whole network.
 //!
-//! `share [ROUNDS]`, with `ORT_DYLIB_PATH` set or from the workspace's folder.
+//! The network with attention and the one without take turns, so that noise of the machine affects both. Usage:
+//! `attention_share [ROUNDS]`, with `ORT_DYLIB_PATH` set or from the root folder of the workspace.
 
 use std::env;
 use std::hint::black_box;

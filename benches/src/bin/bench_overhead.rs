@@ -1,7 +1,7 @@
-//! What `infer bench` adds to a bare loop around ONNX Runtime: `overhead target/release/infer MODEL.onnx`.
+//! Compares `infer bench` with a bare loop around ONNX Runtime.
 //!
-//! The bare loop is `ort` alone with one tensor, made once, and the settings of `infer`'s sessions. Both take turns. Prints
-//! the medians for each batch, and the program's as a multiple of the bare one.
+//! Usage: `bench_overhead target/release/infer MODEL.onnx`. The bare loop uses `ort` alone, with one input tensor and
+//! the session settings of `infer`. Both take turns. Prints both medians for each batch size, and their ratio.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -24,8 +24,8 @@ const SECONDS: f64 = 2.0;
 
 fn main() -> Result<()> {
     let arguments: Vec<PathBuf> = env::args_os().skip(1).map(PathBuf::from).collect();
-    let [infer, model] = &arguments[..] else { bail!("usage: overhead INFER MODEL.onnx") };
-    let library = env::var_os("ORT_DYLIB_PATH").context("ORT_DYLIB_PATH names the library for both")?;
+    let [infer, model] = &arguments[..] else { bail!("usage: bench_overhead INFER MODEL.onnx") };
+    let library = env::var_os("ORT_DYLIB_PATH").context("set ORT_DYLIB_PATH to ONNX Runtime's library")?;
     let environment = ort::init_from(library)?.with_telemetry(false).build()?;
     let mut session = session(&environment, model)?;
     for batch in BATCHES {
@@ -52,7 +52,7 @@ fn session(environment: &Environment, model: &Path) -> ort::Result<Session> {
         .commit_from_file(model)
 }
 
-/// Median of a pass in milliseconds.
+/// Median latency of the bare loop, in milliseconds.
 fn bare_loop(session: &mut Session, batch: usize) -> Result<f64> {
     let ValueType::Tensor { shape, .. } = session.inputs()[0].dtype() else { bail!("not a tensor") };
     let sizes: Vec<usize> = shape.iter().map(|&size| usize::try_from(size).unwrap_or(batch)).collect();
@@ -67,7 +67,7 @@ fn bare_loop(session: &mut Session, batch: usize) -> Result<f64> {
     Ok(median(times))
 }
 
-/// The median that the program reports.
+/// Median latency that `infer bench` reports, in milliseconds.
 fn bench(infer: &Path, model: &Path, batch: usize) -> Result<f64> {
     let output = Command::new(infer)
         .args(["bench", "--device", "cpu", "--attention", "stock", "--format", "json", "--model"])

@@ -1,7 +1,8 @@
-//! Times exported files against each other: `forms BASELINE.onnx OTHER.onnx...`.
+//! Compares the latency of exported files.
 //!
-//! A pass takes one batch and fetches the first output alone, as `infer` does. The files take turns, so that noise of
-//! the machine meets all of them. Prints medians, and how many times as fast as the baseline each is.
+//! Usage: `compare_models BASELINE.onnx OTHER.onnx...`. A pass runs one batch and fetches only the first output, as
+//! `infer` does. The files take turns, so that noise of the machine affects all of them. Prints the median of each
+//! file and how many times as fast as the baseline it is.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -16,14 +17,14 @@ use ferronnx_models::testing;
 const THREADS: usize = 2;
 const BATCHES: [usize; 2] = [1, 16];
 const ROUNDS: usize = 9;
-/// How long a file has its turn.
+/// Duration of a file's turn.
 const TURN: Duration = Duration::from_secs(1);
-/// Passes at the start of each turn that do not count.
+/// Passes at the start of each turn that are not counted.
 const WARM_UP: usize = 3;
 
 fn main() -> Result<()> {
     let files: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    ensure!(files.len() > 1, "usage: forms BASELINE.onnx OTHER.onnx...");
+    ensure!(files.len() > 1, "usage: compare_models BASELINE.onnx OTHER.onnx...");
     let options = Options::default().device(Device::Cpu).threads(THREADS);
     let open = |file: &PathBuf| Session::from_file(file, &options);
     let sessions = files.iter().map(open).collect::<ferronnx_infer::Result<Vec<_>>>()?;
@@ -49,7 +50,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Milliseconds of each pass.
+/// Runs one turn and returns the latency of each pass, in milliseconds.
 fn turn(session: &Session, batch: usize) -> Result<Vec<f64>> {
     let size = |dim: &Dim| match dim {
         Dim::Fixed(size) => *size,

@@ -1,7 +1,8 @@
-//! Times training steps and epochs for `benches/peers/training.py`, which times PyTorch's in turn.
+//! Measures training steps and an epoch, for comparison with PyTorch by `benches/peers/training.py`.
 //!
-//! `training DATA THREADS STEPS` prints one JSON object: milliseconds a step on one fixed batch, and images per second
-//! of an epoch with all augmentation. DATA is a folder of class folders; the recipe is three-phase's, everything learning.
+//! Usage: `training DATA THREADS STEPS`, where DATA is a folder of class folders. Prints one JSON object: milliseconds
+//! of each step on one fixed batch, and images per second of an epoch with the augmentation of the three-phase recipe.
+//! All parameters learn.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -46,7 +47,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Milliseconds of each of `steps` steps, after two that are not counted.
+/// Runs `steps` training steps after two uncounted ones, and returns the milliseconds of each.
 fn time_steps(network: &ResNet18, params: &Params, steps: usize) -> Result<Vec<f64>> {
     let images = Tensor::randn([BATCH, 3, i64::from(SIDE), i64::from(SIDE)], (Kind::Float, Device::Cpu));
     let labels = Tensor::randint(10, [BATCH], (Kind::Int64, Device::Cpu));
@@ -69,7 +70,7 @@ fn time_steps(network: &ResNet18, params: &Params, steps: usize) -> Result<Vec<f
     Ok(times)
 }
 
-/// Images per second of an epoch of `steps` batches.
+/// Runs an epoch of `steps` batches and returns its images per second.
 fn time_epoch(network: &ResNet18, params: &Params, folder: ImageFolder, steps: usize) -> Result<f64> {
     let mut recipe = Recipe::load("three-phase")?.scaled_to(1);
     recipe.phases[0].train = vec!["*".into()];

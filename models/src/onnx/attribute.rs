@@ -23,36 +23,37 @@ pub struct Attribute {
 
 /// Value of an attribute.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant)] // few of a file's attributes are graphs, and a box would show in every pattern
 pub enum Value {
-    /// A real number.
+    /// 32-bit floating-point number.
     Float(f32),
-    /// A number.
+    /// 64-bit integer.
     Int(i64),
-    /// A text, in UTF-8.
+    /// String, in UTF-8.
     String(Bytes),
-    /// A tensor.
+    /// Dense tensor.
     Tensor(Tensor),
-    /// A graph, which may read values of the graphs around it.
+    /// Subgraph, which may read values of the graphs around it.
     Graph(Graph),
-    /// A sparse tensor.
+    /// Sparse tensor.
     SparseTensor(SparseTensor),
-    /// A type.
+    /// Type of a value.
     Type(Type),
-    /// Real numbers.
+    /// List of 32-bit floating-point numbers.
     Floats(Vec<f32>),
-    /// Numbers.
+    /// List of 64-bit integers.
     Ints(Vec<i64>),
-    /// Texts, in UTF-8.
+    /// List of strings, in UTF-8.
     Strings(Vec<Bytes>),
-    /// Tensors.
+    /// List of dense tensors.
     Tensors(Vec<Tensor>),
-    /// Graphs, which may read values of the graphs around them.
+    /// List of subgraphs, which may read values of the graphs around them.
     Graphs(Vec<Graph>),
-    /// Sparse tensors.
+    /// List of sparse tensors.
     SparseTensors(Vec<SparseTensor>),
-    /// Types.
+    /// List of types.
     Types(Vec<Type>),
-    /// The attribute `name` of the function that the operator is part of, which is of the kind with this code.
+    /// Reference to an attribute of the enclosing function.
     Reference {
         /// Name of the function's attribute.
         name: String,

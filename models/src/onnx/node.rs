@@ -142,11 +142,11 @@ impl Node {
             match &mut attribute.value {
                 Value::Tensor(tensor) => visit(&self.name, tensor)?,
                 Value::Tensors(tensors) => {
-                    tensors.iter_mut().try_for_each(|tensor| visit(&self.name, tensor))?
+                    tensors.iter_mut().try_for_each(|tensor| visit(&self.name, tensor))?;
                 }
                 Value::SparseTensor(tensor) => tensor.each_tensor(visit)?,
                 Value::SparseTensors(all) => {
-                    all.iter_mut().try_for_each(|tensor| tensor.each_tensor(visit))?
+                    all.iter_mut().try_for_each(|tensor| tensor.each_tensor(visit))?;
                 }
                 _ => attribute.graphs_mut().iter_mut().try_for_each(|graph| graph.each_tensor(visit))?,
             }

@@ -265,7 +265,10 @@ fn forms_that_cannot_be_are_refused() {
             train(dir.path()).args(["export", "weights.safetensors", "--image-size", "16"]).args(arguments),
         )
     };
-    assert!(refused(&["--images", "nowhere"]).contains("nowhere: no such file or folder"));
+    // The flag's name until November 2026, which scripts use.
+    for flag in ["--images", "--pictures"] {
+        assert!(refused(&[flag, "nowhere"]).contains("nowhere: no such file or folder"));
+    }
     fs::create_dir(dir.path().join("empty")).unwrap();
     assert!(refused(&["--images", "empty"]).contains("--images empty: there are no images"));
     let int8 = ["--precision", "int8"];

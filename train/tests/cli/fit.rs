@@ -121,6 +121,42 @@ fn a_loss_that_explodes_names_the_last_good_checkpoint() {
 }
 
 #[test]
+fn a_recipe_may_name_the_attention_that_a_network_lacks_and_nothing_unknown() {
+    let (dir, _) = colour_set();
+    let recipe = |train: &str| {
+        let phase = format!("[[phase]]\nname = \"a\"\nepochs = 1\nlearning_rate = 1e-3\ntrain = {train}\n");
+        fs::write(dir.path().join("my.toml"), format!("name = \"my\"\nbatch_size = 16\n{phase}")).unwrap();
+        let mut command = fit(dir.path());
+        command.args(["--recipe", "my.toml", "--epochs", "1", "--limit", "15", "--attention", "none"]);
+        command
+    };
+    for (out, train) in
+        [("names", "[\"backbone.fc.*\", \"cbam_layer*\"]"), ("roles", "[\"@head\", \"@attention\"]")]
+    {
+        recipe(train).args(["--out", out, "--freeze-stem"]).assert().success();
+        let plan: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(dir.path().join(out).join("plan.json")).unwrap())
+                .unwrap();
+        let frozen = plan["phases"][0]["frozen"].as_array().unwrap();
+        assert_eq!(frozen.len(), 3, "the stem's convolution and batch norm: {frozen:?}");
+    }
+    let error = stderr(recipe("[\"@head\", \"cbam_layr*\"]").args(["--out", "typo"]));
+    for part in [
+        "phase \"a\": the pattern \"cbam_layr*\" matches no parameter",
+        "@attention",
+        "backbone.conv1.weight",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    let error = stderr(recipe("[\"@hed\"]").args(["--out", "typo"]));
+    assert!(
+        error.contains("my.toml is not a recipe: phase \"a\": there is no role \"@hed\": use @stem"),
+        "{error}"
+    );
+    assert!(!dir.path().join("typo").exists(), "nothing was begun");
+}
+
+#[test]
 fn mixed_precision_is_for_gpus() {
     let (dir, _) = colour_set();
     for flag in ["--amp", "--amp=fp16"] {

@@ -1,4 +1,4 @@
-//! What Criterion has measured, in the files that it leaves.
+//! Reads medians from the files that Criterion writes.
 
 use std::fs;
 use std::path::Path;
@@ -8,17 +8,23 @@ use serde_json::Value;
 
 use crate::workspace::short;
 
-/// The folder of a run.
+/// Results of one Criterion run, in its output folder.
 pub struct Measured<'a> {
     home: &'a Path,
 }
 
 impl<'a> Measured<'a> {
+    /// Results in the folder `home`.
     pub fn new(home: &'a Path) -> Self {
         Self { home }
     }
 
-    /// The median time of `case`: `GROUP/FUNCTION/VALUE`, with underscores for slashes inside each.
+    /// Median time of `case`, in microseconds.
+    ///
+    /// `case` is `GROUP/FUNCTION/VALUE`, with an underscore for each slash inside a name.
+    ///
+    /// # Errors
+    /// When the case was not measured.
     pub fn median_us(&self, case: &str) -> Result<f64> {
         let path = self.home.join(case).join("new/estimates.json");
         let missing =

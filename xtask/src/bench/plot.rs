@@ -1,4 +1,4 @@
-//! The plot: a panel for each layer and number of threads, times on a logarithmic scale.
+//! Plot of the latencies: one panel for each layer and number of threads, with a logarithmic time axis.
 
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
@@ -6,13 +6,16 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::{BATCHES, ENGINES, LAYERS, Row, STAGES, THREADS};
 
-/// Of the whole image.
+/// Width and height of the plot, in pixels.
 const SIZE: (u32, u32) = (1100, 1020);
 
-/// Colours that are told apart with any eyes (Okabe and Ito 2008), and forms that are without colours.
+/// Colours of the engines, from the palette of Okabe and Ito (2008) for colour-blind readers.
 const COLOURS: [RGBColor; 3] = [RGBColor(213, 94, 0), RGBColor(86, 180, 233), RGBColor(0, 114, 178)];
 
-/// The image as SVG.
+/// The plot as an SVG document.
+///
+/// # Errors
+/// When the drawing library fails.
 pub fn svg(rows: &[Row]) -> Result<String> {
     let mut text = String::new();
     draw(rows, &mut text).map_err(|error| anyhow!("cannot draw the plot: {error}"))?;
@@ -100,7 +103,7 @@ mod tests {
             }
         }
         let text = svg(&rows).unwrap();
-        // One for the background, four in the legend, and the bound of each three engines.
+        // One for the background, four in the legend, one for each row, one bound for every three engines.
         assert_eq!(text.matches("<rect").count(), 1 + 4 + rows.len() + rows.len() / 3);
         assert!(text.contains("cbam, 2 threads") && text.contains("channel, 1 thread"));
     }

@@ -1,13 +1,13 @@
-//! The table, in Markdown.
+//! Tables of the latencies, in Markdown.
 
 use std::fmt::Write;
 
 use super::{NetworkRow, Row};
 
-/// Attention by layer, then the whole network.
+/// A table of the attention layers and a table of the whole network.
 pub fn markdown(rows: &[Row], network: &[NetworkRow]) -> String {
     let mut text = String::from(
-        "Medians in us. *Bound*: copying as many bytes as have to be read and written, with as many threads.\n\n\
+        "Medians in us. *Bound*: time to copy as many bytes as the layer has to read and write, with as many threads.\n\n\
          | layer | stage | batch | threads | libtorch | ONNX Runtime | ours | times as fast as ONNX Runtime | bytes | bound | \
          of the bound |\n\
          |---|---|---|---|---|---|---|---|---|---|---|\n",
@@ -26,7 +26,7 @@ pub fn markdown(rows: &[Row], network: &[NetworkRow]) -> String {
             fused.median_us / bound_us,
         );
     }
-    text += "\nThe whole network at 32x32, in ms, and what attention takes of it.\n\n\
+    text += "\nThe whole network at 32x32, in ms, and the share of attention.\n\n\
          | engine | batch | threads | with CBAM | without | share of CBAM |\n\
          |---|---|---|---|---|---|\n";
     for pair in network.chunks_exact(2) {
@@ -45,7 +45,7 @@ pub fn markdown(rows: &[Row], network: &[NetworkRow]) -> String {
     text
 }
 
-/// Three digits.
+/// Formats microseconds with three significant digits.
 fn number(us: f64) -> String {
     match us {
         ..10.0 => format!("{us:.2}"),

@@ -1,20 +1,23 @@
-//! What the model said about the test images, against the folders they lie in.
+//! Compares the model's predictions with the folders of the test images.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// One image and whether the model was right about it.
+/// A test image with its class and the result.
 #[derive(Debug, PartialEq)]
 pub struct Answer {
-    /// The image
+    /// Path of the image.
     pub path: String,
-    /// Name of its folder
+    /// True class: the name of the image's folder.
     pub truth: String,
-    /// Whether that is the model's first label; not so for an image it could not read
+    /// True when the most likely label is the true class; false also for an image that could not be read.
     pub right: bool,
 }
 
-/// Reads the JSON lines of `infer classify`.
+/// Reads the JSON lines that `infer classify` prints.
+///
+/// # Errors
+/// When a line is not the JSON of one image.
 pub fn read(jsonl: &str) -> Result<Vec<Answer>> {
     jsonl
         .lines()
@@ -33,13 +36,13 @@ fn answer(line: &str) -> Option<Answer> {
     Some(Answer { path: path.to_owned(), truth: truth.to_owned(), right })
 }
 
-/// Share of right answers, 0 to 1.
+/// Accuracy, in [0, 1]; 0 without answers.
 pub fn accuracy(answers: &[Answer]) -> f64 {
     let right = answers.iter().filter(|answer| answer.right).count();
     right as f64 / answers.len().max(1) as f64
 }
 
-/// One right image each of the first `count` classes that have one.
+/// One correctly classified image from each of up to `count` classes.
 pub fn some_right(answers: &[Answer], count: usize) -> Vec<&str> {
     let mut chosen: Vec<&Answer> = Vec::new();
     for answer in answers.iter().filter(|answer| answer.right) {
@@ -50,7 +53,7 @@ pub fn some_right(answers: &[Answer], count: usize) -> Vec<&str> {
     chosen.into_iter().map(|answer| answer.path.as_str()).collect()
 }
 
-/// The first `count` images it got wrong.
+/// The first `count` images that were classified wrongly.
 pub fn wrong(answers: &[Answer], count: usize) -> Vec<&str> {
     answers.iter().filter(|answer| !answer.right).take(count).map(|answer| answer.path.as_str()).collect()
 }

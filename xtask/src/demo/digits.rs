@@ -1,7 +1,7 @@
-//! Real handwritten digits as a folder of images: scikit-learn's wheel carries 1,797 of them, small
-//! enough to train on in a minute.
+//! Handwritten digits as a folder of images, taken from scikit-learn's wheel.
 //!
-//! They are the test half of "Optical Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, UCI).
+//! The 1,797 images of 8x8 are the test half of "Optical Recognition of Handwritten Digits" (E. Alpaydin,
+//! C. Kaynak, UCI). Training on them takes minutes.
 
 use std::fs::{self, File};
 use std::io::BufWriter;
@@ -15,13 +15,17 @@ use crate::setup::wheels::SCIKIT_LEARN;
 use crate::staging::Staging;
 use crate::unpack::unpack;
 
+/// Height and width of a digit, in pixels.
 const SIDE: usize = 8;
-/// Ink of a full cell.
+/// Largest value of a pixel in the table.
 const DARKEST: u8 = 16;
-/// One image in so many of its class is kept for the test.
+/// Every fifth image of each class is a test image.
 const TEST_EVERY: usize = 5;
 
-/// Writes the digits to `demo/data`, once.
+/// Downloads the digits and writes them to `demo/data`, unless they are there.
+///
+/// # Errors
+/// When the download fails or the folder cannot be written.
 pub fn bring(demo: &Path) -> Result<()> {
     if demo.join("data").exists() {
         println!("digits are in place");
@@ -39,7 +43,7 @@ pub fn bring(demo: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Turns rows of 64 cells and a label into `train/<label>/<row>.png` and `test/<label>/<row>.png`.
+/// Writes table rows of 64 pixels and a label as `train/<label>/<row>.png` or `test/<label>/<row>.png`.
 fn write_images(csv_gz: &Path, data: &Path) -> Result<usize> {
     let file = File::open(csv_gz).with_context(|| format!("cannot open {}", csv_gz.display()))?;
     let mut table = csv::ReaderBuilder::new().has_headers(false).from_reader(GzDecoder::new(file));

@@ -1,4 +1,6 @@
-//! What a machine must have, asked before anything is downloaded: each refusal names the way out.
+//! Checks of the machine before anything is downloaded.
+//!
+//! Each error names what is missing and what to do.
 
 use std::env;
 use std::path::Path;
@@ -8,7 +10,10 @@ use anyhow::{Result, bail};
 
 use crate::steps::human_size;
 
-/// Refuses platforms we know no wheels for.
+/// Checks that wheels are known for the platform.
+///
+/// # Errors
+/// When none are.
 pub fn platform(os: &str, arch: &str) -> Result<()> {
     if (os, arch) != ("linux", "x86_64") {
         bail!(
@@ -19,13 +24,16 @@ pub fn platform(os: &str, arch: &str) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a machine without a C++ compiler: torch-sys compiles its glue with one.
+/// Checks that a C++ compiler runs, which torch-sys needs.
+///
+/// # Errors
+/// When none does.
 pub fn compiler() -> Result<()> {
-    // As the crate `cc` reads it: the command may carry arguments, as in `ccache g++`.
+    // The crate `cc` reads it the same way: it may be a command with arguments, such as `ccache g++`.
     if let Some(cxx) = env::var("CXX").ok().filter(|cxx| !cxx.trim().is_empty()) {
         return match cxx.split_whitespace().next().is_some_and(runs) {
             true => Ok(()),
-            false => bail!("C++ compiler: $CXX is `{cxx}`, which does not run: correct or unset it"),
+            false => bail!("C++ compiler: $CXX is `{cxx}`, which does not run: correct it, or unset it"),
         };
     }
     if !["c++", "g++", "clang++"].into_iter().any(runs) {
@@ -42,9 +50,12 @@ fn runs(program: &str) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Refuses to start what would fill the disk of `folder`.
+/// Checks that the disk of `folder` has enough free space.
+///
+/// # Errors
+/// When it has too little.
 pub fn disk_space(folder: &Path, needed_megabytes: f64) -> Result<()> {
-    // The folder may not exist yet; what it will be made in does.
+    // The folder may not exist yet, so its nearest existing parent is asked.
     let Some(free) = folder.ancestors().find_map(free_megabytes) else { return Ok(()) };
     if free < needed_megabytes {
         bail!(

@@ -1,7 +1,7 @@
-//! One folder of `.native/`: what it is made of, whether it is there, and how it comes there.
+//! One folder of `.native/`: its wheels and its installation.
 //!
-//! Its last file is a note of what was put in. The folder takes its name by a rename, so a note in place
-//! means a folder that is complete.
+//! `installed.json` is written last and lists the wheels. The folder is then renamed into place, so a folder
+//! with that file is complete.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,30 +16,37 @@ use crate::wheel::Wheel;
 
 const MARKER: &str = "installed.json";
 
-/// To be raised when other files of the same wheels are kept: folders made before are then made again.
+/// Version of the folder's layout.
+///
+/// Raise it when other files of the same wheels are kept: existing folders are then installed again.
 const LAYOUT: u32 = 1;
 
-/// A folder of `.native/`, filled from wheels.
+/// A folder of `.native/` that is unpacked from wheels.
 pub struct Part {
-    /// Name of the folder
+    /// Name of the folder.
     pub folder: &'static str,
-    /// CPU or CUDA
+    /// CPU or CUDA.
     pub form: Form,
-    /// What it is filled from
+    /// Wheels to unpack.
     pub wheels: Vec<Wheel>,
-    /// Space it takes, roughly
+    /// Approximate size on disk, in MB.
     pub megabytes: f64,
-    /// A symlink (path, target) made in it
+    /// Symbolic link to create: path and target.
     pub link: Option<(&'static str, &'static str)>,
 }
 
 impl Part {
-    /// Whether exactly this lies in `native`.
+    /// True when `native` has this folder with the same form and wheels.
     pub fn is_installed(&self, native: &Path) -> bool {
         note(native, self.folder).is_some_and(|note| note == self.marker())
     }
 
-    /// Fetches, unpacks and puts it in place, wheel by wheel; no wheel outlives its unpacking.
+    /// Downloads and unpacks the wheels one after the other, then moves the folder into place.
+    ///
+    /// Each wheel is deleted once it is unpacked.
+    ///
+    /// # Errors
+    /// When a download or a write fails. The old folder then stays.
     pub fn install(&self, staging: &Staging, fetch: impl Fn(&Wheel, &Path) -> Result<PathBuf>) -> Result<()> {
         let made = staging.folder(self.folder)?;
         for wheel in &self.wheels {
@@ -70,7 +77,7 @@ impl Part {
     }
 }
 
-/// The form that a folder of `native` has, if it is there.
+/// Form of an installed folder of `native`; `None` when it is not installed.
 pub fn installed_form(native: &Path, folder: &str) -> Option<Form> {
     let form = note(native, folder)?["form"].as_str()?.to_owned();
     [Form::Cpu, Form::Cuda].into_iter().find(|known| known.to_string() == form)
@@ -108,7 +115,7 @@ mod tests {
         }
     }
 
-    /// Stands in for the index: a real zip with one library, which says its version.
+    /// Replaces the download: writes a zip with one library that contains its version.
     fn fetch(wheel: &Wheel, into: &Path) -> Result<PathBuf> {
         let file = into.join("small.whl");
         let mut zip = ZipWriter::new(fs::File::create(&file)?);

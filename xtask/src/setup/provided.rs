@@ -1,4 +1,4 @@
-//! Libraries of the user's own: they win over ours, if they are what they should be.
+//! Libraries that the user provides through `LIBTORCH` and `ORT_DYLIB_PATH`, which take precedence over ours.
 
 use std::env;
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
@@ -8,10 +8,13 @@ use anyhow::{Result, bail};
 
 use crate::workspace;
 
-/// The user's libtorch, if `LIBTORCH` names one.
+/// The user's libtorch; `None` when `LIBTORCH` is not set.
+///
+/// # Errors
+/// When `LIBTORCH` is no folder of libtorch.
 pub fn libtorch(native: &Path) -> Result<Option<PathBuf>> {
     let Some(folder) = variable("LIBTORCH") else { return Ok(None) };
-    // `.cargo/config.toml` sets it for everything cargo runs, us included: that one is ours.
+    // `.cargo/config.toml` sets the variable to our own folder for everything that cargo runs.
     if [workspace::root().join(".native/torch"), native.join("torch")].iter().any(|ours| same(ours, &folder))
     {
         return Ok(None);
@@ -28,7 +31,10 @@ pub fn libtorch(native: &Path) -> Result<Option<PathBuf>> {
     Ok(Some(folder))
 }
 
-/// The user's ONNX Runtime, if `ORT_DYLIB_PATH` names one.
+/// The user's ONNX Runtime; `None` when `ORT_DYLIB_PATH` is not set.
+///
+/// # Errors
+/// When `ORT_DYLIB_PATH` is no file.
 pub fn onnxruntime() -> Result<Option<PathBuf>> {
     let Some(file) = variable("ORT_DYLIB_PATH") else { return Ok(None) };
     if !file.is_file() {

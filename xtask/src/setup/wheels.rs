@@ -1,14 +1,14 @@
-//! Every wheel we take something from, pinned: the one place to change when a version moves.
+//! Versions and digests of all wheels; change them here.
 //!
-//! One file serves every machine of the platform whatever Python runs pip, so there is one digest each.
-//! The CUDA forms are torch's own requirements of that release, as pip resolves them (Triton, a compiler
-//! for Python, left out), and ONNX Runtime's extra `cuda`, which they contain.
+//! The same file is downloaded whatever Python runs pip, so each wheel has one digest. The CUDA wheels are
+//! torch's own requirements as pip resolves them, without Triton (a compiler for Python). They include those
+//! of ONNX Runtime's extra `cuda`.
 
 use crate::wheel::Wheel;
 
 const SHARED_OBJECTS_AND_HEADERS: &[(&str, &str)] = &[("torch/include/", "include/"), ("torch/lib/", "lib/")];
 
-/// libtorch with its CUDA half.
+/// libtorch with CUDA.
 pub const TORCH_CUDA: Wheel = Wheel {
     package: "torch",
     version: "2.13.0",
@@ -17,7 +17,7 @@ pub const TORCH_CUDA: Wheel = Wheel {
     keep: SHARED_OBJECTS_AND_HEADERS,
 };
 
-/// libtorch for the CPU: the same wheel, without what needs a GPU, and without the bindings to Python.
+/// libtorch for the CPU: the same wheel without its GPU libraries and Python bindings.
 pub const TORCH_CPU: Wheel = Wheel {
     keep: &[
         ("torch/include/", "include/"),
@@ -48,13 +48,15 @@ pub const ORT_CUDA: Wheel = Wheel {
     keep: &[("onnxruntime/capi/lib", "lib")],
 };
 
-/// What `libtorch_cpu.so` asks for even where there is no GPU.
+/// NVIDIA libraries that `libtorch_cpu.so` needs even without a GPU.
 pub const NVIDIA_FOR_CPU: [Wheel; 2] = [
     Wheel { keep: &[("nvidia/cu13/lib/libcudart.so.13", "cu13/lib/libcudart.so.13")], ..CUDART },
     Wheel { keep: &[("nvidia/cu13/lib/libcupti.so.13", "cu13/lib/libcupti.so.13")], ..CUPTI },
 ];
 
-/// What ONNX Runtime's CUDA provider asks for. cuBLAS is not in its requirements, yet it does not load without.
+/// NVIDIA libraries that ONNX Runtime's CUDA provider needs.
+///
+/// The wheel does not list cuBLAS as a requirement, but the provider does not load without it.
 pub const NVIDIA_FOR_ORT: [Wheel; 7] = [
     CUDART,
     nvidia(
@@ -95,7 +97,7 @@ pub const NVIDIA_FOR_ORT: [Wheel; 7] = [
     ),
 ];
 
-/// What libtorch's CUDA half asks for beyond [`NVIDIA_FOR_ORT`].
+/// NVIDIA libraries that libtorch with CUDA needs in addition to [`NVIDIA_FOR_ORT`].
 pub const NVIDIA_FOR_TORCH: [Wheel; 8] = [
     CUPTI,
     nvidia(
@@ -137,7 +139,7 @@ pub const NVIDIA_FOR_TORCH: [Wheel; 8] = [
     nvidia("nvidia-nvtx", "13.0.85", 0.1, "4936d1d6780fbe68db454f5e72a42ff64d1fd6397df9f363ae786930fd5c1cd4"),
 ];
 
-/// The demo's images.
+/// scikit-learn, which contains the demo's images.
 pub const SCIKIT_LEARN: Wheel = Wheel {
     package: "scikit-learn",
     version: "1.9.1",
@@ -160,7 +162,7 @@ const CUPTI: Wheel = nvidia(
     "4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8",
 );
 
-/// NVIDIA's wheels share one layout, which the libraries' own search paths rely on: kept whole.
+/// A wheel of NVIDIA's, unpacked whole: its libraries find each other by their places in it.
 const fn nvidia(package: &'static str, version: &'static str, megabytes: f64, sha256: &'static str) -> Wheel {
     Wheel { package, version, megabytes, sha256, keep: &[("nvidia/", "")] }
 }

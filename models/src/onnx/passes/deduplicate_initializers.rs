@@ -1,5 +1,6 @@
 //! Equal initializers made one.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::onnx::graph::Graph;
@@ -39,8 +40,11 @@ fn is_known(graph: &Graph, name: &str) -> bool {
     annotated || graph.is_input(name) || graph.is_output(name)
 }
 
-/// All that two tensors have to share.
-fn content(tensor: &Tensor) -> Option<(i32, &[i64], std::borrow::Cow<'_, [u8]>)> {
+/// Code of the element type, dimensions and bytes of a tensor.
+type Content<'a> = (i32, &'a [i64], Cow<'a, [u8]>);
+
+/// Content by which tensors are compared; `None` for one whose bytes cannot be read.
+fn content(tensor: &Tensor) -> Option<Content<'_>> {
     Some((tensor.element().code(), tensor.dims(), tensor.bytes().ok()?))
 }
 

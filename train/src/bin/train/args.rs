@@ -192,7 +192,7 @@ pub struct ExportArgs {
     pub tolerance: Option<f64>,
     /// Images to verify on: class folders, or a folder of images
     /// [default: the run's validation images; generated ones for a bare checkpoint]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, alias = "pictures", value_name = "DIR")]
     pub images: Option<PathBuf>,
     /// int8: images to calibrate on [default: 128 of the run's training images]
     #[arg(long, value_name = "DIR")]

@@ -2,11 +2,12 @@
 
 use std::error::Error;
 
-use ferronnx_train::data::BadImages;
+use ferronnx_train::data::DataError;
 use ferronnx_train::device::DeviceError;
 use ferronnx_train::export::ExportError;
 use ferronnx_train::run::RunError;
 use ferronnx_train::summary::SummaryError;
+use ferronnx_train::trainer::TrainError;
 
 /// Text to print after the message of `error`; empty when no flag helps.
 pub fn hint(error: &anyhow::Error) -> &'static str {
@@ -14,28 +15,36 @@ pub fn hint(error: &anyhow::Error) -> &'static str {
 }
 
 fn of(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    let run = error.downcast_ref().and_then(|error| match error {
+    if let Some(error) = error.downcast_ref() {
+        return run(error);
+    }
+    if let Some(error) = error.downcast_ref() {
+        return export(error);
+    }
+    match (error.downcast_ref(), error.downcast_ref(), error.downcast_ref()) {
+        (Some(SummaryError::Size { .. }), ..) => Some(": choose another --image-size"),
+        (_, Some(TrainError::Data(error)), _) | (.., Some(error)) => data(error),
+        _ => error.is::<DeviceError>().then_some(", or use --device cpu"),
+    }
+}
+
+fn run(error: &RunError) -> Option<&'static str> {
+    match error {
         RunError::Exists(_) => Some(": choose another --out, or remove it"),
         RunError::TooFew { .. } => Some(", or raise --limit"),
-        RunError::Data(error) => images(error),
-        RunError::Train { source: ferronnx_train::trainer::TrainError::Data(error), .. } => images(error),
+        RunError::Data(error) => data(error),
         _ => None,
-    });
-    let export = error.downcast_ref().and_then(|error| match error {
+    }
+}
+
+fn export(error: &ExportError) -> Option<&'static str> {
+    match error {
         ExportError::Unfolded => Some(": leave out --no-fold"),
         ExportError::NoCalibration => Some(": a run's training images, or --calibration DIR"),
         _ => None,
-    });
-    let device = error.is::<DeviceError>().then_some(", or use --device cpu");
-    let size = matches!(error.downcast_ref(), Some(SummaryError::Size { .. }))
-        .then_some(": choose another --image-size");
-    let bad = error.is::<BadImages>().then_some(SKIP_BAD);
-    run.or(export).or(device).or(size).or(bad)
+    }
 }
 
-/// Way out of images that cannot be decoded.
-const SKIP_BAD: &str = "\n--skip-bad leaves them out (with --resume too)";
-
-fn images(error: &ferronnx_train::data::DataError) -> Option<&'static str> {
-    matches!(error, ferronnx_train::data::DataError::Images(_)).then_some(SKIP_BAD)
+fn data(error: &DataError) -> Option<&'static str> {
+    matches!(error, DataError::Images(_)).then_some("\n--skip-bad leaves them out (with --resume too)")
 }
