@@ -68,21 +68,21 @@ fn every_form_holds_the_same_weights() {
         ],
     ];
     for form in forms.iter().flatten().filter(|form| !form.is_empty()) {
-        assert_eq!(checkpoint::load(&file(form)).unwrap(), expected(), "{form}");
+        assert_eq!(checkpoint::load(file(form)).unwrap(), expected(), "{form}");
     }
 }
 
 #[test]
 fn views_hold_what_they_show() {
     for form in ["shared.pth", "legacy-shared.pth"] {
-        let weights = checkpoint::load(&file(form)).unwrap();
+        let weights = checkpoint::load(file(form)).unwrap();
         assert_eq!(weights["fc.weight"], expected()["fc.weight"], "{form}");
         assert_eq!(weights["fc.tied"], expected()["fc.weight"], "{form}");
         assert_eq!(weights["fc.bias"], expected()["fc.bias"], "{form}");
         assert_eq!(weights["fc.column"], line(3, |i| i - 0.75), "{form}");
     }
     for form in ["strided.pth", "legacy-strided.pth"] {
-        let weights = checkpoint::load(&file(form)).unwrap();
+        let weights = checkpoint::load(file(form)).unwrap();
         assert_eq!(weights["fc.weight"], expected()["fc.weight"], "{form}");
         assert_eq!(weights["fc.four"].shape(), [1, 2, 3, 4]);
         assert_eq!(weights["fc.four"].flatten().into_dyn(), line(24, |i| i), "{form}");
