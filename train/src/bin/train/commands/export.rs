@@ -218,7 +218,7 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
     let mut preprocessing = Preprocessing::for_size(size);
     preprocessing.mean = args.mean.unwrap_or(preprocessing.mean);
     preprocessing.std = args.std.unwrap_or(preprocessing.std);
-    preprocessing.check().map_err(anyhow::Error::msg).context("--mean and --std")?;
+    preprocessing.check().context("--mean and --std")?;
     let labels = labels(args.labels.as_deref(), architecture.classes)?;
     let preprocessor = Preprocessor::new(&preprocessing);
     let (images, description) = match &args.images {
