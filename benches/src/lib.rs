@@ -192,7 +192,7 @@ pub enum Ready<'a, M> {
 pub enum Output {
     /// Output of libtorch.
     Tensor(Tensor),
-    /// Output of ONNX Runtime.
+    /// Output tensor computed by ONNX Runtime.
     Array(ArrayD<f32>),
 }
 

@@ -24,7 +24,7 @@ pub const CERTIFICATE_FORMAT: u32 = 1;
 pub struct Certificate {
     /// Version of the layout, [`CERTIFICATE_FORMAT`].
     pub format: u32,
-    /// Digests of the weights.
+    /// SHA-256 digest of each weight tensor of the exported network, and of all together.
     pub weights: WeightsDigest,
     /// Digests of the card.
     pub card: CardDigests,

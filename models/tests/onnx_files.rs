@@ -140,10 +140,12 @@ fn old_files_are_folded_and_halved() {
     assert_eq!(elements, [Element::Float16, Element::Float, Element::Float16]);
 }
 
+type Pass = fn(&mut Model);
+
 /// No pass panics, loses what it does not know, or makes a file that cannot be read.
 #[test]
 fn every_pass_takes_every_file() {
-    let all: [(&str, fn(&mut Model)); 6] = [
+    let all: [(&str, Pass); 6] = [
         ("fold", passes::fold_batch_norm),
         ("dead", passes::eliminate_dead_nodes),
         ("half", |model| passes::half_precision(model).unwrap()),

@@ -48,7 +48,7 @@ impl FromStr for StemInit {
 pub struct Loaded {
     /// Tensors taken from the file unchanged.
     pub loaded: Vec<String>,
-    /// Tensors made from a larger one of the file; they count as new.
+    /// Names of parameters initialised with the centre of a larger tensor in the file; they train like new ones.
     pub adapted: Vec<String>,
     /// Tensors of the network that were not loaded: they begin untrained and are never frozen unless by name.
     pub new: HashSet<String>,

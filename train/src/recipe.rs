@@ -119,7 +119,9 @@ impl Recipe {
     fn parse(text: &str, origin: &str) -> Result<Self, RecipeError> {
         let recipe: Self = toml::from_str(text)
             .map_err(|source| RecipeError::Parse { origin: origin.into(), source: Box::new(source) })?;
-        recipe.check().map_err(|source| RecipeError::Invalid { origin: origin.into(), source })?;
+        recipe
+            .check()
+            .map_err(|source| RecipeError::Invalid { origin: origin.into(), source: source.into() })?;
         Ok(recipe)
     }
 

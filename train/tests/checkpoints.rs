@@ -100,7 +100,7 @@ fn weights_with_the_bare_names_of_torchvision_are_exported() {
     let weights = testing::weights(&ResNet18::new(&plain).unwrap(), &[1, 3, 64, 64]).unwrap();
     let bare =
         weights.into_iter().map(|(name, values)| (name.replacen("backbone.", "", 1), values)).collect();
-    checkpoint::save(&bare, &dir.path().join("resnet18.safetensors")).unwrap();
+    checkpoint::save(&bare, dir.path().join("resnet18.safetensors")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_train"))
         .current_dir(dir.path())
         .args(["export", "resnet18.safetensors", "--image-size", "64"])

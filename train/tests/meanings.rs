@@ -130,6 +130,6 @@ fn errors_of_libtorch_name_the_layer() {
     params.assign("backbone.conv1.weight", &weights["backbone.conv1.weight"]).unwrap();
     use ferronnx_models::Ops;
     let wrong = tensor(&testing::input(&[shape[0], 4, 8, 8]));
-    let error = Eager::eval(&params).conv2d(&wrong, &conv).unwrap_err().to_string();
+    let error = ferronnx_train::error::chain(&Eager::eval(&params).conv2d(&wrong, &conv).unwrap_err());
     assert!(error.starts_with("backbone.conv1: ") && error.lines().count() == 1, "{error}");
 }

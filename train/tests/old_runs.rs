@@ -38,9 +38,9 @@ fn stopped_run(run: &Path, data: &Path) {
     // The phase under way, whose optimizer state the program had saved.
     let phase = &folder.plan().unwrap().phases[1];
     let optimizer: Weights = phase.trained.iter().flat_map(|name| moments(name, &weights[name])).collect();
-    checkpoint::save(&weights, &run.join("best.safetensors")).unwrap();
-    checkpoint::save(&weights, &run.join("last/weights.safetensors")).unwrap();
-    checkpoint::save(&optimizer, &run.join("last/optimizer.safetensors")).unwrap();
+    checkpoint::save(&weights, run.join("best.safetensors")).unwrap();
+    checkpoint::save(&weights, run.join("last/weights.safetensors")).unwrap();
+    checkpoint::save(&optimizer, run.join("last/optimizer.safetensors")).unwrap();
 }
 
 fn moments(name: &str, weights: &ArrayD<f32>) -> [(String, ArrayD<f32>); 3] {

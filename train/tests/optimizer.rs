@@ -15,7 +15,7 @@ const NAMES: [&str; 2] = ["a", "b"];
 
 /// Steps that `optimizer/generate.py` recorded.
 fn recorded() -> Weights {
-    checkpoint::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/optimizer/adam.safetensors")).unwrap()
+    checkpoint::load(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/optimizer/adam.safetensors")).unwrap()
 }
 
 fn cases() -> [(&'static str, f64, Settings); 3] {

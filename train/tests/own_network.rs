@@ -42,7 +42,7 @@ fn it_trains_exports_verifies_and_classifies() {
     let mut right = 0;
     for label in &card.labels {
         for image in fs::read_dir(data.join("test").join(label)).unwrap() {
-            let guesses = classifier.classify(&decode::file(&image.unwrap().path()).unwrap()).unwrap();
+            let guesses = classifier.classify(&decode::file(image.unwrap().path()).unwrap()).unwrap();
             right += usize::from(guesses[0].label == *label);
         }
     }

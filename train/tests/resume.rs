@@ -164,7 +164,7 @@ fn twenty_kills_change_nothing() {
     let (dir, _) = common::colour_set();
     fs::write(dir.path().join("everything.toml"), EVERYTHING).unwrap();
     assert!(start(dir.path(), &fit("whole")).wait().unwrap().success());
-    let (whole, _) = RunFolder::open(&dir.path().join("whole")).unwrap();
+    let (whole, _) = RunFolder::open(dir.path().join("whole")).unwrap();
     let epochs = whole.metrics().unwrap();
     let seconds = epochs.iter().map(|epoch| epoch.seconds).sum::<f64>() / epochs.len() as f64;
 

@@ -107,7 +107,7 @@ impl<'a> Objects<'a> {
         Value::Object(self.0.len() - 1)
     }
 
-    /// Returns the object that a value refers to.
+    /// Returns the unpickled Python object that a stack value refers to; `None` for plain numbers and strings.
     pub fn get(&self, value: Value<'a>) -> Option<&Object<'a>> {
         match value {
             Value::Object(place) => self.0.get(place),
@@ -115,7 +115,7 @@ impl<'a> Objects<'a> {
         }
     }
 
-    /// Returns the object that a value refers to, for changes.
+    /// Returns the unpickled Python object that a stack value refers to, mutably; `None` for plain numbers and strings.
     pub fn get_mut(&mut self, value: Value<'a>) -> Option<&mut Object<'a>> {
         match value {
             Value::Object(place) => self.0.get_mut(place),

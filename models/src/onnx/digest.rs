@@ -27,10 +27,10 @@ pub enum DigestError {
     /// The bytes are no model.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Weights in another file.
+    /// A weight tensor lies in another file.
     #[error("the weights of {0} lie in another file")]
     External(String),
-    /// Weights whose values cannot be read.
+    /// Values of a weight tensor cannot be read.
     #[error("the weights of {name} cannot be read")]
     Tensor {
         /// Name of the tensor.

@@ -28,7 +28,7 @@ pub struct Graph {
     pub sparse_initializers: Vec<SparseTensor>,
     /// Types of values in the middle of the graph, as far as they are known.
     pub value_info: Vec<ValueInfo>,
-    /// Scales and zero points of quantised tensors.
+    /// Quantisation annotations: for each quantised tensor, names of the initializers with its scale and zero point.
     pub quantization: Vec<QuantizationAnnotation>,
     /// Description for people.
     pub doc_string: Text,

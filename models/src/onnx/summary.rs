@@ -24,7 +24,7 @@ pub struct Summary {
     pub outputs: Vec<Port>,
     /// The operator that gives the first output.
     pub head: Option<String>,
-    /// Number of operators.
+    /// Number of nodes in the graph.
     pub nodes: usize,
     /// Number of times that each operator occurs, the most frequent first.
     pub operators: IndexMap<String, usize>,

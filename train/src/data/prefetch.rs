@@ -19,7 +19,7 @@ use super::error::DataError;
 pub(super) struct Decoded {
     /// Indices of the decoded images.
     pub(super) indices: Vec<usize>,
-    /// Bytes `[N, 3, H, W]`.
+    /// Decoded and resized images, as bytes `[N, 3, H, W]`.
     pub(super) bytes: Vec<u8>,
     /// Errors of the images that could not be decoded.
     pub(super) bad: Vec<ferronnx_infer::Error>,

@@ -19,7 +19,7 @@ pub enum Calibration {
     /// Minimum and maximum of the values.
     #[default]
     MinMax,
-    /// All but one in 100,000 values on either side: single outliers do not widen the steps of all others.
+    /// Range without the lowest and the highest 0.001 % of the values: single outliers do not widen the steps of all others.
     Percentile,
 }
 

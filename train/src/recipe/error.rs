@@ -31,7 +31,7 @@ pub enum RecipeError {
         /// The name or file.
         origin: String,
         /// The setting.
-        source: RecipeFault,
+        source: Box<RecipeFault>,
     },
 }
 

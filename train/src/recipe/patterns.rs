@@ -18,7 +18,7 @@ pub enum PatternError {
         /// The pattern.
         pattern: String,
         /// The reason.
-        source: globset::Error,
+        source: Box<globset::Error>,
     },
     /// No network has a role of this name.
     #[error("there is no role {0:?}: use @stem, @stages, @stages:3,4, @head, @attention or @all")]
@@ -65,7 +65,7 @@ pub(super) fn compile(patterns: &[String], roles: &Roles) -> Result<GlobSet, Pat
             set.add(glob(glob_text)?);
         }
     }
-    set.build().map_err(|source| PatternError::Glob { pattern: patterns.join(", "), source })
+    set.build().map_err(|source| PatternError::Glob { pattern: patterns.join(", "), source: source.into() })
 }
 
 /// Compiles the patterns of the network's head; nothing matches where it declares none.
@@ -103,7 +103,7 @@ fn expand<'a>(pattern: &'a str, roles: &'a Roles) -> Result<Vec<&'a str>, Patter
 }
 
 fn glob(pattern: &str) -> Result<Glob, PatternError> {
-    Glob::new(pattern).map_err(|source| PatternError::Glob { pattern: pattern.into(), source })
+    Glob::new(pattern).map_err(|source| PatternError::Glob { pattern: pattern.into(), source: source.into() })
 }
 
 fn role_names(roles: &Roles) -> String {

@@ -83,7 +83,7 @@ impl RunConfig {
     }
 
     pub(super) fn recipe_error(&self, source: crate::recipe::RecipeFault) -> RunError {
-        RunError::Recipe { recipe: self.recipe.name.clone(), source }
+        RunError::Recipe { recipe: self.recipe.name.clone(), source: source.into() }
     }
 
     /// Name of the data set: the last part of its folder's path.

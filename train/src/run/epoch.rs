@@ -119,6 +119,6 @@ impl<M: Module> Session<'_, M> {
     /// Names the state to go back to when training fails.
     fn failed(&self, source: TrainError, epoch: usize) -> RunError {
         let last = self.folder.path("last");
-        RunError::Train { last: last.is_dir().then_some((last, epoch)), source }
+        RunError::Train { last: last.is_dir().then_some((last, epoch)), source: source.into() }
     }
 }

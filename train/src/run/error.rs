@@ -67,7 +67,7 @@ pub enum RunError {
         /// Name of the recipe.
         recipe: String,
         /// The reason.
-        source: RecipeFault,
+        source: Box<RecipeFault>,
     },
     /// The device cannot be used.
     #[error("cannot use the device {device}")]
@@ -121,7 +121,7 @@ pub enum RunError {
         /// Folder of the last saved state and its epoch.
         last: Option<(PathBuf, usize)>,
         /// The reason.
-        source: TrainError,
+        source: Box<TrainError>,
     },
     /// The trainer cannot be made, or evaluation failed.
     #[error(transparent)]

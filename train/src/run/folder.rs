@@ -136,7 +136,7 @@ impl RunFolder {
 
     /// Replaces the weights of the best epoch.
     pub(super) fn save_best(&self, weights: &Weights) -> Result<(), RunError> {
-        Ok(checkpoint::save(weights, &self.path(BEST))?)
+        Ok(checkpoint::save(weights, self.path(BEST))?)
     }
 
     /// Loads the best weights, or the last ones of a run that was stopped in its first epoch, and names their file.
@@ -198,7 +198,7 @@ impl RunFolder {
     }
 
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunError> {
-        ferronnx_models::files::write_atomically(&self.path(name), |out| out.write_all(bytes))
+        ferronnx_models::files::write_atomically(self.path(name), |out| out.write_all(bytes))
             .map_err(|source| self.io("cannot write", name, source))
     }
 

@@ -183,7 +183,7 @@ impl<M: Module> Run<M> {
     }
 }
 
-/// Resolves the device and draws the initial parameters.
+/// Resolves the configured device, and creates the network's parameters on it with random initial values.
 fn parameters(mut config: RunConfig, network: &impl Module) -> Result<(RunConfig, Params), RunError> {
     let device =
         device::find(config.device).map_err(|source| RunError::Device { device: config.device, source })?;

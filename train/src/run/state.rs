@@ -28,11 +28,11 @@ impl RunFolder {
         remove(&new)?;
         fs::create_dir(&new).map_err(io("cannot create", &new))?;
         let save = || -> Result<(), RunError> {
-            checkpoint::save(&snapshot.weights, &new.join(WEIGHTS))?;
+            checkpoint::save(&snapshot.weights, new.join(WEIGHTS))?;
             if let Some(average) = &snapshot.average {
-                checkpoint::save(average, &new.join(AVERAGE))?;
+                checkpoint::save(average, new.join(AVERAGE))?;
             }
-            checkpoint::save(&snapshot.optimizer, &new.join(OPTIMIZER))?;
+            checkpoint::save(&snapshot.optimizer, new.join(OPTIMIZER))?;
             self.write_json(&format!("{NEW}/{POSITION}"), &snapshot.position)
         };
         if let Err(error) = save() {
@@ -60,7 +60,7 @@ impl RunFolder {
         let text = self.read(&format!("{LAST}/{POSITION}"))?;
         let position: Position = serde_json::from_str(&text)
             .map_err(|error| self.damaged(&format!("{LAST}/{POSITION}"), error))?;
-        let load = |name: &str| checkpoint::load(&self.path(LAST).join(name));
+        let load = |name: &str| checkpoint::load(self.path(LAST).join(name));
         let average = self.path(LAST).join(AVERAGE).exists().then(|| load(AVERAGE)).transpose()?;
         Ok(Some(Snapshot { position, weights: load(WEIGHTS)?, average, optimizer: load(OPTIMIZER)? }))
     }

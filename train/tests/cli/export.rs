@@ -54,7 +54,7 @@ fn fit_export_and_classify_agree_image_by_image() {
         .success()
         .stdout(contains("top-1 3 of 3").and(contains("validation images")));
 
-    let classifier = Classifier::builder().device(Device::Cpu).load(&dir.path().join("model.onnx")).unwrap();
+    let classifier = Classifier::builder().device(Device::Cpu).load(dir.path().join("model.onnx")).unwrap();
     assert_eq!(classifier.card().labels, COLOURS.map(|(class, _)| class));
     assert!(classifier.card().training.as_ref().unwrap().test_accuracy.is_some());
     let metadata = |key: &str| classifier.session().metadata(key).unwrap();
@@ -100,7 +100,7 @@ fn a_bare_checkpoint_describes_itself() {
         .assert()
         .success()
         .stdout(contains("ratio 8, kernel 7").and(contains("3 classes")).and(contains("generated images")));
-    let classifier = Classifier::builder().device(Device::Cpu).load(&dir.path().join("model.onnx")).unwrap();
+    let classifier = Classifier::builder().device(Device::Cpu).load(dir.path().join("model.onnx")).unwrap();
     assert_eq!(classifier.card().labels, ["class 0", "class 1", "class 2"]);
     assert_eq!(classifier.card().preprocessing.mean, [0.5, 0.4, 0.3]);
     assert_eq!(classifier.card().preprocessing.crop, 16);
@@ -165,7 +165,7 @@ fn a_damaged_run_is_named() {
 fn untrained(dir: &Path) {
     let network = ResNet18::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
     let weights = testing::weights(&network, &[1, 3, 16, 16]).unwrap();
-    checkpoint::save(&weights, &dir.join("weights.safetensors")).unwrap();
+    checkpoint::save(&weights, dir.join("weights.safetensors")).unwrap();
     fs::write(dir.join("labels.txt"), "blue\ngreen\nred\n").unwrap();
 }
 
@@ -190,7 +190,7 @@ fn every_form_of_a_file_says_the_same_of_a_image() {
         let observed = if form.contains(&"--attention-outputs") { 8 } else { 0 };
         assert_eq!(classifier.session().outputs().len(), 1 + observed);
         assert_eq!(classifier.card().observed.len(), observed);
-        let images = ferronnx_infer::files::images_in(&dir.path().join("colours/test")).unwrap();
+        let images = ferronnx_infer::files::images_in(dir.path().join("colours/test")).unwrap();
         let probability = |outcome: Outcome| match outcome {
             Outcome::Classified(found) => found.predictions[0].probability,
             Outcome::Failed(failed) => panic!("{failed:?}"),
@@ -234,7 +234,7 @@ fn attention_outputs_are_what_libtorch_multiplies_with() {
         .assert()
         .success();
     let options = Options::default().device(Device::Cpu);
-    let session = ferronnx_infer::Session::from_file(&dir.path().join("model.onnx"), &options).unwrap();
+    let session = ferronnx_infer::Session::from_file(dir.path().join("model.onnx"), &options).unwrap();
     let input = testing::input(&[2, 3, 16, 16]);
     let names: Vec<&str> = session.outputs()[1..].iter().map(|output| output.name.as_str()).collect();
     assert_eq!(names.len(), 8);
@@ -280,6 +280,6 @@ fn forms_that_cannot_be_are_refused() {
     assert!(!dir.path().join("model.onnx").exists());
     let plain = ResNet18::new(&Architecture { attention: None, ..Architecture::default() }).unwrap();
     let weights = testing::weights(&plain, &[1, 3, 16, 16]).unwrap();
-    checkpoint::save(&weights, &dir.path().join("weights.safetensors")).unwrap();
+    checkpoint::save(&weights, dir.path().join("weights.safetensors")).unwrap();
     assert!(refused(&["--attention-outputs"]).contains("--attention-outputs: this network has no attention"));
 }

@@ -13,7 +13,7 @@ pub enum Size<'g> {
 }
 
 impl<'g> Matcher<'g> {
-    /// The shape that a graph has or computes under this name, number by number.
+    /// Content of the shape tensor `name` (an operand of `Reshape`, say), constant or computed, dimension by dimension.
     pub fn shape(&self, name: &'g str) -> Option<Vec<Size<'g>>> {
         if let Some(sizes) = self.longs(name) {
             return Some(sizes.into_iter().map(Size::Constant).collect());

@@ -55,7 +55,7 @@ struct Fold {
     norm: usize,
     kernel: Constant,
     bias: ArrayD<f32>,
-    /// Name of the bias that the convolution has alone.
+    /// Name of the convolution's bias, if no other node reads that initializer.
     own_bias: Option<String>,
 }
 

@@ -33,6 +33,10 @@ fn run(error: &RunError) -> Option<&'static str> {
         RunError::Exists(_) => Some(": choose another --out, or remove it"),
         RunError::TooFew { .. } => Some(", or raise --limit"),
         RunError::Data(error) => data(error),
+        RunError::Train { source, .. } => match &**source {
+            TrainError::Data(error) => data(error),
+            _ => None,
+        },
         _ => None,
     }
 }

@@ -68,7 +68,7 @@ fn archive_and_folder_become_the_same_images() {
     assert!(sets[0] == sets[1] && sets[1] == sets[2]);
 
     // Batch 3 is the fourth file; its image 9 has label (3 + 9) % 10.
-    let image = ferronnx_infer::decode::file(&dir.path().join("out-0/train/bird/20009.png")).unwrap();
+    let image = ferronnx_infer::decode::file(dir.path().join("out-0/train/bird/20009.png")).unwrap();
     let record = record(3, 9);
     assert_eq!(image.dimensions(), (32, 32));
     for at in 0..1024 {
@@ -90,7 +90,7 @@ fn a_class_without_images_is_no_folder_and_names_are_optional() {
     }
     archive(&dir.path().join("x.tar.gz"), &files);
     unpack(&dir.path().join("x.tar.gz"), &dir.path().join("out"), |_| ()).unwrap();
-    assert_eq!(ImageFolder::scan(&dir.path().join("out")).unwrap().classes, ["airplane", "automobile"]);
+    assert_eq!(ImageFolder::scan(dir.path().join("out")).unwrap().classes, ["airplane", "automobile"]);
 }
 
 #[test]
