@@ -20,7 +20,9 @@ pub use completions::CompletionsArgs;
 pub use evaluate::EvaluateArgs;
 pub use explain::ExplainArgs;
 pub use inspect::InspectArgs;
-pub use model::{AssumeArgs, EngineArgs, FileArgs, ModelArgs};
+#[cfg(feature = "bench")]
+pub use model::EngineArgs;
+pub use model::{AssumeArgs, FileArgs, ModelArgs};
 pub use verify::VerifyArgs;
 
 /// Run exported image classifiers on ONNX Runtime.
