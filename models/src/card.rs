@@ -40,7 +40,7 @@ pub struct ModelCard {
     pub provenance: Provenance,
 }
 
-/// Form of a model's input.
+/// Element type and layout of a model's input: normalised floats or raw bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InputForm {

@@ -105,7 +105,7 @@ pub struct Exported {
 /// Errors of an export.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The network and its weights make no graph.
+    /// No ONNX graph can be written of the network with these weights.
     #[error(transparent)]
     Trace(#[from] TraceError),
     /// Half precision cannot hold the weights.

@@ -44,7 +44,7 @@ impl<'a> Archive<'a> {
         self.zip.index_for_name(&format!("{}/{name}", self.folder)).is_some()
     }
 
-    /// Borrows a file in the folder.
+    /// Returns the bytes of the file `name` in the archive's folder, without a copy.
     ///
     /// # Errors
     /// [`FormatError`] when it is missing, compressed or damaged.

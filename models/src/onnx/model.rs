@@ -86,7 +86,7 @@ pub struct Function {
 /// Graphs by which a model can be trained on. They may read and replace initializers of the model's graph.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Training {
-    /// Gives the first values of what training changes.
+    /// Graph that computes the initial values of the trained tensors (`TrainingInfoProto.initialization`).
     pub initialization: Option<Graph>,
     /// A step of training.
     pub algorithm: Option<Graph>,

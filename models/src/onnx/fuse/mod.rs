@@ -129,7 +129,7 @@ struct Weights {
 }
 
 impl Part {
-    /// True if the output of this is read by `spatial` alone.
+    /// True if only the spatial attention `spatial` reads the output of this channel attention.
     fn goes_on_with(&self, graph: &Matcher<'_>, spatial: &Self) -> bool {
         self.output == spatial.x && graph.read_only_by(&self.output, &spatial.nodes).is_ok()
     }
