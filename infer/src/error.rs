@@ -166,10 +166,10 @@ impl Serialize for Error {
     }
 }
 
-/// Text of an error and of its causes, joined by `: `.
+/// Text of an error and of its causes on one line, joined by `: `.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    causes.map(|cause| cause.to_string().trim().to_owned()).collect::<Vec<_>>().join(": ")
 }
 
 /// First five of `names`, followed by the number of the others.

@@ -1,8 +1,8 @@
 //! Errors that several modules share: of libtorch, and of settings out of range.
 
-use std::error::Error;
 use std::fmt::Display;
 
+pub use ferronnx_infer::error::chain;
 use tch::TchError;
 
 /// A setting outside its range.
@@ -18,17 +18,6 @@ impl SettingError {
     pub(crate) fn new(setting: impl Display, expected: impl Display, found: impl Display) -> Self {
         Self { setting: setting.to_string(), expected: expected.to_string(), found: found.to_string() }
     }
-}
-
-/// Formats an error with all its sources on one line: `what: why`.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {}", error.to_string().trim());
-        source = error.source();
-    }
-    text
 }
 
 /// An error message of libtorch, without the C++ backtrace.

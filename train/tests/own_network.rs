@@ -9,7 +9,7 @@ mod own_network;
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -93,16 +93,17 @@ fn too_few_images_and_a_network_that_does_not_fit_are_errors() {
     assert!(!out.exists(), "nothing was begun");
 }
 
-/// Builds the example as this test is built, and returns its path.
-fn example() -> PathBuf {
-    let profile = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--package", "ferronnx-train", "--example", "own_network"]);
-    if profile.ends_with("release") {
-        build.arg("--release");
-    }
-    assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
-    profile.join("examples").join(format!("own_network{}", std::env::consts::EXE_SUFFIX))
+/// Variable with the example's arguments, one per line, for the process that runs it.
+const ARGUMENTS: &str = "OWN_NETWORK_ARGUMENTS";
+
+/// Runs the example in a process of its own, which [`a_kill_and_ctrl_c_change_nothing`] starts and stops.
+///
+/// Cargo tells tests the path of no example, and building it here would compile the workspace a second time.
+#[test]
+fn example_process() -> anyhow::Result<()> {
+    let Ok(arguments) = std::env::var(ARGUMENTS) else { return Ok(()) };
+    let paths: Vec<&Path> = arguments.lines().map(Path::new).collect();
+    own_network::run(paths[0], paths[1], paths[2], paths[3])
 }
 
 /// Reads everything of a run folder that does not depend on time.
@@ -135,10 +136,10 @@ fn a_kill_and_ctrl_c_change_nothing() {
     let (dir, _) = colour_set();
     // Enough images to be stopped among.
     common::colours(&dir.path().join("colours"), "train", &common::COLOURS, 60);
-    let program = example();
     let start = |out: &str| {
-        let mut command = Command::new(&program);
-        command.current_dir(dir.path()).args(["colours", out, "model.onnx", "colours/test/red/000.png"]);
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.current_dir(dir.path()).args(["example_process", "--exact", "--nocapture"]);
+        command.env(ARGUMENTS, ["colours", out, "model.onnx", "colours/test/red/000.png"].join("\n"));
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     };
     assert!(start("whole").wait().unwrap().success());
