@@ -1,6 +1,6 @@
 """Writes small models as other tools write them, images, and the right answers: `python generate.py`.
 
-    pip install onnx==1.23.2 onnxruntime==1.32.0 numpy==2.4.6 pillow==13.0.0 scikit-learn==1.9.1 skl2onnx==1.20.0
+    pip install onnx==1.23.2 onnxruntime==1.31.1 numpy==2.4.6 pillow==13.0.0 scikit-learn==1.9.1 skl2onnx==1.20.0
 
 `answers.json` has `images`, and `cases` by name:
 
