@@ -73,7 +73,8 @@ class Net:
         infos = [helper.make_tensor_value_info(*output) if isinstance(output, tuple) else output
                  for output in outputs]
         graph = helper.make_graph(self.nodes, "classifier", self.inputs, infos, self.constants)
-        imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, DOMAINS[domain]) for domain in domains)]
+        versions = {"": opset} | {domain: DOMAINS[domain] for domain in domains}
+        imports = [helper.make_opsetid(*version) for version in versions.items()]
         model = helper.make_model(graph, opset_imports=imports, functions=self.functions, ir_version=IR,
                                   producer_name="generate.py")
         if metadata is None:
@@ -81,6 +82,11 @@ class Net:
         helper.set_model_props(model, metadata)
         onnx.checker.check_model(model, full_check="com.microsoft" not in domains)
         return model.SerializeToString()
+
+
+def conv(classes=len(CLASSES)):
+    """Logits as `[N, classes, 1, 1]`, from a 1x1 convolution as fully convolutional networks end."""
+    return Net().logits(classes=classes).reshaped(-1, classes, 1, 1)
 
 
 def decomposed_softmax(net, stable, axis=1):

@@ -7,10 +7,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
 import oracle
+from cases import UNIT, case
 from networks import CLASSES, DOMAINS, IR, OPSET
 
 SIDE = 6
-FLAGS = ["--mean", "0,0,0", "--std", "1,1,1", "--image-size", str(SIDE), "--channels", "rgb", "--layout", "nhwc"]
+FLAGS = [*UNIT, "--image-size", str(SIDE), "--channels", "rgb", "--layout", "nhwc"]
 
 
 def data(classes):
@@ -24,13 +25,14 @@ def data(classes):
 
 def converted(model, **options):
     flat = [("X", FloatTensorType([None, 3 * SIDE * SIDE]))]
-    onnx = to_onnx(model, initial_types=flat, options={id(model): options}, target_opset={"": OPSET, "ai.onnx.ml": DOMAINS["ai.onnx.ml"]})
+    versions = {"": OPSET, "ai.onnx.ml": DOMAINS["ai.onnx.ml"]}
+    onnx = to_onnx(model, initial_types=flat, options={id(model): options}, target_opset=versions)
     onnx.ir_version = IR
     return onnx.SerializeToString()
 
 
-def pipelines(case):
-    """Adds the cases, through `case` of generate.py."""
+def pipelines():
+    """Adds the cases."""
     how = {"values": "probabilities", "rank": 2, "layout": "nhwc", "size": (SIDE, SIDE)}
     named = how | {"flags": [*FLAGS, "--labels", "five.json"], "output": "probabilities"}
     linear = LogisticRegression(C=0.02).fit(*data(np.array(CLASSES)))
