@@ -8,6 +8,7 @@ mod bench;
 mod choices;
 mod evaluate;
 mod explain;
+mod fixtures;
 mod foreign;
 mod formats;
 mod inspect;
