@@ -22,7 +22,7 @@ pub(crate) use card::{Resolved, resolve};
 pub use facts::{Facts, Stated};
 pub(crate) use outputs::{Meaning, values_per_image};
 pub use interface::InterfaceError;
-pub use normalization::{NormalizationError, Range};
+pub use normalization::{NormalizationError, Range, to_unit_range};
 
 use crate::error::{Error, Result};
 

@@ -101,7 +101,7 @@ impl Sets {
             let go_on = observer.read(split, set.skipped());
             Ok((go_on == ControlFlow::Continue(())).then_some(set))
         };
-        let originals = config.recipe.augment.needs_originals(preprocessor.size());
+        let originals = config.recipe.augment.needs_originals(preprocessor.size().height);
         let Some(train) = read(Split::Train, splits.train, originals)? else { return Ok(None) };
         let Some(validation) = read(Split::Validation, splits.validation, false)? else { return Ok(None) };
         let test = match splits.test {

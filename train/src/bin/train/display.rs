@@ -75,7 +75,7 @@ impl Observer for Terminal {
         self.epochs = recipe.epochs();
         let amp = amp.map_or_else(String::new, |amp| format!(", mixed precision {amp}"));
         self.announcement = vec![
-            format!("at {0}x{0}", preprocessing.crop),
+            format!("at {}", preprocessing.crop),
             format!("recipe      {}, {} epochs, batch {}", recipe.name, recipe.epochs(), recipe.batch_size),
             format!("device      {device}{amp}"),
             format!("run folder  {}", self.folder.display()),

@@ -216,8 +216,10 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
     let architecture = Architecture::of(&weights).with_context(|| path.display().to_string())?;
     let size = args.image_size.unwrap_or(architecture.stem.usual_size());
     let mut preprocessing = Preprocessing::for_size(size);
-    preprocessing.mean = args.mean.unwrap_or(preprocessing.mean);
-    preprocessing.std = args.std.unwrap_or(preprocessing.std);
+    let mean = args.mean.clone().unwrap_or(preprocessing.mean);
+    let std = args.std.clone().unwrap_or(preprocessing.std);
+    (preprocessing.mean, preprocessing.std) =
+        assume::to_unit_range(mean, std).context("--mean and --std")?;
     preprocessing.check().context("--mean and --std")?;
     let labels = labels(args.labels.as_deref(), architecture.classes)?;
     let preprocessor = Preprocessor::new(&preprocessing);
