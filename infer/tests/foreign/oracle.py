@@ -19,14 +19,15 @@ def images():
 
 
 def fitted(image, height, width, fit="crop", interpolation="bilinear", resize=None):
-    """The image with the input's size: `crop` covers it and cuts out the centre, `letterbox` pads with black."""
+    """The image with the input's size: `crop` covers it and cuts out the centre, `letterbox` pads with grey."""
     kernel = FILTERS[interpolation]
     if fit == "squash":
         return image.resize((width, height), kernel)
     if fit == "letterbox":
         scale = min(width / image.width, height / image.height)
         size = round(image.width * scale), round(image.height * scale)
-        canvas = Image.new(image.mode, (width, height))
+        grey = Image.new("RGB", (1, 1), (114, 114, 114)).convert(image.mode).getpixel((0, 0))
+        canvas = Image.new(image.mode, (width, height), grey)
         canvas.paste(image.resize(size, kernel), ((width - size[0]) // 2, (height - size[1]) // 2))
         return canvas
     if resize or height == width:  # torchvision's Resize(resize): the longer side is rounded down
