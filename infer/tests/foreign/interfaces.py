@@ -8,8 +8,7 @@ from cases import UNIT, case
 from networks import CLASSES, DOUBLE, FLOAT, HALF, INT8, INT32, INT64, SIDE, STRING, UINT8, Net, conv
 
 GRAY = ["--mean", "0", "--std", "1"]
-# `--scale` is the largest value of a channel: 1 is for values in [0, 1], 255 for bytes as they are.
-BYTES_AS_FLOATS = ["--scale", "255"]
+BYTES_AS_FLOATS = ["--scale", "255"]  # the largest value
 
 
 def interfaces():
@@ -25,7 +24,7 @@ def interfaces():
          flags=["--mean", "123.675,116.28,103.53", "--std", "58.395,57.12,57.375"], why="the same for values up to 255")
     for fit in ("squash", "letterbox"):
         case(f"fit_{fit}", file="logits.onnx", flags=[*UNIT, "--fit", fit], fit=fit,
-             why="letterbox pads with grey (114), the image in the middle" if fit == "letterbox" else "")
+             why="letterbox pads with a gray of 114, the image in the middle" if fit == "letterbox" else "")
     for kernel in ("bicubic", "nearest"):
         case(f"interpolation_{kernel}", file="logits.onnx", flags=[*UNIT, "--interpolation", kernel],
              interpolation=kernel, why="as Pillow, which averages over what it reduces except for nearest")

@@ -19,15 +19,14 @@ def images():
 
 
 def fitted(image, height, width, fit="crop", interpolation="bilinear", resize=None):
-    """The image with the input's size: `crop` covers it and cuts out the centre, `letterbox` pads with grey."""
+    """The image with the input's size: `crop` covers it and cuts out the centre, `letterbox` pads with a gray of 114."""
     kernel = FILTERS[interpolation]
     if fit == "squash":
         return image.resize((width, height), kernel)
     if fit == "letterbox":
         scale = min(width / image.width, height / image.height)
         size = round(image.width * scale), round(image.height * scale)
-        grey = Image.new("RGB", (1, 1), (114, 114, 114)).convert(image.mode).getpixel((0, 0))
-        canvas = Image.new(image.mode, (width, height), grey)
+        canvas = Image.new(image.mode, (width, height), (114,) * len(image.mode))
         canvas.paste(image.resize(size, kernel), ((width - size[0]) // 2, (height - size[1]) // 2))
         return canvas
     if resize or height == width:  # torchvision's Resize(resize): the longer side is rounded down
@@ -46,12 +45,12 @@ def tensor(image, height, width, channels="rgb", layout="nchw", white=1, mean=0,
     """One image as the input takes it, without the batch axis; `white` is the value of a byte of 255."""
     if channels == "gray":
         image = image.convert("L")
-    values = np.asarray(fitted(image, height, width, **geometry), np.float64).reshape(height, width, -1)
+    values = np.asarray(fitted(image, height, width, **geometry), np.float32).reshape(height, width, -1)
     if channels == "bgr":
         values = values[..., ::-1]
     if white == 1:
-        values = values / 255
-    values = (values - mean) / std
+        values = values / np.float32(255)
+    values = (values - np.float32(mean)) / np.float32(std)
     return (values if layout == "nhwc" else values.transpose(2, 0, 1)).astype(dtype)
 
 

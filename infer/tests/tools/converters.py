@@ -2,6 +2,7 @@
 import onnx
 from onnxconverter_common import float16
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
 import makers
 import scenes
@@ -47,13 +48,18 @@ def quantizer(folder):
     calibration = folder / "calibration"
     calibration.mkdir()
     for base in bases(folder):
-        def static(source, target, base=base, **how):
-            quantize_static(source, target, Images(base, calibration), activation_type=QuantType.QUInt8,
-                            weight_type=QuantType.QInt8, **how)
-        yield rewritten(base, "quantize_static", lambda *files, static=static: static(*files))
+        def prepared(source):
+            target = source.with_suffix(".prepared.onnx")
+            quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
+            return target
+
+        def static(source, target, base=base, form=QuantFormat.QDQ):
+            quantize_static(prepared(source), target, Images(base, calibration), form, reduce_range=True)
+        yield rewritten(base, "quantize_static", static)
         yield rewritten(base, "quantize_static QOperator",
-                        lambda *files, static=static: static(*files, quant_format=QuantFormat.QOperator))
-        yield rewritten(base, "quantize_dynamic", lambda *files: quantize_dynamic(*files, weight_type=QuantType.QUInt8))
+                        lambda *files, static=static: static(*files, form=QuantFormat.QOperator))
+        yield rewritten(base, "quantize_dynamic", lambda source, target: quantize_dynamic(
+            prepared(source), target, weight_type=QuantType.QUInt8))
 
 
 def halves(folder):

@@ -208,7 +208,7 @@ def keras(folder):
     file = folder / "model.onnx"
     model.export(file, format="onnx", verbose=False,
                  input_signature=[keras.InputSpec(shape=(None, *size, 3), dtype="float32")])
-    flags = ["--scale", "1", "--mean", "0,0,0", "--std", "1,1,1", "--labels", labels(folder), "--fit", "squash"]
+    flags = ["--scale", "255", "--mean", "0,0,0", "--std", "1,1,1", "--labels", labels(folder), "--fit", "squash"]
     for interpolation in ("nearest", "bilinear"):
         def prepare(path, interpolation=interpolation):
             image = keras.utils.load_img(path, target_size=size, interpolation=interpolation)
