@@ -56,6 +56,7 @@ pub mod evaluate;
 pub mod explain;
 mod ffi;
 pub mod files;
+mod foreign;
 pub mod image_folder;
 pub mod inspect;
 mod model_error;
@@ -65,6 +66,7 @@ mod pipeline;
 pub mod preprocess;
 pub mod results;
 pub mod runtime;
+mod scores;
 pub mod session;
 pub mod verify;
 

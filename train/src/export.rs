@@ -235,7 +235,8 @@ impl<M: Module> Trained<'_, M> {
             precision: options.precision,
             observed: model.graph.outputs[1..].iter().map(|output| output.name.to_string()).collect(),
             ..self.card.clone()
-        };
+        }
+        .with_format();
         let weights = WeightsDigest::of_graph(&model.graph)?;
         let (json, names, class_names) = (card.to_json(), card.names(), card.class_names());
         let metadata = [(CARD_KEY, &json[..]), ("names", &names), ("class_names", &class_names)];

@@ -75,7 +75,7 @@ fn names_are_in_the_file_or_in_another() {
     assert_eq!(classes(&classify(&place(graph, &[]), &with_labels)), expected);
     fs::write(own.path("labels.txt"), "red\ngreen\nblue").unwrap();
     let said = classify(&own, &with_labels);
-    said.fails(2, &["has a model card", "leave --labels"]);
+    said.fails(2, &["has a model card", "leave out the flags", "--labels"]);
 }
 
 #[test]

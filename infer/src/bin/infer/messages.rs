@@ -6,8 +6,10 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
 use ferronnx_infer::Error;
+use ferronnx_infer::assume::{Assumed, InterfaceError, NormalizationError};
 use ferronnx_infer::error::{DeviceError, ErrorKind, ModelError, chain};
 use ferronnx_infer::results::Failed;
+use ferronnx_models::card::PreprocessingError;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::exit::Done;
@@ -48,17 +50,59 @@ fn advice(error: &ErrorKind) -> Option<&'static str> {
         }
         ErrorKind::Device { .. } => "or use --device cpu",
         ErrorKind::Model(ModelError::NoLabels) => "name them with --labels FILE, one a line",
-        ErrorKind::Model(ModelError::NoImageSize { .. }) => "choose with --image-size N",
-        ErrorKind::Model(ModelError::NoNormalisation) => {
-            "give --mean and --std (for ImageNet's, 0.485,0.456,0.406 and 0.229,0.224,0.225; for values from 0 to 1, \
-             0,0,0 and 1,1,1)"
+        ErrorKind::Model(ModelError::Interface(error)) => interface(error)?,
+        ErrorKind::Model(ModelError::Normalization(error)) => normalization(error),
+        ErrorKind::Model(ModelError::Meaning { .. }) => {
+            "say how with --activation softmax, sigmoid or none (for probabilities)"
         }
+        ErrorKind::Model(ModelError::Preprocessing(PreprocessingError::Crop { .. })) => {
+            "choose a --resize of at least the image size"
+        }
+        ErrorKind::Model(ModelError::Threshold) => "leave --threshold out, or choose --activation sigmoid",
         ErrorKind::Model(ModelError::Assumed) => {
-            "leave --labels, --image-size, --resize, --mean and --std out"
+            "leave out the flags for models without a card: --labels, --image-size, --resize, --fit, \
+             --interpolation, --layout, --channels, --scale, --mean, --std, --activation"
         }
         ErrorKind::Model(ModelError::NoMasks) => "export it with `train export --attention-outputs`",
         _ => return None,
     })
+}
+
+/// Flag that helps where images cannot be prepared for an input.
+fn interface(error: &InterfaceError) -> Option<&'static str> {
+    Some(match error {
+        InterfaceError::Layout { .. } => "choose with --layout nchw or --layout nhwc",
+        InterfaceError::Channels { .. } => "choose with --channels rgb, bgr or gray",
+        InterfaceError::Size { .. } => "choose with --image-size N or HxW",
+        InterfaceError::Contradiction { .. } => "leave it out, or correct it",
+        _ => return None,
+    })
+}
+
+/// Flag that helps where the normalisation is not known.
+fn normalization(error: &NormalizationError) -> &'static str {
+    match error {
+        NormalizationError::Bytes => "leave --mean and --std out",
+        NormalizationError::Range { .. } => {
+            "give --mean and --std for the same values, and say which with --scale 1 or --scale 255"
+        }
+        _ => {
+            "give --mean and --std (for ImageNet's, 0.485,0.456,0.406 and 0.229,0.224,0.225), or only --scale 1 for \
+             values from 0 to 1 or --scale 255 for values from 0 to 255"
+        }
+    }
+}
+
+/// Lists what was assumed about a model without a card.
+pub fn assumed(assumed: &[Assumed]) {
+    if assumed.is_empty() {
+        return;
+    }
+    note("the model has no card, so this is assumed:");
+    let width = assumed.iter().map(|one| one.what.len()).max().unwrap_or(0);
+    for one in assumed {
+        note(format_args!("  {:width$}  {} ({})", one.what, one.text(), one.source));
+    }
 }
 
 /// Creates a progress bar over `images` on standard error; hidden when that is not a terminal.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{AssumeArgs, ModelArgs, ReportFormat, at_least_one};
+use super::{AssumeArgs, ModelArgs, ReportFormat, at_least_one, probability};
 
 /// Examples and notes below the help.
 pub(super) const HELP: &str = "\
@@ -24,6 +24,10 @@ pub struct EvaluateArgs {
     /// Folder of labelled images, DIR/CLASS/*.jpg; DIR/test or DIR/val is used if there is one
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
+
+    /// Probability from which a class is selected, of models with several labels an image [default: the card's, else 0.5]
+    #[arg(long, value_name = "P", value_parser = probability)]
+    pub threshold: Option<f32>,
 
     /// Output format
     #[arg(long, value_enum, default_value_t)]

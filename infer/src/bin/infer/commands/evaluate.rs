@@ -26,7 +26,8 @@ const MISTAKES: usize = 24;
 
 /// Classifies the images of `args.data` and prints the accuracy.
 pub fn run(args: &EvaluateArgs) -> Result<Done> {
-    let builder = Classifier::builder().top_k(TOP).batch(args.batch).assume(args.assume.assumptions()?);
+    let builder = Classifier::builder().top_k(TOP).batch(args.batch).threshold(args.threshold);
+    let builder = builder.assume(args.assume.assumptions()?);
     let classifier = model::classifier(&args.model, builder, Optimization::Full)?;
     let samples = evaluate::images(&args.data, &classifier.card().labels).context("--data")?;
     let progress = messages::progress(samples.len(), false);

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     fn prediction(index: usize, label: &str, probability: f32) -> Prediction {
-        Prediction { index, label: label.into(), probability }
+        Prediction { index, label: label.into(), probability, selected: None }
     }
 
     #[test]
