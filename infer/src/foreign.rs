@@ -1,9 +1,9 @@
 //! Models of other tools: what their files, and files beside them, say about labels, preprocessing and outputs.
 
-use ferronnx_models::card::{InputForm, Preprocessing, labels_in};
+use ferronnx_models::card::{InputForm, Preprocessing};
 use ferronnx_models::onnx::Summary;
 
-use crate::assume::{Facts, Meaning, Stated};
+use crate::assume::{Facts, Meaning, Stated, names};
 use crate::error::Result;
 use crate::model_error::ModelError;
 use crate::session::{self, Session};
@@ -19,7 +19,7 @@ impl Foreign {
     pub(crate) fn of(session: &Session) -> Result<Self> {
         let mut facts = Facts::default();
         for key in ["names", "class_names"] {
-            let labels = session.metadata(key).and_then(|text| labels_in(&text));
+            let labels = session.metadata(key).and_then(|text| names::labels(&text).ok());
             let stated = labels.map(|value| Stated { value, source: format!("`{key}` in the metadata") });
             facts.labels = facts.labels.or(stated);
         }

@@ -41,8 +41,7 @@ pub(crate) fn resolve(
     let is_single = labels.value.len() == 2 && values_per_image(output) == Some(1);
     let Outputs { activation, threshold } = outputs(meaning, is_single, given, facts, &mut ledger);
     let unknown = || "unknown".to_owned();
-    let provenance =
-        Provenance { producer: "another tool".into(), engine: unknown(), created: unknown() };
+    let provenance = Provenance { producer: "another tool".into(), engine: unknown(), created: unknown() };
     let card = ModelCard {
         input,
         activation,
