@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+pub use crate::assume::label_file::LabelFileError;
 pub use crate::decode::DecodeError;
 use crate::device::Device;
 pub use crate::device::DeviceError;
@@ -67,6 +68,9 @@ pub enum ErrorKind {
     /// The model could not be run.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// A file does not name the classes.
+    #[error(transparent)]
+    Labels(#[from] LabelFileError),
     /// A benchmark has no device, no threads or no batch size.
     #[error("nothing to measure: no device, no threads or no batch")]
     NothingToMeasure,
@@ -88,6 +92,7 @@ impl ErrorKind {
             Self::Model(_) => "model",
             Self::Device { .. } => "device",
             Self::Session(_) => "session",
+            Self::Labels(_) => "labels",
             Self::NothingToMeasure => "nothing_to_measure",
             Self::Threads(_) => "threads",
         }

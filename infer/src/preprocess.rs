@@ -62,9 +62,10 @@ impl Preprocessor {
     pub fn new(preprocessing: &Preprocessing) -> Self {
         preprocessing.check().expect("steps that can be carried out");
         let Preprocessing { color, resize, filter, crop, mean, std, fit, layout } = preprocessing.clone();
-        let normalized = mean.iter().zip(&std).map(|(mean, std)| {
-            std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std)
-        });
+        let normalized = mean
+            .iter()
+            .zip(&std)
+            .map(|(mean, std)| std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std));
         let normalized = normalized.collect();
         Self { resize, crop, fit, filter, color, layout, mean, std, normalized }
     }
@@ -319,7 +320,8 @@ mod tests {
     fn bytes(change: impl Fn(&mut Preprocessing)) -> Array4<u8> {
         let mut preprocessing = Preprocessing::for_size(Size { height: 2, width: 1 });
         change(&mut preprocessing);
-        let image = RgbImage::from_fn(1, 2, |_, y| if y == 0 { Rgb([250, 10, 20]) } else { Rgb([30, 40, 240]) });
+        let image =
+            RgbImage::from_fn(1, 2, |_, y| if y == 0 { Rgb([250, 10, 20]) } else { Rgb([30, 40, 240]) });
         let preprocessor = Preprocessor::new(&preprocessing);
         match preprocessor.batch(&[preprocessor.prepare(&image)], InputForm::Uint8) {
             Batch::Bytes(bytes) => bytes,

@@ -49,7 +49,9 @@ fn advice(error: &ErrorKind) -> Option<&'static str> {
             "install it with `cargo xtask setup --cuda`, or use --device cpu"
         }
         ErrorKind::Device { .. } => "or use --device cpu",
-        ErrorKind::Model(ModelError::NoLabels) => "name them with --labels FILE, one a line",
+        ErrorKind::Model(ModelError::NoLabels | ModelError::Names { .. }) => {
+            "name them with --labels FILE, one a line"
+        }
         ErrorKind::Model(ModelError::Interface(error)) => interface(error)?,
         ErrorKind::Model(ModelError::Normalization(error)) => normalization(error),
         ErrorKind::Model(ModelError::Meaning { .. }) => {

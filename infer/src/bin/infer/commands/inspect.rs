@@ -144,7 +144,9 @@ fn steps(preprocessing: &Preprocessing) -> String {
         ResizeFilter::Nearest => "nearest pixel",
     };
     let fitted = match fit {
-        Fit::Crop if resize.is_square() => format!("shorter side to {} ({filter}), centre {crop}", resize.height),
+        Fit::Crop if resize.is_square() => {
+            format!("shorter side to {} ({filter}), centre {crop}", resize.height)
+        }
         Fit::Crop => format!("resized to cover {resize} ({filter}), centre {crop}"),
         Fit::Squash => format!("squashed to {crop} ({filter})"),
         Fit::Letterbox => format!("fitted into {crop} with a grey border ({filter})"),
