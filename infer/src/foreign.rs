@@ -17,6 +17,9 @@ use crate::session::{self, Input, Session};
 /// Keys of the metadata under which tools store the names of the classes.
 const NAMES: [&str; 2] = ["names", "class_names"];
 
+/// Key of the metadata under which PaddlePaddle's tools store the classes, one a line.
+const CHARACTERS: &str = "character";
+
 /// Number of generated images whose scores tell what the values of an output are.
 const PROBES: usize = 6;
 
@@ -40,6 +43,10 @@ impl Foreign {
             };
             let labels = names::labels(&text).map_err(|source| ModelError::Names { key, source })?;
             facts.labels = Some(Stated { value: labels, source: format!("`{key}` in the metadata") });
+        }
+        if let Some(text) = session.metadata(CHARACTERS).filter(|_| facts.labels.is_none()) {
+            let source = format!("`{CHARACTERS}` in the metadata");
+            facts.labels = Some(Stated { value: names::characters(&text), source });
         }
         let bytes = session.path().map(session::read).transpose()?;
         let bytes = bytes.filter(|bytes| Model::from_slice(bytes).is_ok());

@@ -15,8 +15,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use support::{Said, Workplace};
 
-/// Largest difference of a probability; a wrong channel order, scale or geometry changes one by more than 0.01.
-const TOLERANCE: f64 = 2e-3;
+/// Largest difference of a probability; a wrong channel order, scale or geometry changes one by more than 0.01, and
+/// a step of a quantised one is 0.004.
+const TOLERANCE: f64 = 5e-3;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign")

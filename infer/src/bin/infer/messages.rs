@@ -74,7 +74,6 @@ fn advice(error: &ErrorKind) -> Option<&'static str> {
 fn interface(error: &InterfaceError) -> Option<&'static str> {
     Some(match error {
         InterfaceError::Layout { .. } => "choose with --layout nchw or --layout nhwc",
-        InterfaceError::Channels { .. } => "choose with --channels rgb, bgr or gray",
         InterfaceError::Size { .. } => "choose with --image-size N or HxW",
         InterfaceError::Contradiction { .. } => "leave it out, or correct it",
         _ => return None,
