@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::error::Error;
+use crate::files::serialize_path;
 use crate::session::SessionError;
 
 /// Class with its probability.
@@ -33,7 +34,7 @@ pub struct Timings {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Classified {
     /// Path of the image.
-    #[serde(serialize_with = "lossy")]
+    #[serde(flatten, serialize_with = "serialize_path")]
     pub path: PathBuf,
     /// Classes, most likely first.
     pub predictions: Vec<Prediction>,
@@ -47,7 +48,7 @@ pub struct Classified {
 #[derive(Debug, Serialize)]
 pub struct Failed {
     /// Path of the image.
-    #[serde(serialize_with = "lossy")]
+    #[serde(flatten, serialize_with = "serialize_path")]
     pub path: PathBuf,
     /// Reason, which serialises as `{"kind", "message"}`.
     pub error: Error,
@@ -70,11 +71,6 @@ impl Outcome {
             Self::Classified(Classified { path, .. }) | Self::Failed(Failed { path, .. }) => path,
         }
     }
-}
-
-/// Serialises a path as text; bytes that are not UTF-8 are replaced, for JSON must be.
-fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&path.display())
 }
 
 /// Returns the `top` most likely classes for one row of logits, most likely first; ties keep the order of the classes.
