@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use ferronnx_infer::assume;
+use ferronnx_infer::data_set::{DataSet, DataSetError};
 use ferronnx_infer::preprocess::Preprocessor;
-use ferronnx_infer::{assume, image_folder};
 use ferronnx_models::Weights;
 use ferronnx_models::card::{ModelCard, Precision, Preprocessing};
 use ferronnx_models::certificate::Certificate;
@@ -163,7 +164,9 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
         }
         (None, Err(error)) => {
             let why = chain(error);
-            eprintln!("warning: the run's images cannot be read, generated ones are compared: {why}");
+            display::print_error(format_args!(
+                "warning: the run's images cannot be read, generated ones are compared: {why}"
+            ));
             generated_images(&preprocessor)
         }
     };
@@ -184,7 +187,9 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
 fn chosen_images(folder: &Path, labels: &[String], preprocessor: &Preprocessor) -> Result<(Images, String)> {
     let description = format!("images of {}", folder.display());
     let most = Images::most(preprocessor);
-    if let Ok(samples) = image_folder::scan(folder, labels) {
+    let labelled =
+        |set: DataSet| -> Result<Vec<Sample>, DataSetError> { set.samples(&set.held_out()?.1, labels) };
+    if let Ok(samples) = DataSet::open(folder).and_then(labelled) {
         let samples = split::limited(&samples, most, 0);
         return Ok((Images::load(&samples, preprocessor, false)?, description));
     }
