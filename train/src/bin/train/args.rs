@@ -165,7 +165,7 @@ Examples:
 The file is run on ONNX Runtime and compared with libtorch before it is kept."
 )]
 pub struct ExportArgs {
-    /// Run folder, or a .safetensors or .pth checkpoint
+    /// Run folder, or a checkpoint: a .safetensors or .pth file, or a folder of Hugging Face
     #[arg(value_name = "RUN|CHECKPOINT")]
     pub source: PathBuf,
     /// File to write
@@ -218,6 +218,9 @@ pub struct ExportArgs {
     /// Bare checkpoint: standard deviation per channel in [0, 1] [default: as for --mean]
     #[arg(long, value_name = "R,G,B", value_parser = parse_channels)]
     pub std: Option<[f32; 3]>,
+    /// Bare checkpoint: pass over tensors with these names, though they may belong to further layers (repeatable)
+    #[arg(long, value_name = "PATTERN")]
+    pub leave_out: Vec<String>,
 }
 
 /// Values of `--precision`.
@@ -291,12 +294,15 @@ Examples:
   train summary resnet18.pth --image-size 224 --format json"
 )]
 pub struct SummaryArgs {
-    /// Run folder, or a .safetensors or .pth checkpoint [default: the network of a new run]
+    /// Run folder, or a checkpoint (a .safetensors or .pth file, or a folder of Hugging Face) [default: the network of a new run]
     #[arg(value_name = "RUN|CHECKPOINT")]
     pub source: Option<PathBuf>,
     /// Height and width of the input [default: the run's; else 32 for a 3x3 stem, 224 for a 7x7 one]
     #[arg(long, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub image_size: Option<u32>,
+    /// Bare checkpoint: pass over tensors with these names, though they may belong to further layers (repeatable)
+    #[arg(long, value_name = "PATTERN")]
+    pub leave_out: Vec<String>,
     /// Output format
     #[arg(long, value_enum, default_value = "table")]
     pub format: SummaryFormat,
