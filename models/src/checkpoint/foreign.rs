@@ -26,6 +26,9 @@ const GIT_LFS: &str =
 
 /// Says which format a file has that is no checkpoint, and what to do; none for unknown ones.
 pub fn recognise(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.is_empty() {
+        return Some("an empty file: download or copy it again");
+    }
     if let Some((_, what)) = MAGIC.iter().find(|(magic, _)| bytes.starts_with(magic)) {
         return Some(what);
     }
