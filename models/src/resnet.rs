@@ -215,9 +215,8 @@ fn spellings() -> impl Iterator<Item = (String, String)> {
     // A classifier behind dropout: `nn.Sequential(nn.Dropout(), nn.Linear(512, classes))`.
     let head = (0..4).map(|index| ("fc.".into(), format!("fc.{index}.")));
     // https://github.com/kuangliu/pytorch-cifar
-    let cifar = (2..=4).map(|stage| {
-        (format!("layer{stage}.0.downsample."), format!("layer{stage}.0.shortcut."))
-    });
+    let cifar =
+        (2..=4).map(|stage| (format!("layer{stage}.0.downsample."), format!("layer{stage}.0.shortcut.")));
     let cifar = cifar.chain([("fc.".into(), "linear.".into())]);
     head.chain(cifar).chain(hugging_face())
 }

@@ -127,7 +127,8 @@ pub fn load(
     stem: StemInit,
     roles: &Roles,
 ) -> Result<Loaded, PretrainedError> {
-    let network = Network { params, roles, stem, head: role("head", roles)?, attention: role("attention", roles)? };
+    let network =
+        Network { params, roles, stem, head: role("head", roles)?, attention: role("attention", roles)? };
     let candidates = checkpoint.candidates(&Sought::new(params.names(), roles));
     let mut fitting = candidates.iter().map(|candidate| (candidate, network.plan(candidate)));
     let Some((candidate, plan)) = fitting.find(|(_, plan)| plan.is_ok()).or_else(|| {
@@ -135,10 +136,11 @@ pub fn load(
         Some((first, network.plan(first)))
     }) else {
         let source = Misfit::Nothing(checkpoint.tensors().len());
-        return Err(PretrainedError::Other { seems: Seems::of(checkpoint.tensors()), source });
+        return Err(PretrainedError::Other { seems: Seems::of(checkpoint), source });
     };
     let mut plan = plan.map_err(|error| error.seems(checkpoint))?;
-    let equals = fitting.filter(|(other, plan)| plan.is_ok() && other.names().len() == candidate.names().len());
+    let equals =
+        fitting.filter(|(other, plan)| plan.is_ok() && other.names().len() == candidate.names().len());
     plan.alternatives = equals.map(|(other, _)| FormatError::quote(other.prefix())).collect();
     network.copy(candidate, &plan)?;
     let loaded: HashSet<&str> = plan.loaded.iter().map(String::as_str).collect();
@@ -150,7 +152,7 @@ impl PretrainedError {
     /// Names the network that the file seems to hold.
     fn seems(mut self, checkpoint: &Checkpoint<'_>) -> Self {
         if let Self::Shape { seems, .. } | Self::Other { seems, .. } = &mut self {
-            *seems = Seems::of(checkpoint.tensors());
+            *seems = Seems::of(checkpoint);
         }
         self
     }
@@ -184,7 +186,8 @@ impl Network<'_> {
                 Fit::LargerKernel(_) if self.stem == StemInit::Centre => plan.adapted.push(own.into()),
                 Fit::LargerKernel(_) | Fit::OtherClasses => drop(unused.insert(&tensor.name)),
                 Fit::Not(expected) => {
-                    let (name, found) = (FormatError::quote(&tensor.name), tensor.shape().unwrap_or_default());
+                    let (name, found) =
+                        (FormatError::quote(&tensor.name), tensor.shape().unwrap_or_default());
                     let (found, seems) = (found.to_vec(), Seems::default());
                     return Err(PretrainedError::Shape { name, expected, found, seems });
                 }

@@ -259,7 +259,8 @@ def export(train, source, output):
 
 def compare(train, form, write, net, images, folder):
     path, output = folder / form, folder / "model.onnx"
-    path = write(path) or path
+    other = write(path)  # a folder, or a file inside one
+    path = other if isinstance(other, pathlib.Path) else path
     done = export(train, path, output)
     if done.returncode != 0:
         print(f"{form}: FAILED {done.stderr.strip()}")

@@ -93,7 +93,9 @@ fn foreign(names: &[impl AsRef<str>]) -> &'static str {
         "an archive of NumPy arrays (.npz): save them as safetensors or with torch.save"
     } else if any(&|name| name == "word/document.xml" || name == "[Content_Types].xml") {
         "an office document"
-    } else if any(&|name| [".pth", ".pt", ".ckpt", ".safetensors", ".bin"].iter().any(|end| name.ends_with(end))) {
+    } else if any(&|name| {
+        [".pth", ".pt", ".ckpt", ".safetensors", ".bin"].iter().any(|end| name.ends_with(end))
+    }) {
         "a zip archive that has a checkpoint inside: unpack it first"
     } else {
         "a zip archive without the data.pkl of torch.save"

@@ -65,6 +65,9 @@ fn known<'a>(objects: &mut Objects<'a>, function: Value<'a>, arguments: Value<'a
     let Value::Global(Global { module, name }) = function else { return None };
     match (module, name, objects.sequence(arguments)?) {
         ("collections", "OrderedDict", []) => Some(objects.add(Object::Dict(Vec::new()))),
+        ("builtins" | "__builtin__", "set" | "frozenset", &[elements]) => {
+            objects.sequence(elements).is_some().then_some(elements)
+        }
         ("torch", "Size", &[sizes]) => objects.sequence(sizes).is_some().then_some(sizes),
         ("torch.nn.parameter", "Parameter" | "Buffer", &[tensor, ..])
         | ("torch.autograd.variable", "Variable", &[tensor, ..])
@@ -77,9 +80,11 @@ fn known<'a>(objects: &mut Objects<'a>, function: Value<'a>, arguments: Value<'a
             | "_rebuild_xla_tensor",
             &[tensor, ..],
         ) => Some(tensor),
-        ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2", &[storage, offset, shape, strides, ..]) => {
-            rebuilt(objects, storage, None, [offset, shape, strides])
-        }
+        (
+            "torch._utils",
+            "_rebuild_tensor" | "_rebuild_tensor_v2",
+            &[storage, offset, shape, strides, ..],
+        ) => rebuilt(objects, storage, None, [offset, shape, strides]),
         ("torch._utils", "_rebuild_tensor_v3", &[storage, offset, shape, strides, _, _, dtype, ..]) => {
             rebuilt(objects, storage, Some(dtype), [offset, shape, strides])
         }
@@ -106,11 +111,8 @@ fn rebuilt<'a>(
     let Some(dtype) = dtype else {
         return Some(objects.add(Object::Unusable("of complex, quantized or unknown numbers")));
     };
-    let layout = Layout {
-        offset: size(offset)?,
-        shape: sizes(objects, shape)?,
-        strides: sizes(objects, strides)?,
-    };
+    let layout =
+        Layout { offset: size(offset)?, shape: sizes(objects, shape)?, strides: sizes(objects, strides)? };
     Some(objects.add(Object::Tensor(Tensor { key, dtype, layout })))
 }
 

@@ -13,6 +13,9 @@ use super::stored::{Container, StoredTensor};
 use super::{Checkpoint, moving_average};
 use crate::{Roles, Weights};
 
+/// Limit for the number of candidates: names under other prefixes are few, or the file is made to keep programs busy.
+const MAX_CANDIDATES: usize = 32;
+
 /// Names to look for: those of a network, and how other programs spell them.
 #[derive(Debug, Clone)]
 pub struct Sought {
@@ -73,6 +76,7 @@ impl Checkpoint<'_> {
         candidates.sort_by_key(|candidate| {
             std::cmp::Reverse((candidate.found.len(), moving_average(&candidate.prefix)))
         });
+        candidates.truncate(MAX_CANDIDATES);
         candidates
     }
 }

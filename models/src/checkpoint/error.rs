@@ -75,6 +75,14 @@ pub enum FormatError {
         /// Classes and functions that it names. None was created or called.
         classes: String,
     },
+    /// No tensor lies under the key that was asked for.
+    #[error("no tensor lies under {key}; its keys are {keys}")]
+    NoKey {
+        /// The key, with a dot.
+        key: String,
+        /// First keys of the file.
+        keys: String,
+    },
     /// The folder holds no file with weights.
     #[error("the folder has no weights: none of {0}")]
     NoFile(String),
@@ -88,7 +96,9 @@ pub enum FormatError {
     #[error("its objects refer to each other more often than those of a checkpoint")]
     Tangled,
     /// The file is shorter or longer than its header says.
-    #[error("it is incomplete: its length is not the one that its header describes; download or copy it again")]
+    #[error(
+        "it is incomplete: its length is not the one that its header describes; download or copy it again"
+    )]
     Truncated,
     /// The pickle is damaged.
     #[error("its pickle is damaged at byte {at}: {why}")]
@@ -99,7 +109,7 @@ pub enum FormatError {
         why: &'static str,
     },
     /// The zip archive cannot be read.
-    #[error("its archive is damaged")]
+    #[error("its archive is damaged or incomplete")]
     Archive(#[source] ZipError),
     /// A file in the zip archive cannot be read.
     #[error("it is damaged: cannot read {name}")]

@@ -16,6 +16,8 @@ const MAX_DEPTH: usize = 100;
 const MAX_VISITS: usize = 1 << 23;
 /// Length of a name in bytes, beyond which nothing is looked for.
 const MAX_NAME: usize = 1000;
+/// Limit for the length of all names together, in bytes.
+const MAX_NAMES: usize = 1 << 26;
 
 /// Tensor in a pickled object.
 #[derive(Debug)]
@@ -44,7 +46,7 @@ pub enum Content<'p, 'a> {
 /// # Errors
 /// [`FormatError::Tangled`] when containers share elements so often that a small file would become huge.
 pub fn leaves<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Vec<Leaf<'p, 'a>>, FormatError> {
-    let mut walk = Walk { pickle, leaves: Vec::new(), above: Vec::new(), containers: 0, visits: 0 };
+    let mut walk = Walk { pickle, leaves: Vec::new(), above: Vec::new(), containers: 0, visits: 0, names: 0 };
     walk.visit(pickle.root, "", Container::default())?;
     Ok(walk.leaves)
 }
@@ -56,6 +58,7 @@ struct Walk<'p, 'a> {
     above: Vec<usize>,
     containers: usize,
     visits: usize,
+    names: usize,
 }
 
 impl<'p, 'a> Walk<'p, 'a> {
@@ -82,6 +85,7 @@ impl<'p, 'a> Walk<'p, 'a> {
     }
 
     fn leaf(&mut self, name: &str, container: Container, content: Content<'p, 'a>) {
+        self.names += name.len();
         self.leaves.push(Leaf { name: name.to_owned(), container, content });
     }
 
@@ -112,7 +116,7 @@ impl<'p, 'a> Walk<'p, 'a> {
         container: Container,
     ) -> Result<(), FormatError> {
         self.visits += 1;
-        if self.visits > MAX_VISITS {
+        if self.visits > MAX_VISITS || self.names > MAX_NAMES {
             return Err(FormatError::Tangled);
         }
         if !matches!(value, Value::Object(_)) {
@@ -127,7 +131,12 @@ impl<'p, 'a> Walk<'p, 'a> {
         self.visit(value, &child, container)
     }
 
-    fn instance(&mut self, instance: &Opaque<'a>, name: &str, container: Container) -> Result<(), FormatError> {
+    fn instance(
+        &mut self,
+        instance: &Opaque<'a>,
+        name: &str,
+        container: Container,
+    ) -> Result<(), FormatError> {
         let attributes = self.pickle.objects.dict(instance.state);
         if let Some(attributes) = attributes
             && (attribute(attributes, "_parameters").is_some() && attribute(attributes, "_modules").is_some())

@@ -5,10 +5,16 @@ use crate::onnx::Model;
 /// First bytes of a file and the format that they belong to, with what to do.
 const MAGIC: [(&[u8], &str); 15] = [
     (b"version https://git-lfs", GIT_LFS),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras and TensorFlow write (.h5): export the model to ONNX there, and run that with infer"),
+    (
+        b"\x89HDF\r\n\x1a\n",
+        "an HDF5 file, as Keras and TensorFlow write (.h5): export the model to ONNX there, and run that with infer",
+    ),
     (b"GGUF", "a GGUF file, which holds a language model"),
     (b"\x93NUMPY", "an array of NumPy (.npy): save the weights as safetensors or with torch.save"),
-    (b"<?xml", "an XML document, such as an OpenVINO graph or the error page of a server: download the file again"),
+    (
+        b"<?xml",
+        "an XML document, such as an OpenVINO graph or the error page of a server: download the file again",
+    ),
     (b"\x1f\x8b", "compressed with gzip: unpack it first"),
     (b"BZh", "compressed with bzip2: unpack it first"),
     (b"\xfd7zXZ", "compressed with xz: unpack it first"),
@@ -31,6 +37,13 @@ pub fn recognise(bytes: &[u8]) -> Option<&'static str> {
     }
     if let Some((_, what)) = MAGIC.iter().find(|(magic, _)| bytes.starts_with(magic)) {
         return Some(what);
+    }
+    if bytes.ends_with(b"\x57\xfb\x80\x8b\x24\x75\x47\xdb") {
+        return Some("the index of a TensorFlow checkpoint: export the model to ONNX with tf2onnx");
+    }
+    if bytes.starts_with(b"\x08\x01\x12") && bytes.windows(10).take(1 << 20).any(|text| text == b"tensorflow")
+    {
+        return Some("a SavedModel of TensorFlow: export it to ONNX with tf2onnx");
     }
     if bytes.get(4..8) == Some(b"TFL3") {
         return Some("a TensorFlow Lite model");

@@ -41,6 +41,9 @@ use stored::File;
 
 /// First bytes of a zip archive.
 const ZIP: &[u8] = b"PK\x03\x04";
+/// Description of a TorchScript program whose weights are constants of its code.
+const FROZEN: &str = "a TorchScript program without parameters, such as a frozen one: save the state_dict of the module \
+                      with torch.save";
 /// End of the names of files that list the parts of a checkpoint.
 const INDEX: &str = ".index.json";
 
@@ -86,6 +89,20 @@ impl<'a> Checkpoint<'a> {
     /// [`FormatError`] for bytes that are not a checkpoint.
     pub fn from_bytes(bytes: &'a [u8]) -> Result<Self, FormatError> {
         Ok(Self { file: parse(bytes.into())? })
+    }
+
+    /// Keeps only the tensors under `key`, such as `model_ema` or `state_dict.teacher`; their names stay.
+    ///
+    /// # Errors
+    /// [`FormatError::NoKey`] when there are none.
+    pub fn under(mut self, key: &str) -> Result<Self, FormatError> {
+        let key = format!("{}.", key.trim_end_matches('.'));
+        let keys = PassedOver::new(&self.tensors().iter().collect::<Vec<_>>()).keys();
+        self.file.tensors.retain(|tensor| tensor.name.starts_with(&key));
+        match self.file.tensors[..] {
+            [] => Err(FormatError::NoKey { key: FormatError::quote(&key), keys }),
+            _ => Ok(self),
+        }
     }
 
     /// Tensors in the order of the file.
@@ -164,6 +181,9 @@ fn parse(bytes: Cow<'_, [u8]>) -> Result<File<'_>, FormatError> {
     } else {
         pth::read(bytes)?
     };
+    if file.tensors.is_empty() && file.classes.iter().any(|class| class.starts_with("__torch__")) {
+        return Err(FormatError::Foreign(FROZEN));
+    }
     if file.tensors.is_empty() {
         return Err(FormatError::NoTensors { classes: FormatError::quote(&file.classes.join(", ")) });
     }

@@ -45,6 +45,13 @@ impl PassedOver {
         Self { groups: groups.into_values().collect(), counters: counters.len() }
     }
 
+    /// First keys of all groups, as far as they fit on a line.
+    pub fn keys(&self) -> String {
+        const SHOWN: usize = 20;
+        let keys = self.groups.iter().take(SHOWN).map(|group| group.key.as_str());
+        keys.collect::<Vec<_>>().join(", ")
+    }
+
     /// Tells whether nothing but counters was left.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()

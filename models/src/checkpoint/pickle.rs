@@ -112,8 +112,12 @@ impl<'a> Machine<'a> {
     fn value(&mut self, instruction: u8) -> Result<Value<'a>, FormatError> {
         Ok(match instruction {
             b'N' => Value::Other,
-            b'I' | b'L' | b'F' | 0x88 | 0x89 | b'K' | b'M' | b'J' | 0x8A | 0x8B | b'G' => self.number(instruction)?,
-            b'S' | b'V' | b'U' | b'T' | b'X' | 0x8C | 0x8D | b'B' | b'C' | 0x8E | 0x96 => self.text(instruction)?,
+            b'I' | b'L' | b'F' | 0x88 | 0x89 | b'K' | b'M' | b'J' | 0x8A | 0x8B | b'G' => {
+                self.number(instruction)?
+            }
+            b'S' | b'V' | b'U' | b'T' | b'X' | 0x8C | 0x8D | b'B' | b'C' | 0x8E | 0x96 => {
+                self.text(instruction)?
+            }
             0x97 => Value::Other, // NEXT_BUFFER: values outside the pickle
             b']' | b')' | 0x8F => self.objects.add(Object::Sequence(Vec::new())),
             b'}' => self.objects.add(Object::Dict(Vec::new())),

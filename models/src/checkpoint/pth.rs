@@ -24,6 +24,14 @@ pub fn read(bytes: Cow<'_, [u8]>) -> Result<File<'_>, FormatError> {
     Ok(File { tensors, buffers, classes })
 }
 
+const JOBLIB: &str =
+    "a file of joblib, as scikit-learn's models are saved: export the model to ONNX with skl2onnx";
+
+/// Tells whether the beginning of a file contains a text.
+fn contains(bytes: &[u8], text: &[u8]) -> bool {
+    bytes[..bytes.len().min(1 << 16)].windows(text.len()).any(|window| window == text)
+}
+
 type Parsed = (Vec<StoredTensor>, Vec<Vec<u8>>, Vec<String>);
 
 fn parse(bytes: &[u8]) -> Result<Parsed, FormatError> {
@@ -34,6 +42,8 @@ fn parse(bytes: &[u8]) -> Result<Parsed, FormatError> {
         return Reader::new(bytes, big_endian).tensors(&pickle, |key| archive.locate(&format!("data/{key}")));
     }
     let first = Pickle::read(bytes).map_err(|error| match bytes.first() {
+        // Arrays lie between the instructions of its pickles.
+        _ if contains(bytes, b"joblib.numpy_pickle") => FormatError::Foreign(JOBLIB),
         Some(0x80) => error,
         _ => FormatError::Unknown, // Pickles of protocols 0 and 1 have no mark at their start.
     })?;
@@ -87,7 +97,8 @@ impl Reader {
             tensors.push(StoredTensor { name, container, content });
         }
         let classes: BTreeSet<_> = pickle.objects.classes().map(|class| (class.module, class.name)).collect();
-        let classes = classes.into_iter().map(|(module, name)| FormatError::quote(&format!("{module}.{name}")));
+        let classes =
+            classes.into_iter().map(|(module, name)| FormatError::quote(&format!("{module}.{name}")));
         Ok((tensors, self.decoded, classes.collect()))
     }
 
@@ -95,7 +106,8 @@ impl Reader {
         let NumpyArray { dtype, big_endian, layout, data } = array;
         let left = self.budget.checked_sub(data.len());
         self.budget = left.ok_or(FormatError::Tangled)?;
-        let bytes = data.bytes().ok_or(FormatError::Damaged("an array of NumPy has text instead of bytes"))?;
+        let bytes =
+            data.bytes().ok_or(FormatError::Damaged("an array of NumPy has text instead of bytes"))?;
         let range = 0..bytes.len();
         self.decoded.push(bytes.into_owned());
         Ok(Stored { dtype, big_endian, buffer: self.decoded.len(), range, layout })

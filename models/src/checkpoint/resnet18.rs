@@ -115,13 +115,14 @@ pub fn find(checkpoint: &Checkpoint<'_>, leave_out: impl Fn(&str) -> bool) -> Re
     }
     let Some(&(candidate, architecture)) = fitting.first() else {
         let source = first_misfit.unwrap_or(Misfit::Nothing(checkpoint.tensors().len()));
-        return Err(FindError::Other { seems: Seems::of(checkpoint.tensors()), source });
+        return Err(FindError::Other { seems: Seems::of(checkpoint), source });
     };
-    let wanted = parameters(&ResNet18::new(&architecture).map_err(|error| FindError::Other {
-        seems: Seems::default(),
-        source: error.into(),
-    })?);
-    let weights = candidate.weights(wanted.iter().map(|param| param.name.as_str())).map_err(FindError::Values)?;
+    let wanted = parameters(
+        &ResNet18::new(&architecture)
+            .map_err(|error| FindError::Other { seems: Seems::default(), source: error.into() })?,
+    );
+    let weights =
+        candidate.weights(wanted.iter().map(|param| param.name.as_str())).map_err(FindError::Values)?;
     Ok(Found {
         architecture,
         weights,
@@ -152,7 +153,11 @@ fn fit(candidate: &Candidate<'_>, leave_out: impl Fn(&str) -> bool) -> Result<Ar
         };
         let found = tensor.shape().unwrap_or_default();
         if tensor.shape().is_some() && found != expected {
-            return Err(Misfit::Shape { name: FormatError::quote(&tensor.name), found: found.into(), expected });
+            return Err(Misfit::Shape {
+                name: FormatError::quote(&tensor.name),
+                found: found.into(),
+                expected,
+            });
         }
     }
     left_over(candidate, leave_out)?;
@@ -168,8 +173,6 @@ fn left_over(candidate: &Candidate<'_>, leave_out: impl Fn(&str) -> bool) -> Res
     beside.retain(|tensor| !leave_out(&tensor.name));
     match beside[..] {
         [] => Ok(()),
-        [first, ..] => {
-            Err(Misfit::Beside { first: FormatError::quote(&first.name), tensors: beside.len() })
-        }
+        [first, ..] => Err(Misfit::Beside { first: FormatError::quote(&first.name), tensors: beside.len() }),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use ferronnx_models::Module;
-use ferronnx_models::checkpoint::Checkpoint;
+use ferronnx_models::checkpoint::{Checkpoint, CheckpointError};
 
 use super::{RunConfig, RunError, RunFolder, RunPlan};
 use crate::params::Params;
@@ -27,7 +27,11 @@ impl Start {
         let roles = network.roles();
         let plan = match &config.pretrained {
             Some(file) => {
-                let checkpoint = Checkpoint::open(file)?;
+                let mut checkpoint = Checkpoint::open(file)?;
+                if let Some(key) = &config.pretrained_key {
+                    let failed = |source| CheckpointError::Format { path: file.clone(), source };
+                    checkpoint = checkpoint.under(key).map_err(failed)?;
+                }
                 let loaded = pretrained::load(params, &checkpoint, config.stem_init, &roles)
                     .map_err(|source| RunError::Pretrained { path: file.clone(), source })?;
                 let new = params.names().filter(|name| loaded.new.contains(*name)).map(Into::into);

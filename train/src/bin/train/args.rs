@@ -62,7 +62,7 @@ pub struct FitArgs {
     pub data: Option<PathBuf>,
     /// Resume a run exactly where it stopped
     #[arg(long, value_name = "RUN", conflicts_with_all = [
-        "data", "recipe", "pretrained", "stem_init", "freeze_stem", "out", "epochs", "batch_size", "early_stopping",
+        "data", "recipe", "pretrained", "pretrained_key", "stem_init", "freeze_stem", "out", "epochs", "batch_size", "early_stopping",
         "image_size", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp",
     ])]
     pub resume: Option<PathBuf>,
@@ -74,6 +74,9 @@ pub struct FitArgs {
     /// none
     #[arg(long, default_value = "none", value_name = "FILE|imagenet|none")]
     pub pretrained: String,
+    /// Key of the pretrained weights, where the file holds several networks, such as model_ema
+    #[arg(long, value_name = "KEY")]
+    pub pretrained_key: Option<String>,
     /// Initialise a 3x3 stem from a pretrained 7x7 one by its centre, or at random
     #[arg(long, default_value = "centre", value_name = "centre|random")]
     pub stem_init: StemInit,
@@ -218,6 +221,9 @@ pub struct ExportArgs {
     /// Bare checkpoint: standard deviation per channel in [0, 1] [default: as for --mean]
     #[arg(long, value_name = "R,G,B", value_parser = parse_channels)]
     pub std: Option<[f32; 3]>,
+    /// Bare checkpoint: key of the weights, where the file holds several networks, such as model_ema
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
     /// Bare checkpoint: pass over tensors with these names, though they may belong to further layers (repeatable)
     #[arg(long, value_name = "PATTERN")]
     pub leave_out: Vec<String>,
@@ -300,6 +306,9 @@ pub struct SummaryArgs {
     /// Height and width of the input [default: the run's; else 32 for a 3x3 stem, 224 for a 7x7 one]
     #[arg(long, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub image_size: Option<u32>,
+    /// Bare checkpoint: key of the weights, where the file holds several networks, such as model_ema
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
     /// Bare checkpoint: pass over tensors with these names, though they may belong to further layers (repeatable)
     #[arg(long, value_name = "PATTERN")]
     pub leave_out: Vec<String>,

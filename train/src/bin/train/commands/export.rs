@@ -142,6 +142,7 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
         ("--image-size", args.image_size.is_some()),
         ("--mean", args.mean.is_some()),
         ("--std", args.std.is_some()),
+        ("--key", args.key.is_some()),
         ("--leave-out", !args.leave_out.is_empty()),
     ];
     if let Some((flag, _)) = bare.iter().find(|(_, given)| *given) {
@@ -216,7 +217,7 @@ fn generated_images(preprocessor: &Preprocessor) -> (Images, String) {
 
 fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
     let path = &args.source;
-    let found = network_in(path, &args.leave_out)?;
+    let found = network_in(path, args.key.as_deref(), &args.leave_out)?;
     let notes = notes(&found);
     let Found { architecture, weights, .. } = found;
     let size = args.image_size.unwrap_or(architecture.stem.usual_size());
@@ -246,7 +247,10 @@ fn notes(found: &Found) -> Vec<String> {
     }
     if !found.alternatives.is_empty() {
         let others = found.alternatives.iter().map(|prefix| display::prefix(prefix));
-        notes.push(format!("also there  {}: a whole network, passed over", others.collect::<Vec<_>>().join(", ")));
+        notes.push(format!(
+            "also there  {}: a whole network, passed over; --key KEY takes it",
+            others.collect::<Vec<_>>().join(", ")
+        ));
     }
     if !found.passed_over.is_empty() {
         notes.push(format!("passed over {}", found.passed_over));

@@ -30,7 +30,7 @@ fn network(args: &SummaryArgs) -> Result<(Architecture, Option<u32>)> {
         let (_, config) = RunFolder::open(source)?;
         return Ok((architecture(&config, source)?, Some(config.preprocessing.crop)));
     }
-    Ok((network_in(source, &args.leave_out)?.architecture, None))
+    Ok((network_in(source, args.key.as_deref(), &args.leave_out)?.architecture, None))
 }
 
 fn table(summary: &Summary) -> String {
