@@ -116,7 +116,7 @@ fn every_form_of_a_checkpoint_exports_the_same_weights() {
     let network = ResNet18::new(&Architecture::default()).unwrap();
     let weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
     let prefixed =
-        |prefix: &str| weights.iter().map(|(name, values)| (format!("{prefix}{name}"), values.clone()));
+        |prefix: &str| weights.iter().map(move |(name, values)| (format!("{prefix}{name}"), values.clone()));
     let path = |name: &str| dir.path().join(name);
     fs::write(path("plain.pth"), reference(&weights)).unwrap();
     fs::write(path("nested.pth"), archive(&nested("anything"), &weights)).unwrap();
