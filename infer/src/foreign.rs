@@ -3,7 +3,7 @@
 use ferronnx_models::card::{InputForm, Preprocessing};
 use ferronnx_models::onnx::Summary;
 
-use crate::assume::{Facts, Meaning, Stated, names};
+use crate::assume::{Facts, Meaning, Stated, sidecar};
 use crate::error::Result;
 use crate::model_error::ModelError;
 use crate::session::{self, Session};
@@ -17,12 +17,7 @@ pub(crate) struct Foreign {
 impl Foreign {
     /// Reads what the file of `session`, and the files beside it, say.
     pub(crate) fn of(session: &Session) -> Result<Self> {
-        let mut facts = Facts::default();
-        for key in ["names", "class_names"] {
-            let labels = session.metadata(key).and_then(|text| names::labels(&text).ok());
-            let stated = labels.map(|value| Stated { value, source: format!("`{key}` in the metadata") });
-            facts.labels = facts.labels.or(stated);
-        }
+        let facts = sidecar::facts(session.path(), |key| session.metadata(key))?;
         let bytes = session.path().map(session::read).transpose()?;
         let summary = bytes.and_then(|bytes| Summary::of_file(&bytes).ok());
         Ok(Self { facts, head: summary.and_then(|summary| summary.head) })
