@@ -27,7 +27,7 @@ pub use facts::{Facts, Stated, Unusable};
 pub use interface::InterfaceError;
 pub use lines::LinesError;
 pub use literal::{LiteralError, LiteralReason};
-pub use normalization::{NormalizationError, Range};
+pub use normalization::{NormalizationError, Range, to_unit_range};
 pub(crate) use outputs::{Meaning, values_per_image};
 
 use crate::error::Result;

@@ -39,7 +39,7 @@ pub enum ErrorKind {
     #[error("cannot be read")]
     Io(#[source] io::Error),
     /// The folder holds no image.
-    #[error("no images in this folder ({})", crate::files::EXTENSIONS.join(", "))]
+    #[error("no images in this folder ({})", crate::decode::FORMATS)]
     NoImages,
     /// The bytes are not an image, or a damaged one.
     #[error(transparent)]
@@ -148,7 +148,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(path) = &self.path {
-            write!(f, "{}: ", path.display())?;
+            write!(f, "{}: ", crate::escape::path(path))?;
         }
         self.kind.fmt(f)
     }

@@ -62,9 +62,10 @@ impl Preprocessor {
     pub fn new(preprocessing: &Preprocessing) -> Self {
         preprocessing.check().expect("steps that can be carried out");
         let Preprocessing { color, resize, filter, crop, mean, std, fit, layout } = preprocessing.clone();
-        let normalized = mean.iter().zip(&std).map(|(mean, std)| {
-            std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std)
-        });
+        let normalized = mean
+            .iter()
+            .zip(&std)
+            .map(|(mean, std)| std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std));
         let normalized = normalized.collect();
         Self { resize, crop, fit, filter, color, layout, mean, std, normalized }
     }
@@ -218,11 +219,13 @@ fn whole(size: Size) -> [f64; 4] {
     [0.0, 0.0, size.width.into(), size.height.into()]
 }
 
-/// Size of an image that just covers `target`, with its aspect ratio kept. One side is the target's, the other is rounded
-/// down as in torchvision.
+/// Size of an image that just covers `target`, with its aspect ratio kept. One side is the target's. The other is rounded
+/// down for a square, as in torchvision, and to the nearest pixel for a rectangle, as in timm's `ResizeKeepRatio`.
 fn covering(image: Size, target: Size) -> Size {
-    let scaled = |side: u32, target: u32, other: u32| {
-        u32::try_from(u64::from(target) * u64::from(side) / u64::from(other)).unwrap_or(u32::MAX)
+    let scaled = |side: u32, along: u32, other: u32| {
+        let (product, other) = (u64::from(along) * u64::from(side), u64::from(other));
+        let length = if target.is_square() { product / other } else { (2 * product + other) / (2 * other) };
+        u32::try_from(length).unwrap_or(u32::MAX)
     };
     let [height, width] = [image.height, image.width].map(u64::from);
     match width * u64::from(target.height) <= height * u64::from(target.width) {
@@ -274,7 +277,7 @@ mod tests {
         let size = |height, width| Size { height, width };
         assert_eq!(covering(size(427, 640), 256.into()), size(256, 383));
         assert_eq!(covering(size(640, 427), 256.into()), size(383, 256));
-        assert_eq!(covering(size(427, 640), size(256, 512)), size(341, 512));
+        assert_eq!(covering(size(427, 640), size(256, 512)), size(342, 512));
         assert_eq!(inside(size(427, 640), 224.into()), size(149, 224));
         assert_eq!(inside(size(1, 9000), 224.into()), size(1, 224));
         assert_eq!([1, 2, 3, 5].map(|margin| centre(10 + margin, 10)), [0, 1, 2, 2]);
@@ -317,7 +320,8 @@ mod tests {
     fn bytes(change: impl Fn(&mut Preprocessing)) -> Array4<u8> {
         let mut preprocessing = Preprocessing::for_size(Size { height: 2, width: 1 });
         change(&mut preprocessing);
-        let image = RgbImage::from_fn(1, 2, |_, y| if y == 0 { Rgb([250, 10, 20]) } else { Rgb([30, 40, 240]) });
+        let image =
+            RgbImage::from_fn(1, 2, |_, y| if y == 0 { Rgb([250, 10, 20]) } else { Rgb([30, 40, 240]) });
         let preprocessor = Preprocessor::new(&preprocessing);
         match preprocessor.batch(&[preprocessor.prepare(&image)], InputForm::Uint8) {
             Batch::Bytes(bytes) => bytes,

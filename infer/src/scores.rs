@@ -24,9 +24,10 @@ impl Scores {
     /// Reads the meaning from the card of the model; `threshold` replaces the card's.
     pub(crate) fn new(card: &ModelCard, session: &Session, threshold: Option<f32>) -> Self {
         let output = card.scores().unwrap_or(&session.outputs()[0].name).to_owned();
-        let is_single = session.outputs().iter().any(|info| {
-            info.name == output && crate::assume::values_per_image(info) == Some(1)
-        });
+        let is_single = session
+            .outputs()
+            .iter()
+            .any(|info| info.name == output && crate::assume::values_per_image(info) == Some(1));
         let own = || threshold.map(Threshold::All).or_else(|| card.threshold.clone()).unwrap_or(HALF);
         let threshold = (card.is_multi_label() && !is_single).then(own);
         Self { output, activation: card.activation, threshold, labels: card.labels.clone() }
@@ -45,14 +46,13 @@ impl Scores {
     /// Splits the output for `images` images into the scores of each.
     pub(crate) fn rows(&self, output: &ArrayD<f32>, images: usize) -> Result<Vec<Vec<f32>>, SessionError> {
         let classes = self.labels.len();
-        let values: Vec<f32> = output.iter().copied().collect();
-        let each = values.len() / images.max(1);
-        let is_batch = output.shape().first() == Some(&images) && each * images == values.len();
-        if !is_batch || !(each == classes || each == 1 && classes == 2) {
+        let suits = |rows: &Vec<Vec<f32>>| {
+            rows.iter().all(|row| row.len() == classes || row.len() == 1 && classes == 2)
+        };
+        rows(output, images).filter(suits).ok_or_else(|| {
             let (output, shape) = (self.output.clone(), output.shape().to_vec());
-            return Err(SessionError::Scores { output, shape, images, classes });
-        }
-        Ok(values.chunks_exact(each).map(<[f32]>::to_vec).collect())
+            SessionError::Scores { output, shape, images, classes }
+        })
     }
 
     /// Returns the `top` most likely classes for one row of scores, most likely first; ties keep the order of the classes.
@@ -95,6 +95,12 @@ impl Scores {
             _ => found,
         }
     }
+}
+
+/// Splits an output, `[N, ...]`, into the values of each of `images` images, if it has as many.
+pub(crate) fn rows(output: &ArrayD<f32>, images: usize) -> Option<Vec<Vec<f32>>> {
+    let is_batch = output.shape().first() == Some(&images);
+    is_batch.then(|| output.outer_iter().map(|row| row.iter().copied().collect()).collect())
 }
 
 /// Softmax; the largest logit is subtracted first, so that nothing overflows.

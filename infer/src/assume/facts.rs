@@ -38,7 +38,7 @@ pub struct Facts {
     pub mean: Option<Stated<Vec<f32>>>,
     /// Standard deviation of each channel of the input.
     pub std: Option<Stated<Vec<f32>>>,
-    /// Step from the outputs to probabilities.
+    /// Step from logits to probabilities.
     pub activation: Option<Stated<Activation>>,
     /// Probability from which a class is selected.
     pub threshold: Option<Stated<f32>>,

@@ -101,7 +101,9 @@ impl FromStr for Size {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let side = |text: &str| text.parse().ok().filter(|side| (1..=MOST).contains(side));
         let size = match text.split_once('x') {
-            Some((height, width)) => side(height).zip(side(width)).map(|(height, width)| Self { height, width }),
+            Some((height, width)) => {
+                side(height).zip(side(width)).map(|(height, width)| Self { height, width })
+            }
             None => side(text).map(Self::from),
         };
         size.ok_or(ParseSizeError)

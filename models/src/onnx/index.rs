@@ -107,9 +107,7 @@ impl<'g> Index<'g> {
         match node.standard() {
             "Shape" => shape(node, operand(0)?.dims()).map(Cow::Owned),
             "Expand" => expand(&*operand(0)?, &operand(1)?.to_vec().ok()?).map(Cow::Owned),
-            "CastLike" => {
-                operand(0).filter(|tensor| self.element(value) == Some(tensor.element()))
-            }
+            "CastLike" => operand(0).filter(|tensor| self.element(value) == Some(tensor.element())),
             _ => None,
         }
     }

@@ -151,6 +151,9 @@ pub enum AttentionArg {
     None,
 }
 
+/// Numbers of each channel. An alias, for clap would take a `Vec` for a flag that is given several times.
+type Numbers = Vec<f32>;
+
 /// Flags of `train export`.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -212,12 +215,12 @@ pub struct ExportArgs {
     /// Bare checkpoint: height and width of the input [default: 32 for a 3x3 stem, 224 for a 7x7 one]
     #[arg(long, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub image_size: Option<u32>,
-    /// Bare checkpoint: mean per channel in [0, 1] [default: CIFAR-10's or ImageNet's, by size]
+    /// Bare checkpoint: mean per channel, for values from 0 to 1 or to 255 [default: CIFAR-10's or ImageNet's, by size]
     #[arg(long, value_name = "R,G,B", value_parser = parse_channels)]
-    pub mean: Option<[f32; 3]>,
-    /// Bare checkpoint: standard deviation per channel in [0, 1] [default: as for --mean]
+    pub mean: Option<Numbers>,
+    /// Bare checkpoint: standard deviation per channel, for the same values [default: as for --mean]
     #[arg(long, value_name = "R,G,B", value_parser = parse_channels)]
-    pub std: Option<[f32; 3]>,
+    pub std: Option<Numbers>,
 }
 
 /// Values of `--precision`.

@@ -1,21 +1,42 @@
 //! Terminal output of training: progress bars on a terminal, plain lines everywhere.
 
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use ferronnx_infer::escape;
 pub use ferronnx_report::text::table;
+use ferronnx_train::data::folder::ImageFolder;
 use ferronnx_train::recipe::Phase;
 use ferronnx_train::report::modules::collapse;
 use ferronnx_train::run::{Finished, Observer, RunConfig, RunError, RunPlan, Split, Started, Step};
 use ferronnx_train::trainer::{Epoch, EpochMetrics, PhaseRecord};
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Prints a line on standard output. A reader that has gone does not end a run, so errors are ignored.
+/// Prints a line on standard output with [`print`](crate::display::print()).
 macro_rules! say {
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($text)*);
-    }};
+    ($($text:tt)*) => { crate::display::print(format_args!($($text)*)) };
+}
+
+/// Prints a line on standard output, escaped for terminals. A reader that has gone does not end a run, so errors are
+/// ignored.
+pub fn print(text: impl Display) {
+    let _ = writeln!(io::stdout(), "{}", escape::text(&text.to_string()));
+}
+
+/// Prints a line on standard error, escaped for terminals.
+pub fn print_error(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{}", escape::text(&text.to_string()));
+}
+
+/// Prints how the images of a data set are used, and what was left out.
+pub fn data(data: &ImageFolder) {
+    let how = textwrap::Options::new(80).subsequent_indent("            ").break_words(false);
+    let left_out = (!data.left_out.is_empty()).then(|| format!("left out    {}", data.left_out));
+    for line in data.notes.iter().map(|note| format!("data        {note}")).chain(left_out) {
+        say!("{}", textwrap::fill(&line, &how));
+    }
 }
 
 /// Prints a list of names after its heading, wrapped at 80 columns.
@@ -75,7 +96,7 @@ impl Observer for Terminal {
         self.epochs = recipe.epochs();
         let amp = amp.map_or_else(String::new, |amp| format!(", mixed precision {amp}"));
         self.announcement = vec![
-            format!("at {0}x{0}", preprocessing.crop),
+            format!("at {}", preprocessing.crop),
             format!("recipe      {}, {} epochs, batch {}", recipe.name, recipe.epochs(), recipe.batch_size),
             format!("device      {device}{amp}"),
             format!("run folder  {}", self.folder.display()),

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
+use ferronnx_infer::escape;
 use ferronnx_infer::inspect::Inspection;
 use ferronnx_models::card::{Activation, Fit, ModelCard, Preprocessing, ResizeFilter, Threshold};
 use ferronnx_models::onnx::fuse::{Fusion, Kind, Rejected};
@@ -89,7 +90,8 @@ fn lines(file: &str, found: &Inspection) -> String {
     }
     let certificate = if found.certificate { "yes: `infer verify` recomputes it" } else { "none" };
     fields.push(("certificate", certificate.into()));
-    text::fields(&fields)
+    let escaped = |(name, value): (_, String)| (name, escape::name(&value).into_owned());
+    text::fields(&fields.into_iter().map(escaped).collect::<Vec<_>>())
 }
 
 fn card_fields(card: &ModelCard) -> Vec<(&'static str, String)> {
@@ -144,7 +146,9 @@ fn steps(preprocessing: &Preprocessing) -> String {
         ResizeFilter::Nearest => "nearest pixel",
     };
     let fitted = match fit {
-        Fit::Crop if resize.is_square() => format!("shorter side to {} ({filter}), centre {crop}", resize.height),
+        Fit::Crop if resize.is_square() => {
+            format!("shorter side to {} ({filter}), centre {crop}", resize.height)
+        }
         Fit::Crop => format!("resized to cover {resize} ({filter}), centre {crop}"),
         Fit::Squash => format!("squashed to {crop} ({filter})"),
         Fit::Letterbox => format!("fitted into {crop} with a grey border ({filter})"),

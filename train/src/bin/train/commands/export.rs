@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use ferronnx_infer::assume;
+use ferronnx_infer::data_set::{DataSet, DataSetError};
 use ferronnx_infer::preprocess::Preprocessor;
-use ferronnx_infer::{assume, image_folder};
 use ferronnx_models::Weights;
 use ferronnx_models::card::{ModelCard, Precision, Preprocessing};
 use ferronnx_models::certificate::Certificate;
@@ -163,7 +164,9 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
         }
         (None, Err(error)) => {
             let why = chain(error);
-            eprintln!("warning: the run's images cannot be read, generated ones are compared: {why}");
+            display::print_error(format_args!(
+                "warning: the run's images cannot be read, generated ones are compared: {why}"
+            ));
             generated_images(&preprocessor)
         }
     };
@@ -184,7 +187,9 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
 fn chosen_images(folder: &Path, labels: &[String], preprocessor: &Preprocessor) -> Result<(Images, String)> {
     let description = format!("images of {}", folder.display());
     let most = Images::most(preprocessor);
-    if let Ok(samples) = image_folder::scan(folder, labels) {
+    let labelled =
+        |set: DataSet| -> Result<Vec<Sample>, DataSetError> { set.samples(&set.held_out()?.1, labels) };
+    if let Ok(samples) = DataSet::open(folder).and_then(labelled) {
         let samples = split::limited(&samples, most, 0);
         return Ok((Images::load(&samples, preprocessor, false)?, description));
     }
@@ -216,8 +221,10 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
     let architecture = Architecture::of(&weights).with_context(|| path.display().to_string())?;
     let size = args.image_size.unwrap_or(architecture.stem.usual_size());
     let mut preprocessing = Preprocessing::for_size(size);
-    preprocessing.mean = args.mean.unwrap_or(preprocessing.mean);
-    preprocessing.std = args.std.unwrap_or(preprocessing.std);
+    let mean = args.mean.clone().unwrap_or(preprocessing.mean);
+    let std = args.std.clone().unwrap_or(preprocessing.std);
+    (preprocessing.mean, preprocessing.std) =
+        assume::to_unit_range(mean, std).context("--mean and --std")?;
     preprocessing.check().context("--mean and --std")?;
     let labels = labels(args.labels.as_deref(), architecture.classes)?;
     let preprocessor = Preprocessor::new(&preprocessing);

@@ -29,7 +29,7 @@ fn network(args: &SummaryArgs) -> Result<(Architecture, Option<u32>)> {
     let Some(source) = &args.source else { return Ok((Architecture::default(), None)) };
     if source.is_dir() {
         let (_, config) = RunFolder::open(source)?;
-        return Ok((architecture(&config, source)?, Some(config.preprocessing.crop)));
+        return Ok((architecture(&config, source)?, Some(config.preprocessing.crop.height)));
     }
     let weights = with_prefix(checkpoint::load(source)?);
     Ok((Architecture::of(&weights).with_context(|| source.display().to_string())?, None))
