@@ -151,10 +151,10 @@ pub enum ArchitectureError {
         channels: usize,
     },
     /// A parameter of ResNet18 is missing.
-    #[error("not a ResNet18 of this project: there is no {0}")]
+    #[error("there is no {0}")]
     NotResNet18(String),
     /// No ratio gives these numbers of hidden units.
-    #[error("not a ResNet18 of this project: no attention ratio leaves {0:?} hidden units")]
+    #[error("no attention ratio leaves {0:?} hidden units")]
     UnknownRatio([usize; 4]),
     /// The kernel size is even, which would change the size of the mask.
     #[error("the attention kernel must be odd, not {0}")]
@@ -214,6 +214,8 @@ impl ResNet18 {
 fn spellings() -> impl Iterator<Item = (String, String)> {
     // A classifier behind dropout: `nn.Sequential(nn.Dropout(), nn.Linear(512, classes))`.
     let head = (0..4).map(|index| ("fc.".into(), format!("fc.{index}.")));
+    // A classifier that is no part of the backbone.
+    let head = head.chain(["classifier.", "head."].map(|name| ("fc.".into(), name.into())));
     // https://github.com/kuangliu/pytorch-cifar
     let cifar =
         (2..=4).map(|stage| (format!("layer{stage}.0.downsample."), format!("layer{stage}.0.shortcut.")));

@@ -76,6 +76,9 @@ impl Checkpoint<'_> {
         candidates.sort_by_key(|candidate| {
             std::cmp::Reverse((candidate.found.len(), moving_average(&candidate.prefix)))
         });
+        // Less than a half of the best one is a part of it, such as the first convolution of a block.
+        let most = candidates.first().map_or(0, |best| best.found.len());
+        candidates.retain(|candidate| 2 * candidate.found.len() >= most);
         candidates.truncate(MAX_CANDIDATES);
         candidates
     }
@@ -93,7 +96,7 @@ impl<'c> Candidate<'c> {
     }
 
     /// All tensors of the file.
-    pub fn tensors(&self) -> impl Iterator<Item = &'c StoredTensor> {
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = &'c StoredTensor> {
         self.checkpoint.tensors().iter()
     }
 

@@ -33,7 +33,7 @@ use crate::Weights;
 
 pub use candidates::{Candidate, Sought};
 pub use error::{CheckpointError, FormatError, TensorError};
-pub use folder::weights as file_in;
+pub use folder::{parts, weights as file_in};
 pub use passed_over::{Group, PassedOver};
 pub use stored::StoredTensor;
 

@@ -245,6 +245,9 @@ fn notes(found: &Found) -> Vec<String> {
     if !found.prefix.is_empty() {
         notes.push(format!("tensors     {} under {}", found.weights.len(), found.prefix));
     }
+    if !found.head.ends_with("fc.weight") {
+        notes.push(format!("classifier  {}", found.head));
+    }
     if !found.alternatives.is_empty() {
         let others = found.alternatives.iter().map(|prefix| display::prefix(prefix));
         notes.push(format!(
