@@ -7,8 +7,8 @@ use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use ferronnx_models::checkpoint::families::Seems;
-use ferronnx_models::checkpoint::resnet18::{self, FindError, Misfit};
-use ferronnx_models::checkpoint::{self, Checkpoint, FormatError, Sought};
+use ferronnx_models::checkpoint::resnet18::{self, FindError};
+use ferronnx_models::checkpoint::{self, Checkpoint, FormatError, Misfit, Sought};
 use ferronnx_models::resnet::{Architecture, ResNet18};
 use ferronnx_models::{Roles, Weights, testing};
 use ndarray::{Array, ArrayD};
@@ -260,6 +260,26 @@ fn a_resnet18_is_found_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_network_without_its_attention_is_none() {
+    let network = ResNet18::new(&Architecture::default()).unwrap();
+    let whole = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
+    let find = |weights: &Weights| {
+        let dir = tempfile::tempdir().unwrap();
+        checkpoint::save(weights, dir.path().join("a.safetensors")).unwrap();
+        resnet18::find(&Checkpoint::open(dir.path().join("a.safetensors")).unwrap(), |_| false)
+    };
+    assert_eq!(find(&whole).unwrap().architecture, Architecture::default());
+    let mut broken = whole.clone();
+    broken.shift_remove("cbam_layer3.spatial_attn.conv.weight");
+    assert!(find(&broken).is_err());
+    broken.shift_remove("cbam_layer1.channel_attn.fc.0.weight");
+    assert!(find(&broken).is_err(), "the rest of the attention is still there");
+    broken = whole.clone();
+    broken["cbam_layer2.channel_attn.fc.0.weight"] = ArrayD::zeros(vec![7, 128, 1, 1]);
+    assert!(find(&broken).is_err());
+}
+
+#[test]
 fn other_networks_are_recognised() {
     let seems = |names: &[(&str, &[usize])]| {
         let weights: Weights = names
@@ -353,7 +373,7 @@ fn zipped(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(400), ..ProptestConfig::default() })]
 
     #[test]
     fn no_change_of_a_file_is_more_than_an_error(

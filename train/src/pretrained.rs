@@ -11,8 +11,7 @@ use std::str::FromStr;
 
 use ferronnx_models::Roles;
 use ferronnx_models::checkpoint::families::Seems;
-use ferronnx_models::checkpoint::resnet18::Misfit;
-use ferronnx_models::checkpoint::{Candidate, Checkpoint, FormatError, Sought, StoredTensor};
+use ferronnx_models::checkpoint::{Candidate, Checkpoint, FormatError, Misfit, Sought, StoredTensor};
 use globset::GlobSet;
 use ndarray::s;
 use serde::{Deserialize, Serialize};

@@ -21,7 +21,16 @@ impl fmt::Display for Seems {
 }
 
 /// Networks, each with ends of names that all have to occur. The first that matches counts.
-const FAMILIES: [(&str, &[&str]); 51] = [
+const FAMILIES: [(&str, &[&str]); 54] = [
+    (
+        "a network with pruned weights: call torch.nn.utils.prune.remove before saving it",
+        &["conv1.weight_orig"],
+    ),
+    (
+        "a network with parametrized weights: call remove_parametrizations before saving it",
+        &["conv1.parametrizations.weight.original0"],
+    ),
+    ("a network that FSDP has flattened: save its full state dict", &["_flat_param"]),
     ("a LoRA adapter, which has no weights of its own network", &["lora_A.weight"]),
     ("a Stable Diffusion model", &["model.diffusion_model.out.2.weight"]),
     ("a CLIP model", &["logit_scale", "visual.proj"]),
