@@ -104,7 +104,8 @@ fn found(name: &str) -> (Weights, String) {
 
 #[test]
 fn weights_are_found_under_any_keys_and_prefixes() {
-    let forms: [(&str, String); 27] = [
+    let forms: [(&str, String); 28] = [
+        ("twenty-one-characters.pth", "|".into()),
         ("zip.pth", "|".into()),
         ("opaque.pth", "weights.|rng".into()),
         ("opaque-protocol5.pth", "weights.|rng".into()),
