@@ -218,7 +218,7 @@ fn generated_images(preprocessor: &Preprocessor) -> (Images, String) {
 fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
     let path = &args.source;
     let found = network_in(path, args.key.as_deref(), &args.leave_out)?;
-    let notes = notes(&found);
+    let mut notes = notes(&found);
     let Found { architecture, weights, .. } = found;
     let size = args.image_size.unwrap_or(architecture.stem.usual_size());
     let mut preprocessing = Preprocessing::for_size(size);
@@ -226,6 +226,10 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
     preprocessing.std = args.std.unwrap_or(preprocessing.std);
     preprocessing.check().context("--mean and --std")?;
     let labels = labels(args.labels.as_deref(), architecture.classes)?;
+    if args.image_size.is_none() || args.mean.is_none() || args.std.is_none() {
+        let Preprocessing { mean, std, .. } = preprocessing;
+        notes.push(format!("assumed     images of {size} pixels, mean {mean:?}, standard deviation {std:?}"));
+    }
     let preprocessor = Preprocessor::new(&preprocessing);
     let (images, description) = match &args.images {
         Some(folder) => chosen_images(folder, &labels, &preprocessor)?,
