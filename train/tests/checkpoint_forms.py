@@ -197,6 +197,8 @@ def forms(net):
         "scripted": lambda path: torch.jit.script(net).save(path),
         "classifier": save({"state_dict": {("backbone." + k if k[:2] != "fc" else "classifier" + k[2:]): v
                                             for k, v in state.items()}}),
+        "openmmlab": save({"meta": {}, "state_dict": {("backbone." + k if k[:2] != "fc" else "head." + k): v
+                                                      for k, v in state.items()}}),
         "dropout-head": save(dropout.state_dict()), "hugging-face": save(hugging_face(state)),
         "safetensors": lambda path: save_file(state, path),
         "safetensors-prefix": lambda path: save_file(prefixed(state, "model."), path),

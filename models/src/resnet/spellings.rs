@@ -4,13 +4,15 @@
 pub fn all() -> impl Iterator<Item = (String, String)> {
     // A classifier behind dropout: `nn.Sequential(nn.Dropout(), nn.Linear(512, classes))`.
     let head = (0..4).map(|index| ("fc.".into(), format!("fc.{index}.")));
-    // A classifier that is no part of the backbone.
-    let head = head.chain(["classifier.", "head."].map(|name| ("fc.".into(), name.into())));
+    // A classifier that is no part of the backbone; OpenMMLab calls it `head.fc`.
+    let head = head.chain(["classifier.", "head.", "head.fc."].map(|name| ("fc.".into(), name.into())));
     // https://github.com/kuangliu/pytorch-cifar
     let cifar =
         (2..=4).map(|stage| (format!("layer{stage}.0.downsample."), format!("layer{stage}.0.shortcut.")));
     let cifar = cifar.chain([("fc.".into(), "linear.".into())]);
-    head.chain(cifar).chain(hugging_face())
+    // `ResNetModel` has the names of `ResNetForImageClassification` without the first part.
+    let bare = |(own, theirs): (String, String)| Some((own, theirs.strip_prefix("resnet.")?.to_owned()));
+    head.chain(cifar).chain(hugging_face()).chain(hugging_face().filter_map(bare))
 }
 
 /// Names of `ResNetForImageClassification` in Hugging Face's transformers.
@@ -61,6 +63,8 @@ mod tests {
             ("backbone.fc.bias", "fc.1.bias"),
             ("backbone.fc.weight", "classifier.weight"),
             ("backbone.fc.weight", "classifier.1.weight"),
+            ("backbone.fc.weight", "head.fc.weight"),
+            ("backbone.layer1.0.conv1.weight", "encoder.stages.0.layers.0.layer.0.convolution.weight"),
         ] {
             assert!(roles.spellings(own).contains(&theirs.to_owned()), "{own}: {:?}", roles.spellings(own));
         }
