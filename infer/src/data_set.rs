@@ -47,6 +47,15 @@ pub struct Sample {
     pub label: usize,
 }
 
+/// Image file with the indices of its classes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelSet {
+    /// Path of the file.
+    pub path: PathBuf,
+    /// Indices of the classes, any number of them.
+    pub labels: Vec<usize>,
+}
+
 /// Labelled images of a folder or a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -105,6 +114,29 @@ impl DataSet {
     pub fn classes(images: &[LabelledImage]) -> Vec<String> {
         let classes: BTreeSet<&String> = images.iter().flat_map(|image| &image.labels).collect();
         classes.into_iter().cloned().collect()
+    }
+
+    /// Gives each image the indices of its classes in `classes`, any number of them; Unicode forms of a name are the same.
+    ///
+    /// # Errors
+    /// [`DataSetError`] names all classes that are not in `classes` or twice in it.
+    pub fn label_sets(
+        &self,
+        images: &[LabelledImage],
+        classes: &[String],
+    ) -> Result<Vec<LabelSet>, DataSetError> {
+        // Each label of an image is looked up as if it were its only one.
+        let single = |image: &LabelledImage| {
+            let one = |label: &String| LabelledImage { labels: vec![label.clone()], ..image.clone() };
+            image.labels.iter().map(one).collect::<Vec<_>>()
+        };
+        let split: Vec<LabelledImage> = images.iter().flat_map(single).collect();
+        let mut found = self.samples(&split, classes)?.into_iter();
+        let set = |image: &LabelledImage| LabelSet {
+            path: image.path.clone(),
+            labels: found.by_ref().take(image.labels.len()).map(|sample| sample.label).collect(),
+        };
+        Ok(images.iter().map(set).collect())
     }
 
     /// Gives each image the index of its one class in `classes`; Unicode forms of a name are the same.
