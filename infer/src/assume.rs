@@ -20,9 +20,9 @@ use serde_json::Value;
 
 pub(crate) use card::{Resolved, resolve};
 pub use facts::{Facts, Stated};
-pub(crate) use outputs::{Meaning, values_per_image};
 pub use interface::InterfaceError;
 pub use normalization::{NormalizationError, Range};
+pub(crate) use outputs::{Meaning, values_per_image};
 
 use crate::error::{Error, Result};
 

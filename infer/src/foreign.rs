@@ -36,7 +36,8 @@ impl Foreign {
         _preprocessing: &Preprocessing,
         _form: InputForm,
     ) -> std::result::Result<Stated<Meaning>, ModelError> {
-        let value = if self.head.as_deref() == Some("Softmax") { Meaning::Probabilities } else { Meaning::Logits };
+        let value =
+            if self.head.as_deref() == Some("Softmax") { Meaning::Probabilities } else { Meaning::Logits };
         Ok(Stated { value, source: "graph".into() })
     }
 }

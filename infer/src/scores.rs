@@ -24,9 +24,10 @@ impl Scores {
     /// Reads the meaning from the card of the model; `threshold` replaces the card's.
     pub(crate) fn new(card: &ModelCard, session: &Session, threshold: Option<f32>) -> Self {
         let output = card.scores().unwrap_or(&session.outputs()[0].name).to_owned();
-        let is_single = session.outputs().iter().any(|info| {
-            info.name == output && crate::assume::values_per_image(info) == Some(1)
-        });
+        let is_single = session
+            .outputs()
+            .iter()
+            .any(|info| info.name == output && crate::assume::values_per_image(info) == Some(1));
         let own = || threshold.map(Threshold::All).or_else(|| card.threshold.clone()).unwrap_or(HALF);
         let threshold = (card.is_multi_label() && !is_single).then(own);
         Self { output, activation: card.activation, threshold, labels: card.labels.clone() }

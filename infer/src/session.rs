@@ -13,8 +13,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ferronnx_models::onnx::{Element, TensorInfo};
 use ferronnx_models::onnx::fuse::Fusion;
+use ferronnx_models::onnx::{Element, TensorInfo};
 use half::f16;
 use indexmap::IndexMap;
 use ndarray::ArrayD;
@@ -143,7 +143,11 @@ impl Session {
     }
 
     /// Runs the model and returns one output; the error is one that can be copied for every image of a batch.
-    pub(crate) fn output(&self, input: &Input<'_>, name: &str) -> std::result::Result<ArrayD<f32>, SessionError> {
+    pub(crate) fn output(
+        &self,
+        input: &Input<'_>,
+        name: &str,
+    ) -> std::result::Result<ArrayD<f32>, SessionError> {
         Ok(self.pass(input, &[name])?.remove(0))
     }
 

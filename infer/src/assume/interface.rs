@@ -83,8 +83,11 @@ pub(super) fn interface(
     let channels = known(&given.channels, &facts.channels);
     let found = read(shape, layout.as_ref().map(|layout| layout.value))?;
     let from_shape = || format!("shape of the input, {}", text());
-    let contradiction = |what, value: String, origin: &str| {
-        InterfaceError::Contradiction { shape: text(), what, value, origin: origin.into() }
+    let contradiction = |what, value: String, origin: &str| InterfaceError::Contradiction {
+        shape: text(),
+        what,
+        value,
+        origin: origin.into(),
     };
 
     if let (Some(found), Some(known)) = (found.layout, &layout)
@@ -116,9 +119,7 @@ pub(super) fn interface(
         }
         (_, Some(known)) => known,
         (Some(1), None) => Stated { value: ColorOrder::Gray, source: from_shape() },
-        (Some(3), None) => {
-            Stated { value: ColorOrder::Rgb, source: "usual order of three channels".into() }
-        }
+        (Some(3), None) => Stated { value: ColorOrder::Rgb, source: "usual order of three channels".into() },
         (Some(_), None) => return Err(InterfaceError::NotImages { shape: text() }),
         (None, None) => return Err(InterfaceError::Channels { shape: text() }),
     };

@@ -165,7 +165,8 @@ mod tests {
     #[test]
     fn a_mean_above_1_is_for_bytes() {
         let (mean, std) = find(&[123.675, 116.28, 103.53], &[58.395, 57.12, 57.375], None).unwrap();
-        let close = |found: &[f32], right: [f32; 3]| found.iter().zip(right).all(|(a, b)| (a - b).abs() < 1e-6);
+        let close =
+            |found: &[f32], right: [f32; 3]| found.iter().zip(right).all(|(a, b)| (a - b).abs() < 1e-6);
         assert!(close(&mean, [0.485, 0.456, 0.406]) && close(&std, [0.229, 0.224, 0.225]));
         let (_, std) = find(&[0.0], &[255.0], None).unwrap();
         assert_eq!(std, [1.0]);

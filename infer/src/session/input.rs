@@ -71,10 +71,16 @@ impl<'a> Input<'a> {
         run: impl FnOnce(SessionInputValue<'_>) -> ort::Result<R>,
     ) -> ort::Result<R> {
         match (self, element) {
-            (Self::Float(values), Element::Float16) => run(Tensor::from_array(values.mapv(f16::from_f32))?.into()),
+            (Self::Float(values), Element::Float16) => {
+                run(Tensor::from_array(values.mapv(f16::from_f32))?.into())
+            }
             (Self::Float(values), Element::Double) => run(Tensor::from_array(values.mapv(f64::from))?.into()),
-            (Self::Float(values), _) => run(TensorRef::from_array_view(values.as_standard_layout().view())?.into()),
-            (Self::Bytes(values), _) => run(TensorRef::from_array_view(values.as_standard_layout().view())?.into()),
+            (Self::Float(values), _) => {
+                run(TensorRef::from_array_view(values.as_standard_layout().view())?.into())
+            }
+            (Self::Bytes(values), _) => {
+                run(TensorRef::from_array_view(values.as_standard_layout().view())?.into())
+            }
         }
     }
 }
@@ -92,7 +98,8 @@ pub(super) fn interface(session: &Session) -> Result<(TensorInfo, Vec<TensorInfo
     let float = outputs.iter().filter_map(tensor).filter(|output| is_float(output.element));
     let outputs_found: Vec<_> = float.collect();
     if outputs_found.is_empty() {
-        let outputs = outputs.iter().map(|output| format!("`{}` {}", output.name(), output.dtype())).collect();
+        let outputs =
+            outputs.iter().map(|output| format!("`{}` {}", output.name(), output.dtype())).collect();
         return Err(ModelError::OutputType { outputs });
     }
     Ok((input, outputs_found))

@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use ferronnx_infer::session::Options;
 use ferronnx_infer::{Device, Preprocessor, Session};
-use ferronnx_models::card::{
-    CARD_KEY, InputForm, ModelCard, Precision, Preprocessing, Provenance,
-};
+use ferronnx_models::card::{CARD_KEY, InputForm, ModelCard, Precision, Preprocessing, Provenance};
 use ferronnx_models::certificate::{
     Bytes, CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate, Golden,
 };
@@ -52,11 +50,8 @@ fn card() -> ModelCard {
     let labels = ["red", "green", "blue"].map(Into::into).to_vec();
     let preprocessing =
         Preprocessing { mean: vec![0.0; 3], std: vec![1.0; 3], ..Preprocessing::for_size(SIZE) };
-    let provenance = Provenance {
-        producer: "test".into(),
-        engine: "none".into(),
-        created: "2026-01-01T00:00:00Z".into(),
-    };
+    let provenance =
+        Provenance { producer: "test".into(), engine: "none".into(), created: "2026-01-01T00:00:00Z".into() };
     ModelCard::new(labels, preprocessing, provenance)
 }
 

@@ -37,7 +37,11 @@ pub fn run(args: &ClassifyArgs) -> Result<Done> {
 
 fn load(args: &ClassifyArgs) -> Result<Classifier> {
     let assumptions = args.assume.assumptions()?;
-    let builder = Classifier::builder().top_k(args.top_k).batch(args.batch).assume(assumptions).threshold(args.threshold);
+    let builder = Classifier::builder()
+        .top_k(args.top_k)
+        .batch(args.batch)
+        .assume(assumptions)
+        .threshold(args.threshold);
     // With fewer images than a batch, optimizing the network takes longer than it saves.
     let few = args.paths.len() < args.batch.max(2) && !args.paths.iter().any(|path| path.is_dir());
     model::classifier(&args.model, builder, if few { Optimization::Quick } else { Optimization::Full })
