@@ -7,10 +7,13 @@
 mod card;
 mod facts;
 mod interface;
+pub mod label_file;
+mod lines;
+mod literal;
+pub mod names;
 mod normalization;
 mod outputs;
 
-use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -21,10 +24,13 @@ use serde_json::Value;
 pub(crate) use card::{Resolved, resolve};
 pub use facts::{Facts, Stated};
 pub use interface::InterfaceError;
-pub use normalization::{NormalizationError, Range};
+pub use lines::LinesError;
+pub use literal::{LiteralError, LiteralReason};
+pub use normalization::{NormalizationError, Range, to_unit_range};
 pub(crate) use outputs::{Meaning, values_per_image};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use label_file::LabelFile;
 
 /// Facts about a model without a card; an absent one is looked for in the file, beside it and in the graph.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -102,14 +108,13 @@ fn known<T: Clone>(given: &Option<T>, stated: &Option<Stated<T>>) -> Option<Stat
     given.or_else(|| stated.clone())
 }
 
-/// Reads labels from the file at `path`, one a line; empty lines are skipped.
+/// Reads labels from the file at `path`, text or JSON; see [`LabelFile`].
 ///
 /// # Errors
-/// [`NotFound`](crate::ErrorKind::NotFound) or [`Io`](crate::ErrorKind::Io), naming the file.
+/// [`NotFound`](crate::ErrorKind::NotFound), [`Io`](crate::ErrorKind::Io) or [`Labels`](crate::ErrorKind::Labels), naming
+/// the file.
 pub fn read_labels(path: impl AsRef<Path>) -> Result<Vec<String>> {
-    let path = path.as_ref();
-    let text = fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
-    Ok(text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
+    Ok(LabelFile::read(path)?.labels)
 }
 
 /// Text that is not one number per channel.

@@ -25,7 +25,7 @@ pub const MAX_SIDE: u32 = 16_384;
 pub const MAX_BYTES: u64 = 512 << 20;
 
 /// Names of the formats that are decoded.
-const FORMATS: &str =
+pub(crate) const FORMATS: &str =
     if cfg!(feature = "formats") { "JPEG, PNG, GIF, BMP, TIFF or WebP" } else { "JPEG, PNG or BMP" };
 
 /// Reason why bytes cannot be decoded as an image.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+pub use crate::assume::label_file::LabelFileError;
 pub use crate::decode::DecodeError;
 use crate::device::Device;
 pub use crate::device::DeviceError;
@@ -37,7 +38,7 @@ pub enum ErrorKind {
     #[error("cannot be read")]
     Io(#[source] io::Error),
     /// The folder holds no image.
-    #[error("no images in this folder ({})", crate::files::EXTENSIONS.join(", "))]
+    #[error("no images in this folder ({})", crate::decode::FORMATS)]
     NoImages,
     /// The bytes are not an image, or a damaged one.
     #[error(transparent)]
@@ -67,6 +68,9 @@ pub enum ErrorKind {
     /// The model could not be run.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// A file does not name the classes.
+    #[error(transparent)]
+    Labels(#[from] LabelFileError),
     /// A benchmark has no device, no threads or no batch size.
     #[error("nothing to measure: no device, no threads or no batch")]
     NothingToMeasure,
@@ -88,6 +92,7 @@ impl ErrorKind {
             Self::Model(_) => "model",
             Self::Device { .. } => "device",
             Self::Session(_) => "session",
+            Self::Labels(_) => "labels",
             Self::NothingToMeasure => "nothing_to_measure",
             Self::Threads(_) => "threads",
         }
@@ -138,7 +143,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(path) = &self.path {
-            write!(f, "{}: ", path.display())?;
+            write!(f, "{}: ", crate::escape::path(path))?;
         }
         self.kind.fmt(f)
     }

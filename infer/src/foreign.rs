@@ -1,43 +1,144 @@
 //! Models of other tools: what their files, and files beside them, say about labels, preprocessing and outputs.
 
-use ferronnx_models::card::{InputForm, Preprocessing, labels_in};
-use ferronnx_models::onnx::Summary;
+use ferronnx_models::card::{InputForm, Preprocessing, Size};
+use ferronnx_models::onnx::output_values::{
+    OutputValues, Suggestion, class_labels, output_values, values_suggest,
+};
+use ferronnx_models::onnx::{Dim, Model, passes};
+use image::{Rgb, RgbImage};
 
-use crate::assume::{Facts, Meaning, Stated};
+use crate::assume::{Facts, Meaning, Stated, names};
 use crate::error::Result;
 use crate::model_error::ModelError;
-use crate::session::{self, Session};
+use crate::preprocess::Preprocessor;
+use crate::scores;
+use crate::session::{self, Input, Session};
+
+/// Keys of the metadata under which tools store the names of the classes.
+const NAMES: [&str; 2] = ["names", "class_names"];
+
+/// Key of the metadata under which PaddlePaddle's tools store the classes, one a line.
+const CHARACTERS: &str = "character";
+
+/// Number of generated images whose scores tell what the values of an output are.
+const PROBES: usize = 6;
 
 /// What is known about a model of another tool.
 pub(crate) struct Foreign {
     pub(crate) facts: Facts,
-    head: Option<String>,
+    /// Content of the file; none where it cannot be parsed, as ONNX Runtime's own format.
+    bytes: Option<Vec<u8>>,
 }
 
 impl Foreign {
     /// Reads what the file of `session`, and the files beside it, say.
-    pub(crate) fn of(session: &Session) -> Result<Self> {
+    ///
+    /// # Errors
+    /// [`ModelError::Names`] when the metadata has names that cannot be read, and `with_labels` asks for them.
+    pub(crate) fn of(session: &Session, with_labels: bool) -> Result<Self> {
         let mut facts = Facts::default();
-        for key in ["names", "class_names"] {
-            let labels = session.metadata(key).and_then(|text| labels_in(&text));
-            let stated = labels.map(|value| Stated { value, source: format!("`{key}` in the metadata") });
-            facts.labels = facts.labels.or(stated);
+        for key in NAMES {
+            let Some(text) = session.metadata(key).filter(|_| with_labels && facts.labels.is_none()) else {
+                continue;
+            };
+            let labels = names::labels(&text).map_err(|source| ModelError::Names { key, source })?;
+            facts.labels = Some(Stated { value: labels, source: format!("`{key}` in the metadata") });
+        }
+        if let Some(text) = session.metadata(CHARACTERS).filter(|_| facts.labels.is_none()) {
+            let source = format!("`{CHARACTERS}` in the metadata");
+            facts.labels = Some(Stated { value: names::characters(&text), source });
         }
         let bytes = session.path().map(session::read).transpose()?;
-        let summary = bytes.and_then(|bytes| Summary::of_file(&bytes).ok());
-        Ok(Self { facts, head: summary.and_then(|summary| summary.head) })
+        let bytes = bytes.filter(|bytes| Model::from_slice(bytes).is_ok());
+        if facts.labels.is_none() {
+            let graph = bytes.as_deref().and_then(|bytes| Model::from_slice(bytes).ok());
+            let labels = graph.and_then(|graph| class_labels(&graph));
+            facts.labels = labels.map(|value| Stated { value, source: "classes in the graph".into() });
+        }
+        Ok(Self { facts, bytes })
     }
 
-    /// Tells what the values of `output` mean.
+    /// Tells what the values of `output` mean: from the graph, or where it cannot be read from what it gives.
+    ///
+    /// # Errors
+    /// [`ModelError::Meaning`] when that cannot be known.
     pub(crate) fn meaning(
         &self,
-        _session: &Session,
-        _output: &str,
-        _preprocessing: &Preprocessing,
-        _form: InputForm,
+        session: &Session,
+        output: &str,
+        preprocessing: &Preprocessing,
+        form: InputForm,
     ) -> std::result::Result<Stated<Meaning>, ModelError> {
-        let value =
-            if self.head.as_deref() == Some("Softmax") { Meaning::Probabilities } else { Meaning::Logits };
-        Ok(Stated { value, source: "graph".into() })
+        let graph = self.bytes.as_deref().and_then(|bytes| Model::from_slice(bytes).ok());
+        let unknown = |reason: String| ModelError::Meaning { output: output.into(), reason };
+        let Some(mut graph) = graph else {
+            return probe(session, output, preprocessing, form).ok_or_else(|| {
+                unknown("the graph cannot be read, and the values for generated images do not tell it".into())
+            });
+        };
+        passes::replace_zip_maps(&mut graph);
+        let (value, evidence) = match output_values(&graph, output) {
+            OutputValues::Logits(evidence) => (Meaning::Logits, evidence),
+            OutputValues::Probabilities(evidence) => (Meaning::Probabilities, evidence),
+            OutputValues::LogProbabilities(evidence) => (Meaning::LogProbabilities, evidence),
+            OutputValues::Scores(evidence) => (Meaning::Scores, evidence),
+            OutputValues::Unknown(reason) => return Err(unknown(reason.to_string())),
+            other => return Err(unknown(format!("{other:?}"))),
+        };
+        let word = match value {
+            Meaning::Logits => "logits",
+            Meaning::LogProbabilities => "logarithms of probabilities",
+            Meaning::Probabilities => "probabilities",
+            Meaning::Scores => "independent probabilities",
+        };
+        Ok(Stated { value, source: format!("the graph gives {word}: {evidence}") })
     }
+}
+
+/// Runs the network on generated images and judges the values of `output`.
+fn probe(
+    session: &Session,
+    output: &str,
+    preprocessing: &Preprocessing,
+    form: InputForm,
+) -> Option<Stated<Meaning>> {
+    let preprocessor = Preprocessor::new(preprocessing);
+    let images: Vec<RgbImage> =
+        (0..PROBES as u32).map(|index| generated(index, preprocessor.size())).collect();
+    let batch = match session.input().shape.first()? {
+        Dim::Fixed(size) => *size,
+        Dim::Symbol(_) => PROBES,
+    };
+    let mut rows = Vec::new();
+    for images in images.chunks(batch) {
+        let filled: Vec<&RgbImage> = images.iter().cycle().take(batch).collect();
+        let batch = preprocessor.batch(&filled, form);
+        let input = Input::from(&batch).with_rank_of(&session.input().shape);
+        let found = session.output(&input, output).ok()?;
+        rows.extend(scores::rows(&found, filled.len())?);
+    }
+    let value = match values_suggest(&rows)? {
+        Suggestion::Logits => Meaning::Logits,
+        Suggestion::Probabilities => Meaning::Probabilities,
+        Suggestion::LogProbabilities => Meaning::LogProbabilities,
+        Suggestion::Scores => Meaning::Scores,
+        _ => return None,
+    };
+    Some(Stated { value, source: format!("values for {PROBES} generated images: the graph cannot be read") })
+}
+
+/// Generates an image whose colours and gradients differ by `index`.
+fn generated(index: u32, size: Size) -> RgbImage {
+    let share = |at: u32, of: u32| (255 * at / of.max(1)) as u8;
+    RgbImage::from_fn(size.width, size.height, |x, y| {
+        let [right, down] = [share(x, size.width), share(y, size.height)];
+        Rgb(match index {
+            0 => [right, down, 255 - right],
+            1 => [255 - down, 30, down],
+            2 => [20, right, 20],
+            3 => [0; 3],
+            4 => [255; 3],
+            _ => [if (x / 3 + y / 2) % 2 == 0 { 230 } else { 10 }, down, right],
+        })
+    })
 }

@@ -4,6 +4,7 @@ use ferronnx_models::card::{CARD_KEY, CardError, PreprocessingError, Size};
 use ferronnx_models::certificate::{CERTIFICATE_KEY, CertificateError};
 use ferronnx_models::onnx::digest::DigestError;
 
+use crate::assume::names::NamesError;
 use crate::assume::{InterfaceError, NormalizationError};
 use crate::error::{Error, OrtError};
 
@@ -62,6 +63,14 @@ pub enum ModelError {
     /// The model has a card, and assumptions were given too.
     #[error("has a model card, so that nothing needs to be assumed of it")]
     Assumed,
+    /// The names of the classes in the metadata cannot be read.
+    #[error("has no model card, and the names of its classes (`{key}`) cannot be read")]
+    Names {
+        /// Key of the metadata.
+        key: &'static str,
+        /// Reason.
+        source: NamesError,
+    },
     /// The model has no card and names no classes.
     #[error("has neither a model card (`{CARD_KEY}`) nor `names`, so that its classes are unknown")]
     NoLabels,

@@ -227,22 +227,22 @@ fn gray(image: &RgbImage) -> RgbImage {
 }
 
 /// Size of an image that just covers `target`, with its aspect ratio kept. One side is the target's. The other is rounded
-/// down for a square, as in torchvision, and to the nearest number for a rectangle, as in timm.
+/// down for a square, as in torchvision, and to the nearest pixel for a rectangle, as in timm's `ResizeKeepRatio`.
 fn covering(image: Size, target: Size) -> Size {
-    let is_square = target.is_square();
-    let scaled = |side: u32, target_of_other: u32, other: u32, target: u32| {
-        let length = f64::from(target_of_other) * f64::from(side) / f64::from(other);
-        (if is_square { length.floor() } else { length.round_ties_even() } as u32).max(target)
+    let scaled = |side: u32, along: u32, other: u32| {
+        let (product, other) = (u64::from(along) * u64::from(side), u64::from(other));
+        let length = if target.is_square() { product / other } else { (2 * product + other) / (2 * other) };
+        u32::try_from(length).unwrap_or(u32::MAX)
     };
     let [height, width] = [image.height, image.width].map(u64::from);
     match width * u64::from(target.height) <= height * u64::from(target.width) {
         true => Size {
-            height: scaled(image.height, target.width, image.width, target.height),
+            height: scaled(image.height, target.width, image.width).max(target.height),
             width: target.width,
         },
         false => Size {
             height: target.height,
-            width: scaled(image.width, target.height, image.height, target.width),
+            width: scaled(image.width, target.height, image.height).max(target.width),
         },
     }
 }

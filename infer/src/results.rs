@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ferronnx_models::card::Activation;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::assume::Assumed;
 use crate::error::Error;
+use crate::files::serialize_path;
 
 /// Class with its probability.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -38,7 +39,7 @@ pub struct Timings {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Classified {
     /// Path of the image.
-    #[serde(serialize_with = "lossy")]
+    #[serde(flatten, serialize_with = "serialize_path")]
     pub path: PathBuf,
     /// Classes, most likely first.
     pub predictions: Vec<Prediction>,
@@ -57,7 +58,7 @@ pub struct Classified {
 #[derive(Debug, Serialize)]
 pub struct Failed {
     /// Path of the image.
-    #[serde(serialize_with = "lossy")]
+    #[serde(flatten, serialize_with = "serialize_path")]
     pub path: PathBuf,
     /// Reason, which serialises as `{"kind", "message"}`.
     pub error: Error,
@@ -80,11 +81,6 @@ impl Outcome {
             Self::Classified(Classified { path, .. }) | Self::Failed(Failed { path, .. }) => path,
         }
     }
-}
-
-/// Serialises a path as text; bytes that are not UTF-8 are replaced, for JSON must be.
-fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&path.display())
 }
 
 #[cfg(test)]

@@ -46,14 +46,13 @@ impl Scores {
     /// Splits the output for `images` images into the scores of each.
     pub(crate) fn rows(&self, output: &ArrayD<f32>, images: usize) -> Result<Vec<Vec<f32>>, SessionError> {
         let classes = self.labels.len();
-        let values: Vec<f32> = output.iter().copied().collect();
-        let each = values.len() / images.max(1);
-        let is_batch = output.shape().first() == Some(&images) && each * images == values.len();
-        if !is_batch || !(each == classes || each == 1 && classes == 2) {
+        let suits = |rows: &Vec<Vec<f32>>| {
+            rows.iter().all(|row| row.len() == classes || row.len() == 1 && classes == 2)
+        };
+        rows(output, images).filter(suits).ok_or_else(|| {
             let (output, shape) = (self.output.clone(), output.shape().to_vec());
-            return Err(SessionError::Scores { output, shape, images, classes });
-        }
-        Ok(values.chunks_exact(each).map(<[f32]>::to_vec).collect())
+            SessionError::Scores { output, shape, images, classes }
+        })
     }
 
     /// Returns the `top` most likely classes for one row of scores, most likely first; ties keep the order of the classes.
@@ -96,6 +95,12 @@ impl Scores {
             _ => found,
         }
     }
+}
+
+/// Splits an output, `[N, ...]`, into the values of each of `images` images, if it has as many.
+pub(crate) fn rows(output: &ArrayD<f32>, images: usize) -> Option<Vec<Vec<f32>>> {
+    let is_batch = output.shape().first() == Some(&images);
+    is_batch.then(|| output.outer_iter().map(|row| row.iter().copied().collect()).collect())
 }
 
 /// Softmax; the largest logit is subtracted first, so that nothing overflows.

@@ -265,31 +265,6 @@ impl ModelCard {
     }
 }
 
-/// Parses the labels in `names` or `class_names` of another tool: a JSON array, or the text of a Python dict or list.
-pub fn labels_in(text: &str) -> Option<Vec<String>> {
-    if let Ok(labels) = serde_json::from_str(text) {
-        return Some(labels);
-    }
-    let body = text.trim().strip_prefix(['{', '['])?.strip_suffix(['}', ']'])?;
-    let (mut labels, mut rest) = (Vec::new(), body.chars());
-    while let Some(quote) = rest.find(|sign| matches!(sign, '\'' | '"')) {
-        let mut label = String::new();
-        loop {
-            match rest.next()? {
-                end if end == quote => break,
-                '\\' => label.push(match rest.next()? {
-                    'n' => '\n',
-                    't' => '\t',
-                    sign => sign,
-                }),
-                sign => label.push(sign),
-            }
-        }
-        labels.push(label);
-    }
-    Some(labels)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,18 +294,6 @@ mod tests {
     fn names_for_other_tools() {
         assert_eq!(card().names(), r"{0: 'cat', 1: 'dog\'s'}");
         assert_eq!(card().class_names(), r#"["cat","dog's"]"#);
-    }
-
-    #[test]
-    fn labels_of_other_tools() {
-        let labels = card().labels;
-        for text in [card().names(), card().class_names(), "{0: 'cat', 1: \"dog's\"}".into()] {
-            assert_eq!(labels_in(&text).as_ref(), Some(&labels), "{text}");
-        }
-        assert_eq!(labels_in("{0: 'a\\\\b\\n'}").unwrap(), ["a\\b\n"]);
-        for text in ["", "cat", "{0: 'cat", "{0: 'cat\\"] {
-            assert_eq!(labels_in(text), None, "{text}");
-        }
     }
 
     #[test]

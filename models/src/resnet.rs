@@ -65,7 +65,14 @@ impl Architecture {
     /// # Errors
     /// [`ArchitectureError`] when a parameter is missing, or the shapes are those of no configuration.
     pub fn of(weights: &Weights) -> Result<Self, ArchitectureError> {
-        let shape = |name: &str| weights.get(name).map(ArrayBase::shape);
+        Self::of_shapes(|name| weights.get(name).map(ArrayBase::shape))
+    }
+
+    /// Reads the configuration from the shapes of parameters; `shape` gives that of a name.
+    ///
+    /// # Errors
+    /// As of [`of`](Self::of).
+    pub fn of_shapes<'s>(shape: impl Fn(&str) -> Option<&'s [usize]>) -> Result<Self, ArchitectureError> {
         let missing = |name: &str| ArchitectureError::NotResNet18(name.into());
         let size = |name: &str, axis: usize| {
             shape(name).and_then(|shape| shape.get(axis).copied()).ok_or_else(|| missing(name))
@@ -203,6 +210,42 @@ impl ResNet18 {
     }
 }
 
+/// Modules of a ResNet18 by torchvision's names, and those of other programs that compute the same.
+fn spellings() -> impl Iterator<Item = (String, String)> {
+    // A classifier behind dropout: `nn.Sequential(nn.Dropout(), nn.Linear(512, classes))`.
+    let head = (0..4).map(|index| ("fc.".into(), format!("fc.{index}.")));
+    // https://github.com/kuangliu/pytorch-cifar
+    let cifar =
+        (2..=4).map(|stage| (format!("layer{stage}.0.downsample."), format!("layer{stage}.0.shortcut.")));
+    let cifar = cifar.chain([("fc.".into(), "linear.".into())]);
+    head.chain(cifar).chain(hugging_face())
+}
+
+/// Names of `ResNetForImageClassification` in Hugging Face's transformers.
+fn hugging_face() -> impl Iterator<Item = (String, String)> {
+    let ends = [
+        ("conv1.", "resnet.embedder.embedder.convolution."),
+        ("bn1.", "resnet.embedder.embedder.normalization."),
+        ("fc.", "classifier.1."),
+    ];
+    let blocks = (0..4).flat_map(|stage| (0..2).map(move |block| (stage, block)));
+    let parts = [
+        ("conv1.", "layer.0.convolution."),
+        ("bn1.", "layer.0.normalization."),
+        ("conv2.", "layer.1.convolution."),
+        ("bn2.", "layer.1.normalization."),
+        ("downsample.0.", "shortcut.convolution."),
+        ("downsample.1.", "shortcut.normalization."),
+    ];
+    let blocks = blocks.flat_map(move |(stage, block)| {
+        parts.map(|(own, theirs)| {
+            let own = format!("layer{}.{block}.{own}", stage + 1);
+            (own, format!("resnet.encoder.stages.{stage}.layers.{block}.{theirs}"))
+        })
+    });
+    ends.map(|(own, theirs)| (own.into(), theirs.into())).into_iter().chain(blocks)
+}
+
 impl Module for ResNet18 {
     fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
         ops.scope("backbone", || {
@@ -217,24 +260,15 @@ impl Module for ResNet18 {
 
     fn roles(&self) -> Roles {
         let stage = |number| [format!("{PREFIX}layer{number}.*")];
-        Roles::default()
+        let roles = Roles::default()
             .stem([format!("{PREFIX}conv1.*"), format!("{PREFIX}bn1.*")])
             .stages((1..=STAGE_CHANNELS.len()).map(stage))
             .head([format!("{PREFIX}fc.*")])
             .attention([format!("{ATTENTION}*")])
             .prefix(PREFIX)
-            .cropped_from(format!("{PREFIX}conv1.weight"), 7)
+            .cropped_from(format!("{PREFIX}conv1.weight"), 7);
+        spellings().fold(roles, |roles, (own, theirs)| roles.also_named(format!("{PREFIX}{own}"), theirs))
     }
-}
-
-/// Gives the bare names of torchvision's checkpoints the prefix that they have in this network; other names stay.
-pub fn with_prefix(weights: Weights) -> Weights {
-    let stem = |prefix: &str| weights.contains_key(&format!("{prefix}conv1.weight"));
-    if stem(PREFIX) || !stem("") {
-        return weights;
-    }
-    let named = |name: String| if name.starts_with(ATTENTION) { name } else { format!("{PREFIX}{name}") };
-    weights.into_iter().map(|(name, values)| (named(name), values)).collect()
 }
 
 impl StemLayers {

@@ -42,7 +42,11 @@ pub(crate) fn resolve(
     ledger.note("labels", labels.value.len(), labels.source);
     let preprocessing = preprocessing(session, input, given, facts, &mut ledger)?;
     let output = scores(session.outputs(), labels.value.len(), &mut ledger)?;
-    let meaning = meaning(&output.name, &preprocessing, input)?;
+    let is_known = given.activation.is_some() || facts.activation.is_some();
+    let meaning = match meaning(&output.name, &preprocessing, input) {
+        Err(_) if is_known => Stated { value: Meaning::Logits, source: String::new() },
+        meaning => meaning?,
+    };
     let is_single = labels.value.len() == 2 && values_per_image(output) == Some(1);
     let Outputs { activation, threshold } = outputs(meaning, is_single, given, facts, &mut ledger);
     let unknown = || "unknown".to_owned();

@@ -28,12 +28,6 @@ pub enum InterfaceError {
         /// Shape of the input.
         shape: String,
     },
-    /// The shape does not tell the number of channels.
-    #[error("takes {shape}, which does not tell its channels")]
-    Channels {
-        /// Shape of the input.
-        shape: String,
-    },
     /// The shape does not tell height and width.
     #[error("has no model card, and takes images of any size ({shape})")]
     Size {
@@ -121,7 +115,7 @@ pub(super) fn interface(
         (Some(1), None) => Stated { value: ColorOrder::Gray, source: from_shape() },
         (Some(3), None) => Stated { value: ColorOrder::Rgb, source: "usual order of three channels".into() },
         (Some(_), None) => return Err(InterfaceError::NotImages { shape: text() }),
-        (None, None) => return Err(InterfaceError::Channels { shape: text() }),
+        (None, None) => Stated { value: ColorOrder::Rgb, source: "usual, the shape does not tell".into() },
     };
     let is_gray = channels.value == ColorOrder::Gray;
     let layout = match (found.layout, layout) {

@@ -6,6 +6,7 @@
 mod bad_inputs;
 mod bench;
 mod choices;
+mod data;
 mod evaluate;
 mod explain;
 mod fixtures;

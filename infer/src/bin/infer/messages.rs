@@ -8,20 +8,21 @@ use std::io::{self, IsTerminal, Write};
 use ferronnx_infer::Error;
 use ferronnx_infer::assume::{Assumed, InterfaceError, NormalizationError};
 use ferronnx_infer::error::{DeviceError, ErrorKind, ModelError, chain};
+use ferronnx_infer::escape;
 use ferronnx_infer::results::Failed;
 use ferronnx_models::card::PreprocessingError;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::exit::Done;
 
-/// Prints `LEVEL: TEXT` on standard error.
+/// Prints `LEVEL: TEXT` on standard error, escaped for terminals.
 pub fn line(level: &str, text: impl Display) {
-    let _ = writeln!(io::stderr(), "{level}: {text}");
+    note(format_args!("{level}: {text}"));
 }
 
-/// Prints `TEXT` on standard error.
+/// Prints `TEXT` on standard error, escaped for terminals.
 pub fn note(text: impl Display) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", escape::text(&text.to_string()));
 }
 
 /// Words an error of the library with its causes, followed by the flag or the command that helps.
@@ -49,7 +50,9 @@ fn advice(error: &ErrorKind) -> Option<&'static str> {
             "install it with `cargo xtask setup --cuda`, or use --device cpu"
         }
         ErrorKind::Device { .. } => "or use --device cpu",
-        ErrorKind::Model(ModelError::NoLabels) => "name them with --labels FILE, one a line",
+        ErrorKind::Model(ModelError::NoLabels | ModelError::Names { .. }) => {
+            "name them with --labels FILE, one a line"
+        }
         ErrorKind::Model(ModelError::Interface(error)) => interface(error)?,
         ErrorKind::Model(ModelError::Normalization(error)) => normalization(error),
         ErrorKind::Model(ModelError::Meaning { .. }) => {
@@ -72,7 +75,6 @@ fn advice(error: &ErrorKind) -> Option<&'static str> {
 fn interface(error: &InterfaceError) -> Option<&'static str> {
     Some(match error {
         InterfaceError::Layout { .. } => "choose with --layout nchw or --layout nhwc",
-        InterfaceError::Channels { .. } => "choose with --channels rgb, bgr or gray",
         InterfaceError::Size { .. } => "choose with --image-size N or HxW",
         InterfaceError::Contradiction { .. } => "leave it out, or correct it",
         _ => return None,
@@ -119,7 +121,7 @@ pub fn progress(images: usize, results: bool) -> ProgressBar {
 
 /// Reports an image that failed, above the progress bar.
 pub fn failed(progress: &ProgressBar, failed: &Failed) {
-    let text = format!("{}: {}", failed.path.display(), failed.error.reason());
+    let text = format!("{}: {}", escape::path(&failed.path), failed.error.reason());
     progress.suspend(|| line("error", text));
 }
 

@@ -1,12 +1,17 @@
 //! Command `infer evaluate`: measures accuracy on labelled images.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use ferronnx_infer::classifier::Classifier;
+use ferronnx_infer::data_set::DataSet;
 use ferronnx_infer::device::short_name;
-use ferronnx_infer::evaluate::{self, Evaluation, TOP};
+use ferronnx_infer::escape;
+use ferronnx_infer::evaluate::{Evaluation, TOP};
+use ferronnx_infer::files::{LeftOut, serialize_path};
+use ferronnx_infer::image_folder::Split;
 use ferronnx_infer::results::{Failed, Outcome};
 use ferronnx_infer::session::Optimization;
 use ferronnx_report::metrics::{Calibration, Confusion, Scores, mistakes};
@@ -29,7 +34,9 @@ pub fn run(args: &EvaluateArgs) -> Result<Done> {
     let builder = Classifier::builder().top_k(TOP).batch(args.batch).threshold(args.threshold);
     let builder = builder.assume(args.assume.assumptions()?);
     let classifier = model::classifier(&args.model, builder, Optimization::Full)?;
-    let samples = evaluate::images(&args.data, &classifier.card().labels).context("--data")?;
+    let data = DataSet::open(&args.data).context("--data")?;
+    let (split, images) = data.held_out().context("--data")?;
+    let samples = data.samples(&images, &classifier.card().labels).context("--data")?;
     let progress = messages::progress(samples.len(), false);
     let start = Instant::now();
     let found = Evaluation::run(&classifier, &samples, |outcome| {
@@ -41,7 +48,8 @@ pub fn run(args: &EvaluateArgs) -> Result<Done> {
     progress.finish_and_clear();
     let summary = Summary {
         model: args.model.path().display().to_string(),
-        data: args.data.display().to_string(),
+        data: &data,
+        split,
         provider: classifier.session().provider(),
         images_per_second: samples.len() as f64 / start.elapsed().as_secs_f64(),
         confusion: found.confusion(),
@@ -64,7 +72,8 @@ pub fn run(args: &EvaluateArgs) -> Result<Done> {
 /// Evaluation with what its forms have in common.
 struct Summary<'a> {
     model: String,
-    data: String,
+    data: &'a DataSet,
+    split: Option<Split>,
     provider: &'static str,
     images_per_second: f64,
     confusion: Confusion,
@@ -75,7 +84,10 @@ struct Summary<'a> {
 #[derive(Serialize)]
 struct Json<'a> {
     model: &'a str,
-    data: &'a str,
+    data: String,
+    /// Part of the data set: `test`, `validation`, or null when it has no parts.
+    split: Option<Split>,
+    left_out: &'a LeftOut,
     provider: &'static str,
     images: usize,
     images_per_second: f64,
@@ -99,7 +111,8 @@ struct Class<'a> {
 
 #[derive(Serialize)]
 struct Mistake<'a> {
-    path: String,
+    #[serde(flatten, serialize_with = "serialize_path")]
+    path: &'a Path,
     actual: &'a str,
     predicted: &'a str,
     probability: f32,
@@ -113,28 +126,33 @@ impl Summary<'_> {
             failed => format!(", {failed} more failed"),
         };
         let provider = short_name(self.provider);
+        let data = escape::path(&self.data.source);
         let fields = [
-            ("model", self.model.clone()),
-            ("images", format!("{} of {}{failed}", found.answers.len(), self.data)),
+            ("model", escape::name(&self.model).into_owned()),
+            ("images", format!("{} of {data}{failed}", found.answers.len())),
+            ("chosen", self.chosen()),
+            ("left out", self.data.left_out.to_string()),
             ("accuracy", format!("{:.2} %", 100.0 * confusion.accuracy())),
             ("top-5", format!("{:.2} %", 100.0 * found.top_accuracy())),
             ("calibration", format!("{:.2} % expected error", 100.0 * calibration.error)),
             ("speed", format!("{:.1} images/s on {provider}", self.images_per_second)),
         ];
+        let fields: Vec<_> = fields.into_iter().filter(|(_, value)| !value.is_empty()).collect();
         let row = |name: &str, scores: &Scores| {
             let number = |score: f64| format!("{score:.3}");
             let Scores { precision, recall, f1, support } = *scores;
             [name.into(), number(precision), number(recall), number(f1), support.to_string()]
         };
         let classes = confusion.worst_first().into_iter();
-        let rows = classes.map(|(class, scores)| row(&found.labels[class], &scores));
+        let rows = classes.map(|(class, scores)| row(&escape::name(&found.labels[class]), &scores));
         let rows = rows.chain([row("mean", &confusion.macro_average())]);
         let table = text::table(["class", "precision", "recall", "F1", "images"], rows);
         let mut parts = vec![text::fields(&fields), table];
         let confused = confusion.most_confused();
         if !confused.is_empty() {
             let line = |&(actual, predicted): &(usize, usize)| {
-                let [actual_label, label] = [actual, predicted].map(|class| &found.labels[class]);
+                let [actual_label, label] =
+                    [actual, predicted].map(|class| escape::name(&found.labels[class]));
                 let (count, support) = (confusion.count(actual, predicted), confusion.support(actual));
                 format!(" {actual_label} taken for {label}: {count} of {support}")
             };
@@ -144,6 +162,16 @@ impl Summary<'_> {
         parts.join("\n\n")
     }
 
+    /// Says which images of the data set were chosen, and what its folders were taken for.
+    fn chosen(&self) -> String {
+        let part = match self.split {
+            Some(split) => format!("the {split} images"),
+            None => String::new(),
+        };
+        let parts = [part, self.data.description()];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+    }
+
     fn json(&self) -> Json<'_> {
         let Self { found, confusion, .. } = self;
         let labels = &found.labels;
@@ -151,7 +179,7 @@ impl Summary<'_> {
         let mistake = |index: usize| {
             let answer = found.answers[index];
             Mistake {
-                path: found.paths[index].display().to_string(),
+                path: &found.paths[index],
                 actual: &labels[answer.actual],
                 predicted: &labels[answer.predicted],
                 probability: answer.probability,
@@ -159,7 +187,9 @@ impl Summary<'_> {
         };
         Json {
             model: &self.model,
-            data: &self.data,
+            data: self.data.source.display().to_string(),
+            split: self.split,
+            left_out: &self.data.left_out,
             provider: self.provider,
             images: found.answers.len(),
             images_per_second: self.images_per_second,

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
+use ferronnx_infer::escape;
 use ferronnx_infer::inspect::Inspection;
 use ferronnx_models::card::{
     Activation, CentreRounding, Fit, ModelCard, Preprocessing, ResizeFilter, Threshold,
@@ -91,7 +92,8 @@ fn lines(file: &str, found: &Inspection) -> String {
     }
     let certificate = if found.certificate { "yes: `infer verify` recomputes it" } else { "none" };
     fields.push(("certificate", certificate.into()));
-    text::fields(&fields)
+    let escaped = |(name, value): (_, String)| (name, escape::name(&value).into_owned());
+    text::fields(&fields.into_iter().map(escaped).collect::<Vec<_>>())
 }
 
 fn card_fields(card: &ModelCard) -> Vec<(&'static str, String)> {
