@@ -13,6 +13,7 @@ mod literal;
 pub mod names;
 mod normalization;
 mod outputs;
+pub mod sidecar;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -22,7 +23,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub(crate) use card::{Resolved, resolve};
-pub use facts::{Facts, Stated};
+pub use facts::{Facts, Stated, Unusable};
 pub use interface::InterfaceError;
 pub use lines::LinesError;
 pub use literal::{LiteralError, LiteralReason};

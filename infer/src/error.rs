@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 pub use crate::assume::label_file::LabelFileError;
+pub use crate::assume::sidecar::SidecarError;
 pub use crate::decode::DecodeError;
 use crate::device::Device;
 pub use crate::device::DeviceError;
@@ -71,6 +72,9 @@ pub enum ErrorKind {
     /// A file does not name the classes.
     #[error(transparent)]
     Labels(#[from] LabelFileError),
+    /// A model, or a file beside it, is not what this program can use.
+    #[error(transparent)]
+    Sidecar(#[from] SidecarError),
     /// A benchmark has no device, no threads or no batch size.
     #[error("nothing to measure: no device, no threads or no batch")]
     NothingToMeasure,
@@ -93,6 +97,7 @@ impl ErrorKind {
             Self::Device { .. } => "device",
             Self::Session(_) => "session",
             Self::Labels(_) => "labels",
+            Self::Sidecar(_) => "sidecar",
             Self::NothingToMeasure => "nothing_to_measure",
             Self::Threads(_) => "threads",
         }

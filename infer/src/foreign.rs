@@ -7,18 +7,12 @@ use ferronnx_models::onnx::output_values::{
 use ferronnx_models::onnx::{Dim, Model, passes};
 use image::{Rgb, RgbImage};
 
-use crate::assume::{Facts, Meaning, Stated, names};
+use crate::assume::{Facts, Meaning, Stated, sidecar};
 use crate::error::Result;
 use crate::model_error::ModelError;
 use crate::preprocess::Preprocessor;
 use crate::scores;
 use crate::session::{self, Input, Session};
-
-/// Keys of the metadata under which tools store the names of the classes.
-const NAMES: [&str; 2] = ["names", "class_names"];
-
-/// Key of the metadata under which PaddlePaddle's tools store the classes, one a line.
-const CHARACTERS: &str = "character";
 
 /// Number of generated images whose scores tell what the values of an output are.
 const PROBES: usize = 6;
@@ -34,20 +28,9 @@ impl Foreign {
     /// Reads what the file of `session`, and the files beside it, say.
     ///
     /// # Errors
-    /// [`ModelError::Names`] when the metadata has names that cannot be read, and `with_labels` asks for them.
-    pub(crate) fn of(session: &Session, with_labels: bool) -> Result<Self> {
-        let mut facts = Facts::default();
-        for key in NAMES {
-            let Some(text) = session.metadata(key).filter(|_| with_labels && facts.labels.is_none()) else {
-                continue;
-            };
-            let labels = names::labels(&text).map_err(|source| ModelError::Names { key, source })?;
-            facts.labels = Some(Stated { value: labels, source: format!("`{key}` in the metadata") });
-        }
-        if let Some(text) = session.metadata(CHARACTERS).filter(|_| facts.labels.is_none()) {
-            let source = format!("`{CHARACTERS}` in the metadata");
-            facts.labels = Some(Stated { value: names::characters(&text), source });
-        }
+    /// [`Sidecar`](crate::ErrorKind::Sidecar) when they are not those of a classifier, or a file beside it is damaged.
+    pub(crate) fn of(session: &Session) -> Result<Self> {
+        let mut facts = sidecar::facts(session.path(), |key| session.metadata(key))?;
         let bytes = session.path().map(session::read).transpose()?;
         let bytes = bytes.filter(|bytes| Model::from_slice(bytes).is_ok());
         if facts.labels.is_none() {

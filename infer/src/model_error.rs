@@ -4,8 +4,7 @@ use ferronnx_models::card::{CARD_KEY, CardError, PreprocessingError, Size};
 use ferronnx_models::certificate::{CERTIFICATE_KEY, CertificateError};
 use ferronnx_models::onnx::digest::DigestError;
 
-use crate::assume::names::NamesError;
-use crate::assume::{InterfaceError, NormalizationError};
+use crate::assume::{InterfaceError, NormalizationError, Unusable};
 use crate::error::{Error, OrtError};
 
 /// Reason why a model file cannot be used.
@@ -63,14 +62,9 @@ pub enum ModelError {
     /// The model has a card, and assumptions were given too.
     #[error("has a model card, so that nothing needs to be assumed of it")]
     Assumed,
-    /// The names of the classes in the metadata cannot be read.
-    #[error("has no model card, and the names of its classes (`{key}`) cannot be read")]
-    Names {
-        /// Key of the metadata.
-        key: &'static str,
-        /// Reason.
-        source: NamesError,
-    },
+    /// The model has no card, and what it or a file beside it states cannot be used.
+    #[error("has no model card, and a statement about it cannot be used")]
+    Unusable(#[from] Unusable),
     /// The model has no card and names no classes.
     #[error("has neither a model card (`{CARD_KEY}`) nor `names`, so that its classes are unknown")]
     NoLabels,

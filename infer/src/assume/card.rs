@@ -33,6 +33,7 @@ pub(crate) fn resolve(
     facts: &Facts,
     meaning: impl FnOnce(&str, &Preprocessing, InputForm) -> Result<Stated<Meaning>, ModelError>,
 ) -> Result<Resolved, ModelError> {
+    facts.check(given)?;
     let mut ledger = Ledger::default();
     let input = match session.input().element {
         Element::Uint8 => InputForm::Uint8,
@@ -42,7 +43,7 @@ pub(crate) fn resolve(
     ledger.note("labels", labels.value.len(), labels.source);
     let preprocessing = preprocessing(session, input, given, facts, &mut ledger)?;
     let output = scores(session.outputs(), labels.value.len(), &mut ledger)?;
-    let is_known = given.activation.is_some() || facts.activation.is_some();
+    let is_known = given.activation.is_some();
     let meaning = match meaning(&output.name, &preprocessing, input) {
         Err(_) if is_known => Stated { value: Meaning::Logits, source: String::new() },
         meaning => meaning?,

@@ -77,7 +77,9 @@ pub(super) fn outputs(
         Meaning::Logits | Meaning::LogProbabilities => Activation::Softmax,
         Meaning::Probabilities | Meaning::Scores => Activation::None,
     };
-    let activation = known(&given.activation, &facts.activation);
+    // Tools state the activation of logits; where the graph has applied it, it is not applied again.
+    let stated = facts.activation.clone().filter(|_| meaning == Meaning::Logits);
+    let activation = known(&given.activation, &stated);
     let activation = activation.unwrap_or(Stated { value: usual, source });
     ledger.note("activation", activation.value.name(), activation.source);
     let several = match activation.value {

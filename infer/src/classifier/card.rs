@@ -20,7 +20,7 @@ pub(crate) fn card_of(session: &Session, assumptions: &Assumptions) -> Result<Re
             false => Err(ModelError::Assumed.into()),
         };
     }
-    let foreign = Foreign::of(session, assumptions.labels.is_none())?;
+    let foreign = Foreign::of(session)?;
     let resolved = resolve(session, assumptions, &foreign.facts, |output, preprocessing, form| {
         foreign.meaning(session, output, preprocessing, form)
     })?;

@@ -50,9 +50,15 @@ fn advice(error: &ErrorKind) -> Option<&'static str> {
             "install it with `cargo xtask setup --cuda`, or use --device cpu"
         }
         ErrorKind::Device { .. } => "or use --device cpu",
-        ErrorKind::Model(ModelError::NoLabels | ModelError::Names { .. }) => {
-            "name them with --labels FILE, one a line"
-        }
+        ErrorKind::Model(ModelError::NoLabels) => "name them with --labels FILE, one a line",
+        ErrorKind::Model(ModelError::Unusable(unusable)) => match unusable.what {
+            "labels" => "name the classes with --labels FILE, one a line",
+            "image-size" => "choose with --image-size N or HxW",
+            "fit" => "choose with --fit crop, squash or letterbox, and with --resize",
+            "interpolation" => "choose with --interpolation",
+            "channels" => "choose with --channels rgb, bgr or gray",
+            _ => "give --mean and --std, and --scale 1 or --scale 255",
+        },
         ErrorKind::Model(ModelError::Interface(error)) => interface(error)?,
         ErrorKind::Model(ModelError::Normalization(error)) => normalization(error),
         ErrorKind::Model(ModelError::Meaning { .. }) => {
