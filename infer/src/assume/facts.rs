@@ -94,6 +94,8 @@ impl Facts {
             size: self.size.or(others.size),
             resize: self.resize.or(others.resize),
             fit: self.fit.or(others.fit),
+            centre: self.centre.or(others.centre),
+            border: self.border.or(others.border),
             filter: self.filter.or(others.filter),
             layout: self.layout.or(others.layout),
             channels: self.channels.or(others.channels),
