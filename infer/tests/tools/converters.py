@@ -51,6 +51,9 @@ def quantizer(folder):
         def prepared(source):
             target = source.with_suffix(".prepared.onnx")
             quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
+            model = onnx.load(target)
+            del model.graph.value_info[:]  # PyTorch's contradict the quantised weights, and are inferred again
+            onnx.save(model, target)
             return target
 
         def static(source, target, base=base, form=QuantFormat.QDQ):
