@@ -146,8 +146,9 @@ def metadata():
         description="Ultralytics YOLO11n-cls model trained on pets", author="Ultralytics", version="8.3.40",
         stride="1", task="classify", batch="1", imgsz=f"[{SIDE}, {SIDE}]", names=str(dict(enumerate(CLASSES)))),
         flags=[], values="probabilities", why="task classify: shorter side to imgsz, centre crop, [0, 1]")
-    case("ultralytics_detect", logits(author="Ultralytics", stride="32", task="detect", imgsz=f"[{SIDE}, {SIDE}]", names=str(dict(enumerate(CLASSES)))),
-         expect="refuse", why="a detector is no classifier")
+    detector = logits(author="Ultralytics", stride="32", task="detect", imgsz=f"[{SIDE}, {SIDE}]",
+                      names=str(dict(enumerate(CLASSES))))
+    case("ultralytics_detect", detector, expect="refuse", why="a detector is no classifier")
     spellings = {
         "names_unordered": {"names": "{3: 'dog', 0: 'ant', 4: 'eel', 1: 'bee', 2: 'cat'}"},
         "names_json_dict": {"names": '{"3": "dog", "0": "ant", "4": "eel", "1": "bee", "2": "cat"}'},
