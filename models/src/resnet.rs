@@ -2,6 +2,8 @@
 //!
 //! The blocks are torchvision's, and so are the names of the parameters.
 
+mod spellings;
+
 use std::fmt;
 
 use ndarray::ArrayBase;
@@ -151,10 +153,10 @@ pub enum ArchitectureError {
         channels: usize,
     },
     /// A parameter of ResNet18 is missing.
-    #[error("not a ResNet18 of this project: there is no {0}")]
+    #[error("there is no {0}")]
     NotResNet18(String),
     /// No ratio gives these numbers of hidden units.
-    #[error("not a ResNet18 of this project: no attention ratio leaves {0:?} hidden units")]
+    #[error("no attention ratio leaves {0:?} hidden units")]
     UnknownRatio([usize; 4]),
     /// The kernel size is even, which would change the size of the mask.
     #[error("the attention kernel must be odd, not {0}")]
@@ -210,42 +212,6 @@ impl ResNet18 {
     }
 }
 
-/// Modules of a ResNet18 by torchvision's names, and those of other programs that compute the same.
-fn spellings() -> impl Iterator<Item = (String, String)> {
-    // A classifier behind dropout: `nn.Sequential(nn.Dropout(), nn.Linear(512, classes))`.
-    let head = (0..4).map(|index| ("fc.".into(), format!("fc.{index}.")));
-    // https://github.com/kuangliu/pytorch-cifar
-    let cifar =
-        (2..=4).map(|stage| (format!("layer{stage}.0.downsample."), format!("layer{stage}.0.shortcut.")));
-    let cifar = cifar.chain([("fc.".into(), "linear.".into())]);
-    head.chain(cifar).chain(hugging_face())
-}
-
-/// Names of `ResNetForImageClassification` in Hugging Face's transformers.
-fn hugging_face() -> impl Iterator<Item = (String, String)> {
-    let ends = [
-        ("conv1.", "resnet.embedder.embedder.convolution."),
-        ("bn1.", "resnet.embedder.embedder.normalization."),
-        ("fc.", "classifier.1."),
-    ];
-    let blocks = (0..4).flat_map(|stage| (0..2).map(move |block| (stage, block)));
-    let parts = [
-        ("conv1.", "layer.0.convolution."),
-        ("bn1.", "layer.0.normalization."),
-        ("conv2.", "layer.1.convolution."),
-        ("bn2.", "layer.1.normalization."),
-        ("downsample.0.", "shortcut.convolution."),
-        ("downsample.1.", "shortcut.normalization."),
-    ];
-    let blocks = blocks.flat_map(move |(stage, block)| {
-        parts.map(|(own, theirs)| {
-            let own = format!("layer{}.{block}.{own}", stage + 1);
-            (own, format!("resnet.encoder.stages.{stage}.layers.{block}.{theirs}"))
-        })
-    });
-    ends.map(|(own, theirs)| (own.into(), theirs.into())).into_iter().chain(blocks)
-}
-
 impl Module for ResNet18 {
     fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
         ops.scope("backbone", || {
@@ -267,7 +233,8 @@ impl Module for ResNet18 {
             .attention([format!("{ATTENTION}*")])
             .prefix(PREFIX)
             .cropped_from(format!("{PREFIX}conv1.weight"), 7);
-        spellings().fold(roles, |roles, (own, theirs)| roles.also_named(format!("{PREFIX}{own}"), theirs))
+        spellings::all()
+            .fold(roles, |roles, (own, theirs)| roles.also_named(format!("{PREFIX}{own}"), theirs))
     }
 }
 

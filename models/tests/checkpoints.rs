@@ -7,8 +7,8 @@ use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use ferronnx_models::checkpoint::families::Seems;
-use ferronnx_models::checkpoint::resnet18::{self, FindError, Misfit};
-use ferronnx_models::checkpoint::{self, Checkpoint, FormatError, Sought, TensorError};
+use ferronnx_models::checkpoint::resnet18::{self, FindError};
+use ferronnx_models::checkpoint::{self, Checkpoint, FormatError, Misfit, Sought};
 use ferronnx_models::resnet::{Architecture, ResNet18};
 use ferronnx_models::{Roles, Weights, testing};
 use ndarray::{Array, ArrayD};
@@ -104,7 +104,8 @@ fn found(name: &str) -> (Weights, String) {
 
 #[test]
 fn weights_are_found_under_any_keys_and_prefixes() {
-    let forms: [(&str, String); 27] = [
+    let forms: [(&str, String); 28] = [
+        ("twenty-one-characters.pth", "|".into()),
         ("zip.pth", "|".into()),
         ("opaque.pth", "weights.|rng".into()),
         ("opaque-protocol5.pth", "weights.|rng".into()),
@@ -260,6 +261,26 @@ fn a_resnet18_is_found_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_network_without_its_attention_is_none() {
+    let network = ResNet18::new(&Architecture::default()).unwrap();
+    let whole = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
+    let find = |weights: &Weights| {
+        let dir = tempfile::tempdir().unwrap();
+        checkpoint::save(weights, dir.path().join("a.safetensors")).unwrap();
+        resnet18::find(&Checkpoint::open(dir.path().join("a.safetensors")).unwrap(), |_| false)
+    };
+    assert_eq!(find(&whole).unwrap().architecture, Architecture::default());
+    let mut broken = whole.clone();
+    broken.shift_remove("cbam_layer3.spatial_attn.conv.weight");
+    assert!(find(&broken).is_err());
+    broken.shift_remove("cbam_layer1.channel_attn.fc.0.weight");
+    assert!(find(&broken).is_err(), "the rest of the attention is still there");
+    broken = whole.clone();
+    broken["cbam_layer2.channel_attn.fc.0.weight"] = ArrayD::zeros(vec![7, 128, 1, 1]);
+    assert!(find(&broken).is_err());
+}
+
+#[test]
 fn other_networks_are_recognised() {
     let seems = |names: &[(&str, &[usize])]| {
         let weights: Weights = names
@@ -353,7 +374,7 @@ fn zipped(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(400), ..ProptestConfig::default() })]
 
     #[test]
     fn no_change_of_a_file_is_more_than_an_error(
@@ -368,6 +389,9 @@ proptest! {
         }
         if let Some(cut) = cut {
             bytes.truncate(cut.index(bytes.len()));
+        }
+        if let Ok(checkpoint) = Checkpoint::from_bytes(&bytes) {
+            prop_assert!(resnet18::find(&checkpoint, |_| false).is_err());
         }
         if let Ok(weights) = checkpoint::read(&bytes) {
             prop_assert!(weights.values().map(ArrayD::len).sum::<usize>() <= bytes.len());
@@ -386,6 +410,7 @@ proptest! {
     ) {
         for bytes in [legacy(&program), archive(&program, []), program] {
             let _ = checkpoint::read(&bytes);
+            let _ = Checkpoint::from_bytes(&bytes).map(|checkpoint| Seems::of(&checkpoint));
         }
     }
 }
@@ -421,6 +446,37 @@ fn bombs_do_not_go_off() {
     let key = [b"X\0\0\x10\0".as_slice(), &[b'k'; 1 << 20], b"q\x01"].concat();
     let keys = [b"}".as_slice(), &key, b"0", &b"(h\x01}".repeat(50), &b"u".repeat(50), b"."].concat();
     assert!(refused(&keys).contains("no tensors"), "{}", refused(&keys));
+}
+
+/// An archive with one tensor, `name`, of `side` x `side` equal values.
+fn expanded(name: &str, side: u16) -> Vec<u8> {
+    let text = |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let side = [b"M".as_slice(), &side.to_le_bytes()].concat();
+    let storage =
+        [b"(".as_slice(), &text("storage"), b"ctorch\nFloatStorage\n", &text("0"), &text("cpu"), b"K\x01tQ"];
+    let shape = [b"(".as_slice(), &side, &side, b"t(K\0K\0t"].concat();
+    let tensor =
+        [b"ctorch._utils\n_rebuild_tensor_v2\n(".as_slice(), &storage.concat(), b"K\0", &shape, b"NNtR"];
+    archive(&[b"\x80\x02}".as_slice(), &text(name), &tensor.concat(), b"s."].concat(), [vec![0, 0, 128, 63]])
+}
+
+#[test]
+fn a_small_file_does_not_become_large() {
+    assert_eq!(checkpoint::read(&expanded("a", 8)).unwrap()["a"], ArrayD::from_elem(vec![8, 8], 1.0));
+    let error = checkpoint::read(&expanded("a", 1000)).unwrap_err();
+    assert_eq!(error.to_string(), "a has more values than the file has room for");
+    let error = checkpoint::read(&expanded("red\u{1b}[31m", 2)).unwrap_err();
+    assert_eq!(error.to_string(), "red\\u{1b}[31m is no name of a tensor");
+}
+
+#[test]
+fn wrappers_prefixes_are_dropped_without_a_network() {
+    for (name, short) in
+        [("module._orig_mod.fc.weight", "fc.weight"), ("module_list.weight", "module_list.weight")]
+    {
+        let weights = checkpoint::read(&expanded(name, 2)).unwrap();
+        assert_eq!(weights.keys().collect::<Vec<_>>(), [short]);
+    }
 }
 
 /// A `.pth` of the whole reference. The pickle is PyTorch's; the values are made here, so that 45 MB need not be kept.

@@ -11,8 +11,7 @@ use std::str::FromStr;
 
 use ferronnx_models::Roles;
 use ferronnx_models::checkpoint::families::Seems;
-use ferronnx_models::checkpoint::resnet18::Misfit;
-use ferronnx_models::checkpoint::{Candidate, Checkpoint, FormatError, Sought, StoredTensor};
+use ferronnx_models::checkpoint::{Candidate, Checkpoint, FormatError, Misfit, Sought, StoredTensor};
 use globset::GlobSet;
 use ndarray::s;
 use serde::{Deserialize, Serialize};
@@ -185,6 +184,10 @@ impl Network<'_> {
                 Fit::Same => plan.loaded.push(own.into()),
                 Fit::LargerKernel(_) if self.stem == StemInit::Centre => plan.adapted.push(own.into()),
                 Fit::LargerKernel(_) | Fit::OtherClasses => drop(unused.insert(&tensor.name)),
+                // Another layer that is called a head.
+                Fit::Not(_) if self.head.is_match(own) && !self.is_spelled(own, tensor) => {
+                    unused.insert(&tensor.name);
+                }
                 Fit::Not(expected) => {
                     let (name, found) =
                         (FormatError::quote(&tensor.name), tensor.shape().unwrap_or_default());
@@ -228,6 +231,11 @@ impl Network<'_> {
                 Err(Misfit::LeftOver { first: FormatError::quote(&first.name), tensors: inside.len() })
             }
         }
+    }
+
+    /// Tells whether the file has the network's own name for a tensor, with or without its prefix.
+    fn is_spelled(&self, own: &str, tensor: &StoredTensor) -> bool {
+        tensor.name.ends_with(own.strip_prefix(self.roles.checkpoint_prefix()).unwrap_or(own))
     }
 
     fn copy(&self, candidate: &Candidate<'_>, plan: &Loaded) -> Result<(), PretrainedError> {

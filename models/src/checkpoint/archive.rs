@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, Cursor};
 use std::ops::Range;
 
+use zip::read::{ArchiveOffset, Config};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::error::FormatError;
@@ -24,7 +25,11 @@ impl<'a> Archive<'a> {
     /// # Errors
     /// [`FormatError`] when it is damaged or not from `torch.save`.
     pub fn open(bytes: &'a [u8]) -> Result<Self, FormatError> {
-        let mut zip = ZipArchive::new(Cursor::new(bytes)).map_err(FormatError::Archive)?;
+        // Found by its size instead of its offset, a directory whose first entry has 76 bytes would lack it: PyTorch
+        // writes 76 bytes of zip64 records after the directory of every archive.
+        let config = Config { archive_offset: ArchiveOffset::Known(0) };
+        let zip = ZipArchive::with_config(config, Cursor::new(bytes));
+        let mut zip = zip.map_err(FormatError::Archive)?;
         // Overlapping files would let a small archive expand to many large files.
         if zip.has_overlapping_files().map_err(FormatError::Archive)? {
             return Err(FormatError::Damaged("files of the archive overlap"));

@@ -51,7 +51,7 @@ impl Checkpoint<'_> {
     /// Finds the tensors of a network under every prefix, the best candidate first.
     ///
     /// More tensors are better. Of as many, those of a moving average (`ema`, `swa`, `averaged`) are better than others,
-    /// as in timm, and then the first in the file.
+    /// as in timm, and then the first in the file. No tensor belongs to two candidates.
     pub fn candidates<'c>(&'c self, sought: &Sought) -> Vec<Candidate<'c>> {
         let mut found: IndexMap<&str, Candidate<'c>> = IndexMap::new();
         for (place, tensor) in self.tensors().iter().enumerate() {
@@ -76,6 +76,13 @@ impl Checkpoint<'_> {
         candidates.sort_by_key(|candidate| {
             std::cmp::Reverse((candidate.found.len(), moving_average(&candidate.prefix)))
         });
+        // A part of a better candidate is none: without its attention, a network would be another one.
+        let mut used = HashSet::new();
+        candidates.retain(|candidate| {
+            let own = candidate.found.values().all(|place| !used.contains(place));
+            used.extend(candidate.found.values().copied());
+            own
+        });
         candidates.truncate(MAX_CANDIDATES);
         candidates
     }
@@ -93,7 +100,7 @@ impl<'c> Candidate<'c> {
     }
 
     /// All tensors of the file.
-    pub fn tensors(&self) -> impl Iterator<Item = &'c StoredTensor> {
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = &'c StoredTensor> {
         self.checkpoint.tensors().iter()
     }
 

@@ -166,7 +166,11 @@ impl FormatError {
     /// Quotes text of a file, safe for a terminal and not longer than a line.
     pub fn quote(words: &str) -> String {
         const LONGEST: usize = 100;
-        let mut quoted: String = words.escape_debug().take(LONGEST).collect();
+        let escape = |sign: char| match sign {
+            '\'' | '"' => sign.to_string(),
+            sign => sign.escape_debug().to_string(),
+        };
+        let mut quoted: String = words.chars().take(LONGEST).map(escape).collect();
         if words.len() > LONGEST {
             quoted.push('…');
         }

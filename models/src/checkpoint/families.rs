@@ -21,7 +21,16 @@ impl fmt::Display for Seems {
 }
 
 /// Networks, each with ends of names that all have to occur. The first that matches counts.
-const FAMILIES: [(&str, &[&str]); 51] = [
+const FAMILIES: [(&str, &[&str]); 54] = [
+    (
+        "a network with pruned weights: call torch.nn.utils.prune.remove before saving it",
+        &["conv1.weight_orig"],
+    ),
+    (
+        "a network with parametrized weights: call remove_parametrizations before saving it",
+        &["conv1.parametrizations.weight.original0"],
+    ),
+    ("a network that FSDP has flattened: save its full state dict", &["_flat_param"]),
     ("a LoRA adapter, which has no weights of its own network", &["lora_A.weight"]),
     ("a Stable Diffusion model", &["model.diffusion_model.out.2.weight"]),
     ("a CLIP model", &["logit_scale", "visual.proj"]),
@@ -54,11 +63,8 @@ const FAMILIES: [(&str, &[&str]); 51] = [
     ("a ConvNeXt of timm", &["stages.0.blocks.0.conv_dw.weight", "stages.0.blocks.0.mlp.fc1.weight"]),
     ("a ConvNeXt", &["stages.0.0.dwconv.weight"]),
     ("a ConvNeXt of torchvision", &["features.1.0.layer_scale"]),
-    (
-        "an EfficientNetV2 of torchvision",
-        &["features.1.0.block.0.0.weight", "features.4.0.block.2.fc1.weight", "classifier.1.weight"],
-    ),
-    ("an EfficientNet of torchvision", &["features.1.0.block.0.0.weight"]),
+    ("an EfficientNet of torchvision", &["features.1.0.block.1.fc1.weight"]),
+    ("an EfficientNetV2 of torchvision", &["features.1.0.block.0.0.weight"]),
     ("an EfficientNet (efficientnet_pytorch)", &["_blocks.0._depthwise_conv.weight"]),
     ("a MobileNetV3 of timm", &["blocks.0.0.conv_dw.weight", "conv_head.weight", "conv_head.bias"]),
     ("an EfficientNet or MobileNetV2 of timm", &["blocks.0.0.conv_dw.weight", "conv_head.weight"]),

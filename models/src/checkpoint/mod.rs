@@ -6,12 +6,14 @@
 mod archive;
 mod calls;
 mod candidates;
+mod cursor;
 mod error;
 pub mod families;
 mod flatten;
 mod folder;
 mod foreign;
 mod legacy;
+mod misfit;
 mod numpy;
 mod objects;
 mod passed_over;
@@ -33,7 +35,8 @@ use crate::Weights;
 
 pub use candidates::{Candidate, Sought};
 pub use error::{CheckpointError, FormatError, TensorError};
-pub use folder::weights as file_in;
+pub use folder::{parts, weights as file_in};
+pub use misfit::Misfit;
 pub use passed_over::{Group, PassedOver};
 pub use stored::StoredTensor;
 
@@ -72,7 +75,7 @@ impl Checkpoint<'static> {
         let bytes = read(path)?;
         let mut whole = File::default();
         if path.to_string_lossy().ends_with(INDEX) {
-            for part in folder::parts(path, &bytes).map_err(|source| format(source, path))? {
+            for part in parts(path, &bytes).map_err(|source| format(source, path))? {
                 whole.join(parse(read(&part)?.into()).map_err(|source| format(source, &part))?);
             }
         } else {

@@ -2,17 +2,19 @@
 //!
 //! A pickle is a program for a stack machine. Python's machine imports and calls whatever the program names, so that a file
 //! can do anything. This machine has all instructions and calls nothing: it knows the functions that describe tensors
-//! (`calls.rs`), and keeps every other call and instance as data. [pickletools](https://github.com/python/cpython/blob/main/Lib/pickletools.py) describes the instructions.
+//! (`calls.rs`), and keeps every other call and instance as data.
+//! [pickletools](https://github.com/python/cpython/blob/main/Lib/pickletools.py) describes the instructions.
 
 use std::collections::HashMap;
 
 use super::calls;
+use super::cursor::Cursor;
 use super::error::FormatError;
 use super::objects::{Global, Object, Objects, Value};
 
 /// Limit for the number of instructions, which bounds the memory: each makes at most one object. A ResNet18 with its
 /// optimizer takes some 10,000; the losses of every step of a long training may be a million more.
-const MAX_INSTRUCTIONS: usize = 1 << 22;
+const MAX_INSTRUCTIONS: usize = 1 << 21;
 
 /// Result of reading a pickle.
 #[derive(Debug)]
@@ -31,17 +33,16 @@ impl<'a> Pickle<'a> {
     /// # Errors
     /// [`FormatError::Pickle`] when it is damaged.
     pub fn read(bytes: &'a [u8]) -> Result<Self, FormatError> {
-        let mut machine = Machine { bytes, ..Machine::default() };
+        let mut machine = Machine { cursor: Cursor::new(bytes), ..Machine::default() };
         for _ in 0..MAX_INSTRUCTIONS {
-            machine.start = machine.at;
-            let [instruction] = machine.array()?;
+            let instruction = machine.cursor.instruction()?;
             if instruction == STOP {
                 let root = machine.pop()?;
-                return Ok(Self { root, objects: machine.objects, len: machine.at });
+                return Ok(Self { root, objects: machine.objects, len: machine.cursor.at });
             }
             machine.step(instruction)?;
         }
-        Err(machine.fault("more instructions than weights need"))
+        Err(machine.cursor.fault("more instructions than weights need"))
     }
 }
 
@@ -49,10 +50,7 @@ const STOP: u8 = b'.';
 
 #[derive(Debug, Default)]
 struct Machine<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    /// Start of the current instruction.
-    start: usize,
+    cursor: Cursor<'a>,
     stack: Vec<Value<'a>>,
     /// Stack heights that were marked.
     marks: Vec<usize>,
@@ -63,23 +61,23 @@ struct Machine<'a> {
 impl<'a> Machine<'a> {
     fn step(&mut self, instruction: u8) -> Result<(), FormatError> {
         match instruction {
-            0x80 => drop(self.take(1)?), // PROTO: the version
-            0x95 => drop(self.take(8)?), // FRAME: how much to read ahead
-            0x98 => {}                   // READONLY_BUFFER
+            0x80 => drop(self.cursor.take(1)?), // PROTO: the version
+            0x95 => drop(self.cursor.take(8)?), // FRAME: how much to read ahead
+            0x98 => {}                          // READONLY_BUFFER
             b'(' => self.marks.push(self.stack.len()),
             b'0' if self.marks.last() == Some(&self.stack.len()) => drop(self.marks.pop()), // POP of a mark
             b'0' => drop(self.pop()?),
             b'1' => drop(self.pop_marked()?), // POP_MARK
             b'p' => {
-                let place = self.decimal()?; // PUT
+                let place = self.cursor.decimal()?; // PUT
                 self.remember(place)?;
             }
             b'q' => {
-                let [place] = self.array()?; // BINPUT
+                let [place] = self.cursor.array()?; // BINPUT
                 self.remember(place.into())?;
             }
             b'r' => {
-                let place = u32::from_le_bytes(self.array()?); // LONG_BINPUT
+                let place = u32::from_le_bytes(self.cursor.array()?); // LONG_BINPUT
                 self.remember(place)?;
             }
             0x94 => self.remember(self.memo.len() as u32)?, // MEMOIZE
@@ -113,10 +111,10 @@ impl<'a> Machine<'a> {
         Ok(match instruction {
             b'N' => Value::Other,
             b'I' | b'L' | b'F' | 0x88 | 0x89 | b'K' | b'M' | b'J' | 0x8A | 0x8B | b'G' => {
-                self.number(instruction)?
+                self.cursor.number(instruction)?
             }
             b'S' | b'V' | b'U' | b'T' | b'X' | 0x8C | 0x8D | b'B' | b'C' | 0x8E | 0x96 => {
-                self.text(instruction)?
+                self.cursor.text(instruction)?
             }
             0x97 => Value::Other, // NEXT_BUFFER: values outside the pickle
             b']' | b')' | 0x8F => self.objects.add(Object::Sequence(Vec::new())),
@@ -136,15 +134,15 @@ impl<'a> Machine<'a> {
             }
             b'2' => self.top()?, // DUP
             b'g' => {
-                let place = self.decimal()?; // GET
+                let place = self.cursor.decimal()?; // GET
                 self.recall(place)?
             }
             b'h' => {
-                let [place] = self.array()?; // BINGET
+                let [place] = self.cursor.array()?; // BINGET
                 self.recall(place.into())?
             }
             b'j' => {
-                let place = u32::from_le_bytes(self.array()?); // LONG_BINGET
+                let place = u32::from_le_bytes(self.cursor.array()?); // LONG_BINGET
                 self.recall(place)?
             }
             b'c' | b'i' | b'o' | 0x93 | b'R' | 0x81 | 0x92 | 0x82..=0x84 => self.call(instruction)?,
@@ -153,10 +151,10 @@ impl<'a> Machine<'a> {
                 calls::persistent(&mut self.objects, name)
             }
             b'P' => {
-                self.line()?; // PERSID: PyTorch reads no storage that is named in text
+                self.cursor.line()?; // PERSID: PyTorch reads no storage that is named in text
                 Value::Other
             }
-            _ => return Err(self.fault("an instruction that pickles do not have")),
+            _ => return Err(self.cursor.fault("an instruction that pickles do not have")),
         })
     }
 
@@ -164,28 +162,28 @@ impl<'a> Machine<'a> {
     fn call(&mut self, instruction: u8) -> Result<Value<'a>, FormatError> {
         let (function, arguments) = match instruction {
             b'c' => {
-                let (module, name) = (self.line()?, self.line()?); // GLOBAL
+                let (module, name) = (self.cursor.line()?, self.cursor.line()?); // GLOBAL
                 return Ok(Value::Global(Global { module, name }));
             }
             0x93 => {
                 return match (self.pop()?, self.pop()?) {
                     (Value::Text(name), Value::Text(module)) => Ok(Value::Global(Global { module, name })),
-                    _ => Err(self.fault("a function or class without a name")), // STACK_GLOBAL
+                    _ => Err(self.cursor.fault("a function or class without a name")), // STACK_GLOBAL
                 };
             }
             0x82..=0x84 => {
-                self.take(1 << (instruction - 0x82))?; // EXT1, EXT2, EXT4: a class by its number in a registry
+                self.cursor.take(1 << (instruction - 0x82))?; // EXT1, EXT2, EXT4: a class by its number in a registry
                 return Ok(self.objects.instance(Value::Other, Value::Other));
             }
             b'i' => {
-                let (module, name) = (self.line()?, self.line()?); // INST
+                let (module, name) = (self.cursor.line()?, self.cursor.line()?); // INST
                 let arguments = self.pop_marked()?;
                 (Value::Global(Global { module, name }), self.objects.add(Object::Sequence(arguments)))
             }
             b'o' => {
                 let mut parts = self.pop_marked()?; // OBJ
                 if parts.is_empty() {
-                    return Err(self.fault("an instance without a class"));
+                    return Err(self.cursor.fault("an instance without a class"));
                 }
                 let class = parts.remove(0);
                 (class, self.objects.add(Object::Sequence(parts)))
@@ -212,97 +210,11 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn fault(&self, why: &'static str) -> FormatError {
-        FormatError::Pickle { at: self.start, why }
-    }
-
-    fn take(&mut self, len: usize) -> Result<&'a [u8], FormatError> {
-        let taken = self.bytes[self.at..].get(..len).ok_or_else(|| self.fault("it ends early"))?;
-        self.at += len;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], FormatError> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N)?);
-        Ok(array)
-    }
-
-    /// Reads a little-endian length of `bytes` bytes.
-    fn len(&mut self, bytes: usize) -> Result<usize, FormatError> {
-        let mut wide = [0; 8];
-        wide[..bytes].copy_from_slice(self.take(bytes)?);
-        usize::try_from(u64::from_le_bytes(wide)).map_err(|_| self.fault("it ends early"))
-    }
-
-    fn line(&mut self) -> Result<&'a str, FormatError> {
-        let rest = &self.bytes[self.at..];
-        let len = rest.iter().position(|&byte| byte == b'\n').ok_or_else(|| self.fault("it ends early"))?;
-        self.at += len + 1;
-        str::from_utf8(&rest[..len]).map_err(|_| self.fault("text that is not UTF-8"))
-    }
-
-    fn decimal(&mut self) -> Result<u32, FormatError> {
-        self.line()?.parse().map_err(|_| self.fault("a place that is no number"))
-    }
-
-    /// Reads text or bytes. Text that is not UTF-8 names no tensor.
-    fn text(&mut self, instruction: u8) -> Result<Value<'a>, FormatError> {
-        let bytes = match instruction {
-            b'V' => return self.line().map(Value::Text), // UNICODE
-            b'S' => {
-                let quoted = self.line()?; // STRING, in quotes
-                return Ok(Value::Text(quoted.trim_matches(['\'', '"'])));
-            }
-            b'U' | 0x8C | b'C' => {
-                let len = self.len(1)?; // SHORT_BINSTRING, SHORT_BINUNICODE, SHORT_BINBYTES
-                self.take(len)?
-            }
-            b'T' | b'X' | b'B' => {
-                let len = self.len(4)?; // BINSTRING, BINUNICODE, BINBYTES
-                self.take(len)?
-            }
-            _ => {
-                let len = self.len(8)?; // BINUNICODE8, BINBYTES8, BYTEARRAY8
-                self.take(len)?
-            }
-        };
-        let binary = matches!(instruction, b'C' | b'B' | 0x8E | 0x96);
-        Ok(match str::from_utf8(bytes) {
-            Ok(text) if !binary => Value::Text(text),
-            _ => Value::Bytes(bytes),
-        })
-    }
-
-    fn number(&mut self, instruction: u8) -> Result<Value<'a>, FormatError> {
-        Ok(match instruction {
-            0x88 => Value::Int(1), // NEWTRUE
-            0x89 => Value::Int(0), // NEWFALSE
-            b'K' => Value::Int(u8::from_le_bytes(self.array()?).into()),
-            b'M' => Value::Int(u16::from_le_bytes(self.array()?).into()),
-            b'J' => Value::Int(i32::from_le_bytes(self.array()?).into()),
-            0x8A => {
-                let len = self.len(1)?; // LONG1
-                long(self.take(len)?)
-            }
-            0x8B => {
-                let len = self.len(4)?; // LONG4
-                long(self.take(len)?)
-            }
-            b'G' => {
-                self.take(8)?; // BINFLOAT
-                Value::Other
-            }
-            // INT, LONG, FLOAT: text
-            _ => self.line()?.trim_end_matches('L').parse().map_or(Value::Other, Value::Int),
-        })
-    }
-
     fn pop_many(&mut self, count: usize) -> Result<Vec<Value<'a>>, FormatError> {
         // Values below a mark must not be popped.
         let floor = self.marks.last().copied().unwrap_or(0);
         let height = self.stack.len().checked_sub(count).filter(|&height| height >= floor);
-        Ok(self.stack.split_off(height.ok_or_else(|| self.fault("nothing to work on"))?))
+        Ok(self.stack.split_off(height.ok_or_else(|| self.cursor.fault("nothing to work on"))?))
     }
 
     fn pop(&mut self) -> Result<Value<'a>, FormatError> {
@@ -310,7 +222,7 @@ impl<'a> Machine<'a> {
     }
 
     fn pop_marked(&mut self) -> Result<Vec<Value<'a>>, FormatError> {
-        let mark = self.marks.pop().ok_or_else(|| self.fault("no mark where a group begins"))?;
+        let mark = self.marks.pop().ok_or_else(|| self.cursor.fault("no mark where a group begins"))?;
         Ok(self.stack.split_off(mark))
     }
 
@@ -326,7 +238,7 @@ impl<'a> Machine<'a> {
         match self.objects.get_mut(top) {
             Some(Object::Sequence(list)) => list.extend_from_slice(elements),
             Some(Object::Opaque(instance)) => instance.elements.extend_from_slice(elements),
-            _ => return Err(self.fault("elements for something that is no list")),
+            _ => return Err(self.cursor.fault("elements for something that is no list")),
         }
         Ok(())
     }
@@ -336,7 +248,7 @@ impl<'a> Machine<'a> {
         match self.objects.get_mut(top) {
             Some(Object::Dict(dict)) => dict.extend(pairs),
             Some(Object::Opaque(instance)) => instance.entries.extend(pairs),
-            _ => return Err(self.fault("entries for something that is no dict")),
+            _ => return Err(self.cursor.fault("entries for something that is no dict")),
         }
         Ok(())
     }
@@ -344,7 +256,7 @@ impl<'a> Machine<'a> {
     fn pairs(&self, entries: &[Value<'a>]) -> Result<Vec<(Value<'a>, Value<'a>)>, FormatError> {
         match entries.as_chunks::<2>() {
             (pairs, []) => Ok(pairs.iter().map(|&[key, value]| (key, value)).collect()),
-            _ => Err(self.fault("a key without a value")),
+            _ => Err(self.cursor.fault("a key without a value")),
         }
     }
 
@@ -355,19 +267,6 @@ impl<'a> Machine<'a> {
     }
 
     fn recall(&self, place: u32) -> Result<Value<'a>, FormatError> {
-        self.memo.get(&place).copied().ok_or_else(|| self.fault("something that was not remembered"))
-    }
-}
-
-/// Reads a little-endian integer in two's complement; of one beyond 128 bits, no tensor depends on the value.
-fn long<'a>(bytes: &[u8]) -> Value<'a> {
-    let fill = if bytes.last().is_some_and(|byte| byte >> 7 == 1) { 0xFF } else { 0 };
-    let mut wide = [fill; 16];
-    match wide.get_mut(..bytes.len()) {
-        Some(low) => {
-            low.copy_from_slice(bytes);
-            Value::Int(i128::from_le_bytes(wide))
-        }
-        None => Value::Other,
+        self.memo.get(&place).copied().ok_or_else(|| self.cursor.fault("something that was not remembered"))
     }
 }

@@ -64,6 +64,8 @@ fn parse(bytes: &[u8]) -> Result<Parsed, FormatError> {
 
 /// Reader of the tensors of a file.
 struct Reader {
+    /// Size of the file in bytes.
+    size: usize,
     big_endian: bool,
     /// Values that a pickle has as text.
     decoded: Vec<Vec<u8>>,
@@ -73,7 +75,7 @@ struct Reader {
 
 impl Reader {
     fn new(bytes: &[u8], big_endian: bool) -> Self {
-        Self { big_endian, decoded: Vec::new(), budget: bytes.len() }
+        Self { size: bytes.len(), big_endian, decoded: Vec::new(), budget: bytes.len() }
     }
 
     fn tensors(
@@ -94,6 +96,12 @@ impl Reader {
                 Content::Numpy(array) => Ok(self.numpy(array)?),
                 Content::Unusable(kind) => Err(TensorError::Kind(kind)),
             };
+            // Views may overlap, so a few bytes could otherwise claim any number of values.
+            let small = |stored: &Stored| stored.layout.len().is_some_and(|len| len <= self.size);
+            let content = content.and_then(|stored| match small(&stored) {
+                true => Ok(stored),
+                false => Err(TensorError::TooLarge),
+            });
             tensors.push(StoredTensor { name, container, content });
         }
         let classes: BTreeSet<_> = pickle.objects.classes().map(|class| (class.module, class.name)).collect();

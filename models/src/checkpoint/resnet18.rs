@@ -1,11 +1,16 @@
 //! Search for a ResNet18, with its configuration, in a checkpoint.
 
+use std::collections::HashSet;
+
 use super::error::FormatError;
 use super::families::Seems;
-use super::{Candidate, Checkpoint, PassedOver, Sought, StoredTensor};
+use super::{Candidate, Checkpoint, Misfit, PassedOver, Sought, StoredTensor};
 use crate::layers::Param;
 use crate::resnet::{Architecture, ArchitectureError, ResNet18};
 use crate::{Module, Weights, shapes};
+
+/// Weight of the classifier.
+const HEAD: &str = "backbone.fc.weight";
 
 /// ResNet18 of a checkpoint.
 #[derive(Debug)]
@@ -17,6 +22,8 @@ pub struct Found {
     pub weights: Weights,
     /// Prefix of the names in the file, with the keys that lead to them.
     pub prefix: String,
+    /// Name of the classifier's weight in the file.
+    pub head: String,
     /// Prefixes of other whole ResNet18s in the file.
     pub alternatives: Vec<String>,
     /// Everything else in the file.
@@ -28,7 +35,7 @@ pub struct Found {
 #[non_exhaustive]
 pub enum FindError {
     /// The checkpoint is of another network.
-    #[error("it holds no ResNet18 of this project{seems}")]
+    #[error("its tensors are not those of a ResNet18 as this project defines it{seems}")]
     Other {
         /// Network that it seems to be of.
         seems: Seems,
@@ -38,59 +45,6 @@ pub enum FindError {
     /// The values of a parameter cannot be read.
     #[error("its ResNet18 cannot be read")]
     Values(#[source] FormatError),
-}
-
-/// Difference between a checkpoint and a network.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Misfit {
-    /// No tensor has a name of the network.
-    #[error("none of its {0} tensors has a name of this network")]
-    Nothing(usize),
-    /// The shapes are those of no configuration.
-    #[error(transparent)]
-    Architecture(#[from] ArchitectureError),
-    /// Parameters of the network are missing.
-    #[error("{found} of the network's {all} tensors are there, {missing} is not")]
-    Missing {
-        /// First one that is missing.
-        missing: String,
-        /// Number of parameters that were found.
-        found: usize,
-        /// Number of parameters of the network.
-        all: usize,
-    },
-    /// A tensor has another shape.
-    #[error("{name} has shape {found:?}, this network needs {expected:?}")]
-    Shape {
-        /// Name in the file.
-        name: String,
-        /// Shape in the file.
-        found: Vec<usize>,
-        /// Shape in the network.
-        expected: Vec<usize>,
-    },
-    /// Modules of the network have further tensors in the file.
-    #[error("the network has no place for {tensors} of its tensors, such as {first}")]
-    LeftOver {
-        /// Name of the first one in the file.
-        first: String,
-        /// Number of such tensors.
-        tensors: usize,
-    },
-    /// The state dict has layers beside those of the network.
-    #[error(
-        "{tensors} tensors of the same state dict, such as {first}, belong to layers that this network does not have"
-    )]
-    Beside {
-        /// Name of the first one in the file.
-        first: String,
-        /// Number of such tensors.
-        tensors: usize,
-    },
-    /// Two tensors are the same parameter in different spellings.
-    #[error("{0} and {1} would be the same parameter")]
-    Twice(String, String),
 }
 
 /// Finds the ResNet18 in a checkpoint: all its parameters, in their shapes, with nothing left over.
@@ -126,7 +80,8 @@ pub fn find(checkpoint: &Checkpoint<'_>, leave_out: impl Fn(&str) -> bool) -> Re
     Ok(Found {
         architecture,
         weights,
-        prefix: candidate.prefix().to_owned(),
+        prefix: FormatError::quote(candidate.prefix()),
+        head: candidate.get(HEAD).map(|tensor| FormatError::quote(&tensor.name)).unwrap_or_default(),
         alternatives: fitting[1..].iter().map(|(other, _)| FormatError::quote(other.prefix())).collect(),
         passed_over: candidate.passed_over(),
     })
@@ -142,17 +97,35 @@ fn fit(candidate: &Candidate<'_>, leave_out: impl Fn(&str) -> bool) -> Result<Ar
     if let Some((_, [first, second])) = candidate.twice().next() {
         return Err(Misfit::Twice(FormatError::quote(first), FormatError::quote(second)));
     }
+    for tensor in candidate.names().filter_map(|name| candidate.get(name)) {
+        if let Some(why) = tensor.fault() {
+            return Err(Misfit::Tensor { name: FormatError::quote(&tensor.name), why: why.clone() });
+        }
+    }
+    let found = candidate.names().len();
+    let missing = |missing: String, all: usize| match 2 * found < all {
+        true => Misfit::Few { found, tensors: candidate.tensors().len() },
+        false => Misfit::Missing { missing, found, all },
+    };
+    let plain = ResNet18::new(&Architecture { attention: None, ..Architecture::default() })?;
     let shape = |name: &str| candidate.get(name).and_then(StoredTensor::shape);
-    let architecture = Architecture::of_shapes(shape)?;
+    let architecture = Architecture::of_shapes(shape).map_err(|error| match error {
+        ArchitectureError::NotResNet18(name) => missing(name, parameters(&plain).len()),
+        other => other.into(),
+    })?;
     let params = parameters(&ResNet18::new(&architecture)?);
     let all = params.len();
-    for Param { name, shape: expected, .. } in params {
-        let Some(tensor) = candidate.get(&name) else {
-            let missing = name;
-            return Err(Misfit::Missing { missing, found: candidate.names().len(), all });
-        };
+    let own: HashSet<&str> = params.iter().map(|param| param.name.as_str()).collect();
+    // Attention of which a part is missing looks like none.
+    let others: Vec<_> = candidate.names().filter(|name| !own.contains(name)).collect();
+    if let Some(first) = others.first().and_then(|name| candidate.get(name)) {
+        return Err(Misfit::LeftOver { first: FormatError::quote(&first.name), tensors: others.len() });
+    }
+    for Param { name, shape: expected, .. } in &params {
+        let Some(tensor) = candidate.get(name) else { return Err(missing(name.clone(), all)) };
         let found = tensor.shape().unwrap_or_default();
-        if tensor.shape().is_some() && found != expected {
+        if found != expected {
+            let expected = expected.clone();
             return Err(Misfit::Shape {
                 name: FormatError::quote(&tensor.name),
                 found: found.into(),

@@ -76,6 +76,11 @@ impl StoredTensor {
         self.content.as_ref().ok().map(|stored| &stored.layout.shape[..])
     }
 
+    /// Reason why the tensor has no plain values, if it is of such a kind.
+    pub fn fault(&self) -> Option<&TensorError> {
+        self.content.as_ref().err()
+    }
+
     /// Tells whether it is a counter of PyTorch's batch norms, which nothing computes with.
     pub fn is_counter(&self) -> bool {
         self.name.rsplit('.').next() == Some("num_batches_tracked")

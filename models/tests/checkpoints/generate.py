@@ -209,6 +209,7 @@ def main():
     torch.save(module_state(), HERE / "zip.pth")
     torch.save(module_state(), HERE / "legacy.pth", **legacy)
     torch.save(state(), HERE / "plain.pth")
+    torch.save(state(), HERE / "twenty-one-characters.pth")  # the first entry of its directory has 76 bytes
     torch.save(state(), HERE / "protocol4.pth", pickle_protocol=4)
     torch.save(state(), HERE / "legacy-protocol4.pth", pickle_protocol=4, **legacy)
     for name, dtype in {"half": torch.float16, "bfloat16": torch.bfloat16, "double": torch.float64}.items():

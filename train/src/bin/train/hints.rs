@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use ferronnx_models::checkpoint::resnet18::Misfit;
+use ferronnx_models::checkpoint::Misfit;
 use ferronnx_train::data::DataError;
 use ferronnx_train::device::DeviceError;
 use ferronnx_train::export::ExportError;

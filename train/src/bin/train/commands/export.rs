@@ -223,7 +223,7 @@ fn generated_images(preprocessor: &Preprocessor) -> (Images, String) {
 fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
     let path = &args.source;
     let found = network_in(path, args.key.as_deref(), &args.leave_out)?;
-    let notes = notes(&found);
+    let mut notes = notes(&found);
     let Found { architecture, weights, .. } = found;
     let size = args.image_size.unwrap_or(architecture.stem.usual_size());
     let mut preprocessing = Preprocessing::for_size(size);
@@ -233,6 +233,10 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
         assume::to_unit_range(mean, std).context("--mean and --std")?;
     preprocessing.check().context("--mean and --std")?;
     let labels = labels(args.labels.as_deref(), architecture.classes)?;
+    if args.image_size.is_none() || args.mean.is_none() || args.std.is_none() {
+        let Preprocessing { mean, std, .. } = preprocessing;
+        notes.push(format!("assumed     images of {size} pixels, mean {mean:?}, standard deviation {std:?}"));
+    }
     let preprocessor = Preprocessor::new(&preprocessing);
     let (images, description) = match &args.images {
         Some(folder) => chosen_images(folder, &labels, &preprocessor)?,
@@ -251,6 +255,9 @@ fn notes(found: &Found) -> Vec<String> {
     let mut notes = Vec::new();
     if !found.prefix.is_empty() {
         notes.push(format!("tensors     {} under {}", found.weights.len(), found.prefix));
+    }
+    if !found.head.ends_with("fc.weight") {
+        notes.push(format!("classifier  {}", found.head));
     }
     if !found.alternatives.is_empty() {
         let others = found.alternatives.iter().map(|prefix| display::prefix(prefix));
