@@ -188,7 +188,7 @@ impl DataSet {
         ImagePlace { path: folder.unwrap_or(&self.source).into(), line: image.line }
     }
 
-    /// Describes the parts on one line, as `training images in photos/Train, test images in photos/Test`; empty for
+    /// Describes the parts on one line, as `training images in Train, test images in Test`; empty for
     /// class folders without a split, unless one of them is named like a split.
     pub fn description(&self) -> String {
         let of = |split: Split| match split {
@@ -196,8 +196,8 @@ impl DataSet {
             Split::Validation => "validation images",
             Split::Test => "test images",
         };
-        let folders =
-            self.folders.iter().map(|(split, path)| format!("{} in {}", of(*split), escape::path(path)));
+        let short = |path: &Path| escape::path(path.strip_prefix(&self.source).unwrap_or(path)).to_string();
+        let folders = self.folders.iter().map(|(split, path)| format!("{} in {}", of(*split), short(path)));
         let classes = Self::classes(&self.part(None));
         let named = classes.iter().filter(|class| self.folders.is_empty() && class.parse::<Split>().is_ok());
         let named =
