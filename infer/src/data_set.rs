@@ -188,29 +188,39 @@ impl DataSet {
         ImagePlace { path: folder.unwrap_or(&self.source).into(), line: image.line }
     }
 
-    /// Describes the parts on one line, as `training images in Train, test images in Test`; empty for
-    /// class folders without a split, unless one of them is named like a split.
+    /// Describes the parts on one line, as `training images in Train, test images in Test`; empty for class folders
+    /// without a split, unless one of them is named like a split.
     pub fn description(&self) -> String {
-        let of = |split: Split| match split {
-            Split::Train => "training images",
-            Split::Validation => "validation images",
-            Split::Test => "test images",
-        };
-        let short = |path: &Path| escape::path(path.strip_prefix(&self.source).unwrap_or(path)).to_string();
-        let folders = self.folders.iter().map(|(split, path)| format!("{} in {}", of(*split), short(path)));
-        let classes = Self::classes(&self.part(None));
-        let named = classes.iter().filter(|class| self.folders.is_empty() && class.parse::<Split>().is_ok());
-        let named =
-            named.map(|class| format!("{} is a class, for it holds no class folders", escape::name(class)));
         let is_list = self.images.iter().any(|image| image.line.is_some());
-        let parts =
-            [Split::Train, Split::Validation, Split::Test].map(|split| (split, self.part(Some(split)).len()));
-        let lines = parts.iter().filter(|(_, count)| is_list && *count > 0);
-        let lines = lines.map(|(split, count)| format!("{count} {}", of(*split)));
-        match is_list {
-            true => lines.collect::<Vec<_>>().join(", "),
-            false => folders.chain(named).collect::<Vec<_>>().join(", "),
+        let parts = if is_list { self.parts_of_list() } else { self.parts_of_folder() };
+        parts.join(", ")
+    }
+
+    fn parts_of_list(&self) -> Vec<String> {
+        let count = |split| self.images.iter().filter(|image| image.split == Some(split)).count();
+        let parts = [Split::Train, Split::Validation, Split::Test].map(|split| (count(split), split));
+        let present = parts.into_iter().filter(|(count, _)| *count > 0);
+        present.map(|(count, split)| format!("{count} {}", images_of(split))).collect()
+    }
+
+    fn parts_of_folder(&self) -> Vec<String> {
+        if self.folders.is_empty() {
+            let classes =
+                Self::classes(&self.images).into_iter().filter(|class| class.parse::<Split>().is_ok());
+            let line =
+                |class: String| format!("{} is a class, for it holds no class folders", escape::name(&class));
+            return classes.map(line).collect();
         }
+        let short = |path: &Path| escape::path(path.strip_prefix(&self.source).unwrap_or(path)).to_string();
+        self.folders.iter().map(|(split, path)| format!("{} in {}", images_of(*split), short(path))).collect()
+    }
+}
+
+fn images_of(split: Split) -> &'static str {
+    match split {
+        Split::Train => "training images",
+        Split::Validation => "validation images",
+        Split::Test => "test images",
     }
 }
 
