@@ -93,6 +93,11 @@ impl Assumed {
 /// Source of a fact that the caller gave.
 const GIVEN: &str = "given";
 
+/// Converts a number to JSON as it was written: 0.1, not the nearest number of 64 bits.
+pub(crate) fn number(value: f32) -> Value {
+    value.to_string().parse::<f64>().unwrap_or(value.into()).into()
+}
+
 /// List of assumptions that grows while a card is made.
 #[derive(Debug, Default)]
 struct Ledger(Vec<Assumed>);

@@ -1,9 +1,9 @@
 //! Normalisation of the input, from what is known about the model.
 
 use ferronnx_models::card::InputForm;
-use serde_json::json;
+use serde_json::Value;
 
-use super::{Assumptions, Facts, Ledger, Stated, known};
+use super::{Assumptions, Facts, Ledger, Stated, known, number};
 
 /// Range of the values of an image before mean and standard deviation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,13 +105,17 @@ pub(super) fn normalization(
     }
     let range = range_of(&mean.value, &std.value, range)?;
     ledger.note("scale", range.value.largest(), range.source);
-    ledger.note("mean", json!(mean.value), mean.source);
-    ledger.note("std", json!(std.value), std.source);
+    ledger.note("mean", numbers(&mean.value), mean.source);
+    ledger.note("std", numbers(&std.value), std.source);
     let to_one = |numbers: Vec<f32>| match range.value {
         Range::One => numbers,
         Range::Byte => numbers.into_iter().map(|number| number / 255.0).collect(),
     };
     Ok((to_one(mean.value), to_one(std.value)))
+}
+
+fn numbers(values: &[f32]) -> Value {
+    values.iter().map(|&value| number(value)).collect()
 }
 
 /// Range that mean and standard deviation are for: a mean above 1 is outside of values from 0 to 1.

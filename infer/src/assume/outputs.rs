@@ -3,7 +3,7 @@
 use ferronnx_models::card::Activation;
 use ferronnx_models::onnx::{Dim, TensorInfo};
 
-use super::{Assumptions, Facts, Ledger, Stated, known};
+use super::{Assumptions, Facts, Ledger, Stated, known, number};
 use crate::error::ModelError;
 use crate::session::describe;
 
@@ -94,7 +94,7 @@ pub(super) fn outputs(
     let usual = || Stated { value: HALF, source: "usual where any number of classes is right".into() };
     let threshold = several.then(|| facts.threshold.clone().unwrap_or_else(usual));
     let threshold = threshold.map(|Stated { value, source }| {
-        ledger.note("threshold", f64::from(value), source);
+        ledger.note("threshold", number(value), source);
         value
     });
     Outputs { activation: activation.value, threshold }

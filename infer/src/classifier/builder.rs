@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Classifier;
 use super::card::card_of;
-use crate::assume::{Assumptions, Resolved};
+use crate::assume::{Assumptions, Resolved, number};
 use crate::device::Device;
 use crate::error::{Error, ErrorKind, ModelError, Result};
 use crate::preprocess::Preprocessor;
@@ -110,7 +110,7 @@ impl ClassifierBuilder {
                 return Err(Error::from(ModelError::Threshold).at(path));
             }
             if let Some(usual) = assumed.iter_mut().find(|assumed| assumed.what == "threshold") {
-                (usual.value, usual.source) = (threshold.into(), "given".into());
+                (usual.value, usual.source) = (number(threshold), "given".into());
             }
         }
         let threads = self.session.threads.unwrap_or(0);

@@ -14,5 +14,6 @@ mod foreign;
 mod formats;
 mod inspect;
 mod library;
+mod multi_label;
 mod support;
 mod verify;

@@ -27,7 +27,7 @@ pub fn run(args: &ClassifyArgs) -> Result<Done> {
         messages::note(format_args!("left out: {left_out}"));
     }
 
-    let mut report = Report::new(args.format, sources.len());
+    let mut report = Report::new(args.format, classifier.is_multi_label(), sources.len());
     for failed in failed {
         report.add(&Outcome::Failed(failed))?;
     }
@@ -114,8 +114,8 @@ struct Report {
 }
 
 impl Report {
-    fn new(format: Format, images: usize) -> Self {
-        let writer = output::writer(format, Box::new(io::stdout().lock()));
+    fn new(format: Format, multi_label: bool, images: usize) -> Self {
+        let writer = output::writer(format, multi_label, Box::new(io::stdout().lock()));
         Self { writer, format, progress: messages::progress(images, true), classified: 0, failed: 0 }
     }
 

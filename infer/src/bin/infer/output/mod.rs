@@ -19,13 +19,13 @@ pub trait Writer {
     fn finish(&mut self) -> io::Result<()>;
 }
 
-/// Creates a writer of `format` to `out`.
-pub fn writer(format: Format, out: Box<dyn Write>) -> Box<dyn Writer> {
+/// Creates a writer of `format` to `out`; `multi_label` tells whether the results have selected classes.
+pub fn writer(format: Format, multi_label: bool, out: Box<dyn Write>) -> Box<dyn Writer> {
     let out = BufWriter::new(out);
     match format {
         Format::Table => Box::new(table::Table::new(out)),
         Format::Json => Box::new(json::Json::new(out)),
         Format::Jsonl => Box::new(jsonl::Jsonl::new(out)),
-        Format::Csv => Box::new(csv::Csv::new(out)),
+        Format::Csv => Box::new(csv::Csv::new(out, multi_label)),
     }
 }

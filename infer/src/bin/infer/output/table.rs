@@ -39,9 +39,11 @@ impl<W: Write> Writer for Table<W> {
 fn classes(predictions: &[Prediction]) -> String {
     let mut table = comfy_table::Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
-    for (rank, Prediction { label, probability, .. }) in (1..).zip(predictions) {
+    for (rank, Prediction { label, probability, selected, .. }) in (1..).zip(predictions) {
         let percent = f64::from(*probability) * 100.0;
-        table.add_row([rank.to_string(), format!("{percent:.2} %"), escape::name(label).into_owned()]);
+        let selected = if *selected == Some(true) { " (selected)" } else { "" };
+        let label = format!("{}{selected}", escape::name(label));
+        table.add_row([rank.to_string(), format!("{percent:.2} %"), label]);
     }
     for (index, width) in [(0, 5), (1, 10)] {
         if let Some(column) = table.column_mut(index) {
