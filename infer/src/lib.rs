@@ -28,7 +28,7 @@
 //! | `cli` | the program `infer` |
 //! | `report` | `pages`, and the program's flag for them |
 //! | `bench` | `bench`, and the program's command for it |
-//! | `formats` | GIF, TIFF and WebP images |
+//! | `formats` | GIF, TIFF and WebP images, and JPEGs with unusual scans |
 //!
 //! ```no_run
 //! use ferronnx_infer::{Classifier, decode};
