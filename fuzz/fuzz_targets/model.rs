@@ -1,4 +1,4 @@
-//! Fuzzes ONNX files: reading, and the passes over what was read.
+//! Fuzzes ONNX files: reading, the passes over what was read, and the meaning of the outputs.
 #![no_main]
 
 use ferronnx_models::onnx::external_data::Loaded;
@@ -15,6 +15,10 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = loaded.separate();
     }
     let Ok(mut model) = Model::from_slice(bytes) else { return };
+    for output in &model.graph.outputs {
+        let _ = onnx::output_values(&model, &output.name);
+    }
+    let _ = onnx::output_values::class_labels(&model);
     let again = Model::decode(model.clone().encode()).expect("what was written can be read");
     assert_eq!(again.encode(), model.clone().encode());
     passes::fold_batch_norm(&mut model);

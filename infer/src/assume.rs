@@ -1,37 +1,64 @@
 //! Assumptions about a model without a card, one that another tool wrote.
 //!
-//! Labels may be in its metadata (`names`, as Ultralytics writes them, or `class_names`). The image size may be in the
-//! shape of its input. Mean and standard deviation of the normalisation are in no file: they have to be given.
+//! A card says how images are prepared and what the outputs mean. Without one, each of these facts is given by the
+//! caller, stated by the file or beside it ([`Facts`]), visible in the graph, or the usual choice. All of them are listed
+//! with their source ([`Assumed`]). Facts without a usual choice, such as labels and normalisation, have to be given.
 
-use std::fs;
+mod card;
+mod facts;
+mod interface;
+pub mod label_file;
+mod lines;
+mod literal;
+pub mod names;
+mod normalization;
+mod outputs;
+pub mod sidecar;
+
 use std::path::Path;
 use std::str::FromStr;
 
-use ferronnx_models::card::{
-    CARD_FORMAT, InputForm, ModelCard, Precision, Preprocessing, Provenance, labels_in,
-};
-use ferronnx_models::onnx::{Dim, Element};
+use ferronnx_models::card::{Activation, ColorOrder, Fit, Layout, ResizeFilter, Size};
+use serde::Serialize;
 use serde_json::Value;
 
-use crate::error::{Error, ModelError, Result};
-use crate::preprocess::CHANNELS;
-use crate::session::{Session, describe};
+pub(crate) use card::{Resolved, resolve};
+pub use facts::{Facts, Stated, Unusable};
+pub use interface::InterfaceError;
+pub use lines::LinesError;
+pub use literal::{LiteralError, LiteralReason};
+pub use normalization::{NormalizationError, Range, to_unit_range};
+pub(crate) use outputs::{Meaning, values_per_image};
 
-/// Facts about a model without a card; an absent one is looked for in the file.
+use crate::error::Result;
+use label_file::LabelFile;
+
+/// Facts about a model without a card; an absent one is looked for in the file, beside it and in the graph.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Assumptions {
     /// Names of the classes, in the order of the outputs.
     pub labels: Option<Vec<String>>,
-    /// Height and width of the input, in pixels.
-    pub image_size: Option<u32>,
-    /// Length of an image's shorter side before the centre is cut out, in pixels; chosen by
-    /// [`Preprocessing::for_size`] when absent.
+    /// Height and width of the input.
+    pub image_size: Option<Size>,
+    /// Length of an image's shorter side before the centre is cut out, in pixels.
     pub resize: Option<u32>,
-    /// Mean per channel, of values in [0, 1]; not needed for a model that takes bytes.
-    pub mean: Option<[f32; 3]>,
-    /// Standard deviation per channel, of values in [0, 1]; not needed for a model that takes bytes.
-    pub std: Option<[f32; 3]>,
+    /// Way in which an image of another aspect ratio becomes an input.
+    pub fit: Option<Fit>,
+    /// Resampling filter.
+    pub filter: Option<ResizeFilter>,
+    /// Order of the dimensions of the input.
+    pub layout: Option<Layout>,
+    /// Channels of the input and their order.
+    pub channels: Option<ColorOrder>,
+    /// Range of values before mean and standard deviation.
+    pub range: Option<Range>,
+    /// Mean of each channel of the input, in its order; not needed for a model that takes bytes.
+    pub mean: Option<Vec<f32>>,
+    /// Standard deviation of each channel of the input, in its order; not needed for a model that takes bytes.
+    pub std: Option<Vec<f32>>,
+    /// Step from the outputs to probabilities.
+    pub activation: Option<Activation>,
 }
 
 impl Assumptions {
@@ -39,88 +66,83 @@ impl Assumptions {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
 
-    /// Builds the card that the model would have.
-    pub(crate) fn card(&self, session: &Session) -> std::result::Result<ModelCard, ModelError> {
-        let input = match session.input().element {
-            Element::Uint8 => InputForm::Uint8,
-            _ => InputForm::Float,
-        };
-        let card = ModelCard {
-            format: CARD_FORMAT,
-            labels: self.labels(session)?,
-            preprocessing: self.preprocessing(session, input)?,
-            input,
-            precision: Precision::default(),
-            observed: Vec::new(),
-            architecture: Value::Null,
-            training: None,
-            provenance: Provenance {
-                producer: "another tool".into(),
-                engine: "unknown".into(),
-                created: "unknown".into(),
-            },
-        };
-        card.check()?;
-        Ok(card)
-    }
+/// Fact about a model without a card, and its source.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Assumed {
+    /// Name of the fact, such as `layout`.
+    pub what: &'static str,
+    /// Value, for labels their number.
+    pub value: Value,
+    /// Source of the value: who gave it, or where it was found.
+    pub source: String,
+}
 
-    fn labels(&self, session: &Session) -> std::result::Result<Vec<String>, ModelError> {
-        let in_file = || {
-            let texts = ["names", "class_names"].into_iter().filter_map(|key| session.metadata(key));
-            texts.into_iter().find_map(|text| labels_in(&text))
-        };
-        self.labels.clone().or_else(in_file).ok_or(ModelError::NoLabels)
-    }
-
-    fn preprocessing(
-        &self,
-        session: &Session,
-        input: InputForm,
-    ) -> std::result::Result<Preprocessing, ModelError> {
-        let shape = &session.input().shape;
-        let side = match (input, &shape[..]) {
-            (InputForm::Float, [_, _, side, _]) | (InputForm::Uint8, [_, side, _, _]) => side,
-            _ => return Err(ModelError::NotImages { shape: describe(shape) }),
-        };
-        let in_file = match side {
-            Dim::Fixed(size) => u32::try_from(*size).ok(),
-            Dim::Symbol(_) => None,
-        };
-        let size = self.image_size.or(in_file);
-        let size = size.ok_or_else(|| ModelError::NoImageSize { shape: describe(shape) })?;
-        let convention = Preprocessing::for_size(size.max(1));
-        // A file that takes bytes normalises them itself.
-        let known = match input {
-            InputForm::Float => self.mean.zip(self.std),
-            InputForm::Uint8 => Some(([0.0; CHANNELS], [1.0; CHANNELS])),
-        };
-        let (mean, std) = known.ok_or(ModelError::NoNormalisation)?;
-        Ok(Preprocessing { resize: self.resize.unwrap_or(convention.resize), mean, std, ..convention })
+impl Assumed {
+    /// Value as text for people: `0.485, 0.456, 0.406` or `nchw`.
+    pub fn text(&self) -> String {
+        match &self.value {
+            Value::String(text) => text.clone(),
+            Value::Array(values) => values.iter().map(Value::to_string).collect::<Vec<_>>().join(", "),
+            value => value.to_string(),
+        }
     }
 }
 
-/// Reads labels from the file at `path`, one a line; empty lines are skipped.
+/// Source of a fact that the caller gave.
+const GIVEN: &str = "given";
+
+/// List of assumptions that grows while a card is made.
+#[derive(Debug, Default)]
+struct Ledger(Vec<Assumed>);
+
+impl Ledger {
+    fn note(&mut self, what: &'static str, value: impl Into<Value>, source: impl Into<String>) {
+        self.0.push(Assumed { what, value: value.into(), source: source.into() });
+    }
+}
+
+/// First of a given and a stated fact, with its source.
+fn known<T: Clone>(given: &Option<T>, stated: &Option<Stated<T>>) -> Option<Stated<T>> {
+    let given = given.clone().map(|value| Stated { value, source: GIVEN.into() });
+    given.or_else(|| stated.clone())
+}
+
+/// Reads labels from the file at `path`, text or JSON; see [`LabelFile`].
 ///
 /// # Errors
-/// [`NotFound`](crate::ErrorKind::NotFound) or [`Io`](crate::ErrorKind::Io), naming the file.
+/// [`NotFound`](crate::ErrorKind::NotFound), [`Io`](crate::ErrorKind::Io) or [`Labels`](crate::ErrorKind::Labels), naming
+/// the file.
 pub fn read_labels(path: impl AsRef<Path>) -> Result<Vec<String>> {
-    let path = path.as_ref();
-    let text = fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
-    Ok(text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
+    Ok(LabelFile::read(path)?.labels)
 }
 
 /// Text that is not one number per channel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected three numbers, as 0.485,0.456,0.406")]
+#[error("expected three numbers, as 0.485,0.456,0.406, or one for gray images")]
 pub struct ParseChannelsError;
 
-/// Parses one number per channel, separated by commas: `0.485,0.456,0.406`.
+/// Parses one number per channel, separated by commas: `0.485,0.456,0.406`, or one number for a gray image.
 ///
 /// # Errors
-/// [`ParseChannelsError`] for anything but three numbers.
-pub fn parse_channels(text: &str) -> std::result::Result<[f32; CHANNELS], ParseChannelsError> {
-    let numbers: std::result::Result<Vec<f32>, _> =
-        text.split(',').map(|number| f32::from_str(number.trim())).collect();
-    numbers.ok().and_then(|numbers| numbers.try_into().ok()).ok_or(ParseChannelsError)
+/// [`ParseChannelsError`] for anything but one or three finite numbers.
+pub fn parse_channels(text: &str) -> std::result::Result<Vec<f32>, ParseChannelsError> {
+    let numbers: Option<Vec<f32>> = text.split(',').map(|number| f32::from_str(number.trim()).ok()).collect();
+    let suits = |numbers: &Vec<f32>| matches!(numbers.len(), 1 | 3) && numbers.iter().all(|n| n.is_finite());
+    numbers.filter(suits).ok_or(ParseChannelsError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_channels() {
+        assert_eq!(parse_channels("0.5, 1,2"), Ok(vec![0.5, 1.0, 2.0]));
+        assert_eq!(parse_channels("0.5"), Ok(vec![0.5]));
+        for wrong in ["", "1,2", "1,2,x", "1,2,3,4", "nan", "1,inf,2"] {
+            assert_eq!(parse_channels(wrong), Err(ParseChannelsError), "{wrong}");
+        }
+    }
 }

@@ -8,22 +8,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use ferronnx_models::card::ModelCard;
+use ferronnx_models::card::{Activation, ModelCard};
 use ferronnx_models::onnx::Dim;
 use image::RgbImage;
-use ndarray::ArrayD;
+use ndarray::{ArrayD, Axis, Slice};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
 pub use builder::ClassifierBuilder;
-#[cfg(feature = "bench")]
-pub(crate) use card::card_of;
-pub(crate) use card::read_card;
+pub(crate) use card::{card_of, read_card};
 
+use crate::assume::Assumed;
 use crate::error::Result;
 use crate::pipeline::{Pipeline, Prepared, milliseconds};
 use crate::preprocess::Preprocessor;
-use crate::results::{Classified, Failed, Outcome, Prediction, Timings, top_classes};
+use crate::results::{Classified, Failed, Outcome, Prediction, Timings};
+use crate::scores::Scores;
 use crate::session::{Input, Session, SessionError};
 
 /// Image classifier: a session with labels and preprocessing, read from the model's card.
@@ -35,8 +35,8 @@ pub struct Classifier {
     card: ModelCard,
     preprocessor: Arc<Preprocessor>,
     pool: Arc<ThreadPool>,
-    /// True if the network ends with a softmax, so that its output is probabilities.
-    probabilities: bool,
+    scores: Scores,
+    assumed: Option<Arc<[Assumed]>>,
     top_k: usize,
     batch: usize,
 }
@@ -81,9 +81,31 @@ impl Classifier {
         Self::builder().load(path)
     }
 
+    /// Sets the number of classes in a result; a model with fewer gives all of them.
+    #[must_use]
+    pub fn with_top_k(mut self, top_k: usize) -> Self {
+        self.top_k = top_k;
+        self
+    }
+
     /// Card of the model, with its labels.
     pub fn card(&self) -> &ModelCard {
         &self.card
+    }
+
+    /// Assumptions about a model without a card; none for one that has a card.
+    pub fn assumed(&self) -> &[Assumed] {
+        self.assumed.as_deref().unwrap_or_default()
+    }
+
+    /// Step that makes the scores of the network probabilities.
+    pub fn activation(&self) -> Activation {
+        self.scores.activation()
+    }
+
+    /// Tells whether any number of classes is right for an image, not exactly one.
+    pub fn is_multi_label(&self) -> bool {
+        self.scores.is_multi_label()
     }
 
     /// Session that runs the network.
@@ -101,8 +123,8 @@ impl Classifier {
     /// # Errors
     /// [`Session`](crate::ErrorKind::Session) when the network cannot be run, or its output is not finite.
     pub fn classify(&self, image: &RgbImage) -> Result<Vec<Prediction>> {
-        let logits = self.logits(&[&self.preprocessor.prepare(image)])?;
-        Ok(self.predictions(&logits[0])?)
+        let scores = self.scores(&[&self.preprocessor.prepare(image)])?;
+        Ok(self.predictions(&scores[0])?)
     }
 
     /// Classifies images of any size in one batch; they are prepared on the classifier's threads.
@@ -112,8 +134,8 @@ impl Classifier {
     pub fn classify_batch(&self, images: &[impl Borrow<RgbImage> + Sync]) -> Result<Vec<Vec<Prediction>>> {
         let prepare = |image: &_| self.preprocessor.prepare(Borrow::borrow(image));
         let prepared: Vec<RgbImage> = self.pool.install(|| images.par_iter().map(prepare).collect());
-        let logits = self.logits(&prepared.iter().collect::<Vec<_>>())?;
-        Ok(logits.iter().map(|row| self.predictions(row)).collect::<std::result::Result<_, _>>()?)
+        let scores = self.scores(&prepared.iter().collect::<Vec<_>>())?;
+        Ok(scores.iter().map(|row| self.predictions(row)).collect::<std::result::Result<_, _>>()?)
     }
 
     /// Classifies one image and fetches more outputs of the network by name; the first dimension of each, the batch, is 1.
@@ -122,12 +144,10 @@ impl Classifier {
     /// [`Session`](crate::ErrorKind::Session) when there is no such output, or the network cannot be run.
     pub fn observe(&self, image: &RgbImage, names: &[&str]) -> Result<(Vec<Prediction>, Vec<ArrayD<f32>>)> {
         let prepared = self.preprocessor.prepare(image);
-        let input = self.preprocessor.batch(&[&prepared], self.card.input);
-        let logits = self.session.outputs()[0].name.clone();
-        let names: Vec<_> = [&[&logits[..]], names].concat();
-        let mut fetched = self.session.fetch(&input, &names)?;
-        let logits: Vec<f32> = fetched.remove(0).into_iter().collect();
-        Ok((self.predictions(&logits)?, fetched))
+        let names: Vec<_> = [&[&self.scores.output[..]], names].concat();
+        let mut fetched = self.pass(&[&prepared], &names)?;
+        let scores = self.scores.rows(&fetched.remove(0), 1)?;
+        Ok((self.predictions(&scores[0])?, fetched))
     }
 
     /// Classifies image files in order, in batches; other threads decode the next ones while the network runs.
@@ -145,10 +165,10 @@ impl Classifier {
     fn classify_prepared(&self, batch: Vec<Prepared>) -> Vec<Outcome> {
         let start = Instant::now();
         let images: Vec<_> = batch.iter().filter_map(|prepared| prepared.image.as_ref().ok()).collect();
-        let logits = self.logits(&images);
+        let scores = self.scores(&images);
         let inference = milliseconds(start) / images.len().max(1) as f64;
 
-        let mut rows = logits.as_ref().map(|rows| rows.iter());
+        let mut rows = scores.as_ref().map(|rows| rows.iter());
         let mut predict = || match &mut rows {
             Ok(rows) => self.predictions(rows.next().expect("one row for each image that was prepared")),
             Err(error) => Err((*error).clone()),
@@ -157,6 +177,8 @@ impl Classifier {
             Ok(predictions) => Outcome::Classified(Classified {
                 path,
                 predictions,
+                activation: self.activation(),
+                assumed: self.assumed.clone(),
                 provider: self.session.provider(),
                 timings_ms: Timings { inference, ..timings },
             }),
@@ -165,26 +187,49 @@ impl Classifier {
         batch.into_iter().map(outcome).collect()
     }
 
-    /// Computes a row of logits for each of `N` prepared images, `[H, W, C]`.
-    fn logits(&self, prepared: &[&RgbImage]) -> std::result::Result<Vec<Vec<f32>>, SessionError> {
-        let together = match self.session.input().shape[0] {
-            Dim::Fixed(size) => size,
-            Dim::Symbol(_) => prepared.len().max(1),
-        };
+    /// Computes a row of scores for each of `N` prepared images, `[H, W, C]`.
+    fn scores(&self, prepared: &[&RgbImage]) -> std::result::Result<Vec<Vec<f32>>, SessionError> {
+        let together = self.fixed_batch().unwrap_or(prepared.len().max(1));
         let mut rows = Vec::with_capacity(prepared.len());
         for images in prepared.chunks(together) {
-            let batch = self.preprocessor.batch(images, self.card.input);
-            let logits = self.session.first_output(&Input::from(&batch))?;
-            rows.extend(logits.outer_iter().map(|row| row.iter().copied().collect()));
-        }
-        if self.probabilities {
-            // Logits up to an additive constant, which a softmax cancels: `ln(p)`.
-            rows.iter_mut().flatten().for_each(|value: &mut f32| *value = value.max(f32::MIN_POSITIVE).ln());
+            let output = self.pass(images, &[&self.scores.output])?.remove(0);
+            rows.extend(self.scores.rows(&output, images.len())?);
         }
         Ok(rows)
     }
 
-    fn predictions(&self, logits: &[f32]) -> std::result::Result<Vec<Prediction>, SessionError> {
-        top_classes(logits, &self.card.labels, self.top_k)
+    /// Runs one pass over prepared images and fetches outputs for them.
+    ///
+    /// A batch of a fixed size is filled up with copies of the last image, and their outputs are dropped.
+    fn pass(
+        &self,
+        prepared: &[&RgbImage],
+        outputs: &[&str],
+    ) -> std::result::Result<Vec<ArrayD<f32>>, SessionError> {
+        let size = self.fixed_batch().unwrap_or(prepared.len());
+        let last = prepared.last().copied();
+        let filled: Vec<&RgbImage> =
+            prepared.iter().copied().chain(last.into_iter().cycle()).take(size).collect();
+        let batch = self.preprocessor.batch(&filled, self.card.input);
+        let input = Input::from(&batch).with_rank_of(&self.session.input().shape);
+        let mut found = self.session.pass(&input, outputs)?;
+        for output in &mut found {
+            if output.shape().first() == Some(&size) && prepared.len() < size {
+                output.slice_axis_inplace(Axis(0), Slice::from(..prepared.len()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Batch size of a network that takes no other.
+    fn fixed_batch(&self) -> Option<usize> {
+        match self.session.input().shape[0] {
+            Dim::Fixed(size) => Some(size.max(1)),
+            Dim::Symbol(_) => None,
+        }
+    }
+
+    fn predictions(&self, scores: &[f32]) -> std::result::Result<Vec<Prediction>, SessionError> {
+        self.scores.predictions(scores, self.top_k)
     }
 }

@@ -29,6 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 
 pub use error::DecodeError;
+pub(crate) use error::FORMATS;
 pub use guard::{guard, is_guarded};
 
 /// Longest side of an image, in pixels.

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+pub use crate::assume::label_file::LabelFileError;
+pub use crate::assume::sidecar::SidecarError;
 pub use crate::decode::DecodeError;
 use crate::device::Device;
 pub use crate::device::DeviceError;
@@ -37,7 +39,7 @@ pub enum ErrorKind {
     #[error("cannot be read")]
     Io(#[source] io::Error),
     /// The folder holds no image.
-    #[error("no images in this folder ({})", crate::files::EXTENSIONS.join(", "))]
+    #[error("no images in this folder ({})", crate::decode::FORMATS)]
     NoImages,
     /// The bytes are not an image, or a damaged one.
     #[error(transparent)]
@@ -67,6 +69,12 @@ pub enum ErrorKind {
     /// The model could not be run.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// A file does not name the classes.
+    #[error(transparent)]
+    Labels(#[from] LabelFileError),
+    /// A model, or a file beside it, is not what this program can use.
+    #[error(transparent)]
+    Sidecar(#[from] SidecarError),
     /// A benchmark has no device, no threads or no batch size.
     #[error("nothing to measure: no device, no threads or no batch")]
     NothingToMeasure,
@@ -88,6 +96,8 @@ impl ErrorKind {
             Self::Model(_) => "model",
             Self::Device { .. } => "device",
             Self::Session(_) => "session",
+            Self::Labels(_) => "labels",
+            Self::Sidecar(_) => "sidecar",
             Self::NothingToMeasure => "nothing_to_measure",
             Self::Threads(_) => "threads",
         }
@@ -138,7 +148,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(path) = &self.path {
-            write!(f, "{}: ", path.display())?;
+            write!(f, "{}: ", crate::escape::path(path))?;
         }
         self.kind.fmt(f)
     }

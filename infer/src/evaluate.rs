@@ -1,10 +1,14 @@
 //! Evaluation: accuracy of a classifier on labelled images.
 
-use std::path::{Path, PathBuf};
+mod multi_label;
+
+use std::path::PathBuf;
+
+pub use multi_label::MultiLabelEvaluation;
 
 use crate::classifier::Classifier;
+use crate::data_set::Sample;
 use crate::error::{ErrorKind, Result};
-use crate::image_folder::{self, FolderError, Sample};
 use crate::results::{Classified, Failed, Outcome};
 use ferronnx_report::metrics::{Answer, Calibration, Confusion};
 
@@ -24,15 +28,6 @@ pub struct Evaluation {
     pub found: usize,
     /// Images that could not be classified.
     pub failed: Vec<Failed>,
-}
-
-/// Lists the labelled images of a data set: those of `dir/test`, else `dir/val`, else `dir`, in one folder per class.
-///
-/// # Errors
-/// [`FolderError`], also for a class that is not among `labels`.
-pub fn images(dir: impl AsRef<Path>, labels: &[String]) -> std::result::Result<Vec<Sample>, FolderError> {
-    let dir = dir.as_ref();
-    image_folder::scan(image_folder::held_out(dir).unwrap_or_else(|| dir.into()), labels)
 }
 
 impl Evaluation {

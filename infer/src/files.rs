@@ -1,9 +1,19 @@
 //! Search for image files in folders.
 
+mod ignored;
+mod left_out;
+mod signature;
+
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use serde::Serializer;
+use serde::ser::SerializeMap;
 use walkdir::{DirEntry, WalkDir};
+
+#[cfg(feature = "data")]
+pub(crate) use ignored::holds_only_runs;
+pub use left_out::{LeftOut, LeftOutEntry, LeftOutReason};
 
 use crate::error::{Error, Result};
 
@@ -14,52 +24,139 @@ pub const EXTENSIONS: &[&str] = if cfg!(feature = "formats") {
     &["jpg", "jpeg", "png", "bmp"]
 };
 
+/// Images of a folder and its subfolders, with everything else that the search met.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Found {
+    /// Images, sorted by path.
+    pub images: Vec<PathBuf>,
+    /// Folders below the one searched, sorted by path.
+    pub folders: Vec<PathBuf>,
+    /// Files and folders that were left out.
+    pub left_out: LeftOut,
+    /// Folders that could not be read, each named by its error.
+    pub failed: Vec<Error>,
+}
+
+/// Tells whether a file is named like an image, or begins like one: the name may be missing or wrong.
+///
+/// # Errors
+/// Those of the system, when the name does not tell and the file cannot be read.
+fn is_image(path: &Path) -> io::Result<bool> {
+    if has_image_extension(path) { Ok(true) } else { signature::is_image_file(path) }
+}
+
 /// Tells whether a file's extension is one of [`EXTENSIONS`], in upper or lower case.
-pub fn is_image(path: impl AsRef<Path>) -> bool {
-    let extension = path.as_ref().extension().and_then(|extension| extension.to_str());
+fn has_image_extension(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|extension| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }
 
-/// Lists the images in `dir` and its subfolders, sorted by path.
-///
-/// Hidden files and folders are left out, links are followed. A broken link with an image's name is listed, so that its
-/// reader reports it; other broken links are left out.
+/// Lists the images in `dir` and its subfolders, sorted by path; what [`find`] leaves out is not reported.
 ///
 /// # Errors
 /// [`NotFound`](crate::ErrorKind::NotFound) or [`Io`](crate::ErrorKind::Io), naming the folder that cannot be read.
 pub fn images_in(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
+    let mut found = find(dir)?;
+    if found.failed.is_empty() { Ok(found.images) } else { Err(found.failed.swap_remove(0)) }
+}
+
+/// Finds the images in `dir` and its subfolders; links are followed. A file instead of a folder is taken as an image.
+///
+/// An image is known by its content or by its name. One that is only named so is listed too, also as a broken link: its
+/// reader reports the reason. Left out are other files, hidden ones, those of systems and tools, and run folders.
+///
+/// # Errors
+/// [`NotFound`](crate::ErrorKind::NotFound) or [`Io`](crate::ErrorKind::Io) when `dir` itself cannot be read.
+pub fn find(dir: impl AsRef<Path>) -> Result<Found> {
     let dir = dir.as_ref();
-    let visible = |entry: &DirEntry| entry.depth() == 0 || !is_hidden(entry.path());
-    let mut images = Vec::new();
-    for entry in WalkDir::new(dir).follow_links(true).into_iter().filter_entry(visible) {
+    let mut found = Found::default();
+    if metadata(dir)?.is_file() {
+        found.images.push(dir.into());
+        return Ok(found);
+    }
+    fs::read_dir(dir).map_err(|error| Error::io(dir, error))?;
+    let mut entries = WalkDir::new(dir).min_depth(1).follow_links(true).sort_by_file_name().into_iter();
+    while let Some(entry) = entries.next() {
         match entry {
-            Ok(entry) if entry.file_type().is_file() && is_image(entry.path()) => {
-                images.push(entry.into_path());
-            }
-            Ok(_) => {}
-            Err(error) => match broken_link(&error).filter(|path| *path != dir) {
-                Some(path) if is_image(path) && !is_hidden(path) => images.push(path.to_owned()),
-                Some(_) => {}
-                None => return Err(walk_error(dir, error)),
+            Ok(entry) => match ignored(&entry) {
+                Some(reason) => {
+                    if entry.file_type().is_dir() {
+                        entries.skip_current_dir();
+                    }
+                    found.left_out.add(entry.into_path(), reason);
+                }
+                None => found.add(entry),
             },
+            Err(error) => found.add_error(dir, error),
         }
     }
-    images.sort();
-    Ok(images)
+    found.images.sort();
+    found.folders.sort();
+    Ok(found)
 }
 
-/// Path of a link that leads nowhere, or to a folder above it.
-fn broken_link(error: &walkdir::Error) -> Option<&Path> {
-    error.path().filter(|path| path.is_symlink())
+impl Found {
+    fn add(&mut self, entry: DirEntry) {
+        let is_file = entry.file_type().is_file();
+        let path = entry.into_path();
+        if !is_file {
+            match path.is_dir() {
+                true => self.folders.push(path),
+                false => self.left_out.add(path, LeftOutReason::NotAnImage),
+            }
+            return;
+        }
+        match is_image(&path) {
+            Ok(true) => self.images.push(path),
+            Ok(false) => self.left_out.add(path, LeftOutReason::NotAnImage),
+            Err(_) => self.left_out.add(path, LeftOutReason::Unreadable),
+        }
+    }
+
+    fn add_error(&mut self, dir: &Path, error: walkdir::Error) {
+        let path = error.path().unwrap_or(dir).to_owned();
+        if !path.is_symlink() {
+            let reason = error.into_io_error().unwrap_or_else(|| io::Error::other("the links form a loop"));
+            self.failed.push(Error::io(&path, reason));
+        } else if let Some(reason) = ignored_name(&path) {
+            self.left_out.add(path, reason);
+        } else if has_image_extension(&path) {
+            self.images.push(path);
+        } else {
+            self.left_out.add(path, LeftOutReason::Link);
+        }
+    }
 }
 
-fn is_hidden(path: &Path) -> bool {
-    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with('.'))
+/// Reason to leave out a file or folder without looking at its images.
+fn ignored(entry: &DirEntry) -> Option<LeftOutReason> {
+    let run = || (entry.file_type().is_dir() && ignored::is_run(entry.path())).then_some(LeftOutReason::Run);
+    ignored_name(entry.path()).or_else(run)
 }
 
-fn walk_error(dir: &Path, error: walkdir::Error) -> Error {
-    let path = error.path().unwrap_or(dir).to_owned();
-    Error::io(&path, error.into_io_error().unwrap_or_else(|| io::Error::other("the links form a loop")))
+fn ignored_name(path: &Path) -> Option<LeftOutReason> {
+    let name = path.file_name().unwrap_or_default();
+    match (ignored::is_system(name), ignored::is_hidden(name)) {
+        (true, _) => Some(LeftOutReason::System),
+        (_, true) => Some(LeftOutReason::Hidden),
+        _ => None,
+    }
+}
+
+/// Serialises a path as the field `path`; for a path that is not UTF-8, `path_bytes` has its bytes, since JSON is UTF-8.
+///
+/// It is for a flattened field: `#[serde(flatten, serialize_with = "serialize_path")]`.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn serialize_path<S: Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    let mut fields = serializer.serialize_map(None)?;
+    fields.serialize_entry("path", &path.to_string_lossy())?;
+    if path.to_str().is_none() {
+        fields.serialize_entry("path_bytes", path.as_os_str().as_encoded_bytes())?;
+    }
+    fields.end()
 }
 
 /// Reads the metadata of a file or folder; an error names it.
@@ -68,40 +165,4 @@ pub(crate) fn metadata(path: &Path) -> Result<fs::Metadata> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_images_sorted_and_leaves_out_the_rest() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["b/2.PNG", "b/1.jpeg", "a.bmp", "notes.txt", ".hidden.png", ".git/x.png", "b/noext"] {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, "").unwrap();
-        }
-        let found = images_in(folder.path()).unwrap();
-        let found: Vec<_> = found.iter().map(|path| path.strip_prefix(folder.path()).unwrap()).collect();
-        assert_eq!(found, ["a.bmp", "b/1.jpeg", "b/2.PNG"].map(Path::new));
-        assert_eq!(images_in(folder.path().join("none")).unwrap_err().kind().name(), "not_found");
-    }
-
-    #[test]
-    fn a_hidden_folder_is_read_when_asked_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let hidden = folder.path().join(".cache");
-        fs::create_dir(&hidden).unwrap();
-        fs::write(hidden.join("x.png"), "").unwrap();
-        assert_eq!(images_in(&hidden).unwrap().len(), 1);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_dangling_link_is_the_readers_business() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["x.png", "README", ".#y.png"] {
-            std::os::unix::fs::symlink("nowhere", folder.path().join(name)).unwrap();
-        }
-        std::os::unix::fs::symlink(".", folder.path().join("loop")).unwrap();
-        assert_eq!(images_in(folder.path()).unwrap().len(), 1);
-    }
-}
+mod tests;

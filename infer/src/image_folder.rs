@@ -1,118 +1,94 @@
-//! Labelled images in class folders, `DIR/CLASS/*.jpg`.
+//! Labelled images in class folders: `DIR/CLASS/*.jpg`, or `DIR/train/CLASS/*.jpg` with `DIR/test`.
+//!
+//! [`DataSet::open`](crate::data_set::DataSet::open) reads them.
 
+mod error;
+mod layout;
+mod split;
+mod tree;
+
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
-use crate::error::{Error, few};
-use crate::files;
+pub use error::FolderError;
+pub use split::{Split, UnknownSplit};
 
-/// Image file with its class.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sample {
-    /// Path of the file.
-    pub path: PathBuf,
-    /// Index of the class.
-    pub label: usize,
+use crate::data_set::{DataSet, LabelledImage, nfc};
+use crate::files::{self, LeftOut, LeftOutReason};
+use tree::Folder;
+
+/// Lists the images of the class folders in `dir`, or in its split folders; none is decoded.
+pub(crate) fn read(dir: &Path) -> Result<DataSet, FolderError> {
+    let (root, mut left_out) = Folder::read(dir)?;
+    let mut splits = layout::split_folders(&root, &mut left_out)?;
+    splits.sort_by_key(|(split, _)| *split);
+    let mut images = Vec::new();
+    if splits.is_empty() {
+        images = class_images(&root, None, &mut left_out)?;
+    } else {
+        strays(&root, &mut left_out);
+    }
+    for (split, folder) in &splits {
+        images.extend(class_images(folder, Some(*split), &mut left_out)?);
+    }
+    let folders = splits.into_iter().map(|(split, folder)| (split, folder.path.clone())).collect();
+    Ok(DataSet { source: dir.into(), images, folders, left_out })
 }
 
-/// Reason why a folder is not a data set.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FolderError {
-    /// The folder cannot be listed.
-    #[error("cannot read {path}")]
-    Read {
-        /// Path of the folder.
-        path: PathBuf,
-        /// Reason of the system.
-        source: io::Error,
-    },
-    /// The folder has no subfolders.
-    #[error("{0} has no class folders: expected {0}/CLASS/*.jpg, or {0}/train/CLASS/*.jpg with {0}/test")]
-    NoClasses(PathBuf),
-    /// The folder has one subfolder only.
-    #[error("{path} has only one class ({class}): a classifier needs at least two class folders")]
-    OneClass {
-        /// Folder of the class folders.
-        path: PathBuf,
-        /// Name of the class.
-        class: String,
-    },
-    /// No class folder holds an image.
-    #[error("{path} holds no images in any class folder (looked for {extensions})",
-        extensions = files::EXTENSIONS.join(", "))]
-    NoImages {
-        /// Folder of the class folders.
-        path: PathBuf,
-    },
-    /// One class folder holds no images.
-    #[error("class folder {0} holds no images: add some or remove the folder")]
-    EmptyClass(PathBuf),
-    /// A class folder has a name that is not among the expected classes.
-    #[error("class {class} in {path} is none of the known ones ({})", few(known))]
-    UnknownClass {
-        /// Folder of the class folders.
-        path: PathBuf,
-        /// Name of the class.
-        class: String,
-        /// Expected classes.
-        known: Vec<String>,
-    },
-    /// The images of a class cannot be listed.
-    #[error(transparent)]
-    Images(#[from] Error),
+/// Lists the images of the class folders in `root`, by class and then by path.
+fn class_images(
+    root: &Folder,
+    split: Option<Split>,
+    left_out: &mut LeftOut,
+) -> Result<Vec<LabelledImage>, FolderError> {
+    strays(root, left_out);
+    let (full, empty): (Vec<_>, Vec<_>) = root.folders.iter().partition(|folder| folder.holds_images());
+    // A folder of run folders is one more of those that were left out.
+    let mut empty = empty.into_iter().filter(|folder| !files::holds_only_runs(&folder.path)).peekable();
+    if full.is_empty() {
+        let path = root.path.clone();
+        return Err(if empty.peek().is_none() {
+            FolderError::NoClasses(path)
+        } else {
+            FolderError::NoImages { path }
+        });
+    }
+    let mut classes = full.into_iter().map(|folder| Ok((class_name(folder)?, folder)));
+    let mut classes = classes.by_ref().collect::<Result<Vec<_>, FolderError>>()?;
+    if let Some(folder) = empty.next() {
+        return Err(FolderError::EmptyClass(folder.path.clone()));
+    }
+    layout::check_subfolders(root)?;
+    check_names(&classes)?;
+    classes.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let labelled = |(class, folder): (String, &Folder)| {
+        let image = move |path| LabelledImage { path, labels: vec![class.clone()], split, line: None };
+        folder.all_images().into_iter().map(image)
+    };
+    Ok(classes.into_iter().flat_map(labelled).collect())
 }
 
-/// Lists the images of the class folders in `dir`; a sample's label is the position of its class in `classes`.
-///
-/// # Errors
-/// [`FolderError`]: a folder cannot be read, has no images, or is none of `classes`.
-pub fn scan(dir: impl AsRef<Path>, classes: &[String]) -> Result<Vec<Sample>, FolderError> {
-    let dir = dir.as_ref();
-    let found = class_folders(dir)?;
-    let mut samples = Vec::new();
-    let mut empty = None;
-    for class in &found {
-        let Some(label) = classes.iter().position(|known| known == class) else {
-            let (path, class, known) = (dir.into(), class.clone(), classes.to_vec());
-            return Err(FolderError::UnknownClass { path, class, known });
-        };
-        let images = files::images_in(dir.join(class))?;
-        if images.is_empty() {
-            empty = empty.or_else(|| Some(dir.join(class)));
+/// Name of the class of a folder, in the normal form NFC: systems write one name in several forms.
+fn class_name(folder: &Folder) -> Result<String, FolderError> {
+    let name = folder.name().to_str().ok_or_else(|| FolderError::NotUtf8(folder.path.clone()))?;
+    Ok(nfc(name))
+}
+
+fn check_names(classes: &[(String, &Folder)]) -> Result<(), FolderError> {
+    let mut known: HashMap<&str, &PathBuf> = HashMap::new();
+    for (class, folder) in classes {
+        if let Some(&first) = known.get(class.as_str()) {
+            return Err(FolderError::SameName { first: first.clone(), second: folder.path.clone() });
         }
-        samples.extend(images.into_iter().map(|path| Sample { path, label }));
+        known.insert(class, &folder.path);
     }
-    match empty {
-        _ if samples.is_empty() => Err(FolderError::NoImages { path: dir.into() }),
-        Some(path) => Err(FolderError::EmptyClass(path)),
-        None => Ok(samples),
-    }
+    Ok(())
 }
 
-/// Finds the folder of held-out images in `dir`: `DIR/test`, else `DIR/val`.
-pub fn held_out(dir: impl AsRef<Path>) -> Option<PathBuf> {
-    ["test", "val"].map(|name| dir.as_ref().join(name)).into_iter().find(|path| path.is_dir())
+/// Leaves out images that lie beside class folders.
+fn strays(folder: &Folder, left_out: &mut LeftOut) {
+    folder.images.iter().for_each(|path| left_out.add(path, LeftOutReason::NoClass));
 }
 
-/// Lists the names of the folders in `dir`, sorted; hidden folders are left out.
-///
-/// # Errors
-/// [`FolderError::Read`] when `dir` cannot be listed, [`FolderError::NoClasses`] when it has no folders.
-pub fn class_folders(dir: impl AsRef<Path>) -> Result<Vec<String>, FolderError> {
-    let dir = dir.as_ref();
-    let read = |source| FolderError::Read { path: dir.into(), source };
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(read)? {
-        let entry = entry.map_err(read)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.path().is_dir() && !name.starts_with('.') {
-            names.push(name);
-        }
-    }
-    if names.is_empty() {
-        return Err(FolderError::NoClasses(dir.into()));
-    }
-    names.sort();
-    Ok(names)
-}
+#[cfg(test)]
+mod tests;

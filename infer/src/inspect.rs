@@ -9,6 +9,8 @@ use ferronnx_models::onnx::fuse::Fusion;
 use indexmap::IndexMap;
 use serde::Serialize;
 
+use crate::assume::{Assumed, Assumptions};
+use crate::classifier::card_of;
 use crate::error::{Error, ModelError, Result, chain};
 use crate::session::{self, Options, Session};
 
@@ -23,6 +25,10 @@ pub struct Inspection {
     pub card: Option<ModelCard>,
     /// Reason why there is no card.
     pub no_card: Option<String>,
+    /// Assumptions about a model without a card, if all that is needed is known.
+    pub assumed: Option<Vec<Assumed>>,
+    /// Reason why images cannot be prepared for a model without a card.
+    pub unknown: Option<Error>,
     /// True if the file has a certificate, which [`verify`](crate::verify) recomputes.
     pub certificate: bool,
     /// Number of operators that each provider would run.
@@ -47,7 +53,7 @@ impl Inspection {
         let bytes = content.len() as u64;
         let graph = Summary::of_file(&content);
         let graph = graph.map_err(|_| Error::from(ModelError::NotOnnx { bytes }).at(path))?;
-        let session = Session::from_bytes(&content, &options.clone().placement(true));
+        let session = Session::from_file(path, &options.clone().placement(true));
         let card = match &session {
             Ok(session) => session.metadata(CARD_KEY),
             Err(_) => ferronnx_models::onnx::metadata(&content, CARD_KEY),
@@ -55,12 +61,28 @@ impl Inspection {
         let card = card.ok_or_else(|| format!("there is none (`{CARD_KEY}`)"));
         let card = card.and_then(|text| ModelCard::from_json(&text).map_err(|error| chain(&error)));
         let warning = session.as_ref().ok().and_then(|session| session.warning().map(str::to_owned));
+        let foreign = session.as_ref().ok().filter(|session| session.metadata(CARD_KEY).is_none());
+        let resolved = foreign.map(|session| card_of(session, &Assumptions::default()));
+        let (assumed, unknown) = resolved.map_or((None, None), split);
+        let assumed = assumed.map(|resolved| resolved.assumed);
         let attention = session.as_ref().ok().map(|session| session.fusion().clone());
         let placement = session.and_then(|session| session.placement());
         let (placement, no_session) = split(placement);
         let (card, no_card) = split(card);
         let certificate = graph.metadata.contains_key(CERTIFICATE_KEY);
-        Ok(Self { bytes, graph, card, no_card, certificate, placement, attention, no_session, warning })
+        Ok(Self {
+            bytes,
+            graph,
+            card,
+            no_card,
+            assumed,
+            unknown,
+            certificate,
+            placement,
+            attention,
+            no_session,
+            warning,
+        })
     }
 }
 

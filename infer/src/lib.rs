@@ -5,13 +5,14 @@
 //! | module | from | to |
 //! |---|---|---|
 //! | [`files`] | a folder | paths of images |
+//! | `data_set` | class folders (`image_folder`) or a list (`image_list`) | labelled images |
 //! | [`decode`] | an image file | RGB8 |
 //! | [`preprocess`] | RGB8 | the network's input, as the model card says |
 //! | [`session`] | a tensor | a tensor, through any ONNX model with one input |
 //! | [`attention`] | CBAM in a graph | one fused operator, on the CPU |
 //! | [`assume`] | a model without a card | a card, from given labels and preprocessing |
 //! | [`classifier`] | images | labels with probabilities |
-//! | [`evaluate`] | labelled images | accuracy, confusion matrix, calibration |
+//! | `evaluate` | labelled images | accuracy, confusion matrix, calibration |
 //! | `bench` | a model | latency and throughput on this machine |
 //! | [`explain`] | an image | the network's attention masks |
 //! | [`inspect`] | an ONNX file | its content, and where it would run |
@@ -19,6 +20,7 @@
 //! | `pages` | an evaluation or a benchmark | an HTML page |
 //!
 //! [`runtime`] opens ONNX Runtime when the program runs; nothing of it is linked. [`device`] names the devices.
+//! [`escape`] makes names safe for terminals.
 //!
 //! # Features
 //! All are on by default; a library that classifies JPEG and PNG needs none of them.
@@ -28,6 +30,7 @@
 //! | `cli` | the program `infer` |
 //! | `report` | `pages`, and the program's flag for them |
 //! | `bench` | `bench`, and the program's command for it |
+//! | `data` | `data_set` and `evaluate`: labelled images in folders and lists |
 //! | `formats` | GIF, TIFF and WebP images, and JPEGs with unusual scans |
 //!
 //! ```no_run
@@ -49,14 +52,22 @@ pub mod attention;
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod classifier;
+#[cfg(feature = "data")]
+pub mod data_set;
 pub mod decode;
 pub mod device;
 pub mod error;
+pub mod escape;
+#[cfg(feature = "data")]
 pub mod evaluate;
 pub mod explain;
 mod ffi;
 pub mod files;
+mod foreign;
+#[cfg(feature = "data")]
 pub mod image_folder;
+#[cfg(feature = "data")]
+pub mod image_list;
 pub mod inspect;
 mod model_error;
 #[cfg(feature = "report")]
@@ -65,6 +76,7 @@ mod pipeline;
 pub mod preprocess;
 pub mod results;
 pub mod runtime;
+mod scores;
 pub mod session;
 pub mod verify;
 
@@ -81,6 +93,6 @@ pub use session::Session;
 struct Readme;
 
 /// Compiles the guide's examples.
-#[cfg(all(doctest, feature = "bench"))]
+#[cfg(all(doctest, feature = "bench", feature = "data"))]
 #[doc = include_str!("../../docs/infer-library.md")]
 struct Guide;

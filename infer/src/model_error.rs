@@ -1,9 +1,10 @@
 //! Reasons why a model file cannot be used.
 
-use ferronnx_models::card::{CARD_KEY, CardError};
+use ferronnx_models::card::{CARD_KEY, CardError, PreprocessingError, Size};
 use ferronnx_models::certificate::{CERTIFICATE_KEY, CertificateError};
 use ferronnx_models::onnx::digest::DigestError;
 
+use crate::assume::{InterfaceError, NormalizationError, Unusable};
 use crate::error::{Error, OrtError};
 
 /// Reason why a model file cannot be used.
@@ -28,7 +29,7 @@ pub enum ModelError {
         /// Names of the inputs.
         names: Vec<String>,
     },
-    /// The input is not a tensor of 32-bit floats or bytes.
+    /// The input is not a tensor of floats or bytes.
     #[error("the input `{name}` is {kind}, a tensor of floats or bytes is supported")]
     InputType {
         /// Name of the input.
@@ -36,14 +37,11 @@ pub enum ModelError {
         /// Type of the input.
         kind: String,
     },
-    /// The first output is not a tensor of 32-bit floats.
-    #[error("the first output is not a float tensor")]
-    OutputType,
-    /// The input is not a batch of images.
-    #[error("takes {shape}, not images")]
-    NotImages {
-        /// Shape of the input.
-        shape: String,
+    /// No output is a tensor of floats.
+    #[error("gives no tensor of floats: {}", outputs.join(", "))]
+    OutputType {
+        /// Name and type of each output.
+        outputs: Vec<String>,
     },
     /// A dimension of the input, other than the batch, has no fixed size.
     #[error("the size `{dimension}` of input `{input}` is not known")]
@@ -64,18 +62,35 @@ pub enum ModelError {
     /// The model has a card, and assumptions were given too.
     #[error("has a model card, so that nothing needs to be assumed of it")]
     Assumed,
+    /// The model has no card, and what it or a file beside it states cannot be used.
+    #[error("has no model card, and a statement about it cannot be used")]
+    Unusable(#[from] Unusable),
     /// The model has no card and names no classes.
     #[error("has neither a model card (`{CARD_KEY}`) nor `names`, so that its classes are unknown")]
     NoLabels,
-    /// The model has no card and takes images of any size.
-    #[error("has no model card, and takes images of any size ({shape})")]
-    NoImageSize {
-        /// Shape of the input.
-        shape: String,
+    /// The model has no card, and images cannot be prepared for its input.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    /// The model has no card, and the normalisation of its input is not known.
+    #[error(transparent)]
+    Normalization(#[from] NormalizationError),
+    /// The assumptions about a model without a card cannot be carried out.
+    #[error("cannot prepare images")]
+    Preprocessing(#[source] PreprocessingError),
+    /// The assumptions about a model without a card contradict each other.
+    #[error("the assumptions contradict each other")]
+    Assumptions(#[source] CardError),
+    /// The graph does not show what the values of the output are.
+    #[error("gives `{output}`, whose values may be logits or probabilities: {reason}")]
+    Meaning {
+        /// Name of the output.
+        output: String,
+        /// Reason why its meaning is not known.
+        reason: String,
     },
-    /// The model has no card, and mean and standard deviation of the normalisation are not given.
-    #[error("has no model card, so that how its images are normalised is unknown")]
-    NoNormalisation,
+    /// A threshold was given, and exactly one class of the model is right.
+    #[error("has classes that exclude each other, so that a threshold has no place")]
+    Threshold,
     /// The card prepares other inputs than the network takes.
     #[error("takes {takes}, but images are prepared as {prepared}")]
     InputMismatch {
@@ -91,6 +106,12 @@ pub enum ModelError {
         gives: String,
         /// Number of labels.
         labels: usize,
+    },
+    /// The card names an output that the model does not have.
+    #[error("has no float output `{output}`, which its card names for the scores")]
+    NoScores {
+        /// Name of the output.
+        output: String,
     },
     /// The model has no attention masks among its outputs.
     #[error("gives no attention masks")]
@@ -120,14 +141,14 @@ pub enum GoldenError {
     #[error("an image cannot be decoded")]
     Image(#[source] Box<Error>),
     /// A prepared image has another size than the network's input.
-    #[error("an image of {width}x{height} for an input of {size}x{size}")]
+    #[error("an image of {height}x{width} for an input of {size}")]
     Size {
         /// Width of the image, in pixels.
         width: u32,
         /// Height of the image, in pixels.
         height: u32,
-        /// Height and width of the input, in pixels.
-        size: u32,
+        /// Height and width of the input.
+        size: Size,
     },
     /// The logits are not one value for each image and class.
     #[error("its logits do not have the shape {expected:?}")]

@@ -1,39 +1,48 @@
 //! Preprocessing: from an RGB8 image to the network's input, as the model card says.
 //!
-//! The steps are torchvision's `Resize(size)`, `CenterCrop(crop)`, `ToTensor()`, `Normalize(mean, std)`, with Pillow's
-//! results. Training's evaluation and inference use this one implementation.
+//! With [`Fit::Crop`] the steps are torchvision's `Resize(size)`, `CenterCrop(crop)`, `ToTensor()`,
+//! `Normalize(mean, std)`, with Pillow's results. Training's evaluation and inference use this one implementation.
+
+mod resample;
 
 use std::borrow::Borrow;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use ferronnx_models::card::{ColorOrder, InputForm, Preprocessing, ResizeFilter};
+use ferronnx_models::card::{
+    Border, CentreRounding, ColorOrder, Fit, InputForm, Layout, Preprocessing, ResizeFilter, Size,
+};
 use image::RgbImage;
 use ndarray::Array4;
 
+pub use resample::resample;
+
 use crate::session::Input;
 
-/// Channels of an image and of the network's input.
+/// Channels of an RGB image, and of the inputs of networks that are trained here.
 pub const CHANNELS: usize = 3;
 
 /// Preprocessing steps of a model: resize, crop and normalise.
 #[derive(Debug, Clone)]
 pub struct Preprocessor {
-    resize: u32,
-    crop: u32,
-    filter: FilterType,
-    mean: [f32; CHANNELS],
-    std: [f32; CHANNELS],
-    /// Normalised value of each of the 256 byte values, per channel.
-    normalized: [[f32; 256]; CHANNELS],
+    resize: Size,
+    crop: Size,
+    fit: Fit,
+    centre: CentreRounding,
+    border: Border,
+    filter: ResizeFilter,
+    color: ColorOrder,
+    layout: Option<Layout>,
+    mean: Vec<f32>,
+    std: Vec<f32>,
+    /// Normalised value of each of the 256 byte values, per channel of the input.
+    normalized: Vec<[f32; 256]>,
 }
 
-/// Batch of images in the form that a model's input takes.
+/// Batch of images in the form that a model's input takes; the dimensions are in the order of the input's layout.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Batch {
-    /// Normalised images, `[N, C, H, W]`.
+    /// Normalised images, `[N, C, H, W]` or `[N, H, W, C]`.
     Float(Array4<f32>),
-    /// Images as bytes, `[N, H, W, C]`: the model normalises them itself.
+    /// Images as bytes, `[N, H, W, C]` or `[N, C, H, W]`: the model normalises them itself.
     Bytes(Array4<u8>),
 }
 
@@ -50,34 +59,33 @@ impl Preprocessor {
     /// Prepares the steps that `preprocessing` describes.
     ///
     /// # Panics
-    /// When the crop is empty or larger than the resized image; [`ModelCard`](ferronnx_models::card::ModelCard) refuses
-    /// such cards.
+    /// When [`Preprocessing::check`] refuses them, as [`ModelCard`](ferronnx_models::card::ModelCard) does.
     pub fn new(preprocessing: &Preprocessing) -> Self {
-        let Preprocessing { color: ColorOrder::Rgb, filter, resize, crop, mean, std } = *preprocessing;
-        assert!(0 < crop && crop <= resize, "a crop of {crop} from a shorter side of {resize}");
-        let filter = match filter {
-            ResizeFilter::BilinearAntialias => FilterType::Bilinear,
-        };
-        let normalized = std::array::from_fn(|channel| {
-            std::array::from_fn(|value| (value as f32 / 255.0 - mean[channel]) / std[channel])
-        });
-        Self { resize, crop, filter, mean, std, normalized }
+        preprocessing.check().expect("steps that can be carried out");
+        let Preprocessing { color, resize, filter, crop, mean, std, fit, layout, centre, border } =
+            preprocessing.clone();
+        let normalized = mean
+            .iter()
+            .zip(&std)
+            .map(|(mean, std)| std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std));
+        let normalized = normalized.collect();
+        Self { resize, crop, fit, centre, border, filter, color, layout, mean, std, normalized }
     }
 
-    /// Height and width of the input tensor, in pixels.
-    pub fn size(&self) -> u32 {
+    /// Height and width of the input tensor.
+    pub fn size(&self) -> Size {
         self.crop
     }
 
     /// Mean and standard deviation per channel, of values in [0, 1]; training normalises whole batches with them on the
     /// device.
-    pub fn mean_and_std(&self) -> [[f32; CHANNELS]; 2] {
-        [self.mean, self.std]
+    pub fn mean_and_std(&self) -> [&[f32]; 2] {
+        [&self.mean, &self.std]
     }
 
     /// Shape `[C, H, W]` of one image in the input tensor.
     pub fn input_shape(&self) -> [usize; 3] {
-        [CHANNELS, self.crop as usize, self.crop as usize]
+        [self.color.channels(), self.crop.height as usize, self.crop.width as usize]
     }
 
     /// Number of values of one image in the input tensor, `C * H * W`.
@@ -85,38 +93,62 @@ impl Preprocessor {
         self.input_shape().iter().product()
     }
 
-    /// Resizes and crops an image to [`size`](Self::size) x `size` pixels.
+    /// Fits an image to [`size`](Self::size). The result is RGB8; for a network of one channel, all three are its luma.
     ///
     /// # Panics
     /// When the image has no pixels, which no decoder returns.
     pub fn prepare(&self, image: &RgbImage) -> RgbImage {
-        let (width, height) = image.dimensions();
-        let (resized_width, resized_height) = self.resized(width, height);
-        let (left, top) = (centre(resized_width, self.crop), centre(resized_height, self.crop));
-        if (resized_width, resized_height) == (width, height) {
-            return image::imageops::crop_imm(image, left, top, self.crop, self.crop).to_image();
+        match self.color {
+            ColorOrder::Gray => self.fitted(&gray(image)),
+            ColorOrder::Rgb | ColorOrder::Bgr => self.fitted(image),
         }
-        // Only the pixels inside the crop are computed. The values are the same, and a panorama costs no more than a square.
-        let [x, y, w, h] = self.seen(width, height);
-        let options = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(self.filter))
-            .crop(x, y, w, h)
-            .use_alpha(false);
-        let source = ImageRef::new(width, height, image.as_raw(), PixelType::U8x3)
-            .expect("an RGB8 image holds three bytes a pixel");
-        let mut target = Image::new(self.crop, self.crop, PixelType::U8x3);
-        Resizer::new()
-            .resize(&source, &mut target, &options)
-            .expect("both are RGB8 and the span lies inside the source");
-        RgbImage::from_raw(self.crop, self.crop, target.into_vec()).expect("the target is RGB8")
     }
 
-    /// Part of an image that is left after the crop: left, top, width and height, in pixels of the original.
+    fn fitted(&self, image: &RgbImage) -> RgbImage {
+        let original = Size { height: image.height(), width: image.width() };
+        let [x, y] = self.spans(original);
+        let inner = if self.resized(original) == original {
+            image::imageops::crop_imm(image, x.start, y.start, x.length, y.length).to_image()
+        } else {
+            // Only the pixels that are left are computed. The values are the same, and a panorama costs no more than a
+            // square.
+            let size = Size { height: y.length, width: x.length };
+            resample(image, self.seen(original.width, original.height), size, self.filter)
+        };
+        let Size { height, width } = self.crop;
+        if inner.dimensions() == (width, height) {
+            return inner;
+        }
+        let mut boxed = RgbImage::from_pixel(width, height, image::Rgb(self.border.0));
+        let (left, top) = ((width - x.length) / 2, (height - y.length) / 2);
+        image::imageops::replace(&mut boxed, &inner, left.into(), top.into());
+        boxed
+    }
+
+    /// Size of an image after resizing.
+    fn resized(&self, original: Size) -> Size {
+        match self.fit {
+            Fit::Crop => covering(original, self.resize),
+            Fit::Squash => self.resize,
+            Fit::Letterbox => inside(original, self.resize),
+        }
+    }
+
+    /// Columns and rows of the resized image that are in the input.
+    fn spans(&self, original: Size) -> [Span; 2] {
+        let (resized, crop) = (self.resized(original), self.crop);
+        [(resized.width, crop.width), (resized.height, crop.height)].map(|(resized, crop)| {
+            let length = crop.min(resized);
+            Span { start: centre(resized, length, self.centre), length }
+        })
+    }
+
+    /// Part of an image that the network sees: left, top, width and height, in pixels of the original.
     pub fn seen(&self, width: u32, height: u32) -> [f64; 4] {
-        let (resized_width, resized_height) = self.resized(width, height);
-        let (left, top) = (centre(resized_width, self.crop), centre(resized_height, self.crop));
-        let (x, w) = source_span(left, self.crop, width, resized_width);
-        let (y, h) = source_span(top, self.crop, height, resized_height);
+        let original = Size { height, width };
+        let (resized, [x, y]) = (self.resized(original), self.spans(original));
+        let (x, w) = x.in_original(width, resized.width);
+        let (y, h) = y.in_original(height, resized.height);
         [x, y, w, h]
     }
 
@@ -126,63 +158,127 @@ impl Preprocessor {
     /// When an image does not have the input's size.
     pub fn batch(&self, images: &[impl Borrow<RgbImage>], form: InputForm) -> Batch {
         let ([channels, height, width], item) = (self.input_shape(), self.input_len());
+        let layout = self.layout.unwrap_or(form.usual_layout());
+        let shape = match layout {
+            Layout::Nchw => (images.len(), channels, height, width),
+            Layout::Nhwc => (images.len(), height, width, channels),
+        };
         let size = "each image has the input's size";
         match form {
             InputForm::Float => {
                 let mut values = vec![0.0; images.len() * item];
                 for (image, out) in images.iter().zip(values.chunks_exact_mut(item)) {
-                    self.normalize_into(image.borrow(), out);
+                    self.arrange(image.borrow(), layout, out, |channel, byte| {
+                        self.normalized[channel][usize::from(byte)]
+                    });
                 }
-                let shape = (images.len(), channels, height, width);
                 Batch::Float(Array4::from_shape_vec(shape, values).expect(size))
             }
-            InputForm::Uint8 => {
+            InputForm::Uint8 if layout == Layout::Nhwc && self.color == ColorOrder::Rgb => {
                 let mut bytes = Vec::with_capacity(images.len() * item);
                 images.iter().for_each(|image| bytes.extend_from_slice(image.borrow().as_raw()));
-                let shape = (images.len(), height, width, channels);
+                Batch::Bytes(Array4::from_shape_vec(shape, bytes).expect(size))
+            }
+            InputForm::Uint8 => {
+                let mut bytes = vec![0; images.len() * item];
+                for (image, out) in images.iter().zip(bytes.chunks_exact_mut(item)) {
+                    self.arrange(image.borrow(), layout, out, |_, byte| byte);
+                }
                 Batch::Bytes(Array4::from_shape_vec(shape, bytes).expect(size))
             }
         }
     }
 
-    /// Normalises `image`, `[H, W, C]` bytes, into `out`, `[C, H, W]` floats: `(x / 255 - mean) / std`.
+    /// Normalises `image`, `[H, W, 3]` bytes, into `out`, `[C, H, W]` floats: `(x / 255 - mean) / std`.
     ///
     /// # Panics
     /// When `out` does not have `C * H * W` elements.
     pub fn normalize_into(&self, image: &RgbImage, out: &mut [f32]) {
-        let pixels = image.as_raw();
-        assert_eq!(out.len(), pixels.len(), "one float for each byte of the image");
-        let plane = pixels.len() / CHANNELS;
-        for (channel, (plane, table)) in out.chunks_exact_mut(plane).zip(&self.normalized).enumerate() {
-            for (to, pixel) in plane.iter_mut().zip(pixels.chunks_exact(CHANNELS)) {
-                *to = table[usize::from(pixel[channel])];
+        self.arrange(image, Layout::Nchw, out, |channel, byte| self.normalized[channel][usize::from(byte)]);
+    }
+
+    /// Writes the channels of `image` in the order of the input, each byte as `value(channel, byte)`.
+    fn arrange<T>(&self, image: &RgbImage, layout: Layout, out: &mut [T], value: impl Fn(usize, u8) -> T) {
+        let (pixels, channels) = (image.as_raw(), self.color.channels());
+        let count = pixels.len() / CHANNELS;
+        assert_eq!(out.len(), count * channels, "one value for each channel of each pixel");
+        let (pixel_step, channel_step) = match layout {
+            Layout::Nchw => (1, count),
+            Layout::Nhwc => (channels, 1),
+        };
+        for channel in 0..channels {
+            let from = if self.color == ColorOrder::Bgr { CHANNELS - 1 - channel } else { channel };
+            let out = out[channel * channel_step..].iter_mut().step_by(pixel_step);
+            for (to, pixel) in out.zip(pixels.chunks_exact(CHANNELS)) {
+                *to = value(channel, pixel[from]);
             }
         }
     }
+}
 
-    /// Width and height after resizing: the shorter side is `resize`, the longer one is rounded down as in torchvision.
-    fn resized(&self, width: u32, height: u32) -> (u32, u32) {
-        let long = |long: u32, short: u32| {
-            let length = u64::from(self.resize) * u64::from(long) / u64::from(short);
-            u32::try_from(length).unwrap_or(u32::MAX)
-        };
-        match width <= height {
-            true => (self.resize, long(height, width)),
-            false => (long(width, height), self.resize),
-        }
+/// Luma of an image in all three channels, rounded as Pillow's `convert("L")`.
+fn gray(image: &RgbImage) -> RgbImage {
+    let mut gray = image.clone();
+    for pixel in gray.pixels_mut() {
+        let [r, g, b] = pixel.0.map(u32::from);
+        pixel.0 = [((r * 19_595 + g * 38_470 + b * 7_471 + 0x8000) >> 16) as u8; CHANNELS];
+    }
+    gray
+}
+
+/// Size of an image that just covers `target`, with its aspect ratio kept. One side is the target's. The other is rounded
+/// down for a square, as in torchvision, and to the nearest pixel for a rectangle, as in timm's `ResizeKeepRatio`.
+fn covering(image: Size, target: Size) -> Size {
+    let scaled = |side: u32, along: u32, other: u32| {
+        let (product, other) = (u64::from(along) * u64::from(side), u64::from(other));
+        let length = if target.is_square() { product / other } else { (2 * product + other) / (2 * other) };
+        u32::try_from(length).unwrap_or(u32::MAX)
+    };
+    let [height, width] = [image.height, image.width].map(u64::from);
+    match width * u64::from(target.height) <= height * u64::from(target.width) {
+        true => Size {
+            height: scaled(image.height, target.width, image.width).max(target.height),
+            width: target.width,
+        },
+        false => Size {
+            height: target.height,
+            width: scaled(image.width, target.height, image.height).max(target.width),
+        },
     }
 }
 
-/// Start of a centred crop, with halves rounded to even as in Python's `round`.
-fn centre(length: u32, crop: u32) -> u32 {
-    (f64::from(length - crop) / 2.0).round_ties_even() as u32
+/// Size of an image that just fits into `target`, with its aspect ratio kept; sides are rounded as in Ultralytics'
+/// `LetterBox`.
+fn inside(image: Size, target: Size) -> Size {
+    let [height, width] = [image.height, image.width].map(f64::from);
+    let scale = (f64::from(target.height) / height).min(f64::from(target.width) / width);
+    let side = |side: f64, most: u32| ((side * scale).round_ties_even() as u32).clamp(1, most);
+    Size { height: side(height, target.height), width: side(width, target.width) }
 }
 
-/// Start and length, in pixels of the original, of the `crop` pixels from `start` on after resizing `length` to `resized`.
-fn source_span(start: u32, crop: u32, length: u32, resized: u32) -> (f64, f64) {
-    let scale = f64::from(length) / f64::from(resized);
-    let start = f64::from(start) * scale;
-    (start, (f64::from(crop) * scale).min(f64::from(length) - start))
+/// Columns or rows of a resized image.
+#[derive(Clone, Copy)]
+struct Span {
+    start: u32,
+    length: u32,
+}
+
+impl Span {
+    /// Start and length in pixels of the original, which is `original` long before and `resized` long after resizing.
+    fn in_original(self, original: u32, resized: u32) -> (f64, f64) {
+        let scale = f64::from(original) / f64::from(resized);
+        let start = f64::from(self.start) * scale;
+        (start, (f64::from(self.length) * scale).min(f64::from(original) - start))
+    }
+}
+
+/// Start of the centre of `crop` pixels.
+fn centre(length: u32, crop: u32, rounding: CentreRounding) -> u32 {
+    let margin = length - crop;
+    match rounding {
+        CentreRounding::Even => (f64::from(margin) / 2.0).round_ties_even() as u32,
+        CentreRounding::Down => margin / 2,
+    }
 }
 
 #[cfg(test)]
@@ -192,14 +288,21 @@ mod tests {
     use super::*;
 
     fn preprocessor(resize: u32, crop: u32) -> Preprocessor {
+        let (resize, crop) = (resize.into(), crop.into());
         Preprocessor::new(&Preprocessing { resize, crop, ..Preprocessing::for_size(32) })
     }
 
     #[test]
     fn sizes_are_torchvisions() {
-        assert_eq!(preprocessor(256, 224).resized(640, 427), (383, 256));
-        assert_eq!(preprocessor(256, 224).resized(427, 640), (256, 383));
-        assert_eq!([1, 2, 3, 5].map(|margin| centre(10 + margin, 10)), [0, 1, 2, 2]);
+        let size = |height, width| Size { height, width };
+        assert_eq!(covering(size(427, 640), 256.into()), size(256, 383));
+        assert_eq!(covering(size(640, 427), 256.into()), size(383, 256));
+        assert_eq!(covering(size(427, 640), size(256, 512)), size(342, 512));
+        assert_eq!(inside(size(427, 640), 224.into()), size(149, 224));
+        assert_eq!(inside(size(1, 9000), 224.into()), size(1, 224));
+        let starts = |rounding| [1, 2, 3, 5].map(|margin| centre(10 + margin, 10, rounding));
+        assert_eq!(starts(CentreRounding::Even), [0, 1, 2, 2]);
+        assert_eq!(starts(CentreRounding::Down), [0, 1, 1, 2]);
     }
 
     #[test]
@@ -233,5 +336,61 @@ mod tests {
         let channels = [(0.0, 0), (0.0, 0), (255.0, 1), (255.0, 1), (0.0, 2), (1.0, 2)];
         assert_eq!(out, channels.map(|(value, channel)| expected(value, channel)));
         assert_eq!(preprocessor.input_shape(), [3, 32, 32]);
+    }
+
+    /// Two pixels, red above blue, prepared with `change` as a batch of bytes.
+    fn bytes(change: impl Fn(&mut Preprocessing)) -> Array4<u8> {
+        let mut preprocessing = Preprocessing::for_size(Size { height: 2, width: 1 });
+        change(&mut preprocessing);
+        let image =
+            RgbImage::from_fn(1, 2, |_, y| if y == 0 { Rgb([250, 10, 20]) } else { Rgb([30, 40, 240]) });
+        let preprocessor = Preprocessor::new(&preprocessing);
+        match preprocessor.batch(&[preprocessor.prepare(&image)], InputForm::Uint8) {
+            Batch::Bytes(bytes) => bytes,
+            Batch::Float(_) => unreachable!("bytes were asked for"),
+        }
+    }
+
+    #[test]
+    fn channels_and_layouts() {
+        let flat = |bytes: Array4<u8>| (bytes.shape().to_vec(), bytes.into_iter().collect::<Vec<_>>());
+        assert_eq!(flat(bytes(|_| {})), (vec![1, 2, 1, 3], vec![250, 10, 20, 30, 40, 240]));
+        let bgr = |p: &mut Preprocessing| p.color = ColorOrder::Bgr;
+        assert_eq!(flat(bytes(bgr)), (vec![1, 2, 1, 3], vec![20, 10, 250, 240, 40, 30]));
+        let planes = |p: &mut Preprocessing| (p.layout, p.color) = (Some(Layout::Nchw), ColorOrder::Bgr);
+        assert_eq!(flat(bytes(planes)), (vec![1, 3, 2, 1], vec![20, 240, 10, 40, 250, 30]));
+        // Luma of Pillow: `Image.new("RGB", (1, 1), (250, 10, 20)).convert("L")`.
+        let gray = |p: &mut Preprocessing| {
+            (p.color, p.mean, p.std) = (ColorOrder::Gray, vec![0.0], vec![1.0]);
+        };
+        assert_eq!(flat(bytes(gray)), (vec![1, 2, 1, 1], vec![83, 60]));
+    }
+
+    #[test]
+    fn a_letterbox_has_grey_borders_and_a_squashed_image_none() {
+        let image = RgbImage::from_pixel(40, 20, Rgb([200, 0, 0]));
+        let mut preprocessing = Preprocessing { fit: Fit::Letterbox, ..Preprocessing::for_size(20) };
+        let boxed = Preprocessor::new(&preprocessing).prepare(&image);
+        assert_eq!([0, 4, 5, 14, 15].map(|y| boxed.get_pixel(7, y).0[0]), [114, 114, 200, 200, 114]);
+        preprocessing.fit = Fit::Squash;
+        let squashed = Preprocessor::new(&preprocessing).prepare(&image);
+        assert!(squashed.pixels().all(|pixel| pixel.0 == [200, 0, 0]));
+        assert_eq!(Preprocessor::new(&preprocessing).seen(40, 20), [0.0, 0.0, 40.0, 20.0]);
+    }
+
+    #[test]
+    fn a_margin_is_cut_off_however_an_image_is_fitted() {
+        let image = RgbImage::from_fn(40, 20, |x, _| Rgb([x as u8, 0, 0]));
+        let margin =
+            Preprocessing { resize: 40.into(), border: Border([1, 2, 3]), ..Preprocessing::for_size(20) };
+        let squash = Preprocessor::new(&Preprocessing { fit: Fit::Squash, ..margin.clone() });
+        assert_eq!(squash.seen(40, 20), [10.0, 5.0, 20.0, 10.0]);
+        assert_eq!(squash.prepare(&image).get_pixel(0, 0).0[0], 10);
+        // 40 x 20 fits as it is; 20 x 20 of it are left.
+        let boxed = Preprocessor::new(&Preprocessing { fit: Fit::Letterbox, ..margin.clone() });
+        assert_eq!(boxed.prepare(&image).get_pixel(0, 19).0[0], 10);
+        let narrow = RgbImage::from_pixel(10, 40, Rgb([9, 9, 9]));
+        let boxed = boxed.prepare(&narrow);
+        assert_eq!([4, 5, 14, 15].map(|x| boxed.get_pixel(x, 0).0), [[1, 2, 3], [9; 3], [9; 3], [1, 2, 3]]);
     }
 }

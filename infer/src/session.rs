@@ -1,4 +1,4 @@
-//! Sessions, which run any ONNX model that has one input of 32-bit floats or bytes.
+//! Sessions, which run any ONNX model that has one input of floats or bytes.
 
 mod error;
 mod input;
@@ -10,17 +10,18 @@ mod placement;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ferronnx_models::onnx::TensorInfo;
 use ferronnx_models::onnx::fuse::Fusion;
+use ferronnx_models::onnx::{Element, TensorInfo};
+use half::f16;
 use indexmap::IndexMap;
 use ndarray::ArrayD;
 use ort::memory::AllocationDevice;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::session::{OutputSelector, RunOptions, Session as OrtSession, SessionInputValue};
-use ort::value::{DynValue, TensorRef};
+use ort::session::{OutputSelector, RunOptions, Session as OrtSession};
+use ort::value::{DynValue, TensorElementType};
 
 use crate::device::{self, Device, Provider};
 use crate::error::{Error, ErrorKind, ModelError, OrtError, Result};
@@ -47,6 +48,8 @@ pub struct Session {
     outputs: Vec<TensorInfo>,
     provider: Provider,
     warning: Option<String>,
+    /// File of the model; none if it was in memory.
+    path: Option<PathBuf>,
 }
 
 impl Session {
@@ -55,11 +58,12 @@ impl Session {
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound), [`Io`](ErrorKind::Io), [`Runtime`](ErrorKind::Runtime),
     /// [`Device`](ErrorKind::Device), or [`Model`](ErrorKind::Model) when the file is not an ONNX model with a single
-    /// input of floats or bytes and a float output first.
+    /// input of floats or bytes and an output of floats.
     pub fn from_file(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
         let path = path.as_ref();
         let size = size(path)?;
-        Self::build(Model::File(path), size, options).map_err(|error| error.at_model(path))
+        let session = Self::build(Model::File(path), size, options).map_err(|error| error.at_model(path))?;
+        Ok(Self { path: Some(path.into()), ..session })
     }
 
     /// Builds a session for the model in `bytes`, the content of a file.
@@ -104,7 +108,11 @@ impl Session {
         let Built { session, fusion, weights } =
             built.map_err(|error| commit_error(provider, size, error.into()))?;
         let (input, outputs) = interface(&session)?;
-        let bound = (options.cuda.graphs && matches!(provider, Provider::Cuda(_))).then(Mutex::default);
+        // Bound tensors are 32-bit floats or bytes, as in the files that are exported here.
+        let is_plain = |info: &TensorInfo| matches!(info.element, Element::Float | Element::Uint8);
+        let bindable = is_plain(&input) && outputs.iter().all(is_plain);
+        let is_cuda = matches!(provider, Provider::Cuda(_));
+        let bound = (options.cuda.graphs && is_cuda && bindable).then(Mutex::default);
         Ok(Self {
             session: Mutex::new(session),
             _weights: weights,
@@ -114,6 +122,7 @@ impl Session {
             outputs,
             provider,
             warning: None,
+            path: None,
         })
     }
 
@@ -122,7 +131,7 @@ impl Session {
     /// # Errors
     /// [`Session`](ErrorKind::Session) when type or shape of `input` are not the model's, or ONNX Runtime fails.
     pub fn run<'a>(&self, input: impl Into<Input<'a>>) -> Result<ArrayD<f32>> {
-        Ok(self.first_output(&input.into())?)
+        Ok(self.output(&input.into(), &self.outputs[0].name)?)
     }
 
     /// Runs the model and returns its float outputs of these names; whatever only others need is not computed.
@@ -133,12 +142,16 @@ impl Session {
         Ok(self.pass(&input.into(), outputs)?)
     }
 
-    /// Runs the model and returns its first output; the error is one that can be copied for every image of a batch.
-    pub(crate) fn first_output(&self, input: &Input<'_>) -> std::result::Result<ArrayD<f32>, SessionError> {
-        Ok(self.pass(input, &[&self.outputs[0].name])?.remove(0))
+    /// Runs the model and returns one output; the error is one that can be copied for every image of a batch.
+    pub(crate) fn output(
+        &self,
+        input: &Input<'_>,
+        name: &str,
+    ) -> std::result::Result<ArrayD<f32>, SessionError> {
+        Ok(self.pass(input, &[name])?.remove(0))
     }
 
-    fn pass(
+    pub(crate) fn pass(
         &self,
         input: &Input<'_>,
         outputs: &[&str],
@@ -158,21 +171,12 @@ impl Session {
     fn run_once(&self, input: &Input<'_>, outputs: &[&str]) -> ort::Result<Vec<ArrayD<f32>>> {
         let wanted = outputs.iter().fold(OutputSelector::no_default(), |wanted, name| wanted.with(*name));
         let options = RunOptions::new()?.with_outputs(wanted);
-        let (floats, bytes);
-        let value: SessionInputValue<'_> = match input {
-            Input::Float(values) => {
-                floats = values.as_standard_layout();
-                TensorRef::from_array_view(floats.view())?.into()
-            }
-            Input::Bytes(values) => {
-                bytes = values.as_standard_layout();
-                TensorRef::from_array_view(bytes.view())?.into()
-            }
-        };
-        let inputs = ort::inputs![self.input.name.as_str() => value];
-        let mut session = self.lock();
-        let results = session.run_with_options(inputs, &options)?;
-        outputs.iter().map(|name| floats_of(&results[*name])).collect()
+        input.with_tensor(self.input.element, |value| {
+            let inputs = ort::inputs![self.input.name.as_str() => value];
+            let mut session = self.lock();
+            let results = session.run_with_options(inputs, &options)?;
+            outputs.iter().map(|name| floats_of(&results[*name])).collect()
+        })
     }
 
     /// Runs a pass by the CUDA graph for its batch size, which the first pass of that size records.
@@ -203,13 +207,13 @@ impl Session {
     fn check(&self, input: &Input<'_>) -> std::result::Result<(), SessionError> {
         let TensorInfo { name, element, shape: expected } = &self.input;
         let shape = input.shape();
-        if input.element() == *element && fits(expected, shape) {
+        if input.kind() == kind(*element) && fits(expected, shape) {
             return Ok(());
         }
         Err(SessionError::Input {
             name: name.clone(),
             takes: format!("{} {}", kind(*element), describe(expected)),
-            given: format!("{} {shape:?}", kind(input.element())),
+            given: format!("{} {shape:?}", input.kind()),
         })
     }
 
@@ -246,9 +250,14 @@ impl Session {
         &self.input
     }
 
-    /// Outputs that are float tensors; [`run`](Self::run) returns the first.
+    /// Outputs that are float tensors, of 32 bits or converted to them; [`run`](Self::run) returns the first.
     pub fn outputs(&self) -> &[TensorInfo] {
         &self.outputs
+    }
+
+    /// File of the model; none if it was in memory.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// Value of `key` in the file's metadata.
@@ -290,9 +299,22 @@ fn configured(runtime: &Runtime, options: &Options) -> ort::Result<SessionBuilde
 
 /// Copies the floats of a tensor at once; `ndarray`'s own conversion goes value by value.
 fn floats_of(value: &DynValue) -> ort::Result<ArrayD<f32>> {
-    let (shape, values) = value.try_extract_tensor::<f32>()?;
+    let (shape, values) = match value.dtype().tensor_type() {
+        Some(TensorElementType::Float16) => {
+            let (shape, values) = value.try_extract_tensor::<f16>()?;
+            (shape, values.iter().map(|value| value.to_f32()).collect())
+        }
+        Some(TensorElementType::Float64) => {
+            let (shape, values) = value.try_extract_tensor::<f64>()?;
+            (shape, values.iter().map(|&value| value as f32).collect())
+        }
+        _ => {
+            let (shape, values) = value.try_extract_tensor::<f32>()?;
+            (shape, values.to_vec())
+        }
+    };
     let shape: Vec<usize> = shape.iter().map(|&size| size as usize).collect();
-    ArrayD::from_shape_vec(shape, values.to_vec()).map_err(ort::Error::wrap)
+    ArrayD::from_shape_vec(shape, values).map_err(ort::Error::wrap)
 }
 
 /// Converts a failure to build a session.

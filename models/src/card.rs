@@ -2,21 +2,36 @@
 //!
 //! It is JSON in the ONNX metadata under [`CARD_KEY`]. Training writes it and inference reads it, so that labels and
 //! preprocessing have one definition.
+//!
+//! Format 2 adds what format 1 has one answer for: how an image is [fitted](Fit) to the input, other
+//! [filters](ResizeFilter) and [channel orders](ColorOrder), inputs that are not square ([`Size`]), the
+//! [layout](Layout) of the input, the [activation](Activation) and [threshold](Threshold) of the scores, and the
+//! [roles](OutputRole) of outputs. A card that needs none of them is written as format 1.
+
+mod outputs;
+mod preprocessing;
 
 use std::fmt;
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+
+pub use outputs::{Activation, OutputRole, ParseActivationError, Threshold};
+pub use preprocessing::{
+    Border, CentreRounding, ColorOrder, Fit, IMAGENET_MIN_SIZE, Layout, ParseSizeError, Preprocessing,
+    PreprocessingError, ResizeFilter, Size,
+};
 
 /// Metadata key of the card.
 pub const CARD_KEY: &str = "ferronnx.card";
 
-/// Version of the card's layout; a reader refuses a newer one.
-pub const CARD_FORMAT: u32 = 1;
+/// Newest version of the card's layout; a reader refuses a newer one.
+pub const CARD_FORMAT: u32 = 2;
 
 /// Description of a model: everything that its graph does not contain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelCard {
-    /// Version of the layout, [`CARD_FORMAT`].
+    /// Version of the layout: the lowest that has all that the card says, see [`with_format`](Self::with_format).
     pub format: u32,
     /// Names of the classes, in the order of the logits.
     pub labels: Vec<String>,
@@ -28,6 +43,16 @@ pub struct ModelCard {
     /// Precision of the computation.
     #[serde(default)]
     pub precision: Precision,
+    /// Step from the scores of the network to probabilities.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub activation: Activation,
+    /// Probability from which a class is selected, of a model whose classes do not exclude each other; 0.5 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<Threshold>,
+    /// Roles of outputs by name. Without them the first output has the scores, and [`observed`](Self::observed) names
+    /// the masks.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub outputs: IndexMap<String, OutputRole>,
     /// Names of additional outputs: intermediate values that the network [marks as observable](crate::Ops::observe).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub observed: Vec<String>,
@@ -44,11 +69,21 @@ pub struct ModelCard {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InputForm {
-    /// Normalised images, `[N, 3, H, W]` of 32-bit floats.
+    /// Normalised images as floats, `[N, C, H, W]` unless the card names another [layout](Layout).
     #[default]
     Float,
-    /// Images as bytes, `[N, H, W, 3]`; the file normalises them itself.
+    /// Images as bytes, `[N, H, W, C]` unless the card names another [layout](Layout); the file normalises them itself.
     Uint8,
+}
+
+impl InputForm {
+    /// Layout of such an input unless the card names another.
+    pub fn usual_layout(self) -> Layout {
+        match self {
+            Self::Float => Layout::Nchw,
+            Self::Uint8 => Layout::Nhwc,
+        }
+    }
 }
 
 /// Precision of a network's computation.
@@ -72,97 +107,6 @@ impl fmt::Display for Precision {
             Self::Int8 => "int8",
         })
     }
-}
-
-/// Preprocessing of an image to the input tensor `[N, 3, size, size]`; the steps are in the order of the fields.
-///
-/// RGB8 is resized to a shorter side of `resize` (antialiased triangle filter, aspect ratio kept). The centre `crop` x
-/// `crop` is cut out. Values are divided by 255 and become `(x - mean) / std` per channel.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Preprocessing {
-    /// Channel order of the input tensor.
-    pub color: ColorOrder,
-    /// Length of the shorter side after resizing, in pixels.
-    pub resize: u32,
-    /// Resampling filter.
-    pub filter: ResizeFilter,
-    /// Side of the centre crop, in pixels: height and width of the input tensor.
-    pub crop: u32,
-    /// Mean per channel, for values in [0, 1].
-    pub mean: [f32; 3],
-    /// Standard deviation per channel, for values in [0, 1].
-    pub std: [f32; 3],
-}
-
-/// Channel order of the input tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ColorOrder {
-    /// Red, green, blue.
-    Rgb,
-}
-
-/// Resampling filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ResizeFilter {
-    /// Triangle (bilinear) filter whose support grows with the reduction, as Pillow's `BILINEAR`.
-    BilinearAntialias,
-}
-
-/// Smallest image size for which the ImageNet conventions apply: its stem, its statistics and the 256/224 margin of the
-/// crop.
-pub const IMAGENET_MIN_SIZE: u32 = 64;
-
-impl Preprocessing {
-    /// Usual preprocessing for this image size: CIFAR-10's statistics and no margin for small images, ImageNet's statistics
-    /// and its 256/224 margin from [`IMAGENET_MIN_SIZE`] on.
-    pub fn for_size(size: u32) -> Self {
-        let (resize, mean, std) = if size < IMAGENET_MIN_SIZE {
-            (size, [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010])
-        } else {
-            ((size * 256).div_ceil(224), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-        };
-        let (color, filter) = (ColorOrder::Rgb, ResizeFilter::BilinearAntialias);
-        Self { color, resize, filter, crop: size, mean, std }
-    }
-
-    /// Checks that the steps can be carried out.
-    ///
-    /// # Errors
-    /// [`PreprocessingError`] for an impossible crop, or statistics that are not finite or not positive.
-    pub fn check(&self) -> Result<(), PreprocessingError> {
-        let Self { resize, crop, mean, std, .. } = *self;
-        if crop == 0 || resize < crop {
-            return Err(PreprocessingError::Crop { crop, resize });
-        }
-        if !mean.iter().all(|mean| mean.is_finite()) {
-            return Err(PreprocessingError::Mean(mean));
-        }
-        if !std.iter().all(|std| std.is_finite() && *std > 0.0) {
-            return Err(PreprocessingError::Std(std));
-        }
-        Ok(())
-    }
-}
-
-/// Reason why preprocessing cannot be carried out.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum PreprocessingError {
-    /// The crop is empty or larger than the resized image.
-    #[error("a crop of {crop} from a shorter side of {resize}")]
-    Crop {
-        /// Side of the crop, in pixels.
-        crop: u32,
-        /// Length of the shorter side, in pixels.
-        resize: u32,
-    },
-    /// A mean is infinite or NaN.
-    #[error("a mean of {0:?}")]
-    Mean([f32; 3]),
-    /// A standard deviation is not positive, or infinite or NaN.
-    #[error("a standard deviation of {0:?}")]
-    Std([f32; 3]),
 }
 
 /// Summary of the training run that gave the weights.
@@ -213,9 +157,35 @@ pub enum CardError {
     /// The preprocessing cannot be carried out.
     #[error("the model card is inconsistent")]
     Preprocessing(#[from] PreprocessingError),
+    /// The threshold is not one for each class, or not a probability.
+    #[error("the model card is inconsistent: a threshold of {0} for {1} labels")]
+    Threshold(Threshold, usize),
+}
+
+/// Tells whether `value` is what a card without the field says.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl ModelCard {
+    /// Makes a card of the first format: 32-bit floats in and logits out.
+    pub fn new(labels: Vec<String>, preprocessing: Preprocessing, provenance: Provenance) -> Self {
+        Self {
+            format: 1,
+            labels,
+            preprocessing,
+            input: InputForm::default(),
+            precision: Precision::default(),
+            activation: Activation::default(),
+            threshold: None,
+            outputs: IndexMap::new(),
+            observed: Vec::new(),
+            architecture: serde_json::Value::Null,
+            training: None,
+            provenance,
+        }
+    }
+
     /// Parses and checks a card.
     ///
     /// # Errors
@@ -239,15 +209,46 @@ impl ModelCard {
         serde_json::to_string(self).expect("a card has no map with keys other than strings")
     }
 
+    /// Sets [`format`](Self::format) to the lowest version that has all that the card says.
+    #[must_use]
+    pub fn with_format(mut self) -> Self {
+        let is_new = self.preprocessing.needs_format_2()
+            || self.activation != Activation::default()
+            || self.threshold.is_some()
+            || !self.outputs.is_empty();
+        self.format = if is_new { 2 } else { 1 };
+        self
+    }
+
     /// Checks that the card is consistent.
     ///
     /// # Errors
-    /// [`CardError::Labels`] or [`CardError::Preprocessing`].
+    /// [`CardError::Labels`], [`CardError::Threshold`] or [`CardError::Preprocessing`].
     pub fn check(&self) -> Result<(), CardError> {
-        if self.labels.len() < 2 {
-            return Err(CardError::Labels(self.labels.len()));
+        let classes = self.labels.len();
+        if classes < 2 {
+            return Err(CardError::Labels(classes));
+        }
+        if let Some(threshold) = self.threshold.as_ref().filter(|threshold| !threshold.suits(classes)) {
+            return Err(CardError::Threshold(threshold.clone(), classes));
         }
         Ok(self.preprocessing.check()?)
+    }
+
+    /// Layout of the input: the one that the card names, else the usual one of the input's form.
+    pub fn layout(&self) -> Layout {
+        self.preprocessing.layout.unwrap_or(self.input.usual_layout())
+    }
+
+    /// Tells whether classes do not exclude each other, so that any number of them is right for an image.
+    pub fn is_multi_label(&self) -> bool {
+        self.activation == Activation::Sigmoid || self.threshold.is_some()
+    }
+
+    /// Name of the output with the scores, if the card names one.
+    pub fn scores(&self) -> Option<&str> {
+        let mut roles = self.outputs.iter();
+        roles.find(|(_, role)| **role == OutputRole::Scores).map(|(name, _)| name.as_str())
     }
 
     /// Labels as Ultralytics' tools read them from `names`: the text of a Python dict, `{0: 'cat', 1: 'dog'}`.
@@ -264,50 +265,23 @@ impl ModelCard {
     }
 }
 
-/// Parses the labels in `names` or `class_names` of another tool: a JSON array, or the text of a Python dict or list.
-pub fn labels_in(text: &str) -> Option<Vec<String>> {
-    if let Ok(labels) = serde_json::from_str(text) {
-        return Some(labels);
-    }
-    let body = text.trim().strip_prefix(['{', '['])?.strip_suffix(['}', ']'])?;
-    let (mut labels, mut rest) = (Vec::new(), body.chars());
-    while let Some(quote) = rest.find(|sign| matches!(sign, '\'' | '"')) {
-        let mut label = String::new();
-        loop {
-            match rest.next()? {
-                end if end == quote => break,
-                '\\' => label.push(match rest.next()? {
-                    'n' => '\n',
-                    't' => '\t',
-                    sign => sign,
-                }),
-                sign => label.push(sign),
-            }
-        }
-        labels.push(label);
-    }
-    Some(labels)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn card() -> ModelCard {
+        let provenance = Provenance {
+            producer: "ferronnx 0.1.0".into(),
+            engine: "libtorch".into(),
+            created: "2026-01-01T00:00:00Z".into(),
+        };
+        let labels = vec!["cat".into(), "dog's".into()];
         ModelCard {
-            format: CARD_FORMAT,
-            labels: vec!["cat".into(), "dog's".into()],
-            preprocessing: Preprocessing::for_size(32),
             input: InputForm::Uint8,
             precision: Precision::Int8,
             observed: vec!["mask".into()],
             architecture: serde_json::json!({ "classes": 2 }),
-            training: None,
-            provenance: Provenance {
-                producer: "ferronnx 0.1.0".into(),
-                engine: "libtorch".into(),
-                created: "2026-01-01T00:00:00Z".into(),
-            },
+            ..ModelCard::new(labels, Preprocessing::for_size(32), provenance)
         }
     }
 
@@ -323,18 +297,6 @@ mod tests {
     }
 
     #[test]
-    fn labels_of_other_tools() {
-        let labels = card().labels;
-        for text in [card().names(), card().class_names(), "{0: 'cat', 1: \"dog's\"}".into()] {
-            assert_eq!(labels_in(&text).as_ref(), Some(&labels), "{text}");
-        }
-        assert_eq!(labels_in("{0: 'a\\\\b\\n'}").unwrap(), ["a\\b\n"]);
-        for text in ["", "cat", "{0: 'cat", "{0: 'cat\\"] {
-            assert_eq!(labels_in(text), None, "{text}");
-        }
-    }
-
-    #[test]
     fn a_card_without_a_form_has_the_first_one() {
         let mut old = serde_json::to_value(card()).unwrap();
         for field in ["input", "precision", "observed"] {
@@ -347,8 +309,8 @@ mod tests {
 
     #[test]
     fn refuses_what_it_cannot_trust() {
-        let newer = card().to_json().replace("\"format\":1", "\"format\":2");
-        assert!(matches!(ModelCard::from_json(&newer), Err(CardError::Format { found: 2 })));
+        let newer = card().to_json().replace("\"format\":1", "\"format\":3");
+        assert!(matches!(ModelCard::from_json(&newer), Err(CardError::Format { found: 3 })));
         let mut wrong = card();
         wrong.labels.pop();
         assert!(ModelCard::from_json(&wrong.to_json()).unwrap_err().to_string().contains("1 labels"));
@@ -362,10 +324,34 @@ mod tests {
     }
 
     #[test]
-    fn large_images_get_imagenets_margin() {
-        let photo = Preprocessing::for_size(224);
-        assert_eq!((photo.resize, photo.crop), (256, 224));
-        let small = Preprocessing::for_size(32);
-        assert_eq!((small.resize, small.crop), (32, 32));
+    fn what_format_1_cannot_say_is_format_2() {
+        assert_eq!(card().with_format().format, 1);
+        let mut changes: Vec<Box<dyn Fn(&mut ModelCard)>> = Vec::new();
+        changes.push(Box::new(|card| card.preprocessing.fit = Fit::Squash));
+        changes.push(Box::new(|card| card.preprocessing.color = ColorOrder::Bgr));
+        changes.push(Box::new(|card| card.preprocessing.filter = ResizeFilter::Nearest));
+        changes.push(Box::new(|card| card.preprocessing.layout = Some(Layout::Nhwc)));
+        changes.push(Box::new(|card| card.preprocessing.crop = Size { height: 2, width: 3 }));
+        changes.push(Box::new(|card| card.activation = Activation::Sigmoid));
+        changes.push(Box::new(|card| card.threshold = Some(Threshold::All(0.5))));
+        changes.push(Box::new(|card| card.threshold = Some(Threshold::Each(vec![0.5, 0.25]))));
+        changes.push(Box::new(|card| {
+            card.outputs.insert("y".into(), OutputRole::Scores);
+        }));
+        for change in changes {
+            let mut changed = card();
+            change(&mut changed);
+            let changed = changed.with_format();
+            assert_eq!(changed.format, 2, "{changed:?}");
+            assert_eq!(ModelCard::from_json(&changed.to_json()).unwrap(), changed);
+        }
+    }
+
+    #[test]
+    fn a_threshold_is_a_probability_for_each_class() {
+        for wrong in [Threshold::All(1.5), Threshold::All(f32::NAN), Threshold::Each(vec![0.5])] {
+            let wrong = ModelCard { threshold: Some(wrong), ..card() };
+            assert!(matches!(wrong.check(), Err(CardError::Threshold(..))), "{wrong:?}");
+        }
     }
 }

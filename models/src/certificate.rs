@@ -5,10 +5,11 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use indexmap::IndexMap;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::card::ModelCard;
+use crate::card::{Activation, ModelCard};
 use crate::onnx::WeightsDigest;
 use crate::onnx::digest::sha256;
 use crate::parity::Parity;
@@ -45,6 +46,9 @@ pub struct CardDigests {
     pub labels: String,
     /// Digest of the preprocessing and the form of the input.
     pub preprocessing: String,
+    /// Digest of what the outputs mean: activation, threshold and roles; absent where all of them are the usual ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<String>,
 }
 
 impl CardDigests {
@@ -53,9 +57,12 @@ impl CardDigests {
         let digest = |json: Result<String, serde_json::Error>| {
             sha256(json.expect("a card has no map with keys other than strings").as_bytes())
         };
+        let outputs = (card.activation, &card.threshold, &card.outputs);
+        let is_usual = outputs == (Activation::default(), &None, &IndexMap::new());
         Self {
             labels: digest(serde_json::to_string(&card.labels)),
             preprocessing: digest(serde_json::to_string(&(&card.preprocessing, card.input))),
+            outputs: (!is_usual).then(|| digest(serde_json::to_string(&outputs))),
         }
     }
 }
@@ -131,7 +138,7 @@ mod tests {
         Certificate {
             format: CERTIFICATE_FORMAT,
             weights: WeightsDigest { sha256: "00".into(), tensors: [("w".into(), "11".into())].into() },
-            card: CardDigests { labels: "22".into(), preprocessing: "33".into() },
+            card: CardDigests { labels: "22".into(), preprocessing: "33".into(), outputs: None },
             tolerance: 1e-4,
             runtime: "ONNX Runtime".into(),
             agreement: Parity { images: 3, agreeing: 3, max_difference: 1e-6, ..Parity::default() },

@@ -235,7 +235,8 @@ impl<M: Module> Trained<'_, M> {
             precision: options.precision,
             observed: model.graph.outputs[1..].iter().map(|output| output.name.to_string()).collect(),
             ..self.card.clone()
-        };
+        }
+        .with_format();
         let weights = WeightsDigest::of_graph(&model.graph)?;
         let (json, names, class_names) = (card.to_json(), card.names(), card.class_names());
         let metadata = [(CARD_KEY, &json[..]), ("names", &names), ("class_names", &class_names)];
@@ -329,13 +330,13 @@ impl<M: Module> Trained<'_, M> {
     }
 
     fn interface(&self, options: &ExportOptions) -> Interface {
-        let side = self.card.preprocessing.crop as usize;
+        let side = self.card.preprocessing.crop.height as usize;
         Interface::new([CHANNELS, side, side]).output("logits").observed(options.observed)
     }
 
     /// Loads the weights into libtorch, after checking that they are exactly this network's.
     fn params(&self) -> Result<Params, ExportError> {
-        let side = self.card.preprocessing.crop as usize;
+        let side = self.card.preprocessing.crop.height as usize;
         let described =
             shapes::describe(self.network, &[1, CHANNELS, side, side]).map_err(TraceError::from)?;
         let classes = described.output.last().copied().unwrap_or(0);

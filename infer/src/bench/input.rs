@@ -26,7 +26,7 @@ impl Feed {
     /// Prepares the images of `plan`, or generated numbers if it has none.
     pub(super) fn new(session: &Session, plan: &Plan) -> Result<Self> {
         if !plan.images.is_empty() {
-            let card = card_of(session, &plan.assumptions)?;
+            let card = card_of(session, &plan.assumptions)?.card;
             let preprocessor = Preprocessor::new(&card.preprocessing);
             let most = plan.batches.iter().copied().max().unwrap_or(1);
             let prepare = |path: &PathBuf| Ok(preprocessor.prepare(&decode::file(path)?));

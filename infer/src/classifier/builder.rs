@@ -3,29 +3,29 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ferronnx_models::card::CARD_KEY;
-use ferronnx_models::onnx::Summary;
-
 use super::Classifier;
 use super::card::card_of;
-use crate::assume::Assumptions;
+use crate::assume::{Assumptions, Resolved};
 use crate::device::Device;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, ModelError, Result};
 use crate::preprocess::Preprocessor;
-use crate::session::{self, Optimization, Options, Session};
+use crate::scores::Scores;
+use crate::session::{Optimization, Options, Session};
 
 /// Builder of a [`Classifier`], made by [`Classifier::builder`].
 #[derive(Debug, Clone)]
 pub struct ClassifierBuilder {
     session: Options,
     assumptions: Assumptions,
+    threshold: Option<f32>,
     top_k: usize,
     batch: usize,
 }
 
 impl Default for ClassifierBuilder {
     fn default() -> Self {
-        Self { session: Options::default(), assumptions: Assumptions::default(), top_k: 5, batch: 8 }
+        let (session, assumptions) = (Options::default(), Assumptions::default());
+        Self { session, assumptions, threshold: None, top_k: 5, batch: 8 }
     }
 }
 
@@ -41,6 +41,14 @@ impl ClassifierBuilder {
     #[must_use]
     pub fn assume(mut self, assumptions: Assumptions) -> Self {
         self.assumptions = assumptions;
+        self
+    }
+
+    /// Sets the probability from which a class is selected, of a model with several labels an image; its card's, else 0.5,
+    /// by default. A model whose classes exclude each other refuses it.
+    #[must_use]
+    pub fn threshold(mut self, threshold: impl Into<Option<f32>>) -> Self {
+        self.threshold = threshold.into();
         self
     }
 
@@ -94,11 +102,17 @@ impl ClassifierBuilder {
     pub fn load(self, path: impl AsRef<Path>) -> Result<Classifier> {
         let path = path.as_ref();
         let session = Session::from_file(path, &self.session)?;
-        let card = card_of(&session, &self.assumptions).map_err(|error| Error::from(error).at(path))?;
-        let probabilities = session.metadata(CARD_KEY).is_none() && {
-            let summary = Summary::of_file(&session::read(path)?);
-            summary.is_ok_and(|summary| summary.head.as_deref() == Some("Softmax"))
-        };
+        let Resolved { card, mut assumed } =
+            card_of(&session, &self.assumptions).map_err(|error| error.at_model(path))?;
+        let scores = Scores::new(&card, &session, self.threshold);
+        if let Some(threshold) = self.threshold {
+            if !scores.is_multi_label() {
+                return Err(Error::from(ModelError::Threshold).at(path));
+            }
+            if let Some(usual) = assumed.iter_mut().find(|assumed| assumed.what == "threshold") {
+                (usual.value, usual.source) = (threshold.into(), "given".into());
+            }
+        }
         let threads = self.session.threads.unwrap_or(0);
         let pool =
             rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(ErrorKind::Threads)?;
@@ -107,7 +121,8 @@ impl ClassifierBuilder {
             session,
             card,
             pool: Arc::new(pool),
-            probabilities,
+            scores,
+            assumed: (!assumed.is_empty()).then(|| assumed.into()),
             top_k: self.top_k,
             batch: self.batch,
         })

@@ -9,7 +9,7 @@ use image::{ImageError, ImageFormat};
 use super::{Error, too_large};
 
 /// Names of the formats that are decoded.
-const FORMATS: &str =
+pub(crate) const FORMATS: &str =
     if cfg!(feature = "formats") { "JPEG, PNG, GIF, BMP, TIFF or WebP" } else { "JPEG, PNG or BMP" };
 
 /// Reason why bytes cannot be decoded as an image.

@@ -19,6 +19,18 @@ pub enum SessionError {
     /// The model has no float output of this name.
     #[error("the model has no float output `{0}`")]
     NoOutput(String),
+    /// The output does not have scores for each image and class.
+    #[error("output `{output}` is {shape:?} for {images} images of {classes} classes")]
+    Scores {
+        /// Name of the output.
+        output: String,
+        /// Shape of the output.
+        shape: Vec<usize>,
+        /// Number of images in the pass.
+        images: usize,
+        /// Number of labels.
+        classes: usize,
+    },
     /// The output holds an infinity or NaN.
     #[error("the network's output holds {value}: the weights or the input are bad")]
     NotFinite {

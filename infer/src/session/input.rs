@@ -1,16 +1,17 @@
 //! Inputs of a model, and the shapes that they must have.
 
 use ferronnx_models::onnx::{Dim, Element, TensorInfo};
-use ndarray::{ArrayView, ArrayViewD, Dimension};
-use ort::session::Session;
-use ort::value::{Outlet, TensorElementType, ValueType};
+use half::f16;
+use ndarray::{ArrayView, ArrayViewD, Dimension, IxDyn};
+use ort::session::{Session, SessionInputValue};
+use ort::value::{Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
 use crate::error::ModelError;
 
 /// Input of a model, borrowed; its shape is the one that the model declares.
 #[derive(Debug, Clone)]
 pub enum Input<'a> {
-    /// 32-bit floats.
+    /// Floats; converted where the model takes 16 or 64 bits.
     Float(ArrayViewD<'a, f32>),
     /// Bytes.
     Bytes(ArrayViewD<'a, u8>),
@@ -28,7 +29,7 @@ impl<'a, D: Dimension> From<ArrayView<'a, u8, D>> for Input<'a> {
     }
 }
 
-impl Input<'_> {
+impl<'a> Input<'a> {
     pub(super) fn shape(&self) -> &[usize] {
         match self {
             Self::Float(values) => values.shape(),
@@ -36,10 +37,50 @@ impl Input<'_> {
         }
     }
 
-    pub(super) fn element(&self) -> Element {
+    /// Views the same values with the rank of `shape`, if their number allows it: an image as a vector, or without its one
+    /// channel.
+    pub(crate) fn with_rank_of(self, shape: &[Dim]) -> Self {
+        let given = self.shape();
+        let target: Vec<usize> = match (shape.len(), given) {
+            (2, [batch, rest @ ..]) => vec![*batch, rest.iter().product()],
+            (3, &[batch, 1, a, b] | &[batch, a, b, 1]) => vec![batch, a, b],
+            _ => return self,
+        };
+        fn view<'a, T>(values: ArrayViewD<'a, T>, target: &[usize]) -> ArrayViewD<'a, T> {
+            let reshaped = values.clone().into_shape_with_order(IxDyn(target));
+            reshaped.unwrap_or(values)
+        }
         match self {
-            Self::Float(_) => Element::Float,
-            Self::Bytes(_) => Element::Uint8,
+            Self::Float(values) => Self::Float(view(values, &target)),
+            Self::Bytes(values) => Self::Bytes(view(values, &target)),
+        }
+    }
+
+    /// Word for the values in messages, as [`kind`].
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Float(_) => kind(Element::Float),
+            Self::Bytes(_) => kind(Element::Uint8),
+        }
+    }
+
+    /// Calls `run` with the values as a tensor of `element`, which [`Session::check`](super::Session) found suitable.
+    pub(super) fn with_tensor<R>(
+        &self,
+        element: Element,
+        run: impl FnOnce(SessionInputValue<'_>) -> ort::Result<R>,
+    ) -> ort::Result<R> {
+        match (self, element) {
+            (Self::Float(values), Element::Float16) => {
+                run(Tensor::from_array(values.mapv(f16::from_f32))?.into())
+            }
+            (Self::Float(values), Element::Double) => run(Tensor::from_array(values.mapv(f64::from))?.into()),
+            (Self::Float(values), _) => {
+                run(TensorRef::from_array_view(values.as_standard_layout().view())?.into())
+            }
+            (Self::Bytes(values), _) => {
+                run(TensorRef::from_array_view(values.as_standard_layout().view())?.into())
+            }
         }
     }
 }
@@ -52,19 +93,30 @@ pub(super) fn interface(session: &Session) -> Result<(TensorInfo, Vec<TensorInfo
         return Err(ModelError::Inputs { names });
     };
     let wrong = || ModelError::InputType { name: input.name().into(), kind: input.dtype().to_string() };
-    let input = tensor(input, &[Element::Float, Element::Uint8]).ok_or_else(wrong)?;
-    let float = |outlet| tensor(outlet, &[Element::Float]);
-    match outputs.first().map(float) {
-        Some(Some(_)) => Ok((input, outputs.iter().filter_map(float).collect())),
-        _ => Err(ModelError::OutputType),
+    let input = tensor(input).filter(|input| input.element == Element::Uint8 || is_float(input.element));
+    let input = input.ok_or_else(wrong)?;
+    let float = outputs.iter().filter_map(tensor).filter(|output| is_float(output.element));
+    let outputs_found: Vec<_> = float.collect();
+    if outputs_found.is_empty() {
+        let outputs =
+            outputs.iter().map(|output| format!("`{}` {}", output.name(), output.dtype())).collect();
+        return Err(ModelError::OutputType { outputs });
     }
+    Ok((input, outputs_found))
 }
 
-/// Describes an input or output, if it is a tensor of one of these types.
-fn tensor(outlet: &Outlet, elements: &[Element]) -> Option<TensorInfo> {
+/// Tells whether values of this type are converted from or to 32-bit floats.
+fn is_float(element: Element) -> bool {
+    matches!(element, Element::Float | Element::Float16 | Element::Double)
+}
+
+/// Describes an input or output, if it is a tensor of numbers that are read or written here.
+fn tensor(outlet: &Outlet) -> Option<TensorInfo> {
     let ValueType::Tensor { ty, shape, dimension_symbols } = outlet.dtype() else { return None };
     let element = match ty {
         TensorElementType::Float32 => Element::Float,
+        TensorElementType::Float16 => Element::Float16,
+        TensorElementType::Float64 => Element::Double,
         TensorElementType::Uint8 => Element::Uint8,
         _ => return None,
     };
@@ -73,8 +125,7 @@ fn tensor(outlet: &Outlet, elements: &[Element]) -> Option<TensorInfo> {
         Err(_) => Dim::Symbol(symbol.clone()),
     };
     let shape = shape.iter().zip(dimension_symbols.iter()).map(dim).collect();
-    let info = TensorInfo { name: outlet.name().into(), element, shape };
-    elements.contains(&element).then_some(info)
+    Some(TensorInfo { name: outlet.name().into(), element, shape })
 }
 
 /// Tells whether `sizes` match `shape`; a named dimension matches any size.

@@ -7,6 +7,7 @@ use std::path::{Component, Path};
 
 use ferronnx_models::onnx::external_data::{ExternalDataError, Loaded, Separated};
 use ferronnx_models::onnx::fuse::{self, Fusion};
+use ferronnx_models::onnx::passes;
 use ort::AsPointer;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
@@ -79,6 +80,7 @@ impl Model<'_> {
         attention: AttentionKernels,
     ) -> std::result::Result<(Separated, Fusion), ExternalDataError> {
         let mut loaded = Loaded::read(content, |name| self.beside(name))?;
+        passes::replace_zip_maps(&mut loaded.model);
         let fusion = match attention {
             AttentionKernels::Fused => fuse::attention(&mut loaded.model, kernel::LANES),
             AttentionKernels::Stock => Fusion::default(),

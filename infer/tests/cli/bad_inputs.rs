@@ -68,7 +68,7 @@ fn unreadable_file() {
 fn empty_folder() {
     let place = Workplace::new();
     fs::create_dir(place.path("folder.png")).unwrap();
-    refused(&place, "folder.png", &["error: folder.png: no images in this folder (jpg, jpeg, png"]);
+    refused(&place, "folder.png", &["error: folder.png: no images in this folder (JPEG, PNG"]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn place(graph: onnx::Model, metadata: &[(&str, &str)]) -> Workplace {
     for (name, color) in [("p/a.png", RED), ("p/b.png", GREEN), ("p/c.png", BLUE)] {
         place.image(name, color);
     }
-    fs::write(place.path("labels.txt"), "red\n green\n\nblue\n").unwrap();
+    fs::write(place.path("three.txt"), "red\n green\nblue\n\n").unwrap();
     fs::write(place.path("m.onnx"), onnx::encode(graph, metadata)).unwrap();
     place
 }
@@ -71,11 +71,11 @@ fn names_are_in_the_file_or_in_another() {
     assert_eq!(expected.iter().map(|(label, _)| &label[..]).collect::<Vec<_>>(), ["red", "green", "blue"]);
     let named = place(graph.clone(), &[NAMES]);
     assert_eq!(classes(&classify(&named, &NORMALISATION)), expected);
-    let with_labels = [&NORMALISATION[..], &["--labels", "labels.txt"]].concat();
+    let with_labels = [&NORMALISATION[..], &["--labels", "three.txt"]].concat();
     assert_eq!(classes(&classify(&place(graph, &[]), &with_labels)), expected);
-    fs::write(own.path("labels.txt"), "red\ngreen\nblue").unwrap();
+    fs::write(own.path("three.txt"), "red\ngreen\nblue").unwrap();
     let said = classify(&own, &with_labels);
-    said.fails(2, &["has a model card", "leave --labels"]);
+    said.fails(2, &["has a model card", "leave out the flags", "--labels"]);
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn json_has_the_contracts_keys() {
     assert_eq!(said.code, 1, "{}", said.stderr);
     let results: Vec<Value> = serde_json::from_str(&said.stdout).unwrap();
 
-    assert_eq!(keys(&results[0]), ["path", "predictions", "provider", "timings_ms"]);
+    assert_eq!(keys(&results[0]), ["activation", "path", "predictions", "provider", "timings_ms"]);
     assert_eq!(results[0]["provider"], "CPUExecutionProvider");
     let predictions = results[0]["predictions"].as_array().unwrap();
     assert_eq!(predictions.len(), 3, "top-k 5 of three classes");

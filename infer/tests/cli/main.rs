@@ -6,8 +6,10 @@
 mod bad_inputs;
 mod bench;
 mod choices;
+mod data;
 mod evaluate;
 mod explain;
+mod fixtures;
 mod foreign;
 mod formats;
 mod inspect;

@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use ferronnx_infer::session::Options;
 use ferronnx_infer::{Device, Preprocessor, Session};
-use ferronnx_models::card::{
-    CARD_FORMAT, CARD_KEY, InputForm, ModelCard, Precision, Preprocessing, Provenance,
-};
+use ferronnx_models::card::{CARD_KEY, InputForm, ModelCard, Precision, Preprocessing, Provenance};
 use ferronnx_models::certificate::{
     Bytes, CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate, Golden,
 };
@@ -49,21 +47,12 @@ impl Module for Tiny {
 }
 
 fn card() -> ModelCard {
-    ModelCard {
-        format: CARD_FORMAT,
-        labels: ["red", "green", "blue"].map(Into::into).to_vec(),
-        preprocessing: Preprocessing { mean: [0.0; 3], std: [1.0; 3], ..Preprocessing::for_size(SIZE) },
-        input: InputForm::Float,
-        precision: Precision::Fp32,
-        observed: Vec::new(),
-        architecture: serde_json::Value::Null,
-        training: None,
-        provenance: Provenance {
-            producer: "test".into(),
-            engine: "none".into(),
-            created: "2026-01-01T00:00:00Z".into(),
-        },
-    }
+    let labels = ["red", "green", "blue"].map(Into::into).to_vec();
+    let preprocessing =
+        Preprocessing { mean: vec![0.0; 3], std: vec![1.0; 3], ..Preprocessing::for_size(SIZE) };
+    let provenance =
+        Provenance { producer: "test".into(), engine: "none".into(), created: "2026-01-01T00:00:00Z".into() };
+    ModelCard::new(labels, preprocessing, provenance)
 }
 
 /// Model with its card, to be changed and encoded.

@@ -89,12 +89,12 @@ fn every_changed_field_of_the_preprocessing_fails() {
     let changes: [fn(&mut ModelCard); 3] = [
         |card| card.preprocessing.mean[1] += 1e-6,
         |card| card.preprocessing.std[2] *= 1.001,
-        |card| card.preprocessing.resize += 1,
+        |card| card.preprocessing.resize = 17.into(),
     ];
     for change in changes {
         verified(&with_card(change), &[]).fails(1, &["m.onnx: the preprocessing was changed"]);
     }
-    let said = verified(&with_card(|card| card.preprocessing.crop -= 1), &[]);
+    let said = verified(&with_card(|card| card.preprocessing.crop = 15.into()), &[]);
     said.fails(2, &["takes floats [batch, 3, 16, 16], but images are prepared as floats [batch, 3, 15, 15]"]);
     let said = verified(&with_card(|card| card.input = InputForm::Uint8), &[]);
     said.fails(2, &["takes floats", "but images are prepared as bytes"]);
@@ -161,7 +161,7 @@ fn certificates_that_cannot_be_used_say_why() {
     damaged(|certificate| certificate.goldens[0].image.0.truncate(20)).fails(2, &["is damaged"]);
     damaged(|certificate| certificate.goldens[0].logits.truncate(1)).fails(2, &["is damaged: its logits"]);
     damaged(|certificate| certificate.goldens[0].prepared = certificate.goldens[0].image.clone())
-        .fails(2, &["is damaged: an image of 20x24 for an input of 16x16"]);
+        .fails(2, &["is damaged: an image of 24x20 for an input of 16x16"]);
     damaged(|certificate| certificate.format += 1).fails(2, &["has format 2", "update ferronnx"]);
     let text = Model::default().encoded_with(&[(CERTIFICATE_KEY, "{")]);
     verified(&text, &[]).fails(2, &["m.onnx: the certificate is not readable"]);

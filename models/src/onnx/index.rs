@@ -107,12 +107,14 @@ impl<'g> Index<'g> {
         match node.standard() {
             "Shape" => shape(node, operand(0)?.dims()).map(Cow::Owned),
             "Expand" => expand(&*operand(0)?, &operand(1)?.to_vec().ok()?).map(Cow::Owned),
-            "CastLike" => {
-                let types = self.types.get_or_init(|| self.graph.element_types());
-                operand(0).filter(|tensor| types.get(value) == Some(&tensor.element()))
-            }
+            "CastLike" => operand(0).filter(|tensor| self.element(value) == Some(tensor.element())),
             _ => None,
         }
+    }
+
+    /// Element type of `value`, as far as it follows from the operators.
+    pub fn element(&self, value: &str) -> Option<Element> {
+        self.types.get_or_init(|| self.graph.element_types()).get(value).copied()
     }
 
     /// Number of uses of `value` that are not of its shape alone.

@@ -217,6 +217,13 @@ impl Tensor {
         }
     }
 
+    /// The values of a tensor of texts in row-major order; none where it is of another type, or they are not UTF-8.
+    pub fn strings(&self) -> Option<Vec<String>> {
+        let texts = self.0.string_data.iter().filter(|_| self.element() == Element::String);
+        let texts: Vec<_> = texts.map(|text| String::from_utf8(text.to_vec()).ok()).collect::<Option<_>>()?;
+        (texts.len() == self.len() && self.element() == Element::String).then_some(texts)
+    }
+
     /// The values as an array.
     ///
     /// # Errors

@@ -109,7 +109,7 @@ impl<'a> Loader<'a> {
         order.shuffle(&mut stream(seed, epoch, Purpose::Order));
         let groups = order.chunks(batch_size).filter(|group| group.len() > 1).skip(first_step);
         let groups: Vec<_> = groups.map(<[usize]>::to_vec).collect();
-        let draws = Draws { augment: *augment, side: self.preprocessor.size(), seed, epoch };
+        let draws = Draws { augment: *augment, side: self.preprocessor.size().height, seed, epoch };
         self.batches(groups, Some(draws), first_step, 2)
     }
 
@@ -176,7 +176,7 @@ impl<'a> Loader<'a> {
         if !bad.is_empty() && !acceptable {
             return Err(BadImages(bad).into());
         }
-        let side = i64::from(self.preprocessor.size());
+        let side = i64::from(self.preprocessor.size().height);
         let shape = [indices.len() as i64, CHANNELS as i64, side, side];
         let bytes = native::upload(&Tensor::f_from_slice(&bytes)?.f_view(shape)?, self.device)?;
         Ok(Images { bytes, indices, skipped: bad.len() })
@@ -192,7 +192,7 @@ impl<'a> Loader<'a> {
         let mut batch =
             Batch { images: self.normalise(&bytes)?, labels, mixed: None, indices, skipped, step };
         if let Some(mix) = draws.and_then(|draws| draws.mix(step)) {
-            let share = mix.share(i64::from(self.preprocessor.size()));
+            let share = mix.share(i64::from(self.preprocessor.size().height));
             batch.images = mix.apply(&batch.images)?;
             batch.mixed = Some(Mixed { labels: mix::partners(&batch.labels)?, share });
         }
@@ -201,8 +201,8 @@ impl<'a> Loader<'a> {
 
     /// Normalises bytes `[N, 3, H, W]` as [`Preprocessor::normalize_into`] does, to the bit on the CPU.
     fn normalise(&self, bytes: &Tensor) -> Result<Tensor, TchError> {
-        let channels = |values: [f32; CHANNELS]| {
-            native::upload(&Tensor::f_from_slice(&values)?.f_view([CHANNELS as i64, 1, 1])?, self.device)
+        let channels = |values: &[f32]| {
+            native::upload(&Tensor::f_from_slice(values)?.f_view([CHANNELS as i64, 1, 1])?, self.device)
         };
         let [mean, std] = self.preprocessor.mean_and_std();
         let mut values = bytes.f_to_kind(Kind::Float)?;

@@ -1,8 +1,51 @@
-//! Errors of loading images and making batches.
+//! Errors of listing and loading images, and of making batches.
 
-use ferronnx_infer::ErrorKind;
+use std::io;
+use std::path::PathBuf;
+
+use ferronnx_infer::data_set::DataSetError;
+use ferronnx_infer::{ErrorKind, escape};
 
 use crate::error::{TorchError, chain};
+
+/// Errors of listing the images of a data set.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScanError {
+    /// The folder or list cannot be found.
+    #[error("cannot read {}", escape::path(path))]
+    Read {
+        /// Path of the folder or list.
+        path: PathBuf,
+        /// Reason of the system.
+        source: io::Error,
+    },
+    /// The folder or list cannot be used.
+    #[error(transparent)]
+    DataSet(#[from] DataSetError),
+    /// The path is not text, which a run's configuration needs.
+    #[error("the path {} is not UTF-8: rename its folders", escape::path(.0))]
+    NotUtf8(PathBuf),
+    /// There is one class only.
+    #[error(
+        "{} has only one class ({}): a classifier needs at least two; if that is the folder of the class folders, name \
+         it instead",
+        escape::path(path),
+        escape::name(class)
+    )]
+    OneClass {
+        /// Folder of the class folders, or list.
+        path: PathBuf,
+        /// Name of the class.
+        class: String,
+    },
+    /// All images are test or validation images.
+    #[error("{} has no training images", escape::path(path))]
+    NoTraining {
+        /// Folder or list.
+        path: PathBuf,
+    },
+}
 
 /// Errors of loading a set or making a batch.
 #[derive(Debug, thiserror::Error)]

@@ -1,49 +1,78 @@
-//! Data sets in folders, one folder per class.
+//! Data sets to train on, in class folders or in a list.
 //!
-//! Either `DIR/train/CLASS/...` with `DIR/test/CLASS/...` (or `val`), or `DIR/CLASS/...` alone. Classes are in the
-//! order of their names, as in torchvision's `ImageFolder`.
+//! Folders are `DIR/train/CLASS/...` with `DIR/test/CLASS/...` or `DIR/val/CLASS/...`, or `DIR/CLASS/...` alone; a list
+//! is CSV with `path,label[,split]`. Classes are in the order of their names, as in torchvision's `ImageFolder`.
 
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
-use ferronnx_infer::image_folder::{self, FolderError, Sample, class_folders};
+use ferronnx_infer::data_set::{DataSet, LabelledImage, Sample};
+use ferronnx_infer::escape;
+use ferronnx_infer::files::LeftOut;
+use ferronnx_infer::image_folder::Split;
 use sha2::{Digest, Sha256};
 
+pub use super::error::ScanError;
+
 /// Image files of a data set, by class.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageFolder {
-    /// The folder, an absolute path without links.
+    /// The folder, an absolute path without links; or the list, an absolute path.
     pub root: PathBuf,
-    /// Names of the classes, sorted.
+    /// Names of the classes in the normal form NFC, sorted.
     pub classes: Vec<String>,
-    /// Training images, validation included.
+    /// Training images; without [`validation`](Self::validation) images, some of them are held out for that.
     pub train: Vec<Sample>,
+    /// Validation images of a data set that has test images too.
+    pub validation: Option<Vec<Sample>>,
     /// Test images, if there are any.
     pub test: Option<Vec<Sample>>,
+    /// Sentences on the use of its parts, and on classes that a part lacks.
+    pub notes: Vec<String>,
+    /// Files and folders that were left out.
+    pub left_out: LeftOut,
 }
 
 impl ImageFolder {
-    /// Lists the images below `dir`; none is decoded.
+    /// Lists the images of the folder or list at `path`; none is decoded.
     ///
     /// # Errors
-    /// [`FolderError`] when the folder cannot be read, or lacks classes or images.
-    pub fn scan(dir: impl AsRef<Path>) -> Result<Self, FolderError> {
-        let dir = dir.as_ref();
-        let root = dir.canonicalize().map_err(|source| FolderError::Read { path: dir.into(), source })?;
-        let nested = root.join("train");
-        if !nested.is_dir() {
-            let (classes, train) = scan_classes(&root)?;
-            return Ok(Self { root, classes, train, test: None });
+    /// [`ScanError`] when it cannot be read, lacks classes or images, or names classes that have no training image.
+    pub fn scan(path: impl AsRef<Path>) -> Result<Self, ScanError> {
+        let path = path.as_ref();
+        let absolute = if path.is_dir() { path.canonicalize() } else { path::absolute(path) };
+        let root = absolute.map_err(|source| ScanError::Read { path: path.into(), source })?;
+        if root.to_str().is_none() {
+            return Err(ScanError::NotUtf8(root));
         }
-        let (classes, train) = scan_classes(&nested)?;
-        let test =
-            image_folder::held_out(&root).map(|path| image_folder::scan(&path, &classes)).transpose()?;
-        Ok(Self { root, classes, train, test })
+        let mut set = DataSet::open(&root)?;
+        let parts = |split| Some(set.part(Some(split))).filter(|images| !images.is_empty());
+        let (validation, test) = (parts(Split::Validation), parts(Split::Test));
+        let held_out = validation.is_some() || test.is_some();
+        let train = parts(Split::Train).or_else(|| Some(set.part(None)).filter(|_| !held_out));
+        let train = train.ok_or_else(|| ScanError::NoTraining { path: root.clone() })?;
+        let classes = DataSet::classes(&train);
+        if let [class] = &classes[..] {
+            return Err(ScanError::OneClass { path: set.place(&train[0]).path, class: class.clone() });
+        }
+        let mut notes = notes(&set, &classes, validation.as_deref(), test.as_deref());
+        // One held-out part is for the end, whatever its name.
+        let (validation, test) = match test {
+            Some(test) => (validation, Some(test)),
+            None => (None, validation),
+        };
+        let samples = |images: Vec<LabelledImage>| set.samples(&images, &classes);
+        let (train, validation, test) =
+            (samples(train)?, validation.map(samples).transpose()?, test.map(samples).transpose()?);
+        notes.retain(|note| !note.is_empty());
+        let left_out = std::mem::take(&mut set.left_out);
+        Ok(Self { root, classes, train, validation, test, notes, left_out })
     }
 
     /// Digest of the images' names and classes; the folder they lie in does not count.
     pub fn digest(&self) -> String {
         let mut hasher = Sha256::new();
-        for sample in self.train.iter().chain(self.test.iter().flatten()) {
+        let held_out = self.validation.iter().chain(&self.test).flatten();
+        for sample in self.train.iter().chain(held_out) {
             let name = sample.path.file_name().unwrap_or_default();
             hasher.update(name.as_encoded_bytes());
             hasher.update(sample.label.to_le_bytes());
@@ -52,13 +81,29 @@ impl ImageFolder {
     }
 }
 
-fn scan_classes(dir: &Path) -> Result<(Vec<String>, Vec<Sample>), FolderError> {
-    let classes = class_folders(dir)?;
-    let samples = image_folder::scan(dir, &classes)?;
-    if let [class] = &classes[..] {
-        return Err(FolderError::OneClass { path: dir.into(), class: class.clone() });
+/// Says what the parts of a data set are used for, and which classes they lack.
+fn notes(
+    set: &DataSet,
+    classes: &[String],
+    validation: Option<&[LabelledImage]>,
+    test: Option<&[LabelledImage]>,
+) -> Vec<String> {
+    let mut notes = vec![set.description()];
+    if validation.is_some() && test.is_none() {
+        notes.push(
+            "there are no test images: the validation images are evaluated at the end, as test images".into(),
+        );
     }
-    Ok((classes, samples))
+    for (name, images) in [("validation", validation), ("test", test)] {
+        let Some(images) = images else { continue };
+        let found = DataSet::classes(images);
+        let lacking = classes.iter().filter(|class| !found.contains(class));
+        let lacking: Vec<_> = lacking.map(|class| escape::name(class)).collect();
+        if !lacking.is_empty() {
+            notes.push(format!("no {name} images of {}", lacking.join(", ")));
+        }
+    }
+    notes
 }
 
 /// Name of a data set: the last part of its folder's path.
@@ -98,7 +143,8 @@ mod tests {
         assert_eq!(found.classes, ["cat", "dog"]);
         assert_eq!(found.train.iter().map(|sample| sample.label).collect::<Vec<_>>(), [0, 1, 1]);
         assert!(found.train[1].path.ends_with("dog/a.JPG"));
-        assert_eq!(found.test, None);
+        assert_eq!((found.validation, found.test, found.notes.len()), (None, None, 0));
+        assert_eq!(found.left_out.len(), 2, "{}", found.left_out);
     }
 
     #[test]
@@ -106,8 +152,65 @@ mod tests {
         for held_out in ["test", "val"] {
             let dir = tree(&["train/a/1.png", "train/b/2.png", &format!("{held_out}/b/3.png")]);
             let found = ImageFolder::scan(dir.path()).unwrap();
-            assert_eq!(found.test.unwrap()[0].label, 1);
+            assert_eq!((found.test.unwrap()[0].label, found.validation), (1, None));
+            assert!(
+                found.notes.iter().any(|note| note == &format!("no {} images of a", found_name(held_out)))
+            );
         }
+    }
+
+    fn found_name(folder: &str) -> &str {
+        if folder == "val" { "validation" } else { folder }
+    }
+
+    #[test]
+    fn validation_images_beside_test_images_are_for_validation() {
+        let files = [
+            "Train/a/1.png",
+            "Train/b/2.png",
+            "valid/a/3.png",
+            "valid/b/4.png",
+            "Test/a/5.png",
+            "Test/b/6.png",
+        ];
+        let dir = tree(&files);
+        let mut found = ImageFolder::scan(dir.path()).unwrap();
+        assert_eq!(found.validation.as_ref().map(Vec::len), Some(2));
+        assert_eq!(
+            found.test.as_ref().unwrap()[0].path,
+            dir.path().canonicalize().unwrap().join("Test/a/5.png")
+        );
+        assert!(
+            found.notes[0].starts_with("training images in ") && found.notes.len() == 1,
+            "{:?}",
+            found.notes
+        );
+        let digest = found.digest();
+        found.validation = None;
+        assert_ne!(found.digest(), digest);
+    }
+
+    #[test]
+    fn a_list_is_read_as_folders_are() {
+        let dir = tree(&["1.png", "2.png", "3.png"]);
+        let list = dir.path().join("list.csv");
+        let scan = |text: &str| {
+            fs::write(&list, text).unwrap();
+            ImageFolder::scan(&list).map_err(|error| crate::error::chain(&error))
+        };
+        let found = scan("path,label,split\n3.png,dog,test\n1.png,dog,train\n2.png,cat,train\n").unwrap();
+        assert_eq!(found.classes, ["cat", "dog"]);
+        assert_eq!(found.train.iter().map(|sample| sample.label).collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(found.notes, ["2 training images, 1 test images", "no test images of cat"]);
+        let found = scan("path,label\n1.png,dog\n2.png,cat\n").unwrap();
+        assert_eq!((found.train.len(), found.test), (2, None));
+        let several = scan("path,label\n1.png,dog;cat\n2.png,cat\n").unwrap_err();
+        assert!(several.contains("list.csv, line 2 has several labels (dog, cat)"), "{several}");
+        let unknown =
+            scan("path,label,split\n1.png,dog,train\n2.png,cat,train\n3.png,cow,test\n").unwrap_err();
+        assert!(unknown.contains("class cow in ") && unknown.contains("line 4 is none of"), "{unknown}");
+        let none = scan("path,label,split\n1.png,dog,test\n").unwrap_err();
+        assert!(none.ends_with("has no training images"), "{none}");
     }
 
     #[test]
@@ -117,7 +220,8 @@ mod tests {
         assert!(refusal(&["a/1.png"]).contains("only one class (a)"));
         assert!(refusal(&["a/1.png", "b/"]).contains("/b holds no images"));
         assert!(refusal(&["train/a/1.png", "train/b/2.png", "test/c/3.png"]).contains("class c in"));
+        assert!(refusal(&["test/a/1.png", "test/b/2.png"]).contains("has no training images"));
         let missing = crate::error::chain(&ImageFolder::scan("no/such/folder").unwrap_err());
-        assert!(missing.contains("no/such/folder: No such file"), "{missing}");
+        assert!(missing.contains("no/such/folder: no such file or folder"), "{missing}");
     }
 }

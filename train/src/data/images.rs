@@ -98,7 +98,7 @@ impl ImageSet {
         how: Loading,
         done: impl Fn() + Sync,
     ) -> Result<Self, DataError> {
-        let side = i64::from(preprocessor.size());
+        let side = i64::from(preprocessor.size().height);
         let item = [CHANNELS as i64, side, side];
         let shape = [samples.len() as i64, item[0], item[1], item[2]];
         let all = Tensor::f_zeros(shape, (Kind::Uint8, how.device))?;

@@ -10,5 +10,6 @@ mod prefetch;
 mod random;
 pub mod split;
 
-pub use error::{BadImages, DataError};
-pub use ferronnx_infer::image_folder::Sample;
+pub use error::{BadImages, DataError, ScanError};
+pub use ferronnx_infer::data_set::Sample;
+pub use ferronnx_infer::image_folder::Split;

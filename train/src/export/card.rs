@@ -1,8 +1,6 @@
 //! Model cards of exported files.
 
-use ferronnx_models::card::{
-    CARD_FORMAT, InputForm, ModelCard, Precision, Preprocessing, Provenance, TrainingSummary,
-};
+use ferronnx_models::card::{ModelCard, Preprocessing, Provenance, TrainingSummary};
 use ferronnx_models::onnx::PRODUCER;
 
 /// Makes the card of a network; [`Trained::export`](super::Trained::export) adds the form of the file.
@@ -14,19 +12,10 @@ pub fn card(
 ) -> ModelCard {
     let engine = if training.is_some() { "libtorch 2.13.0" } else { "unknown" };
     let now = jiff::Timestamp::now();
-    ModelCard {
-        format: CARD_FORMAT,
-        labels,
-        preprocessing,
-        input: InputForm::Float,
-        precision: Precision::Fp32,
-        observed: Vec::new(),
-        architecture,
-        training,
-        provenance: Provenance {
-            producer: format!("{PRODUCER} {}", env!("CARGO_PKG_VERSION")),
-            engine: engine.into(),
-            created: now.round(jiff::Unit::Second).unwrap_or(now).to_string(),
-        },
-    }
+    let provenance = Provenance {
+        producer: format!("{PRODUCER} {}", env!("CARGO_PKG_VERSION")),
+        engine: engine.into(),
+        created: now.round(jiff::Unit::Second).unwrap_or(now).to_string(),
+    };
+    ModelCard { architecture, training, ..ModelCard::new(labels, preprocessing, provenance) }
 }

@@ -34,7 +34,7 @@ pub(super) fn make(reference: &Reference<'_, impl Module>) -> Result<Vec<Golden>
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut goldens = Vec::with_capacity(IMAGES.len());
     for (size, points, format) in IMAGES {
-        let [width, height] = size.map(|hundredths| (preprocessor.size() * hundredths).div_ceil(100));
+        let [width, height] = size.map(|hundredths| (preprocessor.size().height * hundredths).div_ceil(100));
         let colours = RgbImage::from_fn(points, points, |_, _| Rgb(rng.random()));
         let image = imageops::resize(&colours, width, height, FilterType::Triangle);
         let image = encoded(&image, format)?;

@@ -57,7 +57,7 @@ impl Images {
 
     /// Generates images of random colours, from smooth to noisy, the same every time.
     pub fn generated(preprocessor: &Preprocessor) -> Self {
-        let side = preprocessor.size();
+        let side = preprocessor.size().height;
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let mut image = |grain: u32| {
             let small = (grain * side / 8).max(1);

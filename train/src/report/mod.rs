@@ -97,7 +97,7 @@ impl Report<'_> {
         headlines.push(Headline {
             name: "Classes",
             value: self.config.labels.len().to_string(),
-            note: format!("at {0}×{0} pixels", self.config.preprocessing.crop),
+            note: format!("at {0}×{0} pixels", self.config.preprocessing.crop.height),
         });
         headlines
     }

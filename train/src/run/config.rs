@@ -18,7 +18,7 @@ use crate::trainer::Amp;
 pub struct RunConfig {
     /// Version of the program.
     pub version: String,
-    /// Folder of the images, an absolute path.
+    /// Folder or list of the images, an absolute path.
     pub data: PathBuf,
     /// Digest of the images' names and classes: a run is resumed with the same ones only.
     pub data_digest: String,
@@ -38,6 +38,9 @@ pub struct RunConfig {
     /// Pretrained weights to start from: a checkpoint file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<PathBuf>,
+    /// Key of the pretrained weights, where the file holds several networks; `None` for the best one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pretrained_key: Option<String>,
     /// Initialisation of a stem whose pretrained kernel is larger.
     #[serde(default)]
     pub stem_init: StemInit,
@@ -65,6 +68,7 @@ impl RunConfig {
             amp: None,
             skip_bad: false,
             pretrained: None,
+            pretrained_key: None,
             stem_init: StemInit::default(),
             labels: data.classes.clone(),
             preprocessing: Preprocessing::for_size(size),
@@ -86,14 +90,15 @@ impl RunConfig {
         RunError::Recipe { recipe: self.recipe.name.clone(), source: source.into() }
     }
 
-    /// Name of the data set: the last part of its folder's path.
+    /// Name of the data set: the last part of its path.
     pub fn dataset(&self) -> String {
         folder::name(&self.data)
     }
 
-    /// Shortens the path of an image to the part below the data set's folder.
+    /// Shortens the path of an image to the part below the data set's folder, or below that of its list.
     pub fn short<'p>(&self, image: &'p Path) -> &'p Path {
-        image.strip_prefix(&self.data).unwrap_or(image)
+        let below = |folder: &Path| image.strip_prefix(folder).ok();
+        below(&self.data).or_else(|| below(self.data.parent()?)).unwrap_or(image)
     }
 }
 
@@ -146,8 +151,7 @@ mod tests {
         let data = ImageFolder {
             root: "photos".into(),
             classes: vec!["a".into(), "b".into()],
-            train: Vec::new(),
-            test: None,
+            ..ImageFolder::default()
         };
         let recipe = Recipe::load("from-scratch").unwrap();
         RunConfig { architecture, ..RunConfig::new(&data, recipe, 32) }

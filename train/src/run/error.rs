@@ -4,12 +4,11 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
-use ferronnx_infer::image_folder::FolderError;
 use ferronnx_models::card::PreprocessingError;
 use ferronnx_models::checkpoint::CheckpointError;
 use ferronnx_models::shapes::ShapeError;
 
-use crate::data::DataError;
+use crate::data::{DataError, ScanError};
 use crate::device::{DeviceError, DeviceRequest};
 use crate::error::TorchError;
 use crate::pretrained::PretrainedError;
@@ -91,15 +90,15 @@ pub enum RunError {
         /// The reason.
         source: PretrainedError,
     },
-    /// The folder of images cannot be used.
+    /// The images cannot be listed.
     #[error(transparent)]
-    Folder(#[from] FolderError),
-    /// The folder holds other images than when the run began.
+    Scan(#[from] ScanError),
+    /// The folder or list holds other images than when the run began.
     #[error(
         "the images in {data} are not those that {run} was begun with: bring them back, or start a new run"
     )]
     OtherImages {
-        /// The folder of images.
+        /// The folder or list of images.
         data: PathBuf,
         /// The run.
         run: PathBuf,

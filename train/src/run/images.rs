@@ -1,36 +1,15 @@
 //! Images of a run: training, validation and test sets.
 
-use std::fmt;
 use std::ops::ControlFlow;
 
 use ferronnx_infer::preprocess::Preprocessor;
 use tch::Device;
 
 use super::{Observer, RunConfig, RunError, RunFolder};
+pub use crate::data::Split;
 use crate::data::folder::ImageFolder;
 use crate::data::images::{ImageSet, Loading};
 use crate::data::{Sample, split};
-
-/// The three parts of a data set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Split {
-    /// Images that the network learns from.
-    Train,
-    /// Images that choose the best epoch.
-    Validation,
-    /// Images that are evaluated once, at the end.
-    Test,
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Train => "train",
-            Self::Validation => "validation",
-            Self::Test => "test",
-        })
-    }
-}
 
 /// Labelled image files of a run; the same for the same seed and limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +23,8 @@ pub struct Splits {
 }
 
 impl Splits {
-    /// Splits the images of a folder by the configuration's seed, limit and share for validation.
+    /// Splits the images of a data set by the configuration's seed and limit, and by its share for validation if the data
+    /// set has no validation images of its own.
     ///
     /// # Errors
     /// [`RunError::TooFew`] with fewer than two training images or no validation image.
@@ -53,8 +33,11 @@ impl Splits {
             Some(limit) if limit < samples.len() => split::limited(&samples, limit, config.seed),
             _ => samples,
         };
-        let (train, validation) =
-            split::stratified(&limited(folder.train), config.recipe.validation, config.seed);
+        let train = limited(folder.train);
+        let (train, validation) = match folder.validation {
+            Some(validation) => (train, limited(validation)),
+            None => split::stratified(&train, config.recipe.validation, config.seed),
+        };
         if train.len() < 2 || validation.is_empty() {
             return Err(RunError::TooFew { train: train.len(), validation: validation.len() });
         }
@@ -64,10 +47,14 @@ impl Splits {
     /// Lists and splits the images of a run again.
     ///
     /// # Errors
-    /// [`RunError::OtherImages`] when they have changed since the run began, [`RunError::Folder`] when they cannot be
+    /// [`RunError::OtherImages`] when they have changed since the run began, [`RunError::Scan`] when they cannot be
     /// listed.
     pub fn find(config: &RunConfig, run: &RunFolder) -> Result<Self, RunError> {
-        let folder = ImageFolder::scan(&config.data)?;
+        let mut folder = ImageFolder::scan(&config.data)?;
+        if folder.digest() != config.data_digest {
+            // Runs of programs before November 2026 used no validation images beside test images.
+            folder.validation = None;
+        }
         if folder.digest() != config.data_digest || folder.classes != config.labels {
             return Err(RunError::OtherImages { data: config.data.clone(), run: run.path("") });
         }
@@ -101,7 +88,7 @@ impl Sets {
             let go_on = observer.read(split, set.skipped());
             Ok((go_on == ControlFlow::Continue(())).then_some(set))
         };
-        let originals = config.recipe.augment.needs_originals(preprocessor.size());
+        let originals = config.recipe.augment.needs_originals(preprocessor.size().height);
         let Some(train) = read(Split::Train, splits.train, originals)? else { return Ok(None) };
         let Some(validation) = read(Split::Validation, splits.validation, false)? else { return Ok(None) };
         let test = match splits.test {

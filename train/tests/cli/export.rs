@@ -103,7 +103,7 @@ fn a_bare_checkpoint_describes_itself() {
     let classifier = Classifier::builder().device(Device::Cpu).load(dir.path().join("model.onnx")).unwrap();
     assert_eq!(classifier.card().labels, ["class 0", "class 1", "class 2"]);
     assert_eq!(classifier.card().preprocessing.mean, [0.5, 0.4, 0.3]);
-    assert_eq!(classifier.card().preprocessing.crop, 16);
+    assert_eq!(classifier.card().preprocessing.crop, 16.into());
 
     fs::write(dir.path().join("labels.txt"), "one\ntwo\n").unwrap();
     let error = stderr(train(dir.path()).args(["export", checkpoint, "--labels", "labels.txt"]));

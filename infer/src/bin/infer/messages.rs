@@ -6,20 +6,23 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
 use ferronnx_infer::Error;
+use ferronnx_infer::assume::{Assumed, InterfaceError, NormalizationError};
 use ferronnx_infer::error::{DeviceError, ErrorKind, ModelError, chain};
+use ferronnx_infer::escape;
 use ferronnx_infer::results::Failed;
+use ferronnx_models::card::PreprocessingError;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::exit::Done;
 
-/// Prints `LEVEL: TEXT` on standard error.
+/// Prints `LEVEL: TEXT` on standard error, escaped for terminals.
 pub fn line(level: &str, text: impl Display) {
-    let _ = writeln!(io::stderr(), "{level}: {text}");
+    note(format_args!("{level}: {text}"));
 }
 
-/// Prints `TEXT` on standard error.
+/// Prints `TEXT` on standard error, escaped for terminals.
 pub fn note(text: impl Display) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", escape::text(&text.to_string()));
 }
 
 /// Words an error of the library with its causes, followed by the flag or the command that helps.
@@ -48,17 +51,66 @@ fn advice(error: &ErrorKind) -> Option<&'static str> {
         }
         ErrorKind::Device { .. } => "or use --device cpu",
         ErrorKind::Model(ModelError::NoLabels) => "name them with --labels FILE, one a line",
-        ErrorKind::Model(ModelError::NoImageSize { .. }) => "choose with --image-size N",
-        ErrorKind::Model(ModelError::NoNormalisation) => {
-            "give --mean and --std (for ImageNet's, 0.485,0.456,0.406 and 0.229,0.224,0.225; for values from 0 to 1, \
-             0,0,0 and 1,1,1)"
+        ErrorKind::Model(ModelError::Unusable(unusable)) => match unusable.what {
+            "labels" => "name the classes with --labels FILE, one a line",
+            "image-size" => "choose with --image-size N or HxW",
+            "fit" => "choose with --fit crop, squash or letterbox, and with --resize",
+            "interpolation" => "choose with --interpolation",
+            "channels" => "choose with --channels rgb, bgr or gray",
+            _ => "give --mean and --std, and --scale 1 or --scale 255",
+        },
+        ErrorKind::Model(ModelError::Interface(error)) => interface(error)?,
+        ErrorKind::Model(ModelError::Normalization(error)) => normalization(error),
+        ErrorKind::Model(ModelError::Meaning { .. }) => {
+            "say how with --activation softmax, sigmoid or none (for probabilities)"
         }
+        ErrorKind::Model(ModelError::Preprocessing(PreprocessingError::Crop { .. })) => {
+            "choose a --resize of at least the image size"
+        }
+        ErrorKind::Model(ModelError::Threshold) => "leave --threshold out, or choose --activation sigmoid",
         ErrorKind::Model(ModelError::Assumed) => {
-            "leave --labels, --image-size, --resize, --mean and --std out"
+            "leave out the flags for models without a card: --labels, --image-size, --resize, --fit, \
+             --interpolation, --layout, --channels, --scale, --mean, --std, --activation"
         }
         ErrorKind::Model(ModelError::NoMasks) => "export it with `train export --attention-outputs`",
         _ => return None,
     })
+}
+
+/// Flag that helps where images cannot be prepared for an input.
+fn interface(error: &InterfaceError) -> Option<&'static str> {
+    Some(match error {
+        InterfaceError::Layout { .. } => "choose with --layout nchw or --layout nhwc",
+        InterfaceError::Size { .. } => "choose with --image-size N or HxW",
+        InterfaceError::Contradiction { .. } => "leave it out, or correct it",
+        _ => return None,
+    })
+}
+
+/// Flag that helps where the normalisation is not known.
+fn normalization(error: &NormalizationError) -> &'static str {
+    match error {
+        NormalizationError::Bytes => "leave --mean and --std out",
+        NormalizationError::Range { .. } => {
+            "give --mean and --std for the same values, and say which with --scale 1 or --scale 255"
+        }
+        _ => {
+            "give --mean and --std (for ImageNet's, 0.485,0.456,0.406 and 0.229,0.224,0.225), or only --scale 1 for \
+             values from 0 to 1 or --scale 255 for values from 0 to 255"
+        }
+    }
+}
+
+/// Lists what was assumed about a model without a card.
+pub fn assumed(assumed: &[Assumed]) {
+    if assumed.is_empty() {
+        return;
+    }
+    note("the model has no card, so this is assumed:");
+    let width = assumed.iter().map(|one| one.what.len()).max().unwrap_or(0);
+    for one in assumed {
+        note(format_args!("  {:width$}  {} ({})", one.what, one.text(), one.source));
+    }
 }
 
 /// Creates a progress bar over `images` on standard error; hidden when that is not a terminal.
@@ -75,7 +127,7 @@ pub fn progress(images: usize, results: bool) -> ProgressBar {
 
 /// Reports an image that failed, above the progress bar.
 pub fn failed(progress: &ProgressBar, failed: &Failed) {
-    let text = format!("{}: {}", failed.path.display(), failed.error.reason());
+    let text = format!("{}: {}", escape::path(&failed.path), failed.error.reason());
     progress.suspend(|| line("error", text));
 }
 

@@ -1,21 +1,45 @@
 //! Terminal output of training: progress bars on a terminal, plain lines everywhere.
 
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use ferronnx_infer::escape;
 pub use ferronnx_report::text::table;
+use ferronnx_train::data::folder::ImageFolder;
 use ferronnx_train::recipe::Phase;
 use ferronnx_train::report::modules::collapse;
 use ferronnx_train::run::{Finished, Observer, RunConfig, RunError, RunPlan, Split, Started, Step};
 use ferronnx_train::trainer::{Epoch, EpochMetrics, PhaseRecord};
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Prints a line on standard output. A reader that has gone does not end a run, so errors are ignored.
+/// Prints a line on standard output with [`print`](crate::display::print()).
 macro_rules! say {
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($text)*);
-    }};
+    ($($text:tt)*) => { crate::display::print(format_args!($($text)*)) };
+}
+
+/// Prints a line on standard output, escaped for terminals. A reader that has gone does not end a run, so errors are
+/// ignored.
+pub fn print(text: impl Display) {
+    let _ = writeln!(io::stdout(), "{}", escape::text(&text.to_string()));
+}
+
+/// Prints a line on standard error, escaped for terminals.
+pub fn print_error(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{}", escape::text(&text.to_string()));
+}
+
+/// Prints how the images of a data set are used, and what was left out.
+pub fn data(data: &ImageFolder) {
+    let how = textwrap::Options::new(80)
+        .subsequent_indent("            ")
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    let left_out = (!data.left_out.is_empty()).then(|| format!("left out    {}", data.left_out));
+    for line in data.notes.iter().map(|note| format!("data        {note}")).chain(left_out) {
+        say!("{}", textwrap::fill(&line, &how));
+    }
 }
 
 /// Prints a list of names after its heading, wrapped at 80 columns.
@@ -75,7 +99,7 @@ impl Observer for Terminal {
         self.epochs = recipe.epochs();
         let amp = amp.map_or_else(String::new, |amp| format!(", mixed precision {amp}"));
         self.announcement = vec![
-            format!("at {0}x{0}", preprocessing.crop),
+            format!("at {}", preprocessing.crop),
             format!("recipe      {}, {} epochs, batch {}", recipe.name, recipe.epochs(), recipe.batch_size),
             format!("device      {device}{amp}"),
             format!("run folder  {}", self.folder.display()),
@@ -166,14 +190,36 @@ fn pretrained(file: Option<&Path>, plan: &RunPlan) {
         say!("no pretrained weights: every layer is new and learns in every phase");
         return;
     };
-    let RunPlan { loaded, new, adapted, ignored, .. } = plan;
+    let RunPlan { loaded, new, adapted, ignored, prefix, alternatives, .. } = plan;
     say!("pretrained weights: {} tensors loaded from {}", loaded.len(), file.display());
+    if !prefix.is_empty() {
+        say!("  under {prefix}");
+    }
+    if !alternatives.is_empty() {
+        let others = alternatives.iter().map(|prefix| self::prefix(prefix));
+        list("passed over, a whole network as well", &others.collect::<Vec<_>>().join(", "));
+    }
     list("new", &if new.is_empty() { "none".into() } else { new.join(", ") });
     if !adapted.is_empty() {
         list("of these begun from the file's", &adapted.join(", "));
     }
     if !ignored.is_empty() {
-        list("ignored", &ignored.join(", "));
+        list("ignored", &few(ignored));
+    }
+}
+
+/// Names a prefix of tensors in a checkpoint; the empty one needs words.
+pub fn prefix(prefix: &str) -> &str {
+    if prefix.is_empty() { "names without a prefix" } else { prefix }
+}
+
+/// Joins the first of many names; the state of an optimizer has hundreds.
+fn few(names: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) if error.is::<Interrupted>() => ExitCode::from(INTERRUPTED),
         Ok(Err(error)) => {
-            eprintln!("error: {}{}", chain(error.as_ref()), hints::hint(&error));
+            display::print_error(format_args!("error: {}{}", chain(error.as_ref()), hints::hint(&error)));
             ExitCode::from(FAILED)
         }
         Err(_) => ExitCode::from(FAILED),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{AssumeArgs, Format, ModelArgs, at_least_one};
+use super::{AssumeArgs, Format, ModelArgs, at_least_one, probability};
 
 /// Examples and notes below the help.
 pub(super) const HELP: &str = "\
@@ -29,6 +29,10 @@ pub struct ClassifyArgs {
     /// Number of classes to show for each image
     #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one(u64::MAX))]
     pub top_k: usize,
+
+    /// Probability from which a class is selected, of models with several labels an image [default: the card's, else 0.5]
+    #[arg(long, value_name = "P", value_parser = probability)]
+    pub threshold: Option<f32>,
 
     /// Output format
     #[arg(long, value_enum, default_value_t)]

@@ -22,6 +22,7 @@ pub use explain::ExplainArgs;
 pub use inspect::InspectArgs;
 #[cfg(feature = "bench")]
 pub use model::EngineArgs;
+use model::probability;
 pub use model::{AssumeArgs, FileArgs, ModelArgs};
 pub use verify::VerifyArgs;
 

@@ -3,12 +3,13 @@
 use std::env;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ferronnx_infer::Device;
-use ferronnx_infer::assume::{Assumptions, parse_channels, read_labels};
+use ferronnx_infer::assume::{Assumptions, Range, parse_channels, read_labels};
 use ferronnx_infer::attention::AttentionKernels;
 use ferronnx_infer::device::CudaOptions;
 use ferronnx_infer::session::Options;
+use ferronnx_models::card::{Activation, ColorOrder, Fit, Layout, ResizeFilter, Size};
 
 use super::at_least_one;
 
@@ -131,26 +132,53 @@ impl ModelArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Models without a card, made by other tools")]
 pub struct AssumeArgs {
-    /// File with the names of the classes, one a line [default: the model's `names`]
+    /// File with the names of the classes, one a line or as JSON [default: the model's `names`, or labels.txt beside it]
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
 
     /// Height and width of the input, in pixels [default: from its shape]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub image_size: Option<u32>,
+    #[arg(long, value_name = "N|HxW")]
+    pub image_size: Option<Size>,
 
     /// Shorter side of an image before the centre is cut out [default: the image size; from 64 on, 256/224 of it]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8192))]
     pub resize: Option<u32>,
 
-    /// Mean of each channel, for values in [0, 1]
-    #[arg(long, value_name = "R,G,B", value_parser = parse_channels, allow_hyphen_values = true)]
-    pub mean: Option<[f32; 3]>,
+    /// Fit of an image to the input [default: crop]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub fit: Option<FitArg>,
 
-    /// Standard deviation of each channel, for values in [0, 1]
+    /// Filter that resizes images, with antialiasing as in Pillow unless its name says otherwise [default: bilinear]
+    #[arg(long, value_enum, value_name = "FILTER")]
+    pub interpolation: Option<InterpolationArg>,
+
+    /// Order of the input's dimensions [default: from its shape]
+    #[arg(long, value_enum)]
+    pub layout: Option<LayoutArg>,
+
+    /// Channels of the input and their order [default: rgb; gray for one channel]
+    #[arg(long, value_enum)]
+    pub channels: Option<ChannelsArg>,
+
+    /// Largest value of a channel, before mean and std: 1 for values from 0 to 1, 255 for values from 0 to 255
+    #[arg(long, value_enum, value_name = "1|255")]
+    pub scale: Option<ScaleArg>,
+
+    /// Mean of each channel, in the order of --channels
+    #[arg(long, value_name = "R,G,B", value_parser = parse_channels, allow_hyphen_values = true)]
+    pub mean: Option<Channels>,
+
+    /// Standard deviation of each channel, in the order of --channels
     #[arg(long, value_name = "R,G,B", value_parser = parse_channels)]
-    pub std: Option<[f32; 3]>,
+    pub std: Option<Channels>,
+
+    /// Step from the outputs to probabilities [default: as the end of the graph shows]
+    #[arg(long, value_enum, value_name = "STEP")]
+    pub activation: Option<ActivationArg>,
 }
+
+/// Numbers of each channel. An alias, for clap would take a `Vec` for a flag that is given several times.
+type Channels = Vec<f32>;
 
 impl AssumeArgs {
     /// Reads the labels and returns all assumptions.
@@ -160,8 +188,113 @@ impl AssumeArgs {
         assumptions.labels = labels;
         assumptions.image_size = self.image_size;
         assumptions.resize = self.resize;
-        assumptions.mean = self.mean;
-        assumptions.std = self.std;
+        assumptions.fit = self.fit.map(Into::into);
+        assumptions.filter = self.interpolation.map(Into::into);
+        assumptions.layout = self.layout.map(Into::into);
+        assumptions.channels = self.channels.map(Into::into);
+        assumptions.range = self.scale.map(Into::into);
+        assumptions.mean = self.mean.clone();
+        assumptions.std = self.std.clone();
+        assumptions.activation = self.activation.map(Into::into);
         Ok(assumptions)
+    }
+}
+
+/// Declares the values of a flag, and the value of the library that each stands for.
+macro_rules! choices {
+    ($(#[$doc:meta])* $name:ident -> $target:ty { $($(#[$value_doc:meta])* $value:ident => $to:expr,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+        pub enum $name { $($(#[$value_doc])* $value,)+ }
+
+        impl From<$name> for $target {
+            fn from(value: $name) -> Self {
+                match value { $($name::$value => $to,)+ }
+            }
+        }
+    };
+}
+
+choices! {
+    /// Fit of an image to the input.
+    FitArg -> Fit {
+        /// Resize with the aspect ratio kept, and cut out the centre
+        Crop => Fit::Crop,
+        /// Resize to the size of the input, whatever the aspect ratio
+        Squash => Fit::Squash,
+        /// Resize with the aspect ratio kept, with a grey border
+        Letterbox => Fit::Letterbox,
+    }
+}
+
+choices! {
+    /// Filter that resizes images.
+    InterpolationArg -> ResizeFilter {
+        /// Triangle filter, as Pillow's BILINEAR
+        Bilinear => ResizeFilter::BilinearAntialias,
+        /// Cubic filter, as Pillow's BICUBIC
+        Bicubic => ResizeFilter::BicubicAntialias,
+        /// Nearest pixel
+        Nearest => ResizeFilter::Nearest,
+        /// Lanczos filter, as Pillow's LANCZOS
+        Lanczos => ResizeFilter::LanczosAntialias,
+        /// Triangle filter without antialiasing, as TensorFlow's and OpenCV's
+        BilinearAliased => ResizeFilter::Bilinear,
+        /// Cubic filter without antialiasing, as TensorFlow's
+        BicubicAliased => ResizeFilter::Bicubic,
+    }
+}
+
+choices! {
+    /// Order of the input's dimensions.
+    LayoutArg -> Layout {
+        /// [N, C, H, W], as in PyTorch
+        Nchw => Layout::Nchw,
+        /// [N, H, W, C], as in Keras
+        Nhwc => Layout::Nhwc,
+    }
+}
+
+choices! {
+    /// Channels of the input and their order.
+    ChannelsArg -> ColorOrder {
+        /// Red, green, blue
+        Rgb => ColorOrder::Rgb,
+        /// Blue, green, red, as in OpenCV and Caffe
+        Bgr => ColorOrder::Bgr,
+        /// One channel, the luma
+        Gray => ColorOrder::Gray,
+    }
+}
+
+choices! {
+    /// Largest value of a channel.
+    ScaleArg -> Range {
+        /// Values from 0 to 1: bytes divided by 255
+        #[value(name = "1")]
+        One => Range::One,
+        /// Values from 0 to 255: bytes as they are
+        #[value(name = "255")]
+        Byte => Range::Byte,
+    }
+}
+
+choices! {
+    /// Step from the outputs to probabilities.
+    ActivationArg -> Activation {
+        /// The outputs are logits, exactly one class is right
+        Softmax => Activation::Softmax,
+        /// The outputs are logits, any number of classes is right
+        Sigmoid => Activation::Sigmoid,
+        /// The outputs are probabilities
+        None => Activation::None,
+    }
+}
+
+/// Parses a threshold.
+pub fn probability(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
+        _ => Err("expected a probability from 0 to 1, as 0.5".into()),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ferronnx_infer::bench::{Benchmark, Images, Plan, Run};
-use ferronnx_infer::{Error, ErrorKind, files};
+use ferronnx_infer::{Error, ErrorKind, escape, files};
 use ferronnx_report::text;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -48,10 +48,10 @@ pub fn run(args: &BenchArgs) -> Result<Done> {
         }
     }
     let text = match args.format {
-        BenchFormat::Table => table(&found),
+        BenchFormat::Table => escape::text(&table(&found)).into_owned(),
         BenchFormat::Json => serde_json::to_string_pretty(&found)?,
         BenchFormat::Csv => csv(&found)?,
-        BenchFormat::Markdown => markdown(&found),
+        BenchFormat::Markdown => escape::text(&markdown(&found)).into_owned(),
     };
     writeln!(io::stdout(), "{text}").context("standard output")?;
     #[cfg(feature = "report")]
@@ -85,11 +85,17 @@ fn read(path: &Path) -> Result<Benchmark> {
 
 /// Lists the images of `--images`.
 fn images(dir: &Path) -> Result<Vec<PathBuf>> {
-    let images = files::images_in(dir).context("--images")?;
-    if images.is_empty() {
+    let mut found = files::find(dir).context("--images")?;
+    if !found.failed.is_empty() {
+        return Err(found.failed.swap_remove(0)).context("--images");
+    }
+    if !found.left_out.is_empty() {
+        messages::note(format_args!("left out: {}", found.left_out));
+    }
+    if found.images.is_empty() {
         return Err(Error::from(ErrorKind::NoImages).at(dir)).context("--images");
     }
-    Ok(images)
+    Ok(found.images)
 }
 
 fn progress(combinations: usize) -> ProgressBar {

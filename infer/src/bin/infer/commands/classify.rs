@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use ferronnx_infer::classifier::{Classifier, Source};
 use ferronnx_infer::device::short_name;
+use ferronnx_infer::files::LeftOut;
 use ferronnx_infer::results::{Failed, Outcome};
 use ferronnx_infer::session::Optimization;
 use ferronnx_infer::{Error, ErrorKind, decode, files};
@@ -21,10 +22,13 @@ use crate::output::{self, Writer};
 /// Classifies the images of `args` and prints the result of each.
 pub fn run(args: &ClassifyArgs) -> Result<Done> {
     let classifier = load(args)?;
-    let (sources, unusable) = sources(&args.paths)?;
+    let Inputs { sources, failed, left_out } = inputs(&args.paths)?;
+    if !left_out.is_empty() {
+        messages::note(format_args!("left out: {left_out}"));
+    }
 
     let mut report = Report::new(args.format, sources.len());
-    for failed in unusable {
+    for failed in failed {
         report.add(&Outcome::Failed(failed))?;
     }
     let start = Instant::now();
@@ -37,32 +41,60 @@ pub fn run(args: &ClassifyArgs) -> Result<Done> {
 
 fn load(args: &ClassifyArgs) -> Result<Classifier> {
     let assumptions = args.assume.assumptions()?;
-    let builder = Classifier::builder().top_k(args.top_k).batch(args.batch).assume(assumptions);
+    let builder = Classifier::builder()
+        .top_k(args.top_k)
+        .batch(args.batch)
+        .assume(assumptions)
+        .threshold(args.threshold);
     // With fewer images than a batch, optimizing the network takes longer than it saves.
     let few = args.paths.len() < args.batch.max(2) && !args.paths.iter().any(|path| path.is_dir());
     model::classifier(&args.model, builder, if few { Optimization::Quick } else { Optimization::Full })
 }
 
-/// Lists the images of `paths`, in order, and the folders that hold none.
-fn sources(paths: &[impl AsRef<Path>]) -> Result<(Vec<Source>, Vec<Failed>)> {
-    let (mut sources, mut unusable) = (Vec::new(), Vec::new());
+/// Images to classify, and everything else that was met on the way.
+#[derive(Default)]
+struct Inputs {
+    sources: Vec<Source>,
+    /// Folders that cannot be read or hold no images.
+    failed: Vec<Failed>,
+    left_out: LeftOut,
+}
+
+/// Lists the images of `paths`, in order.
+fn inputs(paths: &[impl AsRef<Path>]) -> Result<Inputs> {
+    let mut inputs = Inputs::default();
     for path in paths.iter().map(AsRef::as_ref) {
-        let folder = || match files::images_in(path) {
-            Ok(images) if images.is_empty() => Err(Error::from(ErrorKind::NoImages).at(path)),
-            images => images,
-        };
         if path == Path::new("-") {
-            sources.push(standard_input()?);
-        } else if !path.is_dir() {
-            sources.push(Source::File(path.into()));
+            inputs.sources.push(standard_input()?);
+        } else if path.is_dir() {
+            inputs.add_folder(path);
         } else {
-            match folder() {
-                Ok(images) => sources.extend(images.into_iter().map(Source::File)),
-                Err(error) => unusable.push(Failed { path: path.into(), error }),
-            }
+            inputs.sources.push(Source::File(path.into()));
         }
     }
-    Ok((sources, unusable))
+    Ok(inputs)
+}
+
+impl Inputs {
+    fn add_folder(&mut self, folder: &Path) {
+        let found = match files::find(folder) {
+            Ok(found) => found,
+            Err(error) => return self.fail(folder, error),
+        };
+        if found.images.is_empty() && found.failed.is_empty() {
+            self.fail(folder, Error::from(ErrorKind::NoImages).at(folder));
+        }
+        for error in found.failed {
+            let path = error.path().unwrap_or(folder).to_owned();
+            self.fail(&path, error);
+        }
+        self.sources.extend(found.images.into_iter().map(Source::File));
+        self.left_out.extend(found.left_out);
+    }
+
+    fn fail(&mut self, path: &Path, error: Error) {
+        self.failed.push(Failed { path: path.into(), error });
+    }
 }
 
 fn standard_input() -> Result<Source> {

@@ -7,6 +7,7 @@ use std::io::{self, Cursor, Write};
 use anyhow::{Context, Result, anyhow};
 use ferronnx_infer::classifier::Classifier;
 use ferronnx_infer::decode;
+use ferronnx_infer::escape;
 use ferronnx_infer::explain::{Explanation, Mask};
 use ferronnx_infer::results::Prediction;
 use ferronnx_infer::session::Optimization;
@@ -34,7 +35,7 @@ pub fn run(args: &ExplainArgs) -> Result<Done> {
     ferronnx_models::files::write_atomically(&args.output, |out| out.write_all(encoded.get_ref()))
         .context(write)?;
     let text = match args.format {
-        ReportFormat::Text => lines(&found),
+        ReportFormat::Text => escape::text(&lines(&found)).into_owned(),
         ReportFormat::Json => serde_json::to_string_pretty(&Json::of(&found))?,
     };
     writeln!(io::stdout(), "{text}").context("standard output")?;
@@ -66,7 +67,8 @@ impl<'a> Json<'a> {
 }
 
 fn lines(found: &Explanation) -> String {
-    let guess = |guess: &Prediction| format!("{} {:.1} %", guess.label, 100.0 * guess.probability);
+    let guess =
+        |guess: &Prediction| format!("{} {:.1} %", escape::name(&guess.label), 100.0 * guess.probability);
     let guesses: Vec<_> = found.predictions.iter().map(guess).collect();
     let row = |mask: &Mask| {
         let (height, width) = mask.values.dim();

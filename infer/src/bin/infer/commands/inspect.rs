@@ -3,8 +3,11 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
+use ferronnx_infer::escape;
 use ferronnx_infer::inspect::Inspection;
-use ferronnx_models::card::ModelCard;
+use ferronnx_models::card::{
+    Activation, CentreRounding, Fit, ModelCard, Preprocessing, ResizeFilter, Threshold,
+};
 use ferronnx_models::onnx::fuse::{Fusion, Kind, Rejected};
 use ferronnx_models::onnx::{Port, Stored};
 use ferronnx_report::text;
@@ -81,9 +84,16 @@ fn lines(file: &str, found: &Inspection) -> String {
             fields.push(("card", reason.clone().unwrap_or_default()));
         }
     }
+    for assumed in found.assumed.iter().flatten() {
+        fields.push(("assumed", format!("{} {} ({})", assumed.what, assumed.text(), assumed.source)));
+    }
+    if let Some(error) = &found.unknown {
+        fields.push(("unknown", messages::words(error)));
+    }
     let certificate = if found.certificate { "yes: `infer verify` recomputes it" } else { "none" };
     fields.push(("certificate", certificate.into()));
-    text::fields(&fields)
+    let escaped = |(name, value): (_, String)| (name, escape::name(&value).into_owned());
+    text::fields(&fields.into_iter().map(escaped).collect::<Vec<_>>())
 }
 
 fn card_fields(card: &ModelCard) -> Vec<(&'static str, String)> {
@@ -93,21 +103,17 @@ fn card_fields(card: &ModelCard) -> Vec<(&'static str, String)> {
         more => format!(" and {more} more"),
     };
     let named = labels.iter().take(LABELS).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let numbers = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(" ");
-    let crop = preprocessing.crop;
     let mut fields = vec![
         ("classes", format!("{}: {named}{more}", labels.len())),
-        (
-            "images",
-            format!(
-                "RGB, shorter side to {} (bilinear, antialiased), centre {crop}x{crop}, mean {}, std {}",
-                preprocessing.resize,
-                numbers(&preprocessing.mean),
-                numbers(&preprocessing.std)
-            ),
-        ),
+        ("images", steps(preprocessing)),
         ("precision", card.precision.to_string()),
     ];
+    if card.activation != Activation::default() || card.is_multi_label() {
+        let threshold = card.threshold.as_ref().map_or_else(|| "0.5".into(), Threshold::to_string);
+        let several = format!(", several labels an image, selected from {threshold} on");
+        let several = if card.is_multi_label() { several.as_str() } else { "" };
+        fields.push(("activation", format!("{}{several}", card.activation)));
+    }
     if !card.architecture.is_null() {
         fields.push(("architecture", flat(&card.architecture)));
     }
@@ -127,6 +133,35 @@ fn card_fields(card: &ModelCard) -> Vec<(&'static str, String)> {
     }
     fields.push(("made", format!("{} by {}", provenance.created, provenance.producer)));
     fields
+}
+
+/// Text of the steps from an image to the input.
+fn steps(preprocessing: &Preprocessing) -> String {
+    let Preprocessing { color, resize, filter, crop, mean, std, fit, layout, centre, border } = preprocessing;
+    let numbers = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(" ");
+    let filter = match filter {
+        ResizeFilter::BilinearAntialias => "bilinear, antialiased",
+        ResizeFilter::BicubicAntialias => "bicubic, antialiased",
+        ResizeFilter::LanczosAntialias => "lanczos, antialiased",
+        ResizeFilter::Bilinear => "bilinear, not antialiased",
+        ResizeFilter::Bicubic => "bicubic, not antialiased",
+        ResizeFilter::Nearest => "nearest pixel",
+    };
+    let resized = match fit {
+        Fit::Crop if resize.is_square() => format!("shorter side to {}", resize.height),
+        Fit::Crop => format!("resized to cover {resize}"),
+        Fit::Squash => format!("squashed to {resize}"),
+        Fit::Letterbox => format!("fitted into {resize} with a border of {:?}", border.0),
+    };
+    let cut = match centre {
+        CentreRounding::Even => format!(", centre {crop}"),
+        CentreRounding::Down => format!(", centre {crop} (odd margins rounded down)"),
+    };
+    let cut = if *fit == Fit::Crop || resize != crop { cut } else { String::new() };
+    let fitted = format!("{resized} ({filter}){cut}");
+    let layout = layout.map_or_else(String::new, |layout| format!(", {}", layout.name()));
+    let color = color.name().to_uppercase();
+    format!("{color}, {fitted}{layout}, mean {}, std {}", numbers(mean), numbers(std))
 }
 
 /// Text of a JSON value without its punctuation: `key value, key value`.

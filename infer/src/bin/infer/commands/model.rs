@@ -22,6 +22,7 @@ pub fn classifier(
     if let Some(warning) = classifier.session().warning() {
         messages::line("warning", warning);
     }
+    messages::assumed(classifier.assumed());
     Ok(classifier)
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
+use ferronnx_infer::escape;
 use ferronnx_infer::verify::Verification;
 use ferronnx_report::text;
 use serde::Serialize;
@@ -23,7 +24,7 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     }
     let failures = found.failures();
     let text = match args.format {
-        ReportFormat::Text => lines(&file, &found),
+        ReportFormat::Text => escape::text(&lines(&file, &found)).into_owned(),
         ReportFormat::Json => {
             let report =
                 Report { model: &file, holds: failures.is_empty(), failures: &failures, found: &found };

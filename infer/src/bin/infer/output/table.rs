@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Width, presets};
+use ferronnx_infer::escape;
 use ferronnx_infer::results::{Classified, Outcome, Prediction};
 
 use super::Writer;
@@ -24,7 +25,7 @@ impl<W: Write> Table<W> {
 impl<W: Write> Writer for Table<W> {
     fn write(&mut self, outcome: &Outcome) -> io::Result<()> {
         let Outcome::Classified(Classified { path, predictions, .. }) = outcome else { return Ok(()) };
-        writeln!(self.out, "{}", path.display())?;
+        writeln!(self.out, "{}", escape::path(path))?;
         writeln!(self.out, "{}", classes(predictions))?;
         self.out.flush()
     }
@@ -40,7 +41,7 @@ fn classes(predictions: &[Prediction]) -> String {
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
     for (rank, Prediction { label, probability, .. }) in (1..).zip(predictions) {
         let percent = f64::from(*probability) * 100.0;
-        table.add_row([rank.to_string(), format!("{percent:.2} %"), label.clone()]);
+        table.add_row([rank.to_string(), format!("{percent:.2} %"), escape::name(label).into_owned()]);
     }
     for (index, width) in [(0, 5), (1, 10)] {
         if let Some(column) = table.column_mut(index) {
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     fn prediction(index: usize, label: &str, probability: f32) -> Prediction {
-        Prediction { index, label: label.into(), probability }
+        Prediction { index, label: label.into(), probability, selected: None }
     }
 
     #[test]

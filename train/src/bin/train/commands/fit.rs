@@ -15,7 +15,7 @@ use ferronnx_train::run::{Outcome, Run, RunFolder};
 use super::architecture;
 use crate::Interrupted;
 use crate::args::FitArgs;
-use crate::display::Terminal;
+use crate::display::{self, Terminal};
 use crate::fetch;
 
 /// Runs the command.
@@ -36,6 +36,7 @@ fn begin(args: &FitArgs) -> Result<()> {
     let interrupt = listen()?;
     data.metadata().with_context(|| format!("cannot read --data {}", data.display()))?;
     let data = ImageFolder::scan(data)?;
+    display::data(&data);
     let (config, network) = settings::config(args, &data, pretrained, recipe, device)?;
     let out = args.out.clone().unwrap_or_else(|| settings::default_out(&config));
     train(Run::create(&out, data, config, network)?, &out, interrupt)
@@ -82,7 +83,7 @@ fn find_device(request: DeviceRequest) -> Result<DeviceRequest> {
     let cuda = CudaLibrary::open(request);
     let device = cuda.resolve(request).with_context(|| format!("--device {request}"))?;
     if let Some(warning) = cuda.fell_back(request) {
-        eprintln!("warning: {warning}");
+        display::print_error(format_args!("warning: {warning}"));
     }
     Ok(device.into())
 }

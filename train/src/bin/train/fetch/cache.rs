@@ -63,7 +63,10 @@ impl Cache {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                eprintln!("waiting for another process that fills {}", self.root.display());
+                crate::display::print_error(format_args!(
+                    "waiting for another process that fills {}",
+                    self.root.display()
+                ));
                 file.lock()?;
             }
             Err(TryLockError::Error(error)) => return Err(error),

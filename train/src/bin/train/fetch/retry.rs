@@ -46,7 +46,7 @@ pub fn persist<T>(
         match (attempt(), pauses.next()) {
             (Ok(value), _) => return Ok(value),
             (Err(Failure::Passing(why)), Some(pause)) => {
-                bar.suspend(|| eprintln!("warning: {why}: trying again"));
+                bar.suspend(|| crate::display::print_error(format_args!("warning: {why}: trying again")));
                 thread::sleep(*pause);
             }
             (Err(Failure::Passing(why) | Failure::Final(why)), _) => return Err(anyhow!(why)),

@@ -4,9 +4,9 @@ use embedded_graphics::mono_font::{MonoTextStyle, ascii::FONT_9X15};
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
 use embedded_graphics::text::{Baseline, Text};
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use ferronnx_infer::explain::{Explanation, Mask};
+use ferronnx_infer::preprocess::resample;
+use ferronnx_models::card::ResizeFilter;
 use image::{GenericImage, Rgb, RgbImage};
 
 /// Height and width of a panel, in pixels.
@@ -23,8 +23,7 @@ const OPACITY: f32 = 0.55;
 /// Draws panels with the part of `image` that the network saw: as it is, under the mask of each stage from its minimum (dark)
 /// to its maximum (bright), and under the mean of those.
 pub fn render(explanation: &Explanation, image: &RgbImage) -> RgbImage {
-    let [width, height] = [image.width() as usize, image.height() as usize];
-    let photo = enlarged(image.as_raw(), width, height, PixelType::U8x3, explanation.seen);
+    let photo = enlarged(image, explanation.seen);
     let shadings: Vec<_> = explanation.masks.iter().map(shading).collect();
     let mean = |place: usize| {
         shadings.iter().map(|shading| shading[place]).sum::<f32>() / shadings.len().max(1) as f32
@@ -47,36 +46,24 @@ pub fn render(explanation: &Explanation, image: &RgbImage) -> RgbImage {
 /// Scales a mask to a panel, with values from 0 (its minimum) to 1 (its maximum); 0 everywhere if it is constant.
 fn shading(mask: &Mask) -> Vec<f32> {
     let [least, _, greatest] = mask.range();
-    let width = greatest - least;
-    let level = |&value: &f32| if width > 0.0 { (value - least) / width } else { 0.0 };
-    let levels: Vec<u8> = mask.values.iter().map(level).flat_map(f32::to_le_bytes).collect();
+    let range = greatest - least;
+    let level = |value: f32| if range > 0.0 { (255.0 * (value - least) / range).round() as u8 } else { 0 };
     let (height, width) = mask.values.dim();
-    let shaded = enlarged(&levels, width, height, PixelType::F32, [0.0, 0.0, width as f64, height as f64]);
-    shaded.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).clamp(0.0, 1.0)).collect()
+    let levels = RgbImage::from_fn(width as u32, height as u32, |x, y| {
+        Rgb([level(mask.values[[y as usize, x as usize]]); 3])
+    });
+    let shaded = enlarged(&levels, [0.0, 0.0, width as f64, height as f64]);
+    shaded.pixels().map(|pixel| f32::from(pixel.0[0]) / 255.0).collect()
 }
 
 /// Scales `part` (left, top, width, height) of an image to the size of a panel.
-fn enlarged(bytes: &[u8], width: usize, height: usize, kind: PixelType, part: [f64; 4]) -> Vec<u8> {
-    let [left, top, part_width, part_height] = part;
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-        .crop(left, top, part_width, part_height)
-        .use_alpha(false);
-    // The resizer needs aligned floats, which its own buffer provides.
-    let mut source = Image::new(width as u32, height as u32, kind);
-    source.buffer_mut().copy_from_slice(bytes);
-    let source =
-        ImageRef::new(width as u32, height as u32, source.buffer(), kind).expect("as large as it says");
-    let mut target = Image::new(PANEL, PANEL, kind);
-    Resizer::new()
-        .resize(&source, &mut target, &options)
-        .expect("both are of one kind, and the part lies inside");
-    target.into_vec()
+fn enlarged(image: &RgbImage, part: [f64; 4]) -> RgbImage {
+    resample(image, part, PANEL.into(), ResizeFilter::BilinearAntialias)
 }
 
 /// Blends a shaded mask over an image.
-fn panel(photo: &[u8], shading: Option<&[f32]>) -> RgbImage {
-    let mut panel = RgbImage::from_raw(PANEL, PANEL, photo.to_vec()).expect("a panel is that large");
+fn panel(photo: &RgbImage, shading: Option<&[f32]>) -> RgbImage {
+    let mut panel = photo.clone();
     if let Some(shading) = shading {
         for (pixel, &level) in panel.pixels_mut().zip(shading) {
             let heat = colorous::INFERNO.eval_continuous(level.into()).as_array();
@@ -141,7 +128,7 @@ mod tests {
         let mask = |name: &str, values: Array2<f32>| Mask { name: name.into(), values };
         let bright_right = Array2::from_shape_fn((4, 4), |(_, x)| 0.2 + 0.1 * x as f32);
         Explanation {
-            predictions: vec![Prediction { index: 0, label: "cat".into(), probability: 0.9 }],
+            predictions: vec![Prediction { index: 0, label: "cat".into(), probability: 0.9, selected: None }],
             masks: vec![
                 mask("cbam_layer1.spatial_attn.mask", bright_right),
                 mask("cbam_layer2.spatial_attn.mask", Array2::from_elem((1, 1), 0.5)),

@@ -1,0 +1,127 @@
+//! Models of other tools: what their files, and files beside them, say about labels, preprocessing and outputs.
+
+use ferronnx_models::card::{InputForm, Preprocessing, Size};
+use ferronnx_models::onnx::output_values::{
+    OutputValues, Suggestion, class_labels, output_values, values_suggest,
+};
+use ferronnx_models::onnx::{Dim, Model, passes};
+use image::{Rgb, RgbImage};
+
+use crate::assume::{Facts, Meaning, Stated, sidecar};
+use crate::error::Result;
+use crate::model_error::ModelError;
+use crate::preprocess::Preprocessor;
+use crate::scores;
+use crate::session::{self, Input, Session};
+
+/// Number of generated images whose scores tell what the values of an output are.
+const PROBES: usize = 6;
+
+/// What is known about a model of another tool.
+pub(crate) struct Foreign {
+    pub(crate) facts: Facts,
+    /// Content of the file; none where it cannot be parsed, as ONNX Runtime's own format.
+    bytes: Option<Vec<u8>>,
+}
+
+impl Foreign {
+    /// Reads what the file of `session`, and the files beside it, say.
+    ///
+    /// # Errors
+    /// [`Sidecar`](crate::ErrorKind::Sidecar) when they are not those of a classifier, or a file beside it is damaged.
+    pub(crate) fn of(session: &Session) -> Result<Self> {
+        let mut facts = sidecar::facts(session.path(), |key| session.metadata(key))?;
+        let bytes = session.path().map(session::read).transpose()?;
+        let bytes = bytes.filter(|bytes| Model::from_slice(bytes).is_ok());
+        if facts.labels.is_none() {
+            let graph = bytes.as_deref().and_then(|bytes| Model::from_slice(bytes).ok());
+            let labels = graph.and_then(|graph| class_labels(&graph));
+            facts.labels = labels.map(|value| Stated { value, source: "classes in the graph".into() });
+        }
+        Ok(Self { facts, bytes })
+    }
+
+    /// Tells what the values of `output` mean: from the graph, or where it cannot be read from what it gives.
+    ///
+    /// # Errors
+    /// [`ModelError::Meaning`] when that cannot be known.
+    pub(crate) fn meaning(
+        &self,
+        session: &Session,
+        output: &str,
+        preprocessing: &Preprocessing,
+        form: InputForm,
+    ) -> std::result::Result<Stated<Meaning>, ModelError> {
+        let graph = self.bytes.as_deref().and_then(|bytes| Model::from_slice(bytes).ok());
+        let unknown = |reason: String| ModelError::Meaning { output: output.into(), reason };
+        let Some(mut graph) = graph else {
+            return probe(session, output, preprocessing, form).ok_or_else(|| {
+                unknown("the graph cannot be read, and the values for generated images do not tell it".into())
+            });
+        };
+        passes::replace_zip_maps(&mut graph);
+        let (value, evidence) = match output_values(&graph, output) {
+            OutputValues::Logits(evidence) => (Meaning::Logits, evidence),
+            OutputValues::Probabilities(evidence) => (Meaning::Probabilities, evidence),
+            OutputValues::LogProbabilities(evidence) => (Meaning::LogProbabilities, evidence),
+            OutputValues::Scores(evidence) => (Meaning::Scores, evidence),
+            OutputValues::Unknown(reason) => return Err(unknown(reason.to_string())),
+            other => return Err(unknown(format!("{other:?}"))),
+        };
+        let word = match value {
+            Meaning::Logits => "logits",
+            Meaning::LogProbabilities => "logarithms of probabilities",
+            Meaning::Probabilities => "probabilities",
+            Meaning::Scores => "independent probabilities",
+        };
+        Ok(Stated { value, source: format!("the graph gives {word}: {evidence}") })
+    }
+}
+
+/// Runs the network on generated images and judges the values of `output`.
+fn probe(
+    session: &Session,
+    output: &str,
+    preprocessing: &Preprocessing,
+    form: InputForm,
+) -> Option<Stated<Meaning>> {
+    let preprocessor = Preprocessor::new(preprocessing);
+    let images: Vec<RgbImage> =
+        (0..PROBES as u32).map(|index| generated(index, preprocessor.size())).collect();
+    let batch = match session.input().shape.first()? {
+        Dim::Fixed(size) => *size,
+        Dim::Symbol(_) => PROBES,
+    };
+    let mut rows = Vec::new();
+    for images in images.chunks(batch) {
+        let filled: Vec<&RgbImage> = images.iter().cycle().take(batch).collect();
+        let batch = preprocessor.batch(&filled, form);
+        let input = Input::from(&batch).with_rank_of(&session.input().shape);
+        let found = session.output(&input, output).ok()?;
+        rows.extend(scores::rows(&found, filled.len())?);
+    }
+    let value = match values_suggest(&rows)? {
+        Suggestion::Logits => Meaning::Logits,
+        Suggestion::Probabilities => Meaning::Probabilities,
+        Suggestion::LogProbabilities => Meaning::LogProbabilities,
+        Suggestion::Scores => Meaning::Scores,
+        _ => return None,
+    };
+    Some(Stated { value, source: format!("values for {PROBES} generated images: the graph cannot be read") })
+}
+
+/// Generates an image whose colours and gradients differ by `index`.
+fn generated(index: u32, size: Size) -> RgbImage {
+    let share = |at: u32, of: u32| (255 * at / of.max(1)) as u8;
+    RgbImage::from_fn(size.width, size.height, |x, y| {
+        let [right, down] = [share(x, size.width), share(y, size.height)];
+        Rgb(match index {
+            0 => [right, down, 255 - right],
+            1 => [255 - down, 30, down],
+            2 => [20, right, 20],
+            3 => [0; 3],
+            4 => [255; 3],
+            _ => [if (x / 3 + y / 2) % 2 == 0 { 230 } else { 10 }, down, right],
+        })
+    })
+}

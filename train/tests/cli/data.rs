@@ -1,0 +1,182 @@
+//! `train fit --data`: data sets as other tools lay them out, and lists.
+
+use std::fs;
+use std::path::Path;
+
+use predicates::prelude::*;
+use predicates::str::contains;
+
+use crate::common::{COLOURS, colours};
+use crate::{fit, stderr, train};
+
+/// Starts one epoch on `data`, which lies in `dir`.
+fn begin(dir: &Path, data: &str) -> assert_cmd::Command {
+    let mut command = fit(dir);
+    command.args(["--data", data, "--epochs", "1"]);
+    command
+}
+
+#[test]
+fn splits_have_the_names_of_common_tools_and_are_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("photos");
+    colours(&data, "Train", &COLOURS, 6);
+    colours(&data, "Valid", &COLOURS[..2], 3);
+    colours(&data, "Testing", &COLOURS, 2);
+    fs::create_dir(data.join("seg_pred")).unwrap();
+    fs::copy(data.join("Train/red/000.png"), data.join("seg_pred/1.png")).unwrap();
+    let said = begin(dir.path(), "photos").output().unwrap();
+    let text = String::from_utf8(said.stdout).unwrap();
+    assert!(text.contains("images      18 train, 6 validation, 6 test, at 8x8"), "{text}");
+    assert!(text.contains("data        no validation images of red\n"), "{text}");
+    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let parts = [
+        "data training images in Train, validation images in Valid, test images in Testing",
+        "left out no split of class folders: 1 (",
+    ];
+    for part in parts {
+        assert!(flat.contains(part), "`{part}` is not in: {flat}");
+    }
+    // A run from before, which used no validation images beside test images, holds out some of its own.
+    let config = dir.path().join("run/config.toml");
+    fs::remove_file(dir.path().join("run/result.json")).unwrap();
+    fs::rename(data.join("Valid"), dir.path().join("Valid")).unwrap();
+    begin(dir.path(), "photos").args(["--out", "old"]).assert().success();
+    let digest = |path: &Path| {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().find(|line| line.starts_with("data_digest")).unwrap().to_owned()
+    };
+    let old = digest(&dir.path().join("old/config.toml"));
+    let text = fs::read_to_string(&config).unwrap();
+    assert_ne!(digest(&config), old);
+    fs::write(&config, text.replace(&digest(&config), &old)).unwrap();
+    fs::rename(dir.path().join("Valid"), data.join("Valid")).unwrap();
+    train(dir.path())
+        .args(["fit", "--resume", "run"])
+        .assert()
+        .success()
+        .stdout(contains("15 train, 3 validation, 6 test"));
+}
+
+#[test]
+fn validation_images_without_test_images_are_the_test_images() {
+    let dir = tempfile::tempdir().unwrap();
+    colours(&dir.path().join("photos"), "training", &COLOURS, 10);
+    colours(&dir.path().join("photos"), "val", &COLOURS, 2);
+    let said =
+        contains("27 train, 3 validation, 6 test").and(contains("there are no test images: the validation"));
+    begin(dir.path(), "photos").assert().success().stdout(said);
+}
+
+#[test]
+fn a_class_may_be_called_train_and_folders_of_one_meaning_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for (class, colour) in [("train", [0, 0, 180]), ("plane", [0, 180, 0]), ("car", [180, 0, 0])] {
+        colours(dir.path(), "vehicles", &[(class, colour)], 5);
+    }
+    let said =
+        contains("train is a class, for it holds no class folders").and(contains("12 train, 3 validation"));
+    begin(dir.path(), "vehicles").assert().success().stdout(said);
+    for split in ["one", "two"] {
+        colours(&dir.path().join("parts"), split, &COLOURS, 2);
+    }
+    let error = stderr(&mut begin(dir.path(), "parts"));
+    assert!(error.contains("(one, two) all hold the same folders (blue, green, red)"), "{error}");
+    colours(&dir.path().join("flat"), "", &[("train", [0, 0, 0]), ("test", [1, 1, 1])], 2);
+    let error = stderr(&mut begin(dir.path(), "flat"));
+    assert!(
+        error.contains("has the split folders test, train, which hold images in no class folders"),
+        "{error}"
+    );
+}
+
+/// The run folder lies among the class folders.
+#[test]
+fn a_run_among_the_classes_is_no_class() {
+    let dir = tempfile::tempdir().unwrap();
+    colours(dir.path(), "", &COLOURS, 10);
+    let here = |out: &str| {
+        let mut command = begin(dir.path(), ".");
+        command.args(["--out", out]);
+        command
+    };
+    here("runs/one").assert().success();
+    fs::remove_file(dir.path().join("runs/one/result.json")).unwrap();
+    train(dir.path()).args(["fit", "--resume", "runs/one"]).assert().success();
+    let said = contains("3 classes").and(contains("left out    run folder: 1 ("));
+    here("runs/two").assert().success().stdout(said);
+    train(dir.path()).args(["export", "runs/one"]).assert().success().stdout(contains("validation images"));
+}
+
+#[test]
+fn images_of_any_ending_are_trained_on_and_others_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("photos");
+    colours(dir.path(), "photos", &COLOURS, 6);
+    for (from, to) in
+        [("red/000.png", "red/000.jfif"), ("red/001.png", "red/001"), ("blue/000.png", "blue/a.heic")]
+    {
+        fs::rename(data.join(from), data.join(to)).unwrap();
+    }
+    fs::write(data.join("red/notes\u{1b}.txt"), "text").unwrap();
+    let said = begin(dir.path(), "photos").output().unwrap();
+    let text = String::from_utf8(said.stdout).unwrap();
+    assert!(text.contains("15 train, 3 validation"), "{text}");
+    assert!(
+        text.contains("left out    not an image: 1 (") && text.contains("red/notes\\u{1b}.txt)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_list_is_trained_on() {
+    let dir = tempfile::tempdir().unwrap();
+    colours(dir.path(), "p", &COLOURS, 6);
+    let rows = |split: &str, range: std::ops::Range<usize>| -> String {
+        let row =
+            |index| COLOURS.map(|(class, _)| format!("p/{class}/{index:03}.png,{class},{split}\n")).concat();
+        range.map(row).collect()
+    };
+    let list = dir.path().join("photos.csv");
+    fs::write(
+        &list,
+        format!("path,label,split\n{}{}{}", rows("train", 0..3), rows("val", 3..4), rows("test", 4..6)),
+    )
+    .unwrap();
+    let said = contains("9 training images, 3 validation images, 6 test images")
+        .and(contains("images      9 train, 3 validation, 6 test"));
+    begin(dir.path(), "photos.csv").assert().success().stdout(said);
+    let predictions = fs::read_to_string(dir.path().join("run/predictions.csv")).unwrap();
+    assert!(predictions.contains("\np/blue/004.png,blue,"), "{predictions}");
+    fs::remove_file(dir.path().join("run/result.json")).unwrap();
+    train(dir.path()).args(["fit", "--resume", "run"]).assert().success();
+
+    let refused = |text: String| {
+        fs::write(&list, text).unwrap();
+        stderr(begin(dir.path(), "photos.csv").args(["--out", "refused"]))
+    };
+    let several =
+        refused(format!("path,label\np/red/000.png,red;warm\n{}", rows("", 1..2).replace(",\n", "\n")));
+    assert!(
+        several.contains("photos.csv, line 2 has several labels (red, warm), and one is needed"),
+        "{several}"
+    );
+    let gone = refused(format!("path,label,split\np/red/999.png,red,train\n{}", rows("train", 1..2)));
+    assert!(gone.contains("photos.csv, line 2: no such file: ") && gone.contains("p/red/999.png"), "{gone}");
+    assert!(!dir.path().join("refused").exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_class_that_is_not_utf8_is_refused_by_name() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    colours(dir.path(), "p", &COLOURS, 2);
+    fs::rename(dir.path().join("p/red"), dir.path().join(std::ffi::OsStr::from_bytes(b"p/caf\xe9"))).unwrap();
+    let error = stderr(&mut begin(dir.path(), "p"));
+    assert!(error.contains("p/caf\\xE9 has a name that is not UTF-8: rename it"), "{error}");
+    fs::rename(dir.path().join("p"), dir.path().join(std::ffi::OsStr::from_bytes(b"p\xe9"))).unwrap();
+    let mut command = fit(dir.path());
+    let error = stderr(command.arg("--data").arg(std::ffi::OsStr::from_bytes(b"p\xe9")));
+    assert!(error.contains("p\\xE9 is not UTF-8: rename its folders"), "{error}");
+}
