@@ -7,6 +7,7 @@
 //! An image is refused by its header, before memory is taken, when a side is longer than [`MAX_SIDE`] or its pixels need
 //! more than [`MAX_BYTES`]. Truncated and damaged files are refused too. A decoder that panics is an error of its image.
 
+mod bmp;
 mod directory;
 mod error;
 mod format;
@@ -69,6 +70,7 @@ pub fn bytes(encoded: &[u8]) -> Result<RgbImage> {
         ImageFormat::Jpeg => jpeg::decode(encoded),
         #[cfg(feature = "formats")]
         ImageFormat::Tiff => tiff::decode(encoded),
+        ImageFormat::Bmp => Ok(opaque(read(ImageFormat::Bmp, &bmp::corrected(encoded)?)?.0)),
         format => {
             let (image, orientation) = read(format, encoded)?;
             Ok(upright(opaque(image), orientation))

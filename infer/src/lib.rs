@@ -31,7 +31,7 @@
 //! | `report` | `pages`, and the program's flag for them |
 //! | `bench` | `bench`, and the program's command for it |
 //! | `data` | `data_set` and `evaluate`: labelled images in folders and lists |
-//! | `formats` | GIF, TIFF and WebP images |
+//! | `formats` | GIF, TIFF and WebP images, and JPEGs with unusual scans |
 //!
 //! ```no_run
 //! use ferronnx_infer::{Classifier, decode};

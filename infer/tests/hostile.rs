@@ -7,6 +7,7 @@
 mod support;
 
 use std::io::{Cursor, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -99,6 +100,79 @@ fn images_of_odd_sizes_are_read() {
         let mut bytes = Cursor::new(Vec::new());
         RgbImage::from_pixel(width, height, Rgb(RED)).write_to(&mut bytes, ImageFormat::Png).unwrap();
         looked_at(bytes.get_ref()).unwrap_or_else(|error| panic!("{width}x{height}: {error}"));
+    }
+}
+
+/// Copies the images that `infer` cannot read, and one that it can, into `folder`.
+fn mixed_folder(place: &Workplace) -> usize {
+    let formats = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats");
+    let refused: Vec<_> = std::fs::read_dir(formats.join("refused")).unwrap().map(Result::unwrap).collect();
+    place.image("folder/good.png", RED);
+    let mut bad = Vec::new();
+    for file in &refused {
+        // By content, whatever they are called.
+        bad.push(std::fs::read(file.path()).unwrap());
+    }
+    let mut overwritten = std::fs::read(formats.join("baseline.jpg")).unwrap();
+    let middle = overwritten.len() - 200;
+    overwritten[middle..middle + 100].fill(0x55);
+    bad.push(overwritten);
+    // A frame of no pixels.
+    let mut empty = std::fs::read(formats.join("palette.gif")).unwrap();
+    empty[6..10].fill(0);
+    bad.push(empty);
+    for (index, bytes) in bad.iter().enumerate() {
+        std::fs::write(place.path(&format!("folder/{index}.png")), bytes).unwrap();
+    }
+    bad.len()
+}
+
+#[test]
+fn one_images_failure_is_its_own_in_every_format() {
+    let place = Workplace::new();
+    let bad = mixed_folder(&place);
+    for format in ["table", "json", "jsonl", "csv"] {
+        let said = Said::by(place.infer().args(["classify", "folder", "--format", format]));
+        assert_eq!(said.code, 1, "{format}: {}", said.stderr);
+        assert_eq!(
+            said.stderr.lines().filter(|line| line.starts_with("error: ")).count(),
+            bad,
+            "{}",
+            said.stderr
+        );
+        assert!(!said.stderr.contains("internal error"), "{}", said.stderr);
+        let has_good = said.stdout.contains("good.png") && said.stdout.contains("red");
+        assert!(has_good, "{format}: {}", said.stdout);
+    }
+}
+
+/// Files of public reports, with what is right for them; they lie beside the checkout.
+#[test]
+fn public_reports_are_settled() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/cases");
+    if !cases.is_dir() {
+        eprintln!("skipped: no folder ../shared/cases beside the checkout");
+        return;
+    }
+    let read = |name: &str| decode::file(cases.join(name));
+    let [apart, together] = ["c-nonint420.jpg", "c-base420.jpg"]
+        .map(|name| read(&format!("jpeg-noninterleaved/{name}")).unwrap());
+    let furthest = apart.iter().zip(together.iter()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+    assert!(furthest <= 4, "{furthest} of 255");
+    // The same photo, turned by half and by a quarter.
+    let [half, quarter] =
+        [3, 6].map(|turn| read(&format!("webp-exif-prefix/hopper_orientation_{turn}.webp")).unwrap());
+    let stored = image::open(cases.join("webp-exif-prefix/hopper_orientation_3.webp")).unwrap().into_rgb8();
+    assert_eq!(half, image::imageops::rotate180(&stored));
+    let stored = image::open(cases.join("webp-exif-prefix/hopper_orientation_6.webp")).unwrap().into_rgb8();
+    assert_eq!(quarter, image::imageops::rotate90(&stored));
+    for (name, reason) in [
+        ("jpeg-damaged-half-gray/ffs.jpg", "the JPEG is damaged: "),
+        ("messages/c-arith.jpg", "arithmetic-coded JPEG is not supported"),
+        ("tiff-planar-tiled-panic/folder/b.tif", "TIFF with tiles of one channel is not supported"),
+    ] {
+        let error = read(name).unwrap_err();
+        assert!(error.reason().starts_with(reason), "{name}: {}", error.reason());
     }
 }
 

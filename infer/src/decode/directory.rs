@@ -7,7 +7,7 @@ pub(super) struct Directory<'a> {
     bytes: &'a [u8],
     little_endian: bool,
     is_big: bool,
-    /// Where the entries are, each of the same length.
+    /// Positions of the entries, each of the same length.
     entries: Range<usize>,
 }
 
@@ -56,10 +56,11 @@ impl<'a> Directory<'a> {
     #[cfg(feature = "formats")]
     pub(super) fn position(&self, tag: u16) -> Option<usize> {
         let (values, size) = self.values(tag)?;
-        Some(values.start + if self.little_endian { 0 } else { size - 1 })
+        let position = values.start + if self.little_endian { 0 } else { size - 1 };
+        (position < self.bytes.len()).then_some(position)
     }
 
-    /// Where the values of `tag` are, and the size of each, in bytes.
+    /// Positions of the values of `tag`, and the size of each, in bytes.
     fn values(&self, tag: u16) -> Option<(Range<usize>, usize)> {
         let (count_length, entry_length) = if self.is_big { (8, 20) } else { (4, 12) };
         let entries = self.bytes.get(self.entries.clone())?;

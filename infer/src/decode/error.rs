@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::io;
 
+use image::error::UnsupportedErrorKind;
 use image::{ImageError, ImageFormat};
 
 use super::{Error, too_large};
@@ -87,7 +88,14 @@ pub(super) fn from_decoder(format: ImageFormat, error: ImageError) -> Error {
     let name = name(format);
     match error {
         ImageError::Limits(_) => too_large(format!("this {name}")),
-        ImageError::Unsupported(error) => unsupported(name, format!("this kind of {name} ({error})")),
+        ImageError::Unsupported(error) => unsupported(
+            name,
+            match error.kind() {
+                UnsupportedErrorKind::GenericFeature(feature) => format!("{name} of this kind ({feature})"),
+                UnsupportedErrorKind::Color(color) => format!("{name} with colours of kind {color:?}"),
+                _ => format!("this kind of {name}"),
+            },
+        ),
         ImageError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             DecodeError::Truncated { format: name.into() }.into()
         }

@@ -37,8 +37,6 @@ const OTHERS: &[(&[u8], &str)] = &[
     (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
     (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
     (b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (b"\0\0\x01\0", "ICO"),
-    (b"\0\0\x02\0", "CUR"),
     (b"8BPS", "PSD"),
     (b"DDS ", "DDS"),
     (b"qoif", "QOI"),
@@ -61,14 +59,21 @@ const OTHERS: &[(&[u8], &str)] = &[
     (b"%PDF", "PDF"),
     (b"%!PS", "PostScript"),
     (b"<svg", "SVG"),
-    (b"<?xml", "SVG"),
     (b"\xd7\xcd\xc6\x9a", "WMF"),
+    (b"Image type:", "IM"),
+    (b"\x80\xe8\0\0", "PIXAR"),
+    (b"PF\n", "PFM"),
+    (b"Pf\n", "PFM"),
 ];
+
+/// Text formats, by their first bytes and a word near the beginning.
+const TEXTS: &[(&[u8], &[u8], &str)] = &[(b"<?xml", b"<svg", "SVG"), (b"#define ", b"_width", "XBM")];
 
 /// Error for bytes that no decoder here reads.
 fn other(encoded: &[u8]) -> DecodeError {
     let named = OTHERS.iter().find(|(beginning, _)| encoded.starts_with(beginning)).map(|&(_, name)| name);
-    match named.or_else(|| container(encoded)).or_else(|| netpbm(encoded)).or_else(|| by_header(encoded)) {
+    let named = named.or_else(|| container(encoded)).or_else(|| netpbm(encoded));
+    match named.or_else(|| text(encoded)).or_else(|| by_header(encoded)) {
         Some(format) => DecodeError::UnsupportedFormat { format, feature: None },
         None => DecodeError::UnknownFormat,
     }
@@ -102,9 +107,26 @@ fn netpbm(encoded: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Format with a header that has no signature: PCX and TGA.
+/// Format of a text, from [`TEXTS`].
+fn text(encoded: &[u8]) -> Option<&'static str> {
+    let near = &encoded[..encoded.len().min(1000)];
+    let has = |word: &[u8]| near.windows(word.len()).any(|window| window == word);
+    TEXTS.iter().find(|(start, word, _)| near.starts_with(start) && has(word)).map(|&(_, _, name)| name)
+}
+
+/// Format whose header has no clear signature, or has it elsewhere.
 fn by_header(encoded: &[u8]) -> Option<&'static str> {
+    for (at, signature, name) in [(20, &b"GIMP"[..], "GBR"), (2048, b"PCD_", "PCD")] {
+        if encoded.get(at..).is_some_and(|rest| rest.starts_with(signature)) {
+            return Some(name);
+        }
+    }
     match *encoded.first_chunk::<18>()? {
+        [_, _, _, _, 0x11 | 0x12, 0xaf, ..] => Some("FLI"),
+        // A BMP without its file header: the size of the next header, then one plane.
+        [40, 0, 0, 0, _, _, _, _, _, _, _, _, 1, 0, ..] => Some("DIB"),
+        [0, 0, 1, 0, 1..=255, 0, ..] => Some("ICO"),
+        [0, 0, 2, 0, 1..=255, 0, ..] => Some("CUR"),
         [0x0a, 0..=5, 1, 1 | 2 | 4 | 8, ..] => Some("PCX"),
         [_, 0 | 1, 1..=3 | 9..=11, .., 8 | 15 | 16 | 24 | 32, descriptor] if descriptor & 0xc0 == 0 => {
             Some("TGA")

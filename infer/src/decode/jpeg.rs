@@ -7,14 +7,19 @@
 mod frame;
 mod huffman;
 mod scan;
+mod standard;
+#[cfg(feature = "formats")]
+mod unusual;
 
 use image::{ImageFormat, RgbImage};
 
-use super::error::{DecodeError, damaged, unsupported};
-use super::{MAX_BYTES, Result, check_size, opaque, orientation, read, upright};
-use frame::Frame;
-use huffman::Codes;
+use super::error::{DecodeError, unsupported};
+use super::{Result, check_size, opaque, orientation, read, upright};
+use frame::{Component, Frame};
+use huffman::{Codes, is_marker};
 use scan::{Scan, Tables};
+#[cfg(feature = "formats")]
+use unusual::decode as unusual;
 
 /// Most scans of one file, a limit for malicious ones.
 const MAX_SCANS: usize = 100;
@@ -26,11 +31,11 @@ pub(super) enum Damage {
     Truncated,
     #[error("a header contradicts itself")]
     Header,
-    #[error("a Huffman table is missing or wrong")]
+    #[error("a table is missing or wrong")]
     Table,
     #[error("a Huffman code does not exist")]
     Code,
-    #[error("a block has coefficients that do not exist")]
+    #[error("a block has impossible coefficients")]
     Coefficient,
     #[error("pixels are missing")]
     EndsEarly,
@@ -61,27 +66,14 @@ impl From<Damage> for crate::Error {
 /// Decodes a JPEG.
 pub(super) fn decode(encoded: &[u8]) -> Result<RgbImage> {
     let checked = check(encoded)?;
-    let image =
-        if checked.is_usual { opaque(read(ImageFormat::Jpeg, encoded)?.0) } else { unusual(encoded)? };
-    Ok(upright(image, orientation::of(checked.exif, checked.xmp)))
-}
-
-/// Decodes with `jpeg-decoder`.
-#[cfg(feature = "formats")]
-fn unusual(encoded: &[u8]) -> Result<RgbImage> {
-    use jpeg_decoder::{Decoder, PixelFormat};
-    let failed = |error: jpeg_decoder::Error| damaged(ImageFormat::Jpeg, error);
-    let mut decoder = Decoder::new(encoded);
-    decoder.set_max_decoding_buffer_size(MAX_BYTES as usize);
-    let pixels = decoder.decode().map_err(failed)?;
-    let info = decoder.info().ok_or(Damage::Header)?;
-    let rgb = match info.pixel_format {
-        PixelFormat::RGB24 => pixels,
-        PixelFormat::L8 => pixels.iter().flat_map(|&value| [value; 3]).collect(),
-        PixelFormat::CMYK32 => pixels.as_chunks().0.iter().flat_map(from_cmyk).collect(),
-        PixelFormat::L16 => return Err(unsupported("JPEG", "JPEG with 16 bits per sample")),
+    let image = if checked.is_usual {
+        let image = read(ImageFormat::Jpeg, encoded).map(|(image, _)| opaque(image));
+        // `zune-jpeg` is stricter than libjpeg in a few headers.
+        image.or_else(|error| unusual(encoded).map_err(|_| error))?
+    } else {
+        unusual(encoded)?
     };
-    RgbImage::from_raw(info.width.into(), info.height.into(), rgb).ok_or_else(|| Damage::Header.into())
+    Ok(upright(image, orientation::of(checked.exif, checked.xmp)))
 }
 
 /// Refuses what only `jpeg-decoder` reads.
@@ -90,19 +82,13 @@ fn unusual(_: &[u8]) -> Result<RgbImage> {
     Err(DecodeError::UnsupportedFormat { format: "JPEG with unusual scans", feature: Some("formats") }.into())
 }
 
-/// Converts ink, 255 for all of it, to RGB.
-#[cfg(feature = "formats")]
-fn from_cmyk(&[inks @ .., black]: &[u8; 4]) -> [u8; 3] {
-    inks.map(|ink: u8| ((255 - u32::from(ink)) * (255 - u32::from(black)) + 127).div_euclid(255) as u8)
-}
-
-/// What a walk through a whole JPEG found.
+/// Result of a walk through a whole JPEG.
 pub(super) struct Checked<'a> {
     /// EXIF block.
     exif: Option<&'a [u8]>,
     /// XMP packet.
     xmp: Option<&'a [u8]>,
-    /// Whether `zune-jpeg` reads it right.
+    /// True if `zune-jpeg` reads the layout right.
     pub(super) is_usual: bool,
 }
 
@@ -126,6 +112,7 @@ pub(super) fn check(encoded: &[u8]) -> Result<Checked<'_>> {
             0xc4 => walk.huffman_tables(segment)?,
             0xc0..=0xcf if !matches!(marker, 0xc8 | 0xcc) => walk.frame(marker, segment)?,
             0xda => walk.scan(segment)?,
+            0xdb => walk.quantization_tables(segment)?,
             0xdd => {
                 walk.restart_interval = segment.first_chunk().map_or(0, |&two| u16::from_be_bytes(two).into())
             }
@@ -137,14 +124,22 @@ pub(super) fn check(encoded: &[u8]) -> Result<Checked<'_>> {
     if !frame.is_complete() {
         return Err(Damage::Scans.into());
     }
-    Ok(Checked { exif: walk.exif, xmp: walk.xmp, is_usual: is_usual(&frame, walk.scans) })
+    let is_usual = is_usual(&frame, walk.scans, walk.restart_interval > 0);
+    let most = frame.most_sampling();
+    // `jpeg-decoder` gets factors between wrong where a component has a scan of its own.
+    let is_plain = |one: &Component| (0..2).all(|axis| [1, most[axis]].contains(&one.sampling[axis]));
+    if !is_usual && !frame.components.iter().all(is_plain) {
+        return Err(unsupported("JPEG", "JPEG with rare sampling factors"));
+    }
+    Ok(Checked { exif: walk.exif, xmp: walk.xmp, is_usual })
 }
 
 /// Tells whether `zune-jpeg` reads the layout right, as `tests/decoders` found.
-fn is_usual(frame: &Frame, scans: usize) -> bool {
+fn is_usual(frame: &Frame, scans: usize, has_restarts: bool) -> bool {
     let most = frame.most_sampling();
     let first = frame.components[0].sampling;
-    (frame.progressive || scans == 1)
+    let has_one_row = matches!(most, [1 | 2, 1]) && !has_restarts;
+    (frame.progressive || scans == 1 || has_one_row)
         && (frame.components.len() == 1 || first == most)
         && frame.components.iter().all(|one| !one.sampling.contains(&3))
 }
@@ -156,6 +151,8 @@ struct Walk<'a> {
     at: usize,
     frame: Option<Frame>,
     tables: Tables,
+    /// Steps of the DC coefficient, by the numbers of the quantisation tables.
+    quanta: [Option<u32>; 4],
     restart_interval: usize,
     scans: usize,
     exif: Option<&'a [u8]>,
@@ -165,7 +162,6 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// Goes behind the next marker; what lies before it is skipped, as libjpeg does.
     fn marker(&mut self) -> std::result::Result<u8, Damage> {
-        let is_marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0x00 | 0xff);
         let rest = &self.encoded[self.at..];
         let position = rest.windows(2).position(is_marker).ok_or(Damage::Truncated)?;
         self.at += position + 2;
@@ -194,9 +190,22 @@ impl<'a> Walk<'a> {
             let (counts, rest) = rest.split_first_chunk::<16>().ok_or(Damage::Table)?;
             let symbols = counts.iter().map(|&count| usize::from(count)).sum();
             let (symbols, rest) = rest.split_at_checked(symbols).ok_or(Damage::Table)?;
-            let tables = if target >> 4 == 0 { &mut self.tables.dc } else { &mut self.tables.ac };
+            let is_ac = target >> 4 != 0;
+            let tables = if is_ac { &mut self.tables.ac } else { &mut self.tables.dc };
             let table = tables.get_mut(usize::from(target & 15)).ok_or(Damage::Table)?;
-            *table = Some(Codes::new(counts, symbols)?);
+            *table = Some(Codes::new(counts, symbols, is_ac)?);
+            segment = rest;
+        }
+        Ok(())
+    }
+
+    fn quantization_tables(&mut self, mut segment: &[u8]) -> std::result::Result<(), Damage> {
+        while let [target, rest @ ..] = segment {
+            let is_wide = target >> 4 == 1;
+            let quantum = self.quanta.get_mut(usize::from(target & 15)).ok_or(Damage::Table)?;
+            let (table, rest) = rest.split_at_checked(if is_wide { 128 } else { 64 }).ok_or(Damage::Table)?;
+            *quantum =
+                Some(if is_wide { u16::from_be_bytes([table[0], table[1]]).into() } else { table[0].into() });
             segment = rest;
         }
         Ok(())
@@ -229,9 +238,9 @@ impl<'a> Walk<'a> {
             return Err(unsupported("JPEG", format!("JPEG with {count} components")));
         }
         check_size(width.into(), height.into(), 3)?;
-        let component = |one: &[u8]| (one[0], [usize::from(one[1] >> 4), usize::from(one[1] & 15)]);
+        let component = |one: &[u8]| (one[0], [one[1] >> 4, one[1] & 15].map(usize::from), one[2]);
         let components: Vec<_> = rest.chunks_exact(3).take(count.into()).map(component).collect();
-        if components.iter().any(|(_, sampling)| sampling.iter().any(|factor| !(1..=4).contains(factor))) {
+        if components.iter().any(|(_, sampling, _)| sampling.iter().any(|factor| !(1..=4).contains(factor))) {
             return Err(Damage::Header.into());
         }
         self.frame = Some(Frame::new(marker == 0xc2, [width, height].map(usize::from), &components));
@@ -239,27 +248,19 @@ impl<'a> Walk<'a> {
     }
 
     fn scan(&mut self, segment: &[u8]) -> std::result::Result<(), Damage> {
+        if self.tables.is_empty() {
+            self.huffman_tables(&standard::TABLES)?;
+        }
         let frame = self.frame.as_mut().ok_or(Damage::Header)?;
-        let (&count, rest) = segment.split_first().ok_or(Damage::Header)?;
-        let (selected, rest) = rest.split_at_checked(2 * usize::from(count)).ok_or(Damage::Header)?;
-        let &[first, last, bits, ..] = rest else { return Err(Damage::Header) };
-        let component = |one: &[u8]| {
-            let index = frame.components.iter().position(|component| component.id == one[0])?;
-            Some((index, usize::from(one[1] >> 4), usize::from(one[1] & 15)))
-        };
-        let components = selected.chunks_exact(2).map(component).collect::<Option<Vec<_>>>();
-        let components = components.filter(|all| (1..=4).contains(&all.len())).ok_or(Damage::Header)?;
-        let scan = if frame.progressive {
-            Scan { components, band: (first.into(), last.into()), high: bits >> 4, low: bits & 15 }
-        } else {
-            Scan { components, band: (0, 63), high: 0, low: 0 }
-        };
-        let of_dc = scan.band == (0, 0);
-        let of_ac =
-            scan.band.0 > 0 && scan.band.1 < 64 && scan.band.0 <= scan.band.1 && scan.components.len() == 1;
+        let scan = Scan::read(frame, segment)?;
         self.scans += 1;
-        if frame.progressive && !of_dc && !of_ac || scan.low > 13 || self.scans > MAX_SCANS {
+        if self.scans > MAX_SCANS {
             return Err(Damage::Header);
+        }
+        for &(index, ..) in &scan.components {
+            let component = &mut frame.components[index];
+            let quantum = self.quanta.get(usize::from(component.table)).copied().flatten();
+            component.quantum = quantum.filter(|&quantum| quantum > 0).ok_or(Damage::Table)?;
         }
         frame.give(&scan)?;
         self.at += scan::walk(frame, &scan, &self.tables, self.restart_interval, &self.encoded[self.at..])?;

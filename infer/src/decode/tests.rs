@@ -146,3 +146,53 @@ fn what_cannot_be_read_says_why() {
     assert_eq!(file(&directory).unwrap_err().kind().name(), "io");
     assert_eq!(file(folder.path().join("none.png")).unwrap_err().kind().name(), "not_found");
 }
+
+/// BMP of 8-bit run-length codes, four pixels wide and two high, with a gray colour table.
+fn run_length_bmp(codes: &[u8]) -> Vec<u8> {
+    let colors: Vec<u8> = (0..=255).flat_map(|value| [value, value, value, 0]).collect();
+    let numbers = |values: &[u32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>();
+    let header = numbers(&[0, 0, 54 + 1024, 40, 4, 2, 1 | 8 << 16, 1, codes.len() as u32, 0, 0, 256, 0]);
+    [b"BM", &header[..], &colors, codes].concat()
+}
+
+#[test]
+fn run_length_codes_have_to_give_all_pixels() {
+    let pixels = |codes: &[u8]| {
+        bytes(&run_length_bmp(codes)).map(|image| image.iter().step_by(3).copied().collect::<Vec<_>>())
+    };
+    // A run, literal pixels and the marks of ends; rows go from the bottom up.
+    let whole = [4, 7, 0, 0, 0, 3, 1, 2, 3, 0, 1, 9, 0, 1];
+    let expected: Vec<u8> = vec![1, 2, 3, 9, 7, 7, 7, 7];
+    assert_eq!(pixels(&whole).unwrap(), expected);
+    assert_eq!(pixels(&whole[..12]).unwrap(), expected, "all pixels are there");
+    for length in [2, 4, 6, 8, 10] {
+        let error = pixels(&whole[..length]).unwrap_err().to_string();
+        assert_eq!(error, "the BMP ends too early: is the file complete?", "{length} bytes");
+    }
+}
+
+#[test]
+fn a_colour_table_is_not_read_as_pixels() {
+    let mut wrong = encode(GrayImage::from_fn(8, 4, |x, y| Luma([(x * 9 + y) as u8])), ImageFormat::Bmp);
+    let expected = bytes(&wrong).unwrap();
+    wrong[10..14].copy_from_slice(&54u32.to_le_bytes());
+    assert_eq!(bytes(&wrong).unwrap(), expected);
+}
+
+#[test]
+fn other_formats_are_named() {
+    let named = |beginning: &[u8]| bytes(&[beginning, &[0; 40]].concat()).unwrap_err().to_string();
+    for (beginning, name) in [
+        (&b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"[..], "HEIC"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "AVIF"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", "video"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"\xff\x0a\x10\x20", "JPEG XL"),
+        (b"P6 3 4 255\n", "Netpbm"),
+        (b"\0\0\x01\0\x01\0", "ICO"),
+        (b"\0\0\x02\0\0\0\0\0\0\0\0\0\x05\0\x05\0\x18\x20", "TGA"),
+    ] {
+        assert_eq!(named(beginning), format!("{name} is not supported: convert it to PNG or JPEG"));
+    }
+    assert!(named(b"PK\x03\x04").starts_with("not an image"));
+}

@@ -14,6 +14,10 @@ pub(super) struct Frame {
 /// Component of a frame, such as the luma.
 pub(super) struct Component {
     pub(super) id: u8,
+    /// Number of the quantisation table.
+    pub(super) table: u8,
+    /// Step of the DC coefficient, from the quantisation table.
+    pub(super) quantum: u32,
     /// Sampling factors: blocks in a minimum coded unit, across and down.
     pub(super) sampling: [usize; 2],
     /// Blocks that hold pixels, across and down.
@@ -27,16 +31,16 @@ pub(super) struct Component {
 }
 
 impl Frame {
-    /// Lays out the blocks of `components`, given as identifier and sampling factors.
-    pub(super) fn new(progressive: bool, size: [usize; 2], components: &[(u8, [usize; 2])]) -> Self {
-        let most = |axis: usize| components.iter().map(|(_, sampling)| sampling[axis]).max().unwrap_or(1);
+    /// Lays out the blocks of `components`, given as identifier, sampling factors and quantisation table.
+    pub(super) fn new(progressive: bool, size: [usize; 2], components: &[(u8, [usize; 2], u8)]) -> Self {
+        let most = |axis: usize| components.iter().map(|(_, sampling, _)| sampling[axis]).max().unwrap_or(1);
         let most = [most(0), most(1)];
         let units = [0, 1].map(|axis| size[axis].div_ceil(8 * most[axis]));
-        let component = |&(id, sampling): &(u8, [usize; 2])| {
+        let component = |&(id, sampling, table): &(u8, [usize; 2], u8)| {
             let blocks = [0, 1].map(|axis| (size[axis] * sampling[axis]).div_ceil(most[axis]).div_ceil(8));
             let [stride, rows] = [0, 1].map(|axis| units[axis] * sampling[axis]);
             let nonzero = if progressive { vec![0; stride * rows] } else { Vec::new() };
-            Component { id, sampling, blocks, stride, nonzero, lowest: [None; 64] }
+            Component { id, table, quantum: 0, sampling, blocks, stride, nonzero, lowest: [None; 64] }
         };
         Self { progressive, size, components: components.iter().map(component).collect() }
     }

@@ -8,6 +8,9 @@ const LOOKUP: u32 = 10;
 /// Longest code and its extra bits together, in bits: [`Bits::refill`] makes this many available.
 const LONGEST: u32 = 32;
 
+/// Most bytes behind the data that are accepted; some programs leave a few there.
+const MAX_JUNK: usize = 16;
+
 /// Bit reader over entropy-coded data, up to the next marker.
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
@@ -30,7 +33,7 @@ impl<'a> Bits<'a> {
             return;
         }
         match self.bytes.get(self.at..).and_then(<[u8]>::first_chunk) {
-            Some(&next) if !next.contains(&0xff) => {
+            Some(&next) if !has_ff(u64::from_be_bytes(next)) => {
                 self.buffer |= u64::from_be_bytes(next) >> self.count;
                 let read = (63 - self.count) / 8;
                 self.at += read as usize;
@@ -75,6 +78,35 @@ impl<'a> Bits<'a> {
         Ok(value)
     }
 
+    /// Skips the codes and values of a sequential block's AC coefficients.
+    ///
+    /// # Errors
+    /// [`Damage::Coefficient`] if there are more than 63.
+    #[inline]
+    pub(super) fn skip_block(&mut self, codes: &Codes) -> Result<(), Damage> {
+        let mut next = 1;
+        while next < 64 {
+            self.refill();
+            let step = codes.steps[(self.buffer >> (64 - LOOKUP)) as usize];
+            let advance = u32::from(step >> 5 & 127);
+            // What follows the last coefficient is not of this block, so that those before it are taken one by one.
+            if step != 0 && next + advance < 64 {
+                self.skip(u32::from(step & 31))?;
+                next += advance;
+                if step & ENDS != 0 {
+                    return Ok(());
+                }
+                continue;
+            }
+            let symbol = self.symbol_and_value(codes)?;
+            if ends_block(symbol) {
+                return Ok(());
+            }
+            next += u32::from(symbol >> 4) + 1;
+        }
+        if next > 64 { Err(Damage::Coefficient) } else { Ok(()) }
+    }
+
     /// Reads a symbol and skips the bits that follow it: as many as the symbol's lower four bits say.
     #[inline]
     pub(super) fn symbol_and_value(&mut self, codes: &Codes) -> Result<u8, Damage> {
@@ -95,23 +127,43 @@ impl<'a> Bits<'a> {
         Ok(symbol)
     }
 
-    /// Ends reading: the position of the next marker, and whether bytes other than padding are left before it.
+    /// Ends reading: the position of the next marker, and whether pixels seem to be left before it.
     pub(super) fn finish(self) -> (usize, bool) {
         let marker = self.at + marker_in(&self.bytes[self.at..]);
-        // The rest of a byte that was begun is padding.
-        let buffered = self.buffer.checked_shl(self.count % 8).unwrap_or(0).to_be_bytes();
+        let begun = self.count % 8;
+        let buffered = (self.buffer << begun).to_be_bytes();
         let buffered = &buffered[..self.count as usize / 8];
-        let left =
-            buffered.iter().chain(&self.bytes[self.at..marker]).any(|byte| !matches!(byte, 0x00 | 0xff));
-        (marker, left)
+        let rest = || buffered.iter().chain(&self.bytes[self.at..marker]);
+        // Where reading went wrong, it ends within a byte. Where it is right, that byte is filled with ones.
+        let ends_well = self.buffer >> (63 - begun) >> 1 == (1 << begun) - 1;
+        let is_junk = ends_well && rest().count() <= MAX_JUNK;
+        (marker, !is_junk && rest().any(|byte| !matches!(byte, 0x00 | 0xff)))
     }
 }
 
 /// Position of the first marker in `bytes`, or their length.
 fn marker_in(bytes: &[u8]) -> usize {
-    let is_marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0x00 | 0xff);
     bytes.windows(2).position(is_marker).unwrap_or(bytes.len())
 }
+
+/// Tells whether two bytes are a marker, and no data or filling.
+pub(super) fn is_marker(pair: &[u8]) -> bool {
+    pair[0] == 0xff && !matches!(pair[1], 0x00 | 0xff)
+}
+
+/// Tells whether one of eight bytes is 0xff.
+fn has_ff(bytes: u64) -> bool {
+    let inverted = !bytes;
+    inverted.wrapping_sub(u64::MAX / 255) & bytes & (u64::MAX / 255 * 128) != 0
+}
+
+/// Tells whether an AC symbol of a sequential JPEG stands for the end of the block.
+fn ends_block(symbol: u8) -> bool {
+    symbol & 15 == 0 && symbol != 0xf0
+}
+
+/// Bit of a step after which the block ends.
+const ENDS: u16 = 1 << 12;
 
 fn unpack(entry: u16) -> (u8, u32) {
     ((entry >> 8) as u8, u32::from(entry & 0xff))
@@ -126,11 +178,31 @@ pub(super) struct Codes {
     /// For each length: index of the symbol of code 0, were there one.
     offset: [i32; 17],
     symbols: Vec<u8>,
+    /// For the next bits: all AC codes and values that begin and are known among them, as their length in bits, 32 times
+    /// the number of coefficients, and [`ENDS`]; 0 for longer codes. Empty for DC codes.
+    steps: Vec<u16>,
+}
+
+/// Entry of [`Codes::steps`] for these next bits.
+fn step(lookup: &[u16; 1 << LOOKUP], bits: u32) -> u16 {
+    let (mut length, mut coefficients) = (0, 0);
+    while length < LOOKUP {
+        let (symbol, code) = unpack(lookup[(bits << length) as usize % lookup.len()]);
+        if code == 0 || length + code > LOOKUP {
+            break;
+        }
+        length += code + u32::from(symbol & 15);
+        if ends_block(symbol) {
+            return length as u16 | coefficients << 5 | ENDS;
+        }
+        coefficients += u16::from(symbol >> 4) + 1;
+    }
+    length as u16 | coefficients << 5
 }
 
 impl Codes {
     /// Builds the table from the number of codes of each length, 1 to 16, and the symbols in the order of their codes.
-    pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Result<Self, Damage> {
+    pub(super) fn new(counts: &[u8; 16], symbols: &[u8], is_ac: bool) -> Result<Self, Damage> {
         let mut lookup = Box::new([0; 1 << LOOKUP]);
         let (mut above, mut offset) = ([0; 17], [0; 17]);
         let (mut code, mut index) = (0u32, 0);
@@ -152,7 +224,9 @@ impl Codes {
             above[length as usize] = code << (16 - length);
             code <<= 1;
         }
-        Ok(Self { lookup, above, offset, symbols: symbols.to_vec() })
+        let steps =
+            if is_ac { (0..1 << LOOKUP).map(|bits| step(&lookup, bits)).collect() } else { Vec::new() };
+        Ok(Self { lookup, above, offset, symbols: symbols.to_vec(), steps })
     }
 
     /// Symbol and length of the code at the top of `buffer` that is longer than a lookup.

@@ -5,8 +5,11 @@
 //! a progressive JPEG are not zero, because the length of later scans depends on it.
 
 use super::Damage;
-use super::frame::Frame;
-use super::huffman::{Bits, Codes};
+use super::frame::{Component, Frame};
+use super::huffman::{Bits, Codes, is_marker};
+
+/// Largest DC coefficient of an 8-bit image, before quantisation.
+const MAX_DC: u64 = 1024;
 
 /// Header of a scan.
 pub(super) struct Scan {
@@ -20,6 +23,31 @@ pub(super) struct Scan {
     pub(super) low: u8,
 }
 
+impl Scan {
+    /// Reads the header of a scan of `frame`.
+    pub(super) fn read(frame: &Frame, segment: &[u8]) -> Result<Self, Damage> {
+        let (&count, rest) = segment.split_first().ok_or(Damage::Header)?;
+        let (selected, rest) = rest.split_at_checked(2 * usize::from(count)).ok_or(Damage::Header)?;
+        let &[first, last, bits, ..] = rest else { return Err(Damage::Header) };
+        let component = |one: &[u8]| {
+            let index = frame.components.iter().position(|component| component.id == one[0])?;
+            Some((index, usize::from(one[1] >> 4), usize::from(one[1] & 15)))
+        };
+        let components = selected.chunks_exact(2).map(component).collect::<Option<Vec<_>>>();
+        let components = components.filter(|all| (1..=4).contains(&all.len())).ok_or(Damage::Header)?;
+        if !frame.progressive {
+            return Ok(Self { components, band: (0, 63), high: 0, low: 0 });
+        }
+        let is_of_dc = (first, last) == (0, 0);
+        let is_of_ac = (1..=last).contains(&first) && last < 64 && components.len() == 1;
+        let (high, low) = (bits >> 4, bits & 15);
+        if !is_of_dc && !is_of_ac || low > 13 {
+            return Err(Damage::Header);
+        }
+        Ok(Self { components, band: (first.into(), last.into()), high, low })
+    }
+}
+
 /// Huffman tables for DC and AC coefficients, by their numbers.
 #[derive(Default)]
 pub(super) struct Tables {
@@ -28,6 +56,11 @@ pub(super) struct Tables {
 }
 
 impl Tables {
+    /// Tells whether no table was defined.
+    pub(super) fn is_empty(&self) -> bool {
+        self.dc.iter().chain(&self.ac).all(Option::is_none)
+    }
+
     fn dc(&self, number: usize) -> Result<&Codes, Damage> {
         self.dc.get(number).and_then(Option::as_ref).ok_or(Damage::Table)
     }
@@ -49,12 +82,19 @@ pub(super) fn walk(
     let units = columns * rows;
     let interval = if restart_interval == 0 { units } else { restart_interval };
     let (mut start, mut done) = (0, 0);
+    let (mut column, mut row) = (0, 0);
     loop {
         let until = (done + interval).min(units);
-        let mut walker = Walker { bits: Bits::new(&data[start..]), run: 0, scan, tables };
-        for unit in done..until {
-            walker.unit(frame, unit % columns, unit / columns)?;
-        }
+        let mut walker = Walker { bits: Bits::new(&data[start..]), run: 0, last_dc: [0; 4], scan, tables };
+        let mut each = (done..until).map(|_| {
+            let result = walker.unit(frame, column, row);
+            (column, row) = if column + 1 < columns { (column + 1, row) } else { (0, row + 1) };
+            result
+        });
+        each.find(Result::is_err).unwrap_or(Ok(())).map_err(|damage| match damage {
+            Damage::EndsEarly if !data[start..].windows(2).any(is_marker) => Damage::Truncated,
+            damage => damage,
+        })?;
         let (length, left) = walker.bits.finish();
         if left {
             return Err(Damage::Left);
@@ -72,7 +112,7 @@ fn restart(data: &[u8], at: usize, number: usize) -> Result<usize, Damage> {
     match data.get(at..at + 2) {
         Some(&[_, marker]) if usize::from(marker) == 0xd0 + number => Ok(at + 2),
         Some(_) => Err(Damage::Restart),
-        None => Err(Damage::EndsEarly),
+        None => Err(Damage::Truncated),
     }
 }
 
@@ -81,6 +121,8 @@ struct Walker<'a> {
     bits: Bits<'a>,
     /// Number of blocks to come whose band has ended.
     run: u32,
+    /// DC coefficients of the last blocks, by component of the scan.
+    last_dc: [i32; 4],
     scan: &'a Scan,
     tables: &'a Tables,
 }
@@ -90,50 +132,46 @@ impl Walker<'_> {
     fn unit(&mut self, frame: &mut Frame, column: usize, row: usize) -> Result<(), Damage> {
         let scan = self.scan;
         let interleaved = scan.components.len() > 1;
-        for &(index, dc, ac) in &scan.components {
+        for (last, &(index, dc, ac)) in scan.components.iter().enumerate() {
             let component = &mut frame.components[index];
             let [across, down] = if interleaved { component.sampling } else { [1, 1] };
-            for block in 0..across * down {
-                if frame.progressive {
-                    let position =
-                        (row * down + block / across) * component.stride + column * across + block % across;
-                    self.progressive(&mut component.nonzero[position], dc, ac)?;
-                } else {
-                    self.sequential(dc, ac)?;
+            for y in 0..down {
+                for x in 0..across {
+                    match (scan.band.0, scan.high) {
+                        (0, 0) => self.dc(component, last, dc)?,
+                        (0, _) => self.bits.read(1).map(|_| ())?,
+                        _ => {}
+                    }
+                    if !frame.progressive {
+                        self.bits.skip_block(self.tables.ac(ac)?)?;
+                    } else if scan.band.0 > 0 {
+                        let position = (row * down + y) * component.stride + column * across + x;
+                        self.progressive(&mut component.nonzero[position], ac)?;
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    fn dc(&mut self, table: usize) -> Result<(), Damage> {
-        let codes = self.tables.dc(table)?;
+    /// Walks through a DC coefficient, the difference to that of the component's last block.
+    fn dc(&mut self, component: &Component, last: usize, table: usize) -> Result<(), Damage> {
+        let length = u32::from(self.bits.symbol(self.tables.dc(table)?)?);
         // 8-bit images have differences of at most 11 bits.
-        if self.bits.symbol_and_value(codes)? > 11 { Err(Damage::Coefficient) } else { Ok(()) }
+        if length > 11 {
+            return Err(Damage::Coefficient);
+        }
+        let bits = self.bits.read(length)? as i32;
+        let is_negative = length > 0 && bits >> (length - 1) == 0;
+        self.last_dc[last] += if is_negative { bits - (1 << length) + 1 } else { bits };
+        // Eight times the mean of samples from -128 to 127. After damage, all blocks are too bright or too dark.
+        let quantum = u64::from(component.quantum);
+        let value = u64::from(self.last_dc[last].unsigned_abs() << self.scan.low) * quantum;
+        if value > MAX_DC + quantum { Err(Damage::Coefficient) } else { Ok(()) }
     }
 
-    #[inline]
-    fn sequential(&mut self, dc: usize, ac: usize) -> Result<(), Damage> {
-        self.dc(dc)?;
-        let codes = self.tables.ac(ac)?;
-        let mut next = 1;
-        while next < 64 {
-            let symbol = self.bits.symbol_and_value(codes)?;
-            if symbol & 15 == 0 && symbol != 0xf0 {
-                return Ok(());
-            }
-            next += usize::from(symbol >> 4) + 1;
-        }
-        if next > 64 { Err(Damage::Coefficient) } else { Ok(()) }
-    }
-
-    fn progressive(&mut self, nonzero: &mut u64, dc: usize, ac: usize) -> Result<(), Damage> {
-        match (self.scan.band.0, self.scan.high) {
-            (0, 0) => self.dc(dc),
-            (0, _) => self.bits.read(1).map(|_| ()),
-            (_, 0) => self.first(nonzero, ac),
-            (..) => self.refine(nonzero, ac),
-        }
+    fn progressive(&mut self, nonzero: &mut u64, ac: usize) -> Result<(), Damage> {
+        if self.scan.high == 0 { self.first(nonzero, ac) } else { self.refine(nonzero, ac) }
     }
 
     /// Length of the run of blocks that a symbol `0xN0` begins.
@@ -201,8 +239,9 @@ impl Walker<'_> {
             let band = (u64::MAX >> (63 - last))
                 & (u64::MAX << next.min(63))
                 & u64::from(next <= last).wrapping_neg();
-            for _ in 0..(*nonzero & band).count_ones() {
-                self.bits.read(1)?;
+            let corrected = (*nonzero & band).count_ones();
+            for part in 0..corrected.div_ceil(16) {
+                self.bits.read(16.min(corrected - 16 * part))?;
             }
         }
         Ok(())

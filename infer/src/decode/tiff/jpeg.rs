@@ -5,10 +5,7 @@ use image::{ImageFormat, RgbImage};
 use super::super::directory::Directory;
 use super::super::error::{damaged, unsupported};
 use super::super::{Result, jpeg, opaque, read};
-use super::PHOTOMETRIC;
-
-/// Tags of the positions and the lengths of strips, and of tiles.
-const CHUNKS: [(u16, u16); 2] = [(273, 279), (324, 325)];
+use super::{PHOTOMETRIC, chunks};
 
 const TABLES: u16 = 347;
 
@@ -20,17 +17,11 @@ const RGB: u8 = 2;
 /// # Errors
 /// [`DecodeError`](super::super::DecodeError)
 pub(super) fn check(encoded: &[u8], directory: &Directory) -> Result<()> {
-    let incomplete = || damaged(ImageFormat::Tiff, "a strip or tile is missing");
-    let chunks = CHUNKS
-        .iter()
-        .find_map(|&(starts, lengths)| directory.numbers(starts).zip(directory.numbers(lengths)));
-    let (starts, lengths) = chunks.ok_or_else(incomplete)?;
     let tables = directory.bytes(TABLES).unwrap_or(b"\xff\xd8\xff\xd9");
     let tables = tables.strip_suffix(b"\xff\xd9").unwrap_or(tables);
-    for (start, length) in starts.into_iter().zip(lengths) {
-        let range = usize::try_from(start).ok().zip(usize::try_from(start.saturating_add(length)).ok());
-        let chunk = range.and_then(|(start, end)| encoded.get(start..end)).ok_or_else(incomplete)?;
-        let chunk = chunk.strip_prefix(b"\xff\xd8").ok_or_else(incomplete)?;
+    for chunk in chunks(encoded, directory)? {
+        let chunk = encoded[chunk].strip_prefix(b"\xff\xd8");
+        let chunk = chunk.ok_or_else(|| damaged(ImageFormat::Tiff, "a strip or tile is no JPEG"))?;
         if !jpeg::check(&[tables, chunk].concat())?.is_usual {
             return Err(unsupported("TIFF", "TIFF with JPEG compression in unusual scans"));
         }
