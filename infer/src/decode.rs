@@ -2,66 +2,40 @@
 //!
 //! The format is detected from the content, not from the name. All formats give 8 bits per channel: gray is copied to
 //! the three channels, transparency is laid over white, of an animation the first frame is taken, and the EXIF
-//! orientation is applied.
+//! orientation is applied. `docs/images.md` compares the results with those of other decoders.
 //!
 //! An image is refused by its header, before memory is taken, when a side is longer than [`MAX_SIDE`] or its pixels need
-//! more than [`MAX_BYTES`]. A truncated file is refused too.
+//! more than [`MAX_BYTES`]. Truncated and damaged files are refused too. A decoder that panics is an error of its image.
 
-use std::error::Error as _;
+mod directory;
+mod error;
+mod format;
+mod guard;
+mod jpeg;
+mod orientation;
+mod png;
+#[cfg(feature = "formats")]
+mod tiff;
+
 use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
+
+pub use error::DecodeError;
+pub(crate) use error::FORMATS;
+pub use guard::{guard, is_guarded};
 
 /// Longest side of an image, in pixels.
 pub const MAX_SIDE: u32 = 16_384;
 
 /// Limit for the memory of an image's pixels and for the size of its file, in bytes.
 pub const MAX_BYTES: u64 = 512 << 20;
-
-/// Names of the formats that are decoded.
-pub(crate) const FORMATS: &str =
-    if cfg!(feature = "formats") { "JPEG, PNG, GIF, BMP, TIFF or WebP" } else { "JPEG, PNG or BMP" };
-
-/// Reason why bytes cannot be decoded as an image.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// There are no bytes.
-    #[error("the file is empty")]
-    Empty,
-    /// The bytes are not an image of a known format.
-    #[error("not an image ({FORMATS})")]
-    UnknownFormat,
-    /// The file ends before the image does.
-    #[error("the {format} ends too early: is the file complete?")]
-    Truncated {
-        /// Name of the format, `JPEG`.
-        format: String,
-    },
-    /// The format has a variant that the decoder lacks.
-    #[error("this kind of {format} is not supported: convert it to PNG or JPEG")]
-    Unsupported {
-        /// Name of the format, `TIFF`.
-        format: String,
-    },
-    /// The content contradicts the format.
-    #[error("the {format} is damaged: {reason}")]
-    Damaged {
-        /// Name of the format, `PNG`.
-        format: String,
-        /// Reason that the decoder gives.
-        reason: String,
-    },
-    /// The decoder panicked, which a caller caught.
-    #[error("the decoder gave up: {0}")]
-    Panicked(String),
-}
 
 /// Decodes the image file at `path`.
 ///
@@ -91,29 +65,57 @@ pub fn bytes(encoded: &[u8]) -> Result<RgbImage> {
     if encoded.len() as u64 > MAX_BYTES {
         return Err(too_large("the file".into()));
     }
-    let format = image::guess_format(encoded).map_err(|_| DecodeError::UnknownFormat)?;
-    // The decoders check everything but this: libjpeg's habit of filling a missing rest with gray.
-    if format == ImageFormat::Jpeg && !jpeg_is_complete(encoded) {
-        return Err(DecodeError::Truncated { format: name(format) }.into());
-    }
+    guard(|| match format::recognise(encoded)? {
+        ImageFormat::Jpeg => jpeg::decode(encoded),
+        #[cfg(feature = "formats")]
+        ImageFormat::Tiff => tiff::decode(encoded),
+        format => {
+            let (image, orientation) = read(format, encoded)?;
+            Ok(upright(opaque(image), orientation))
+        }
+    })
+}
+
+/// Decodes an image with the crate `image`, and reads its orientation.
+fn read(format: ImageFormat, encoded: &[u8]) -> Result<(DynamicImage, Orientation)> {
+    let failed = |error| error::from_decoder(format, error);
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_BYTES);
     let mut reader = ImageReader::with_format(Cursor::new(encoded), format);
     reader.limits(limits);
-
-    let failed = |error| decode_error(format, error);
     let mut decoder = reader.into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
-    // The larger of the stored size and the RGB8 size: black and white is smaller when stored.
-    let bytes = decoder.total_bytes().max(3 * u64::from(width) * u64::from(height));
-    if width.max(height) > MAX_SIDE || bytes > MAX_BYTES {
+    if width == 0 || height == 0 {
+        return Err(error::damaged(format, format_args!("its size is {width}x{height}")));
+    }
+    let pixels = u64::from(width) * u64::from(height);
+    check_size(width, height, decoder.total_bytes().div_ceil(pixels))?;
+    let orientation = match format {
+        ImageFormat::Png => png::orientation(encoded),
+        ImageFormat::WebP => {
+            // Damaged metadata are no reason to refuse an image.
+            let exif = decoder.exif_metadata().unwrap_or_default();
+            orientation::of(exif.as_deref(), decoder.xmp_metadata().unwrap_or_default().as_deref())
+        }
+        // JPEG and TIFF have decoders of their own, GIF and BMP have no orientation.
+        _ => Orientation::NoTransforms,
+    };
+    Ok((DynamicImage::from_decoder(decoder).map_err(failed)?, orientation))
+}
+
+/// Refuses an image whose sides or pixels exceed the limits; a pixel takes `bytes` when stored, and three as RGB8.
+fn check_size(width: u32, height: u32, bytes: u64) -> Result<()> {
+    let needed = bytes.max(3) * u64::from(width) * u64::from(height);
+    if width.max(height) > MAX_SIDE || needed > MAX_BYTES {
         return Err(too_large(format!("{width}x{height}")));
     }
-    // A damaged EXIF block is no reason to refuse the image.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    Ok(())
+}
+
+fn upright(image: RgbImage, orientation: Orientation) -> RgbImage {
+    let mut image = DynamicImage::from(image);
     image.apply_orientation(orientation);
-    Ok(opaque(image))
+    image.into_rgb8()
 }
 
 /// Blends the image over a white background.
@@ -121,70 +123,23 @@ fn opaque(image: DynamicImage) -> RgbImage {
     if !image.color().has_alpha() {
         return image.into_rgb8();
     }
+    over_white(image, |value, alpha| (value * alpha + 255 * (255 - alpha) + 127) / 255)
+}
+
+/// Joins each colour with the alpha of its pixel, both from 0 to 255.
+fn over_white(image: DynamicImage, blend: impl Fn(u32, u32) -> u32) -> RgbImage {
     let image = image.into_rgba8();
     let mut opaque = RgbImage::new(image.width(), image.height());
     for (to, from) in opaque.pixels_mut().zip(image.pixels()) {
         let [color @ .., alpha] = from.0;
-        let alpha = u32::from(alpha);
-        to.0 = color.map(|value| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8);
+        to.0 = color.map(|value| blend(value.into(), alpha.into()).min(255) as u8);
     }
     opaque
-}
-
-/// Tells whether the segments of a JPEG lead to its end-of-image marker (ITU-T T.81, annex B).
-///
-/// Each segment is skipped by its length, so that the end marker of an embedded thumbnail does not count.
-fn jpeg_is_complete(encoded: &[u8]) -> bool {
-    const START_OF_IMAGE: u8 = 0xd8;
-    const END_OF_IMAGE: u8 = 0xd9;
-    const STUFFED: u8 = 0x00;
-    let mut at = 0;
-    while let Some(&[prefix, marker]) = encoded.get(at..at + 2) {
-        match (prefix, marker) {
-            (0xff, END_OF_IMAGE) => return true,
-            (0xff, START_OF_IMAGE | STUFFED | 0x01 | 0xd0..=0xd7) => at += 2,
-            (0xff, 0xff) => at += 1,
-            (0xff, _) => match encoded.get(at + 2..at + 4) {
-                Some(length) => at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]])),
-                None => return false,
-            },
-            _ => match encoded[at..].iter().position(|&byte| byte == 0xff) {
-                Some(entropy_coded) => at += entropy_coded,
-                None => return false,
-            },
-        }
-    }
-    false
 }
 
 fn too_large(size: String) -> Error {
     let limit = format!("{MAX_SIDE} pixels a side and {} MiB", MAX_BYTES >> 20);
     ErrorKind::TooLarge { size, limit }.into()
-}
-
-/// Name of a format in messages, `JPG`.
-fn name(format: ImageFormat) -> String {
-    match format {
-        ImageFormat::Jpeg => "JPEG".into(),
-        format => format.extensions_str().first().map_or_else(|| "image".into(), |name| name.to_uppercase()),
-    }
-}
-
-fn decode_error(format: ImageFormat, error: ImageError) -> Error {
-    let format = name(format);
-    let error = match error {
-        ImageError::Limits(_) => return too_large(format!("this {format}")),
-        ImageError::Unsupported(_) => DecodeError::Unsupported { format },
-        ImageError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            DecodeError::Truncated { format }
-        }
-        // `ImageError` repeats its source in its own text, so the text of the source is taken instead of both.
-        error => {
-            let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            DecodeError::Damaged { format, reason }
-        }
-    };
-    error.into()
 }
 
 #[cfg(test)]

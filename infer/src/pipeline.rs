@@ -84,9 +84,10 @@ fn prepare(source: Source, preprocessor: &Preprocessor) -> Prepared {
     };
     timings.decode = milliseconds(start);
     let start = Instant::now();
-    let image = decoded.map(|image| preprocessor.prepare(&image));
-    timings.preprocess = milliseconds(start);
     let (Source::File(path) | Source::Bytes { path, .. }) = source;
+    let image = decoded.and_then(|image| decode::guard(|| Ok(preprocessor.prepare(&image))));
+    let image = image.map_err(|error| error.at(&path));
+    timings.preprocess = milliseconds(start);
     Prepared { path, image, timings }
 }
 

@@ -7,7 +7,9 @@ mod resample;
 
 use std::borrow::Borrow;
 
-use ferronnx_models::card::{ColorOrder, Fit, InputForm, Layout, Preprocessing, ResizeFilter, Size};
+use ferronnx_models::card::{
+    Border, CentreRounding, ColorOrder, Fit, InputForm, Layout, Preprocessing, ResizeFilter, Size,
+};
 use image::RgbImage;
 use ndarray::Array4;
 
@@ -18,15 +20,14 @@ use crate::session::Input;
 /// Channels of an RGB image, and of the inputs of networks that are trained here.
 pub const CHANNELS: usize = 3;
 
-/// Grey of the border of [`Fit::Letterbox`].
-const BORDER: u8 = 114;
-
 /// Preprocessing steps of a model: resize, crop and normalise.
 #[derive(Debug, Clone)]
 pub struct Preprocessor {
     resize: Size,
     crop: Size,
     fit: Fit,
+    centre: CentreRounding,
+    border: Border,
     filter: ResizeFilter,
     color: ColorOrder,
     layout: Option<Layout>,
@@ -61,13 +62,14 @@ impl Preprocessor {
     /// When [`Preprocessing::check`] refuses them, as [`ModelCard`](ferronnx_models::card::ModelCard) does.
     pub fn new(preprocessing: &Preprocessing) -> Self {
         preprocessing.check().expect("steps that can be carried out");
-        let Preprocessing { color, resize, filter, crop, mean, std, fit, layout } = preprocessing.clone();
+        let Preprocessing { color, resize, filter, crop, mean, std, fit, layout, centre, border } =
+            preprocessing.clone();
         let normalized = mean
             .iter()
             .zip(&std)
             .map(|(mean, std)| std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std));
         let normalized = normalized.collect();
-        Self { resize, crop, fit, filter, color, layout, mean, std, normalized }
+        Self { resize, crop, fit, centre, border, filter, color, layout, mean, std, normalized }
     }
 
     /// Height and width of the input tensor.
@@ -103,40 +105,50 @@ impl Preprocessor {
     }
 
     fn fitted(&self, image: &RgbImage) -> RgbImage {
-        let Size { height, width } = self.crop;
         let original = Size { height: image.height(), width: image.width() };
-        match self.fit {
-            Fit::Crop => {
-                let resized = covering(original, self.resize);
-                if resized == original {
-                    let (left, top) = (centre(resized.width, width), centre(resized.height, height));
-                    return image::imageops::crop_imm(image, left, top, width, height).to_image();
-                }
-                // Only the pixels inside the crop are computed. The values are the same, and a panorama costs no more
-                // than a square.
-                resample(image, self.seen(original.width, original.height), self.crop, self.filter)
-            }
-            Fit::Squash => resample(image, whole(original), self.crop, self.filter),
-            Fit::Letterbox => {
-                let inner = resample(image, whole(original), inside(original, self.crop), self.filter);
-                let mut boxed = RgbImage::from_pixel(width, height, image::Rgb([BORDER; CHANNELS]));
-                let (left, top) = ((width - inner.width()) / 2, (height - inner.height()) / 2);
-                image::imageops::replace(&mut boxed, &inner, left.into(), top.into());
-                boxed
-            }
+        let [x, y] = self.spans(original);
+        let inner = if self.resized(original) == original {
+            image::imageops::crop_imm(image, x.start, y.start, x.length, y.length).to_image()
+        } else {
+            // Only the pixels that are left are computed. The values are the same, and a panorama costs no more than a
+            // square.
+            let size = Size { height: y.length, width: x.length };
+            resample(image, self.seen(original.width, original.height), size, self.filter)
+        };
+        let Size { height, width } = self.crop;
+        if inner.dimensions() == (width, height) {
+            return inner;
         }
+        let mut boxed = RgbImage::from_pixel(width, height, image::Rgb(self.border.0));
+        let (left, top) = ((width - x.length) / 2, (height - y.length) / 2);
+        image::imageops::replace(&mut boxed, &inner, left.into(), top.into());
+        boxed
+    }
+
+    /// Size of an image after resizing.
+    fn resized(&self, original: Size) -> Size {
+        match self.fit {
+            Fit::Crop => covering(original, self.resize),
+            Fit::Squash => self.resize,
+            Fit::Letterbox => inside(original, self.resize),
+        }
+    }
+
+    /// Columns and rows of the resized image that are in the input.
+    fn spans(&self, original: Size) -> [Span; 2] {
+        let (resized, crop) = (self.resized(original), self.crop);
+        [(resized.width, crop.width), (resized.height, crop.height)].map(|(resized, crop)| {
+            let length = crop.min(resized);
+            Span { start: centre(resized, length, self.centre), length }
+        })
     }
 
     /// Part of an image that the network sees: left, top, width and height, in pixels of the original.
     pub fn seen(&self, width: u32, height: u32) -> [f64; 4] {
         let original = Size { height, width };
-        if self.fit != Fit::Crop {
-            return whole(original);
-        }
-        let (resized, crop) = (covering(original, self.resize), self.crop);
-        let (left, top) = (centre(resized.width, crop.width), centre(resized.height, crop.height));
-        let (x, w) = source_span(left, crop.width, width, resized.width);
-        let (y, h) = source_span(top, crop.height, height, resized.height);
+        let (resized, [x, y]) = (self.resized(original), self.spans(original));
+        let (x, w) = x.in_original(width, resized.width);
+        let (y, h) = y.in_original(height, resized.height);
         [x, y, w, h]
     }
 
@@ -214,11 +226,6 @@ fn gray(image: &RgbImage) -> RgbImage {
     gray
 }
 
-/// Whole of an image: left, top, width and height, in pixels.
-fn whole(size: Size) -> [f64; 4] {
-    [0.0, 0.0, size.width.into(), size.height.into()]
-}
-
 /// Size of an image that just covers `target`, with its aspect ratio kept. One side is the target's. The other is rounded
 /// down for a square, as in torchvision, and to the nearest pixel for a rectangle, as in timm's `ResizeKeepRatio`.
 fn covering(image: Size, target: Size) -> Size {
@@ -249,16 +256,29 @@ fn inside(image: Size, target: Size) -> Size {
     Size { height: side(height, target.height), width: side(width, target.width) }
 }
 
-/// Start of a centred crop, with halves rounded to even as in Python's `round`.
-fn centre(length: u32, crop: u32) -> u32 {
-    (f64::from(length - crop) / 2.0).round_ties_even() as u32
+/// Columns or rows of a resized image.
+#[derive(Clone, Copy)]
+struct Span {
+    start: u32,
+    length: u32,
 }
 
-/// Start and length, in pixels of the original, of the `crop` pixels from `start` on after resizing `length` to `resized`.
-fn source_span(start: u32, crop: u32, length: u32, resized: u32) -> (f64, f64) {
-    let scale = f64::from(length) / f64::from(resized);
-    let start = f64::from(start) * scale;
-    (start, (f64::from(crop) * scale).min(f64::from(length) - start))
+impl Span {
+    /// Start and length in pixels of the original, which is `original` long before and `resized` long after resizing.
+    fn in_original(self, original: u32, resized: u32) -> (f64, f64) {
+        let scale = f64::from(original) / f64::from(resized);
+        let start = f64::from(self.start) * scale;
+        (start, (f64::from(self.length) * scale).min(f64::from(original) - start))
+    }
+}
+
+/// Start of the centre of `crop` pixels.
+fn centre(length: u32, crop: u32, rounding: CentreRounding) -> u32 {
+    let margin = length - crop;
+    match rounding {
+        CentreRounding::Even => (f64::from(margin) / 2.0).round_ties_even() as u32,
+        CentreRounding::Down => margin / 2,
+    }
 }
 
 #[cfg(test)]
@@ -280,7 +300,9 @@ mod tests {
         assert_eq!(covering(size(427, 640), size(256, 512)), size(342, 512));
         assert_eq!(inside(size(427, 640), 224.into()), size(149, 224));
         assert_eq!(inside(size(1, 9000), 224.into()), size(1, 224));
-        assert_eq!([1, 2, 3, 5].map(|margin| centre(10 + margin, 10)), [0, 1, 2, 2]);
+        let starts = |rounding| [1, 2, 3, 5].map(|margin| centre(10 + margin, 10, rounding));
+        assert_eq!(starts(CentreRounding::Even), [0, 1, 2, 2]);
+        assert_eq!(starts(CentreRounding::Down), [0, 1, 1, 2]);
     }
 
     #[test]
@@ -354,5 +376,21 @@ mod tests {
         let squashed = Preprocessor::new(&preprocessing).prepare(&image);
         assert!(squashed.pixels().all(|pixel| pixel.0 == [200, 0, 0]));
         assert_eq!(Preprocessor::new(&preprocessing).seen(40, 20), [0.0, 0.0, 40.0, 20.0]);
+    }
+
+    #[test]
+    fn a_margin_is_cut_off_however_an_image_is_fitted() {
+        let image = RgbImage::from_fn(40, 20, |x, _| Rgb([x as u8, 0, 0]));
+        let margin =
+            Preprocessing { resize: 40.into(), border: Border([1, 2, 3]), ..Preprocessing::for_size(20) };
+        let squash = Preprocessor::new(&Preprocessing { fit: Fit::Squash, ..margin.clone() });
+        assert_eq!(squash.seen(40, 20), [10.0, 5.0, 20.0, 10.0]);
+        assert_eq!(squash.prepare(&image).get_pixel(0, 0).0[0], 10);
+        // 40 x 20 fits as it is; 20 x 20 of it are left.
+        let boxed = Preprocessor::new(&Preprocessing { fit: Fit::Letterbox, ..margin.clone() });
+        assert_eq!(boxed.prepare(&image).get_pixel(0, 19).0[0], 10);
+        let narrow = RgbImage::from_pixel(10, 40, Rgb([9, 9, 9]));
+        let boxed = boxed.prepare(&narrow);
+        assert_eq!([4, 5, 14, 15].map(|x| boxed.get_pixel(x, 0).0), [[1, 2, 3], [9; 3], [9; 3], [1, 2, 3]]);
     }
 }

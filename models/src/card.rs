@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 pub use outputs::{Activation, OutputRole, ParseActivationError, Threshold};
 pub use preprocessing::{
-    ColorOrder, Fit, IMAGENET_MIN_SIZE, Layout, ParseSizeError, Preprocessing, PreprocessingError,
-    ResizeFilter, Size,
+    Border, CentreRounding, ColorOrder, Fit, IMAGENET_MIN_SIZE, Layout, ParseSizeError, Preprocessing,
+    PreprocessingError, ResizeFilter, Size,
 };
 
 /// Metadata key of the card.

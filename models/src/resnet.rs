@@ -2,6 +2,8 @@
 //!
 //! The blocks are torchvision's, and so are the names of the parameters.
 
+mod spellings;
+
 use std::fmt;
 
 use ndarray::ArrayBase;
@@ -65,7 +67,14 @@ impl Architecture {
     /// # Errors
     /// [`ArchitectureError`] when a parameter is missing, or the shapes are those of no configuration.
     pub fn of(weights: &Weights) -> Result<Self, ArchitectureError> {
-        let shape = |name: &str| weights.get(name).map(ArrayBase::shape);
+        Self::of_shapes(|name| weights.get(name).map(ArrayBase::shape))
+    }
+
+    /// Reads the configuration from the shapes of parameters; `shape` gives that of a name.
+    ///
+    /// # Errors
+    /// As of [`of`](Self::of).
+    pub fn of_shapes<'s>(shape: impl Fn(&str) -> Option<&'s [usize]>) -> Result<Self, ArchitectureError> {
         let missing = |name: &str| ArchitectureError::NotResNet18(name.into());
         let size = |name: &str, axis: usize| {
             shape(name).and_then(|shape| shape.get(axis).copied()).ok_or_else(|| missing(name))
@@ -144,10 +153,10 @@ pub enum ArchitectureError {
         channels: usize,
     },
     /// A parameter of ResNet18 is missing.
-    #[error("not a ResNet18 of this project: there is no {0}")]
+    #[error("there is no {0}")]
     NotResNet18(String),
     /// No ratio gives these numbers of hidden units.
-    #[error("not a ResNet18 of this project: no attention ratio leaves {0:?} hidden units")]
+    #[error("no attention ratio leaves {0:?} hidden units")]
     UnknownRatio([usize; 4]),
     /// The kernel size is even, which would change the size of the mask.
     #[error("the attention kernel must be odd, not {0}")]
@@ -217,24 +226,16 @@ impl Module for ResNet18 {
 
     fn roles(&self) -> Roles {
         let stage = |number| [format!("{PREFIX}layer{number}.*")];
-        Roles::default()
+        let roles = Roles::default()
             .stem([format!("{PREFIX}conv1.*"), format!("{PREFIX}bn1.*")])
             .stages((1..=STAGE_CHANNELS.len()).map(stage))
             .head([format!("{PREFIX}fc.*")])
             .attention([format!("{ATTENTION}*")])
             .prefix(PREFIX)
-            .cropped_from(format!("{PREFIX}conv1.weight"), 7)
+            .cropped_from(format!("{PREFIX}conv1.weight"), 7);
+        spellings::all()
+            .fold(roles, |roles, (own, theirs)| roles.also_named(format!("{PREFIX}{own}"), theirs))
     }
-}
-
-/// Gives the bare names of torchvision's checkpoints the prefix that they have in this network; other names stay.
-pub fn with_prefix(weights: Weights) -> Weights {
-    let stem = |prefix: &str| weights.contains_key(&format!("{prefix}conv1.weight"));
-    if stem(PREFIX) || !stem("") {
-        return weights;
-    }
-    let named = |name: String| if name.starts_with(ATTENTION) { name } else { format!("{PREFIX}{name}") };
-    weights.into_iter().map(|(name, values)| (named(name), values)).collect()
 }
 
 impl StemLayers {

@@ -24,6 +24,7 @@ pub struct Roles {
     attention: Option<Vec<String>>,
     prefix: String,
     cropped: Option<(String, usize)>,
+    renamed: Vec<(String, String)>,
 }
 
 impl Roles {
@@ -62,6 +63,14 @@ impl Roles {
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
+        self
+    }
+
+    /// Declares that other programs call the module `own` of this network `theirs`: both are beginnings of names, with
+    /// their dots.
+    #[must_use]
+    pub fn also_named(mut self, own: impl Into<String>, theirs: impl Into<String>) -> Self {
+        self.renamed.push((own.into(), theirs.into()));
         self
     }
 
@@ -105,6 +114,17 @@ impl Roles {
     /// The prefix that this network's names have and those of published checkpoints lack; empty for none.
     pub fn checkpoint_prefix(&self) -> &str {
         &self.prefix
+    }
+
+    /// Names of the parameter `name` in checkpoints: its own, without the prefix, and in other programs' spellings.
+    pub fn spellings(&self, name: &str) -> Vec<String> {
+        let bare = name.strip_prefix(&self.prefix).unwrap_or(name);
+        let renamed = self.renamed.iter().filter_map(|(own, theirs)| {
+            name.strip_prefix(own.as_str()).map(|rest| format!("{theirs}{rest}"))
+        });
+        let mut spellings: Vec<String> = [name, bare].map(Into::into).into_iter().chain(renamed).collect();
+        spellings.dedup();
+        spellings
     }
 
     /// The convolution weight that may begin as the centre of a larger kernel, with the size of that kernel.

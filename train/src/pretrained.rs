@@ -1,19 +1,24 @@
 //! Initialisation from pretrained weights: matching by name and shape, a new head, a cropped stem.
 //!
+//! A checkpoint has to hold the whole network, but for the head and the attention, and nothing more inside its modules:
+//! a ResNet34 has all tensors of a ResNet18, in the same shapes, and its weights are of no use to one.
+//!
 //! The network's [roles](ferronnx_models::Roles) say which layers depend on the classes, which prefix published names
 //! lack, and which kernel may be cropped.
 
 use std::collections::HashSet;
 use std::str::FromStr;
 
-use ferronnx_models::{Roles, Weights};
+use ferronnx_models::Roles;
+use ferronnx_models::checkpoint::families::Seems;
+use ferronnx_models::checkpoint::{Candidate, Checkpoint, FormatError, Misfit, Sought, StoredTensor};
 use globset::GlobSet;
-use ndarray::{ArrayD, ArrayViewD, s};
+use ndarray::s;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TorchError;
 use crate::params::Params;
-use crate::recipe::{PatternError, head};
+use crate::recipe::{PatternError, role};
 
 /// Initialisation of a stem whose pretrained kernel is larger.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,8 +57,12 @@ pub struct Loaded {
     pub adapted: Vec<String>,
     /// Tensors of the network that were not loaded: they begin untrained and are never frozen unless by name.
     pub new: HashSet<String>,
-    /// Tensors of the file that were not used, by the file's names.
+    /// Tensors of the file that were not used, by the file's names, without `num_batches_tracked` counters.
     pub ignored: Vec<String>,
+    /// Prefix of the file's names, with the keys that lead to them.
+    pub prefix: String,
+    /// Prefixes of other tensors in the file that would have fitted as well.
+    pub alternatives: Vec<String>,
 }
 
 /// Reasons for which weights do not fit a network.
@@ -61,7 +70,7 @@ pub struct Loaded {
 pub enum PretrainedError {
     /// A tensor has another shape.
     #[error(
-        "{name} has shape {found:?}, this network needs {expected:?}: the weights are of another architecture"
+        "{name} has shape {found:?}, this network needs {expected:?}: the weights are of another architecture{seems}"
     )]
     Shape {
         /// Name in the file.
@@ -70,18 +79,30 @@ pub enum PretrainedError {
         expected: Vec<usize>,
         /// Shape in the file.
         found: Vec<usize>,
+        /// Network that the file seems to hold.
+        seems: Seems,
     },
     /// The file has the same tensor with and without prefix.
-    #[error("{name} is there twice, with and without the prefix {prefix}")]
+    #[error("{name} is there twice, as {first} and {second}")]
     Twice {
         /// Name in the network.
         name: String,
-        /// Prefix of the network's names.
-        prefix: String,
+        /// Name in the file.
+        first: String,
+        /// The other name in the file.
+        second: String,
     },
-    /// No tensor of the file belongs to the network.
-    #[error("none of its {0} tensors has a name of this network")]
-    Nothing(usize),
+    /// The file holds a part of the network, or more than the network.
+    #[error("the weights are of another architecture{seems}")]
+    Other {
+        /// Network that the file seems to hold.
+        seems: Seems,
+        /// The reason.
+        source: Misfit,
+    },
+    /// The values of a tensor cannot be read.
+    #[error(transparent)]
+    Values(#[from] FormatError),
     /// A role of the network has a pattern that is not valid.
     #[error(transparent)]
     Roles(#[from] PatternError),
@@ -90,65 +111,160 @@ pub enum PretrainedError {
     Torch(#[from] TorchError),
 }
 
-/// Copies every tensor whose name and shape match into `params`, names with or without the network's prefix.
+/// Copies the tensors of the network that `checkpoint` holds under any prefix into `params`.
 ///
 /// A head for other classes stays new. So does a stem where the file has a larger kernel; with [`StemInit::Centre`] it
-/// begins with the centre of that kernel.
+/// begins with the centre of that kernel. Of several networks in the file, the one that
+/// [`Checkpoint::candidates`] lists first is taken.
 ///
 /// # Errors
-/// [`PretrainedError`] for any other difference of shape, and when nothing matches. Nothing has been copied then.
+/// [`PretrainedError`] for any other difference of shape, when tensors other than those of head and attention are missing,
+/// and when modules of the network have more tensors in the file. Nothing has been copied then.
 pub fn load(
     params: &Params,
-    weights: &Weights,
+    checkpoint: &Checkpoint<'_>,
     stem: StemInit,
     roles: &Roles,
 ) -> Result<Loaded, PretrainedError> {
-    let head = head(roles)?;
-    let mut result = Loaded::default();
-    let mut copies: Vec<(String, ArrayViewD<'_, f32>)> = Vec::new();
-    for (name, values) in weights {
-        let Some((own, expected)) = own(params, name, roles.checkpoint_prefix()) else {
-            result.ignored.push(name.clone());
-            continue;
-        };
-        if copies.iter().any(|(copied, _)| *copied == own) {
-            return Err(PretrainedError::Twice { name: own, prefix: roles.checkpoint_prefix().into() });
-        }
-        match fit(&own, values, &expected, &head, roles) {
-            Fit::Same => {
-                result.loaded.push(own.clone());
-                copies.push((own, values.view()));
-            }
-            Fit::LargerKernel(border) if stem == StemInit::Centre => {
-                result.adapted.push(own.clone());
-                let (from, to) = (border as isize, -(border as isize));
-                copies.push((own, values.slice(s![.., .., from..to, from..to]).into_dyn()));
-            }
-            Fit::LargerKernel(_) | Fit::OtherClasses => result.ignored.push(name.clone()),
-            Fit::Not => {
-                let found = values.shape().to_vec();
-                return Err(PretrainedError::Shape { name: name.clone(), expected, found });
-            }
-        }
-    }
-    if result.loaded.is_empty() {
-        return Err(PretrainedError::Nothing(weights.len()));
-    }
-    for (name, values) in copies {
-        params.assign(&name, &values.to_owned())?;
-    }
-    let loaded: HashSet<&str> = result.loaded.iter().map(String::as_str).collect();
-    result.new = params.names().filter(|name| !loaded.contains(name)).map(Into::into).collect();
-    Ok(result)
+    let network =
+        Network { params, roles, stem, head: role("head", roles)?, attention: role("attention", roles)? };
+    let candidates = checkpoint.candidates(&Sought::new(params.names(), roles));
+    let mut fitting = candidates.iter().map(|candidate| (candidate, network.plan(candidate)));
+    let Some((candidate, plan)) = fitting.find(|(_, plan)| plan.is_ok()).or_else(|| {
+        let first = candidates.first()?;
+        Some((first, network.plan(first)))
+    }) else {
+        let source = Misfit::Nothing(checkpoint.tensors().len());
+        return Err(PretrainedError::Other { seems: Seems::of(checkpoint), source });
+    };
+    let mut plan = plan.map_err(|error| error.seems(checkpoint))?;
+    let equals =
+        fitting.filter(|(other, plan)| plan.is_ok() && other.names().len() == candidate.names().len());
+    plan.alternatives = equals.map(|(other, _)| FormatError::quote(other.prefix())).collect();
+    network.copy(candidate, &plan)?;
+    let loaded: HashSet<&str> = plan.loaded.iter().map(String::as_str).collect();
+    plan.new = params.names().filter(|name| !loaded.contains(name)).map(Into::into).collect();
+    Ok(plan)
 }
 
-/// Finds the network's name and shape for a tensor of the file.
-fn own(params: &Params, name: &str, prefix: &str) -> Option<(String, Vec<usize>)> {
-    let named = |name: String| {
-        let shape = params.get(&name)?.size().iter().map(|&size| size as usize).collect();
-        Some((name, shape))
-    };
-    named(name.to_owned()).or_else(|| named(format!("{prefix}{name}")))
+impl PretrainedError {
+    /// Names the network that the file seems to hold.
+    fn seems(mut self, checkpoint: &Checkpoint<'_>) -> Self {
+        if let Self::Shape { seems, .. } | Self::Other { seems, .. } = &mut self {
+            *seems = Seems::of(checkpoint);
+        }
+        self
+    }
+}
+
+/// Network that is to be initialised.
+struct Network<'n> {
+    params: &'n Params,
+    roles: &'n Roles,
+    stem: StemInit,
+    head: GlobSet,
+    attention: GlobSet,
+}
+
+impl Network<'_> {
+    /// Decides which tensors of a candidate are loaded; copies nothing.
+    fn plan(&self, candidate: &Candidate<'_>) -> Result<Loaded, PretrainedError> {
+        let mut plan = Loaded { prefix: FormatError::quote(candidate.prefix()), ..Loaded::default() };
+        let mut unused: HashSet<&str> = HashSet::new();
+        let twice: HashSet<&str> = candidate.twice().map(|(own, _)| own).collect();
+        if let Some((own, [first, second])) = candidate.twice().find(|(own, _)| !self.head.is_match(own)) {
+            let [first, second] = [first, second].map(FormatError::quote);
+            return Err(PretrainedError::Twice { name: own.into(), first, second });
+        }
+        for own in candidate.names() {
+            let Some(tensor) = candidate.get(own) else { continue };
+            match self.fit(own, tensor) {
+                // A head of several layers is none of this network.
+                _ if twice.contains(own) => drop(unused.insert(&tensor.name)),
+                Fit::Same => plan.loaded.push(own.into()),
+                Fit::LargerKernel(_) if self.stem == StemInit::Centre => plan.adapted.push(own.into()),
+                Fit::LargerKernel(_) | Fit::OtherClasses => drop(unused.insert(&tensor.name)),
+                // Another layer that is called a head.
+                Fit::Not(_) if self.head.is_match(own) && !self.is_spelled(own, tensor) => {
+                    unused.insert(&tensor.name);
+                }
+                Fit::Not(expected) => {
+                    let (name, found) =
+                        (FormatError::quote(&tensor.name), tensor.shape().unwrap_or_default());
+                    let (found, seems) = (found.to_vec(), Seems::default());
+                    return Err(PretrainedError::Shape { name, expected, found, seems });
+                }
+            }
+        }
+        self.check(candidate).map_err(|source| PretrainedError::Other { seems: Seems::default(), source })?;
+        unused.extend(candidate.unused().iter().map(|tensor| tensor.name.as_str()));
+        let ignored = candidate.tensors().filter(|tensor| !tensor.is_counter());
+        let ignored = ignored.map(|tensor| tensor.name.as_str()).filter(|name| unused.contains(name));
+        plan.ignored = ignored.map(FormatError::quote).collect();
+        Ok(plan)
+    }
+
+    /// Checks that the backbone is there as a whole, and nothing more inside its modules.
+    fn check(&self, candidate: &Candidate<'_>) -> Result<(), Misfit> {
+        let known = self.roles.get("stem").is_some() || self.roles.get("stages").is_some();
+        let modules: HashSet<&str> = candidate.names().map(module).collect();
+        // Without roles, a part of the network may be missing as a whole: it may be the head.
+        let needed = |name: &&str| {
+            !self.head.is_match(name)
+                && !self.attention.is_match(name)
+                && (known || modules.contains(module(name)))
+        };
+        if let Some(missing) = self.params.names().filter(needed).find(|name| candidate.get(name).is_none()) {
+            let (found, all) = (candidate.names().len(), self.params.names().count());
+            return Err(Misfit::Missing { missing: missing.into(), found, all });
+        }
+        let mut inside = candidate.inside();
+        inside.retain(|tensor| {
+            let rest = tensor.name.strip_prefix(candidate.prefix()).unwrap_or(&tensor.name);
+            let own = format!("{}{rest}", self.roles.checkpoint_prefix());
+            let optional = |name: &str| self.head.is_match(name) || self.attention.is_match(name);
+            !optional(rest) && !optional(&own)
+        });
+        match inside[..] {
+            [] => Ok(()),
+            [first, ..] => {
+                Err(Misfit::LeftOver { first: FormatError::quote(&first.name), tensors: inside.len() })
+            }
+        }
+    }
+
+    /// Tells whether the file has the network's own name for a tensor, with or without its prefix.
+    fn is_spelled(&self, own: &str, tensor: &StoredTensor) -> bool {
+        tensor.name.ends_with(own.strip_prefix(self.roles.checkpoint_prefix()).unwrap_or(own))
+    }
+
+    fn copy(&self, candidate: &Candidate<'_>, plan: &Loaded) -> Result<(), PretrainedError> {
+        let wanted = plan.loaded.iter().chain(&plan.adapted).map(String::as_str);
+        for (name, values) in candidate.weights(wanted)? {
+            let values = match candidate.get(&name).map(|tensor| self.fit(&name, tensor)) {
+                Some(Fit::LargerKernel(border)) => {
+                    let (from, to) = (border as isize, -(border as isize));
+                    values.slice(s![.., .., from..to, from..to]).to_owned().into_dyn()
+                }
+                _ => values,
+            };
+            self.params.assign(&name, &values)?;
+        }
+        Ok(())
+    }
+
+    fn fit(&self, own: &str, tensor: &StoredTensor) -> Fit {
+        let expected = self.params.get(own).map(|tensor| tensor.size()).unwrap_or_default();
+        let expected: Vec<usize> = expected.into_iter().map(|size| size as usize).collect();
+        // A tensor of a kind that cannot be read is refused by name when it is.
+        let Some(found) = tensor.shape() else { return Fit::Same };
+        fit(own, found, expected, &self.head, self.roles)
+    }
+}
+
+/// Outermost module of a parameter.
+fn module(name: &str) -> &str {
+    name.split_once('.').map_or(name, |(module, _)| module)
 }
 
 /// Relation of a tensor of the file to the network's tensor of its name.
@@ -157,23 +273,24 @@ enum Fit {
     /// A larger kernel, by this many values on each side.
     LargerKernel(usize),
     OtherClasses,
-    Not,
+    /// The network needs another shape.
+    Not(Vec<usize>),
 }
 
-fn fit(own: &str, values: &ArrayD<f32>, expected: &[usize], head: &GlobSet, roles: &Roles) -> Fit {
+fn fit(own: &str, found: &[usize], expected: Vec<usize>, head: &GlobSet, roles: &Roles) -> Fit {
     let cropped = |found: usize, expected: usize| {
         let declared = roles.cropped_kernel() == Some((own, found));
         (declared && found > expected && (found - expected).is_multiple_of(2)).then(|| (found - expected) / 2)
     };
-    match (values.shape(), expected) {
+    match (found, &expected[..]) {
         (found, expected) if found == expected => Fit::Same,
         ([filters, channels, height, width], [f, c, h, w])
             if (filters, channels) == (f, c) && height == width && h == w =>
         {
-            cropped(*height, *h).map_or(Fit::Not, Fit::LargerKernel)
+            cropped(*height, *h).map_or(Fit::Not(expected), Fit::LargerKernel)
         }
-        ([_, found @ ..], [_, expected @ ..]) if head.is_match(own) && found == expected => Fit::OtherClasses,
-        _ => Fit::Not,
+        ([_, found @ ..], [_, inner @ ..]) if head.is_match(own) && found == inner => Fit::OtherClasses,
+        _ => Fit::Not(expected),
     }
 }
 

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::error::{PhaseFault, RecipeError, RecipeFault};
 pub use self::patterns::PatternError;
-pub(crate) use self::patterns::head;
+pub(crate) use self::patterns::role;
 pub use self::phase::{Group, Phase};
 pub use self::schedule::{Plateau, Rates, Schedule};
 use crate::data::augment::Augment;

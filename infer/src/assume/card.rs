@@ -1,10 +1,12 @@
 //! Card of a model that has none, made of what is known and assumed.
 
 use ferronnx_models::card::{
-    Fit, InputForm, ModelCard, OutputRole, Preprocessing, Provenance, ResizeFilter, Size, Threshold,
+    Border, CentreRounding, Fit, InputForm, ModelCard, OutputRole, Preprocessing, Provenance, ResizeFilter,
+    Size, Threshold,
 };
 use ferronnx_models::onnx::Element;
 use indexmap::IndexMap;
+use serde_json::json;
 
 use super::interface::interface;
 use super::normalization::normalization;
@@ -12,6 +14,9 @@ use super::outputs::{Meaning, Outputs, outputs, scores, values_per_image};
 use super::{Assumed, Assumptions, Facts, Ledger, Stated, known};
 use crate::error::ModelError;
 use crate::session::Session;
+
+/// Source of a choice that nothing states.
+const USUAL: &str = "the model does not say: the usual choice";
 
 /// Card of a model, with all that was assumed for it.
 #[derive(Debug, Clone)]
@@ -67,24 +72,9 @@ fn preprocessing(
     ledger: &mut Ledger,
 ) -> Result<Preprocessing, ModelError> {
     let found = interface(&session.input().shape, given, facts, ledger)?;
-    let usual = Preprocessing::for_size(found.size);
-    let choose = |source: &str| Stated { value: (), source: source.into() };
-    let by_tool = choose("the model does not say: the usual choice");
-
-    let fit = known(&given.fit, &facts.fit);
-    let fit = fit.unwrap_or(Stated { value: Fit::Crop, source: by_tool.source.clone() });
-    ledger.note("fit", fit.value.name(), fit.source);
-    let mut resize = found.size;
-    if fit.value == Fit::Crop {
-        let given_resize = given.resize.map(|side| shorter_side(side, found.size));
-        let known = known(&given_resize, &facts.resize);
-        let known = known.unwrap_or(Stated { value: usual.resize, source: "usual for this size".into() });
-        let shorter = known.value.height.min(known.value.width);
-        ledger.note("resize", shorter, known.source);
-        resize = known.value;
-    }
+    let (fit, resize, centre, border) = geometry(found.size, given, facts, ledger);
     let filter = known(&given.filter, &facts.filter);
-    let filter = filter.unwrap_or(Stated { value: ResizeFilter::BilinearAntialias, source: by_tool.source });
+    let filter = filter.unwrap_or(Stated { value: ResizeFilter::BilinearAntialias, source: USUAL.into() });
     ledger.note("interpolation", filter.value.name(), filter.source);
     let (mean, std) = normalization(input, found.channels.channels(), given, facts, ledger)?;
     let preprocessing = Preprocessing {
@@ -94,11 +84,48 @@ fn preprocessing(
         crop: found.size,
         mean,
         std,
-        fit: fit.value,
+        fit,
         layout: Some(found.layout),
+        centre,
+        border,
     };
     preprocessing.check().map_err(ModelError::Preprocessing)?;
     Ok(preprocessing)
+}
+
+/// Finds the steps from the size of an image to the size of the input: fit, resize, centre and border.
+fn geometry(
+    size: Size,
+    given: &Assumptions,
+    facts: &Facts,
+    ledger: &mut Ledger,
+) -> (Fit, Size, CentreRounding, Border) {
+    let fit = known(&given.fit, &facts.fit);
+    let fit = fit.unwrap_or(Stated { value: Fit::Crop, source: USUAL.into() });
+    ledger.note("fit", fit.value.name(), fit.source);
+    // The margin that a tool states belongs to the fit that it states.
+    let is_stated = facts.fit.as_ref().map_or(Fit::Crop, |stated| stated.value) == fit.value;
+    let given_resize = given.resize.map(|side| shorter_side(side, size));
+    let stated_resize = facts.resize.clone().filter(|_| is_stated);
+    let resize = match known(&given_resize, &stated_resize) {
+        None if fit.value == Fit::Crop => {
+            Some(Stated { value: Preprocessing::for_size(size).resize, source: "usual for this size".into() })
+        }
+        resize => resize,
+    };
+    if let Some(Stated { value, source }) = &resize {
+        ledger.note("resize", value.height.min(value.width), source.clone());
+    }
+    if let Some(Stated { value, source }) = &facts.centre {
+        ledger.note("centre", value.name(), source.clone());
+    }
+    let border = facts.border.clone().filter(|_| fit.value == Fit::Letterbox);
+    if let Some(Stated { value, source }) = &border {
+        ledger.note("border", json!(value.0), source.clone());
+    }
+    let centre = facts.centre.as_ref().map_or_else(CentreRounding::default, |centre| centre.value);
+    let border = border.map_or_else(Border::default, |border| border.value);
+    (fit.value, resize.map_or(size, |resize| resize.value), centre, border)
 }
 
 /// Size that an image covers whose shorter side is `side`, with the aspect ratio of `crop`.

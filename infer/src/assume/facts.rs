@@ -1,6 +1,8 @@
 //! Facts that a model file, or a file beside it, states about the model.
 
-use ferronnx_models::card::{Activation, ColorOrder, Fit, Layout, ResizeFilter, Size};
+use ferronnx_models::card::{
+    Activation, Border, CentreRounding, ColorOrder, Fit, Layout, ResizeFilter, Size,
+};
 
 use super::label_file::LabelFileError;
 use super::{Assumptions, Range};
@@ -22,10 +24,14 @@ pub struct Facts {
     pub labels: Option<Stated<Vec<String>>>,
     /// Height and width of the input.
     pub size: Option<Stated<Size>>,
-    /// Size that an image covers before the centre is cut out.
+    /// Size that an image is resized for before the centre is cut out; it belongs to `fit`.
     pub resize: Option<Stated<Size>>,
     /// Way in which an image of another aspect ratio becomes an input.
     pub fit: Option<Stated<Fit>>,
+    /// Rounding of the centre's left and top.
+    pub centre: Option<Stated<CentreRounding>>,
+    /// Colour of the border of [`Fit::Letterbox`].
+    pub border: Option<Stated<Border>>,
     /// Resampling filter.
     pub filter: Option<Stated<ResizeFilter>>,
     /// Order of the dimensions of the input.
@@ -88,6 +94,8 @@ impl Facts {
             size: self.size.or(others.size),
             resize: self.resize.or(others.resize),
             fit: self.fit.or(others.fit),
+            centre: self.centre.or(others.centre),
+            border: self.border.or(others.border),
             filter: self.filter.or(others.filter),
             layout: self.layout.or(others.layout),
             channels: self.channels.or(others.channels),

@@ -25,9 +25,10 @@ def interfaces():
     for fit in ("squash", "letterbox"):
         case(f"fit_{fit}", file="logits.onnx", flags=[*UNIT, "--fit", fit], fit=fit,
              why="letterbox pads with a gray of 114, the image in the middle" if fit == "letterbox" else "")
-    for kernel in ("bicubic", "nearest"):
-        case(f"interpolation_{kernel}", file="logits.onnx", flags=[*UNIT, "--interpolation", kernel],
-             interpolation=kernel, why="as Pillow, which averages over what it reduces except for nearest")
+    case("interpolation_bicubic", file="logits.onnx", flags=[*UNIT, "--interpolation", "bicubic"],
+         interpolation="bicubic", why="as Pillow, which averages over what it reduces")
+    case("interpolation_nearest", file="logits.onnx", fit="squash", interpolation="nearest",
+         flags=[*UNIT, "--interpolation", "nearest", "--fit", "squash"], why="as Pillow, and Keras' load_img")
     case("resize_20", file="logits.onnx", flags=[*UNIT, "--resize", "20"], resize=20)
     case("nhwc", Net(shape(*last)).transposed(0, 3, 1, 2).logits().model(), layout="nhwc")
     case("nhwc_bytes_as_floats", Net(shape(*last)).scaled().transposed(0, 3, 1, 2).logits().model(), layout="nhwc",
@@ -97,7 +98,8 @@ def batches_and_sizes(shape, three, last):
     case("any_size_nhwc", any_size(Net(shape("height", "width", 3)).transposed(0, 3, 1, 2)), layout="nhwc",
          flags=[*UNIT, *size], expect="flags")
     case("any_layout", any_size(Net(shape("a", "b", "c")).transposed(0, 3, 1, 2)), layout="nhwc",
-         flags=[*UNIT, *size, "--layout", "nhwc"], expect="flags", why="no axis is known: [batch, a, b, c]")
+         flags=[*UNIT, *size, "--layout", "nhwc", "--channels", "rgb"], expect="flags",
+         why="no axis is known: [batch, a, b, c]")
 
 
 def any_size(net):
@@ -144,8 +146,9 @@ def metadata():
         description="Ultralytics YOLO11n-cls model trained on pets", author="Ultralytics", version="8.3.40",
         stride="1", task="classify", batch="1", imgsz=f"[{SIDE}, {SIDE}]", names=str(dict(enumerate(CLASSES)))),
         flags=[], values="probabilities", why="task classify: shorter side to imgsz, centre crop, [0, 1]")
-    case("ultralytics_detect", logits(task="detect", imgsz=f"[{SIDE}, {SIDE}]", names=str(dict(enumerate(CLASSES)))),
-         expect="refuse", why="a detector is no classifier")
+    detector = logits(author="Ultralytics", stride="32", task="detect", imgsz=f"[{SIDE}, {SIDE}]",
+                      names=str(dict(enumerate(CLASSES))))
+    case("ultralytics_detect", detector, expect="refuse", why="a detector is no classifier")
     spellings = {
         "names_unordered": {"names": "{3: 'dog', 0: 'ant', 4: 'eel', 1: 'bee', 2: 'cat'}"},
         "names_json_dict": {"names": '{"3": "dog", "0": "ant", "4": "eel", "1": "bee", "2": "cat"}'},

@@ -19,7 +19,7 @@ def images():
 
 
 def fitted(image, height, width, fit="crop", interpolation="bilinear", resize=None):
-    """The image with the input's size: `crop` covers it and cuts out the centre, `letterbox` pads with a gray of 114."""
+    """The image with the input's size: `crop` covers it and cuts out the centre, `letterbox` pads with gray."""
     kernel = FILTERS[interpolation]
     if fit == "squash":
         return image.resize((width, height), kernel)

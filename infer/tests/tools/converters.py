@@ -9,9 +9,9 @@ import scenes
 from makers import Made
 
 
-def bases(folder):
-    """A network that ends in logits, of timm, and one that takes `[batch, H, W, 3]` and ends in Softmax, of Keras."""
-    for maker in (makers.timm, makers.keras):
+def bases(folder, *tools):
+    """The first model of each of these makers."""
+    for maker in tools:
         here = folder / maker.__name__
         here.mkdir()
         yield next(maker(here))
@@ -47,10 +47,13 @@ class Images(CalibrationDataReader):
 def quantizer(folder):
     calibration = folder / "calibration"
     calibration.mkdir()
-    for base in bases(folder):
+    for base in bases(folder, makers.timm, makers.keras):  # logits; [batch, H, W, 3] and Softmax
         def prepared(source):
             target = source.with_suffix(".prepared.onnx")
             quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
+            model = onnx.load(target)
+            del model.graph.value_info[:]  # PyTorch's contradict the quantised weights, and are inferred again
+            onnx.save(model, target)
             return target
 
         def static(source, target, base=base, form=QuantFormat.QDQ):
@@ -63,7 +66,7 @@ def quantizer(folder):
 
 
 def halves(folder):
-    for base in bases(folder):
+    for base in bases(folder, makers.timm, makers.ultralytics):  # logits; Softmax
         for name, keep in {"float16": False, "float16 keep_io_types": True}.items():
             yield rewritten(base, name, lambda source, target, keep=keep: onnx.save(
                 float16.convert_float_to_float16(onnx.load(source), keep_io_types=keep), target))

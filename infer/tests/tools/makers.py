@@ -79,6 +79,7 @@ def exported(model, example, file, name="input"):
 
 def ultralytics(folder):
     from ultralytics import YOLO
+    from ultralytics.data.augment import classify_transforms
     images, kinds = scenes.training()
     for number, (image, kind) in enumerate(zip(images, kinds)):
         split = "val" if number // len(CLASSES) % 10 == 0 else "train"
@@ -86,7 +87,7 @@ def ultralytics(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path)
     model = YOLO("yolo11n-cls.yaml")
-    model.train(data=str(folder / "data"), imgsz=64, epochs=5, batch=48, device="cpu", workers=0, project=str(folder),
+    model.train(data=str(folder / "data"), imgsz=64, epochs=3, batch=48, device="cpu", workers=0, project=str(folder),
                 name="run", plots=False, verbose=False, auto_augment=None, erasing=0, scale=0.3, optimizer="AdamW",
                 lr0=1e-3)
     best = folder / "run" / "weights" / "best.pt"
@@ -102,7 +103,7 @@ def ultralytics(folder):
 
         def predict(path, predictor=predictor, size=how["imgsz"]):
             return predictor(str(path), imgsz=size, device="cpu", verbose=False)[0].probs.data.numpy()
-        yield Made(name, file, predict)
+        yield Made(name, file, predict, prepare=lambda path: classify_transforms(64)(Image.open(path))[None])
 
 
 # timm

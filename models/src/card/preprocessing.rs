@@ -15,7 +15,7 @@ use super::is_default;
 pub struct Preprocessing {
     /// Channels of the input tensor and their order.
     pub color: ColorOrder,
-    /// Size that an image covers after resizing, before the crop; see [`Fit::Crop`].
+    /// Size that an image is resized for, before the centre is cut out; see [`Fit`].
     pub resize: Size,
     /// Resampling filter.
     pub filter: ResizeFilter,
@@ -31,6 +31,12 @@ pub struct Preprocessing {
     /// Layout of the input tensor; the usual one of the [form](super::InputForm) of the input if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout: Option<Layout>,
+    /// Rounding of the centre's left and top where the margin is odd.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub centre: CentreRounding,
+    /// Colour of the border of [`Fit::Letterbox`].
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub border: Border,
 }
 
 /// Height and width, in pixels. In JSON it is one number for a square, else `[height, width]`.
@@ -138,19 +144,52 @@ impl ColorOrder {
     }
 }
 
-/// Way in which an image of another aspect ratio becomes an input.
+/// Way in which an image of another aspect ratio becomes an input. After resizing, the centre of the size `crop` is cut
+/// out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fit {
-    /// The image is resized, with its aspect ratio kept, until it just covers `resize`; the centre of the size `crop` is
-    /// cut out. For squares this is torchvision's `Resize` and `CenterCrop`.
+    /// The image is resized, with its aspect ratio kept, until it just covers `resize`. For squares this is torchvision's
+    /// `Resize`, for rectangles timm's `ResizeKeepRatio`.
     #[default]
     Crop,
-    /// The image is resized to `crop`, whatever its aspect ratio.
+    /// The image is resized to `resize`, whatever its aspect ratio.
     Squash,
-    /// The image is resized, with its aspect ratio kept, until it just fits into `crop`; the border is grey (114 of 255,
-    /// as in Ultralytics' `LetterBox`).
+    /// The image is resized, with its aspect ratio kept, until it just fits into `resize`. A border fills what is missing.
     Letterbox,
+}
+
+/// Rounding of the left and top of a centre that is cut out, where the margin is odd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CentreRounding {
+    /// Halves to the even neighbour, as torchvision, timm and Ultralytics do.
+    #[default]
+    Even,
+    /// Down, as Hugging Face transformers and Keras do.
+    Down,
+}
+
+impl CentreRounding {
+    /// Name in JSON: `even` or `down`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Even => "even",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// Colour of a border, in RGB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Border(pub [u8; 3]);
+
+impl Default for Border {
+    /// Returns the grey of Ultralytics' `LetterBox`, 114 of 255.
+    fn default() -> Self {
+        Self([114; 3])
+    }
 }
 
 impl Fit {
@@ -247,6 +286,8 @@ impl Preprocessing {
             std: std.into(),
             fit: Fit::Crop,
             layout: None,
+            centre: CentreRounding::Even,
+            border: Border::default(),
         }
     }
 
@@ -260,9 +301,6 @@ impl Preprocessing {
         let fits = resize.height >= crop.height && resize.width >= crop.width;
         if crop.height == 0 || crop.width == 0 || !fits {
             return Err(PreprocessingError::Crop { crop: *crop, resize: *resize });
-        }
-        if self.fit != Fit::Crop && resize != crop {
-            return Err(PreprocessingError::Margin { fit: self.fit, resize: *resize });
         }
         let channels = self.color.channels();
         if mean.len() != channels || !mean.iter().all(|mean| mean.is_finite()) {
@@ -280,6 +318,7 @@ impl Preprocessing {
             || self.filter != ResizeFilter::BilinearAntialias
             || self.fit != Fit::Crop
             || self.layout.is_some()
+            || self.centre != CentreRounding::Even
             || !self.crop.is_square()
             || !self.resize.is_square()
     }
@@ -294,15 +333,7 @@ pub enum PreprocessingError {
     Crop {
         /// Size of the crop.
         crop: Size,
-        /// Size that the image covers before the crop.
-        resize: Size,
-    },
-    /// There is a margin around the crop, and nothing is cut out.
-    #[error("resized to {resize} before `{}`, which cuts nothing out", fit.name())]
-    Margin {
-        /// Way in which images are fitted.
-        fit: Fit,
-        /// Size that the image covers before the crop.
+        /// Size that the image is resized for.
         resize: Size,
     },
     /// There is not one mean for each channel, or it is infinite or NaN.
@@ -352,8 +383,6 @@ mod tests {
         assert!(matches!(check(|p| p.mean[2] = f32::NAN), PreprocessingError::Mean(_)));
         assert!(matches!(check(|p| p.color = ColorOrder::Gray), PreprocessingError::Mean(_)));
         assert!(matches!(check(|p| p.std[0] = 0.0), PreprocessingError::Std(_)));
-        let squashed = |p: &mut Preprocessing| (p.fit, p.resize) = (Fit::Squash, 40.into());
-        assert!(matches!(check(squashed), PreprocessingError::Margin { .. }));
         assert!(usual.check().is_ok());
     }
 }

@@ -54,20 +54,52 @@ pub enum FormatError {
     /// The format is unknown.
     #[error("it is neither a safetensors file nor one that torch.save writes")]
     Unknown,
+    /// The file has the format of another program.
+    #[error("it is {0}")]
+    Foreign(&'static str),
     /// The file has the tar format of PyTorch's first releases.
     #[error(
-        "it is a tar file of PyTorch's first releases: load it in PyTorch and save its state_dict again, with torch.save"
+        "it is a tar file, as PyTorch's first releases wrote: load it in PyTorch and save its state_dict again, with \
+         torch.save"
     )]
     Tar,
-    /// The file is a TorchScript program.
-    #[error("it is a TorchScript program: save the state_dict of the module instead, with torch.save")]
-    TorchScript,
-    /// The pickle names a Python function or class that weights do not need. It is not called.
+    /// The file is a pickle of another program's objects. None was created.
     #[error(
-        "it asks Python for {0}, which weights do not need (nothing was run): if you trust it, load it in PyTorch and \
-         save its state_dict alone"
+        "it is a pickle of Python objects without tensors ({0}): nothing was run; save the state_dict of the network \
+         with torch.save"
     )]
-    Global(String),
+    Pickled(String),
+    /// The file holds no tensor.
+    #[error("it holds no tensors{}: save the state_dict of the network with torch.save", instead(classes))]
+    NoTensors {
+        /// Classes and functions that it names. None was created or called.
+        classes: String,
+    },
+    /// No tensor lies under the key that was asked for.
+    #[error("no tensor lies under {key}; its keys are {keys}")]
+    NoKey {
+        /// The key, with a dot.
+        key: String,
+        /// First keys of the file.
+        keys: String,
+    },
+    /// The folder holds no file with weights.
+    #[error("the folder has no weights: none of {0}")]
+    NoFile(String),
+    /// The index of a checkpoint in several files cannot be read.
+    #[error("it is no index of a checkpoint in several files")]
+    Index(#[source] serde_json::Error),
+    /// The index of a checkpoint in several files names one that is not beside it.
+    #[error("its part {0} is not a file beside it")]
+    Elsewhere(String),
+    /// Containers of the pickle share so much that a small file would become huge.
+    #[error("its objects refer to each other more often than those of a checkpoint")]
+    Tangled,
+    /// The file is shorter or longer than its header says.
+    #[error(
+        "it is incomplete: its length is not the one that its header describes; download or copy it again"
+    )]
+    Truncated,
     /// The pickle is damaged.
     #[error("its pickle is damaged at byte {at}: {why}")]
     Pickle {
@@ -77,7 +109,7 @@ pub enum FormatError {
         why: &'static str,
     },
     /// The zip archive cannot be read.
-    #[error("its archive is damaged")]
+    #[error("its archive is damaged or incomplete")]
     Archive(#[source] ZipError),
     /// A file in the zip archive cannot be read.
     #[error("it is damaged: cannot read {name}")]
@@ -93,14 +125,6 @@ pub enum FormatError {
     /// The parts of the file contradict each other.
     #[error("it is damaged: {0}")]
     Damaged(&'static str),
-    /// The file holds something else than a state dict.
-    #[error("it holds no state_dict, neither alone nor under {known}; what it holds: {found}")]
-    NoStateDict {
-        /// Keys under which a state dict is looked for.
-        known: String,
-        /// Keys that the file has.
-        found: String,
-    },
     /// A tensor cannot be a weight.
     #[error("{name} {why}")]
     Tensor {
@@ -127,6 +151,9 @@ pub enum TensorError {
     /// The tensor has more dimensions than PyTorch allows.
     #[error("has {0} dimensions, more than {MAX_DIMENSIONS}")]
     Dimensions(usize),
+    /// The tensor is of a kind that has no plain values.
+    #[error("is {0}, which cannot be a weight")]
+    Kind(&'static str),
     /// The values are not floats.
     #[error("is {0}: weights are F32, F16, BF16 or F64")]
     Type(Dtype),
@@ -136,13 +163,25 @@ pub enum TensorError {
 }
 
 impl FormatError {
-    /// Quotes text of the file, safe for a terminal and not longer than a line.
-    pub(super) fn quote(words: &str) -> String {
+    /// Quotes text of a file, safe for a terminal and not longer than a line.
+    pub fn quote(words: &str) -> String {
         const LONGEST: usize = 100;
-        let mut quoted: String = words.escape_debug().take(LONGEST).collect();
+        let escape = |sign: char| match sign {
+            '\'' | '"' => sign.to_string(),
+            sign => sign.escape_debug().to_string(),
+        };
+        let mut quoted: String = words.chars().take(LONGEST).map(escape).collect();
         if words.len() > LONGEST {
             quoted.push('…');
         }
         quoted
+    }
+}
+
+/// Names what a file without tensors holds instead.
+fn instead(classes: &str) -> String {
+    match classes {
+        "" => String::new(),
+        classes => format!(", but objects of {classes} (nothing was run)"),
     }
 }

@@ -1,8 +1,8 @@
-//! Objects that the pickle of a state dict may contain.
+//! Objects in a pickle: containers, storages, tensors, and instances of classes that are never created.
 
 use safetensors::Dtype;
 
-use super::tensor::{Layout, MAX_DIMENSIONS};
+use super::tensor::Layout;
 
 /// Value on the stack of the pickle machine.
 ///
@@ -10,22 +10,33 @@ use super::tensor::{Layout, MAX_DIMENSIONS};
 /// harm.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Value<'a> {
-    /// None, a float, or an integer beyond 128 bits, which weights do not need.
+    /// None, a float, or something else that no tensor depends on.
     Other,
     /// Integer or boolean.
     Int(i128),
-    /// Text, or the bytes of a Python 2 string.
+    /// Text, or a Python 2 string that is valid UTF-8.
     Text(&'a str),
-    /// Known function or class.
-    Global(Global),
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// Function or class, by name only.
+    Global(Global<'a>),
     /// Index in [`Objects`].
     Object(usize),
 }
 
-/// Container, storage or tensor.
+/// Name of a function or class, which is never imported or called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Global<'a> {
+    /// Module that defines it.
+    pub module: &'a str,
+    /// Name in the module.
+    pub name: &'a str,
+}
+
+/// Container, storage, tensor or instance.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Object<'a> {
-    /// List or tuple.
+    /// List, tuple or set.
     Sequence(Vec<Value<'a>>),
     /// Dict, plain or ordered.
     Dict(Vec<(Value<'a>, Value<'a>)>),
@@ -33,6 +44,34 @@ pub enum Object<'a> {
     Storage(StorageId<'a>),
     /// Tensor: a view of a storage.
     Tensor(Tensor<'a>),
+    /// Tensor of a kind that cannot be a weight, in words.
+    Unusable(&'static str),
+    /// Instance of a class, or result of a function: kept as it was described, without creating it.
+    Opaque(Box<Opaque<'a>>),
+}
+
+/// Instance of a class that was not created, or a call that was not made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Opaque<'a> {
+    /// Class or function; none if the pickle computes it, too.
+    pub class: Option<Global<'a>>,
+    /// Arguments of the call.
+    pub arguments: Value<'a>,
+    /// Attributes.
+    pub state: Value<'a>,
+    /// Elements that were appended.
+    pub elements: Vec<Value<'a>>,
+    /// Entries that were set.
+    pub entries: Vec<(Value<'a>, Value<'a>)>,
+}
+
+/// Element type of a storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Element {
+    /// Type; none if safetensors and weights have no such type.
+    pub dtype: Option<Dtype>,
+    /// Size in bytes.
+    pub size: usize,
 }
 
 /// Storage, by its name in the file.
@@ -41,59 +80,18 @@ pub struct StorageId<'a> {
     /// Name of the storage.
     pub key: &'a str,
     /// Type of its values.
-    pub dtype: Dtype,
+    pub element: Element,
 }
 
 /// Tensor whose values have not been read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor<'a> {
     /// Storage of its values.
-    pub storage: StorageId<'a>,
+    pub key: &'a str,
+    /// Type of its values.
+    pub dtype: Dtype,
     /// Position of its values in the storage.
     pub layout: Layout,
-}
-
-/// Functions and classes that weights need; no others are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Global {
-    /// `OrderedDict()`
-    OrderedDict,
-    /// `torch.Size(sizes)`
-    Size,
-    /// `_rebuild_tensor(storage, offset, shape, strides)`; version 2 adds flags and hooks.
-    RebuildTensor,
-    /// `_rebuild_parameter(tensor, flags...)`
-    RebuildParameter,
-    /// Class of storages, which is named and not called.
-    Storage(Dtype),
-}
-
-impl Global {
-    /// Looks up a function or class by the names that pickles write.
-    pub fn find(module: &str, name: &str) -> Option<Self> {
-        Some(match (module, name) {
-            ("collections", "OrderedDict") => Self::OrderedDict,
-            ("torch", "Size") => Self::Size,
-            ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Self::RebuildTensor,
-            ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => {
-                Self::RebuildParameter
-            }
-            ("torch", class) => Self::Storage(match class.strip_suffix("Storage")? {
-                "Float" => Dtype::F32,
-                "Half" => Dtype::F16,
-                "BFloat16" => Dtype::BF16,
-                "Double" => Dtype::F64,
-                "Long" => Dtype::I64,
-                "Int" => Dtype::I32,
-                "Short" => Dtype::I16,
-                "Char" => Dtype::I8,
-                "Byte" => Dtype::U8,
-                "Bool" => Dtype::BOOL,
-                _ => return None,
-            }),
-            _ => return None,
-        })
-    }
 }
 
 /// Objects that a pickle has built.
@@ -107,7 +105,17 @@ impl<'a> Objects<'a> {
         Value::Object(self.0.len() - 1)
     }
 
-    /// Returns the unpickled Python object that a stack value refers to; `None` for plain numbers and strings.
+    /// Adds an instance of `class` without attributes.
+    pub fn instance(&mut self, class: Value<'a>, arguments: Value<'a>) -> Value<'a> {
+        let class = match class {
+            Value::Global(class) => Some(class),
+            _ => None,
+        };
+        let (state, elements, entries) = (Value::Other, Vec::new(), Vec::new());
+        self.add(Object::Opaque(Box::new(Opaque { class, arguments, state, elements, entries })))
+    }
+
+    /// Returns the object that a value refers to; `None` for plain numbers and strings.
     pub fn get(&self, value: Value<'a>) -> Option<&Object<'a>> {
         match value {
             Value::Object(place) => self.0.get(place),
@@ -115,7 +123,7 @@ impl<'a> Objects<'a> {
         }
     }
 
-    /// Returns the unpickled Python object that a stack value refers to, mutably; `None` for plain numbers and strings.
+    /// Returns the object that a value refers to, mutably; `None` for plain numbers and strings.
     pub fn get_mut(&mut self, value: Value<'a>) -> Option<&mut Object<'a>> {
         match value {
             Value::Object(place) => self.0.get_mut(place),
@@ -147,51 +155,11 @@ impl<'a> Objects<'a> {
         })
     }
 
-    /// Calls `function` with `arguments`; none if it does not take these.
-    pub fn call(&mut self, function: Value<'a>, arguments: Value<'a>) -> Option<Value<'a>> {
-        let Value::Global(function) = function else { return None };
-        match (function, self.sequence(arguments)?) {
-            (Global::OrderedDict, []) => Some(self.add(Object::Dict(Vec::new()))),
-            (Global::Size, &[sizes]) => self.sequence(sizes).is_some().then_some(sizes),
-            (Global::RebuildParameter, &[tensor, ..]) => {
-                matches!(self.get(tensor)?, Object::Tensor(_)).then_some(tensor)
-            }
-            (Global::RebuildTensor, &[storage, offset, shape, strides, ..]) => {
-                let Object::Storage(storage) = *self.get(storage)? else { return None };
-                let layout = Layout {
-                    offset: size(offset)?,
-                    shape: self.sizes(shape)?,
-                    strides: self.sizes(strides)?,
-                };
-                Some(self.add(Object::Tensor(Tensor { storage, layout })))
-            }
+    /// Lists the classes and functions of all instances.
+    pub fn classes(&self) -> impl Iterator<Item = Global<'a>> {
+        self.0.iter().filter_map(|object| match object {
+            Object::Opaque(instance) => instance.class,
             _ => None,
-        }
-    }
-
-    /// Creates the storage that `("storage", class, key, device, length)` names.
-    ///
-    /// A sixth element must be None: it was for views of storages, which PyTorch 0.4 removed.
-    pub fn storage(&mut self, name: Value<'a>) -> Option<Value<'a>> {
-        let name = self.sequence(name)?;
-        let (&[Value::Text("storage"), Value::Global(Global::Storage(dtype)), Value::Text(key), _, _], rest) =
-            name.split_first_chunk()?
-        else {
-            return None;
-        };
-        matches!(rest, [] | [Value::Other]).then(|| self.add(Object::Storage(StorageId { key, dtype })))
-    }
-
-    fn sizes(&self, sizes: Value<'a>) -> Option<Vec<usize>> {
-        // The length is checked before copying: a file could refer to one long list very often.
-        let sizes = self.sequence(sizes).filter(|sizes| sizes.len() <= MAX_DIMENSIONS)?;
-        sizes.iter().map(|&value| size(value)).collect()
-    }
-}
-
-fn size(value: Value<'_>) -> Option<usize> {
-    match value {
-        Value::Int(size) => size.try_into().ok(),
-        _ => None,
+        })
     }
 }

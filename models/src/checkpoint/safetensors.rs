@@ -1,27 +1,42 @@
 //! Reader and writer for [safetensors files](https://github.com/huggingface/safetensors#format).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::Weights;
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::builder::WeightsBuilder;
 use super::error::FormatError;
-use super::tensor::{Layout, Storage};
+use super::stored::{Container, File, Stored, StoredTensor};
+use super::tensor::Layout;
 
-/// Reads the weights of a safetensors file.
+/// Lists the tensors of a safetensors file.
 ///
 /// # Errors
-/// [`FormatError`] when the file is damaged, or a tensor cannot be a weight.
-pub fn read(bytes: &[u8]) -> Result<Weights, FormatError> {
-    let file = SafeTensors::deserialize(bytes).map_err(FormatError::Safetensors)?;
-    let mut weights = WeightsBuilder::new(bytes);
-    for (name, view) in file.iter() {
-        let storage = Storage { dtype: view.dtype(), bytes: view.data(), big_endian: false };
-        weights.add(name, storage, &Layout::contiguous(view.shape()))?;
+/// [`FormatError`] when the file is damaged.
+pub fn read(bytes: Cow<'_, [u8]>) -> Result<File<'_>, FormatError> {
+    let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error))?;
+    let start = header + size_of::<u64>();
+    let tensors = metadata.offset_keys().into_iter().filter_map(|name| {
+        let info = metadata.info(&name)?;
+        let range = start + info.data_offsets.0..start + info.data_offsets.1;
+        let layout = Layout::contiguous(&info.shape);
+        let stored = Stored { dtype: info.dtype, big_endian: false, buffer: 0, range, layout };
+        Some(StoredTensor { name, container: Container::default(), content: Ok(stored) })
+    });
+    let tensors = tensors.collect();
+    Ok(File { tensors, buffers: vec![bytes], classes: Vec::new() })
+}
+
+/// Tells a file that was cut from one that is damaged in another way.
+fn damaged(error: SafeTensorError) -> FormatError {
+    match error {
+        SafeTensorError::MetadataIncompleteBuffer | SafeTensorError::InvalidHeaderLength => {
+            FormatError::Truncated
+        }
+        other => FormatError::Safetensors(other),
     }
-    Ok(weights.build())
 }
 
 /// Encodes weights as a safetensors file of 32-bit floats.

@@ -7,8 +7,13 @@ All good ones hold the same two tensors, whose values the test computes too, in 
 the pickle of the whole reference's state dict without its 45 MB of values: the test makes those by the formula of
 models/src/testing.rs, in the order of `reference.txt`.
 """
+import argparse
 import builtins
+import collections
+import datetime
+import enum
 import io
+import json
 import os
 import pathlib
 import pickle
@@ -17,6 +22,7 @@ import zipfile
 from collections import OrderedDict
 from unittest import mock
 
+import numpy as np
 import torch
 import torch.nn as nn
 from safetensors.torch import save_file
@@ -73,6 +79,82 @@ def training():
             "history": [1, 2.5, -3, 70_000, 2**40, -(2**70), True], "optimizer": optimizer.state_dict()}
 
 
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Config:
+    """An object of the user's own, which is an attribute of itself."""
+
+    def __init__(self, **values):
+        self.__dict__.update(values)
+        self.myself = self
+
+
+def opaque():
+    """Objects of many classes, none of which weights need."""
+    return {"namespace": argparse.Namespace(lr=0.1, path=pathlib.PurePosixPath("data")),
+            "counter": collections.Counter("abca"), "default": collections.defaultdict(list, a=[1]),
+            "when": datetime.datetime(2026, 1, 1), "scalar": np.float32(0.5), "int": np.int64(3),
+            "dtype": np.dtype("float32"), "rng": torch.get_rng_state()[:8].clone(), "device": torch.device("cpu"),
+            "torch_dtype": torch.float16, "enum": Colour.RED, "own": Config(a=1, b=[2]), "set": {1, 2},
+            "frozen": frozenset("ab"), "bytes": b"\x00\xff", "complex": 1j, "deque": collections.deque([1, 2]),
+            "big": 1 << 2100, "text": "\udc80"}
+
+
+def numpy_state(order):
+    return {name: np.array(value.numpy(), order=order) for name, value in state().items()}
+
+
+class Wrapped(nn.Module):
+    """A module whose state dict is not all that it holds."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+        self.register_buffer("scratch", torch.zeros(3), persistent=False)
+        self.unregistered = [nn.Linear(2, 2)]
+        self.__dict__["myself"] = self
+
+
+def unusable():
+    """Tensors that cannot be weights, beside those that can."""
+    quantized = torch.quantize_per_tensor(WEIGHT, 0.25, 0, torch.qint8)
+    return {"sparse": WEIGHT.to_sparse(), "quantized": quantized, "meta": torch.zeros(3, device="meta"),
+            "complex": torch.zeros(3, dtype=torch.complex64)}
+
+
+def forms():
+    """Files that hold the two tensors under other keys and prefixes."""
+    torch.save({**opaque(), "weights": state()}, HERE / "opaque.pth")
+    torch.save({**opaque(), "weights": state()}, HERE / "opaque-protocol5.pth", pickle_protocol=5)
+    torch.save({**opaque(), "weights": state()}, HERE / "opaque-legacy.pth", _use_new_zipfile_serialization=False)
+    torch.save({"weights": state()}, HERE / "protocol1.pth", pickle_protocol=1)
+    torch.save(state(), HERE / "legacy-protocol1.pth", pickle_protocol=1, _use_new_zipfile_serialization=False)
+    torch.save([{"epoch": 1}, (state(),)], HERE / "list.pth")
+    torch.save({"state_dict": {**state(prefix="model._orig_mod."), "criterion.weight": torch.ones(3)},
+                "callbacks": {"best": torch.tensor(0.5)}}, HERE / "lightning.ckpt")
+    torch.save({"models": {"student": state(), "teacher": {k: v * 2 for k, v in state().items()}}}, HERE / "two.pth")
+    torch.save({**state(), **unusable()}, HERE / "unusable.pth")
+    torch.save({"fc.weight": WEIGHT.to_sparse(), "fc.bias": BIAS}, HERE / "sparse.pth")
+    torch.save({"fc.weight": state()["fc.weight"].to(torch.uint16), "fc.bias": BIAS}, HERE / "uint16.pth")
+    torch.save(numpy_state("C"), HERE / "numpy.pth")
+    torch.save(numpy_state("F"), HERE / "numpy-fortran.pth", pickle_protocol=4)
+    (HERE / "numpy.pkl").write_bytes(pickle.dumps({"model": numpy_state("C")}, protocol=5))
+    (HERE / "big-endian.pkl").write_bytes(pickle.dumps(
+        {name: value.astype(value.dtype.newbyteorder(">")) for name, value in numpy_state("C").items()}, protocol=2))
+    torch.save({"model": nn.DataParallel(Wrapped(module()))}, HERE / "wrapped-module.pth")
+    torch.save(module(), HERE / "legacy-module.pth", _use_new_zipfile_serialization=False)
+    torch.jit.script(module().eval()).save(HERE / "scripted.pth")
+    (HERE / "counter.pkl").write_bytes(pickle.dumps({"a": collections.Counter("ab")}, protocol=4))
+    folder = HERE / "sharded"
+    folder.mkdir(exist_ok=True)
+    save_file({"fc.weight": WEIGHT}, folder / "model-00001-of-00002.safetensors")
+    save_file({"fc.bias": BIAS}, folder / "model-00002-of-00002.safetensors")
+    parts = {"fc.weight": "model-00001-of-00002.safetensors", "fc.bias": "model-00002-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": parts}) + "\n")
+
+
 def big_endian(path):
     swapped = {name: torch.from_numpy(value.numpy().byteswap()) for name, value in state().items()}
     with mock.patch.object(sys, "byteorder", "big"):
@@ -121,12 +203,13 @@ def hostile():
 
 
 def main():
-    for file in [*HERE.glob("*.pth"), *HERE.glob("*.safetensors"), *HERE.glob("reference.*")]:
+    for file in [*HERE.glob("*.pth"), *HERE.glob("*.pkl"), *HERE.glob("*.safetensors"), *HERE.glob("*.ckpt")]:
         file.unlink()
     legacy = {"_use_new_zipfile_serialization": False}
     torch.save(module_state(), HERE / "zip.pth")
     torch.save(module_state(), HERE / "legacy.pth", **legacy)
     torch.save(state(), HERE / "plain.pth")
+    torch.save(state(), HERE / "twenty-one-characters.pth")  # the first entry of its directory has 76 bytes
     torch.save(state(), HERE / "protocol4.pth", pickle_protocol=4)
     torch.save(state(), HERE / "legacy-protocol4.pth", pickle_protocol=4, **legacy)
     for name, dtype in {"half": torch.float16, "bfloat16": torch.bfloat16, "double": torch.float64}.items():
@@ -154,6 +237,7 @@ def main():
     torch.save(module(), HERE / "whole-module.pth")
     torch.jit.script(nn.Linear(2, 2)).save(HERE / "torchscript.pth")
     hostile()
+    forms()
 
     buffer = io.BytesIO()
     names = ResNet18_CBAM().state_dict()

@@ -1,14 +1,12 @@
 //! Parallel decoding ahead of training, with a bounded number of batches in memory.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use ferronnx_infer::DecodeError;
 use image::RgbImage;
 use rayon::prelude::*;
 
@@ -54,10 +52,7 @@ pub(super) fn decode(
     prepare: impl FnOnce(RgbImage) -> RgbImage,
 ) -> Result<RgbImage, ferronnx_infer::Error> {
     let prepared = || ferronnx_infer::decode::file(path).map(prepare);
-    catch_unwind(AssertUnwindSafe(prepared)).unwrap_or_else(|panic| {
-        let panicked = DecodeError::Panicked(words(&*panic).into());
-        Err(ferronnx_infer::Error::from(panicked).at(path))
-    })
+    ferronnx_infer::decode::guard(prepared).map_err(|error| error.at(path))
 }
 
 /// Converts an image to bytes `[3, H, W]`.

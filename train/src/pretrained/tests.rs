@@ -1,7 +1,9 @@
 use super::*;
+use ferronnx_models::checkpoint;
 use ferronnx_models::layers::Param;
-use ferronnx_models::resnet::{Architecture, ResNet18, Stem, with_prefix};
-use ferronnx_models::{Module, shapes, testing};
+use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
+use ferronnx_models::{Module, Weights, shapes, testing};
+use ndarray::ArrayD;
 use tch::{Device, Kind};
 
 const BACKBONE: &str = "backbone.";
@@ -13,7 +15,19 @@ fn roles() -> Roles {
 }
 
 fn load(params: &Params, weights: &Weights, stem: StemInit) -> Result<Loaded, PretrainedError> {
-    super::load(params, weights, stem, &roles())
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("weights.safetensors");
+    checkpoint::save(weights, &file).unwrap();
+    super::load(params, &Checkpoint::open(file).unwrap(), stem, &roles())
+}
+
+/// All names behind another prefix; `None` takes torchvision's.
+fn renamed(weights: &Weights, prefix: Option<&str>) -> Weights {
+    let name = |name: &String| match (prefix, name.strip_prefix(BACKBONE)) {
+        (Some(prefix), _) => format!("{prefix}{name}"),
+        (None, bare) => bare.unwrap_or(name).to_owned(),
+    };
+    weights.iter().map(|(key, values)| (name(key), values.clone())).collect()
 }
 
 fn network(architecture: Architecture) -> (Vec<Param>, Weights) {
@@ -33,7 +47,7 @@ fn cifar(classes: usize) -> Params {
 /// As torchvision's file: no prefix, no attention, a 7x7 stem.
 fn torchvision(classes: usize) -> Weights {
     let (_, weights) = network(Architecture { classes, stem: Stem::Imagenet, attention: None });
-    weights.into_iter().map(|(name, values)| (name.replacen(BACKBONE, "", 1), values)).collect()
+    renamed(&weights, None)
 }
 
 fn sorted(names: &HashSet<String>) -> Vec<&str> {
@@ -45,7 +59,8 @@ fn sorted(names: &HashSet<String>) -> Vec<&str> {
 /// The network does not take these, says why, and is as before.
 fn refused(params: &Params, weights: &Weights) -> String {
     let before = params.to_weights().unwrap();
-    let error = load(params, weights, StemInit::Centre).unwrap_err().to_string();
+    let error = load(params, weights, StemInit::Centre).unwrap_err();
+    let error = crate::error::chain(&error);
     assert_eq!(params.to_weights().unwrap(), before, "{error}");
     error
 }
@@ -53,16 +68,16 @@ fn refused(params: &Params, weights: &Weights) -> String {
 #[test]
 fn the_names_of_torchvision_and_of_the_reference_are_the_same_weights() {
     let bare = torchvision(10);
-    let prefixed = with_prefix(bare.clone());
-    assert!(prefixed.keys().all(|name| name.starts_with(BACKBONE)));
-    assert_eq!(with_prefix(prefixed.clone()), prefixed, "no second prefix");
-    let [first, second] = [&bare, &prefixed].map(|weights| {
+    let prefixed = renamed(&bare, Some(BACKBONE));
+    let lightning = renamed(&prefixed, Some("model."));
+    let [(loaded, values), second, third] = [&bare, &prefixed, &lightning].map(|weights| {
         let params = fresh(Architecture { stem: Stem::Imagenet, ..Architecture::default() });
         let loaded = load(&params, weights, StemInit::Centre).unwrap();
         (loaded, params.to_weights().unwrap())
     });
-    assert_eq!(first, second);
-    let (loaded, values) = first;
+    assert!(values == second.1 && values == third.1);
+    assert_eq!([&*loaded.prefix, &*third.0.prefix], ["", "model."]);
+    assert_eq!((&loaded.loaded, &loaded.new), (&third.0.loaded, &third.0.new));
     assert_eq!(loaded.loaded.len(), 102, "all of them");
     assert_eq!((loaded.ignored, loaded.adapted), (vec![], vec![]));
     assert!(loaded.new.iter().all(|name| name.starts_with("cbam_layer")), "{:?}", loaded.new);
@@ -73,10 +88,8 @@ fn the_names_of_torchvision_and_of_the_reference_are_the_same_weights() {
 #[test]
 fn attention_is_loaded_with_bare_names_around_it() {
     let (_, weights) = network(Architecture::default());
-    let bare: Weights =
-        weights.iter().map(|(name, values)| (name.replacen(BACKBONE, "", 1), values.clone())).collect();
-    let same: HashSet<String> = with_prefix(bare.clone()).into_keys().collect();
-    assert_eq!(same, weights.keys().cloned().collect());
+    let bare = renamed(&weights, None);
+    assert!(bare.contains_key("conv1.weight") && bare.contains_key("cbam_layer1.channel_attn.fc.0.weight"));
     assert!(load(&cifar(10), &bare, StemInit::Centre).unwrap().new.is_empty());
 }
 
@@ -85,7 +98,7 @@ fn a_head_of_other_classes_is_new() {
     let params = fresh(Architecture { classes: 5, stem: Stem::Imagenet, attention: None });
     let before = params.to_weights().unwrap();
     let loaded = load(&params, &torchvision(1000), StemInit::Centre).unwrap();
-    assert_eq!(loaded.ignored, ["fc.weight", "fc.bias"]);
+    assert_eq!(loaded.ignored, ["fc.bias", "fc.weight"]);
     assert_eq!(sorted(&loaded.new), ["backbone.fc.bias", "backbone.fc.weight"]);
     assert_eq!(params.to_weights().unwrap()["backbone.fc.weight"], before["backbone.fc.weight"]);
 }
@@ -141,9 +154,62 @@ fn another_architecture_changes_nothing() {
     assert!(error.starts_with("backbone.layer2.0.conv1.weight has shape [128, 64, 1, 1]"), "{error}");
     let strange: Weights = [("encoder.weight".to_owned(), ArrayD::zeros(vec![2]))].into();
     assert!(refused(&cifar(10), &strange).contains("none of its 1 tensors"));
+    weights["backbone.layer2.0.conv1.weight"] = torchvision(10)["layer2.0.conv1.weight"].clone();
+    weights.shift_remove("backbone.layer2.1.bn2.running_mean");
+    let error = refused(&cifar(10), &weights);
+    assert!(
+        error.contains(
+            "113 of the network's 114 tensors are there, backbone.layer2.1.bn2.running_mean is not"
+        ),
+        "{error}"
+    );
     let (_, mut twice) = network(Architecture::default());
     twice.insert("bn1.bias".into(), ArrayD::zeros(vec![64]));
-    assert!(refused(&cifar(10), &twice).starts_with("backbone.bn1.bias is there twice"));
+    let error = refused(&cifar(10), &twice);
+    assert!(error.starts_with("backbone.bn1.bias is there twice, as "), "{error}");
+}
+
+#[test]
+fn a_resnet34_has_all_tensors_of_a_resnet18_and_is_refused() {
+    let mut weights = torchvision(1000);
+    let block: Vec<_> = weights
+        .iter()
+        .filter_map(|(name, values)| {
+            Some((format!("layer1.2.{}", name.strip_prefix("layer1.1.")?), values.clone()))
+        })
+        .collect();
+    weights.extend(block);
+    let error = refused(&cifar(10), &weights);
+    for part in [
+        "another architecture: it seems to be a ResNet with [3, 2, 2, 2] blocks",
+        "no place for 10 of",
+        "layer1.2.",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn a_head_of_several_layers_is_none_of_this_network() {
+    let mut weights = torchvision(10);
+    for name in ["fc.weight", "fc.bias"] {
+        weights.shift_remove(name);
+    }
+    for (layer, out, inner) in [(0, 64, 512), (3, 10, 64)] {
+        weights.insert(format!("fc.{layer}.weight"), ArrayD::zeros(vec![out, inner]));
+        weights.insert(format!("fc.{layer}.bias"), ArrayD::zeros(vec![out]));
+    }
+    let loaded = load(&cifar(10), &weights, StemInit::Centre).unwrap();
+    assert!(loaded.new.contains("backbone.fc.weight"), "{:?}", loaded.new);
+    assert_eq!(loaded.ignored, ["fc.0.bias", "fc.0.weight", "fc.3.bias", "fc.3.weight"]);
+    // Behind dropout there is one layer, which is the head.
+    let mut weights = torchvision(10);
+    for part in ["weight", "bias"] {
+        let values = weights.shift_remove(&format!("fc.{part}")).unwrap();
+        weights.insert(format!("fc.1.{part}"), values);
+    }
+    let loaded = load(&cifar(10), &weights, StemInit::Centre).unwrap();
+    assert!(loaded.loaded.contains(&"backbone.fc.weight".to_owned()) && loaded.ignored.is_empty());
 }
 
 #[test]
@@ -156,22 +222,25 @@ fn what_the_network_does_not_have_is_ignored_by_name() {
 
 #[test]
 fn half_precision_becomes_single() {
-    let bytes: Vec<u8> = [1.5_f32, -0.25]
+    let weights = torchvision(10);
+    let halves: Vec<(String, Vec<usize>, Vec<u8>)> = weights
         .iter()
-        .cycle()
-        .take(64)
-        .flat_map(|&value| half::f16::from_f32(value).to_le_bytes())
+        .map(|(name, values)| {
+            let bytes = values.iter().flat_map(|&value| half::f16::from_f32(value).to_le_bytes()).collect();
+            (name.clone(), values.shape().to_vec(), bytes)
+        })
         .collect();
-    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F16, vec![64], &bytes).unwrap();
-    let file = safetensors::serialize([("bn1.bias", view)], None).unwrap();
+    let view = |shape: &Vec<usize>, bytes| {
+        safetensors::tensor::TensorView::new(safetensors::Dtype::F16, shape.clone(), bytes).unwrap()
+    };
+    let views = halves.iter().map(|(name, shape, bytes)| (name, view(shape, bytes)));
+    let file = safetensors::serialize(views, None).unwrap();
     let params = cifar(10);
-    let loaded = load(&params, &ferronnx_models::checkpoint::read(&file).unwrap(), StemInit::Centre).unwrap();
-    assert_eq!(loaded.loaded, ["backbone.bn1.bias"]);
+    super::load(&params, &Checkpoint::from_bytes(&file).unwrap(), StemInit::Centre, &roles()).unwrap();
     let tensor = params.get("backbone.bn1.bias").unwrap();
-    assert_eq!(
-        (tensor.kind(), tensor.double_value(&[0]), tensor.double_value(&[63])),
-        (Kind::Float, 1.5, -0.25)
-    );
+    assert_eq!(tensor.kind(), Kind::Float);
+    let expected = half::f16::from_f32(weights["bn1.bias"][[63]]).to_f32();
+    assert_eq!(tensor.double_value(&[63]), f64::from(expected));
 }
 
 #[test]

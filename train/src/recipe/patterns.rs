@@ -68,9 +68,9 @@ pub(super) fn compile(patterns: &[String], roles: &Roles) -> Result<GlobSet, Pat
     set.build().map_err(|source| PatternError::Glob { pattern: patterns.join(", "), source: source.into() })
 }
 
-/// Compiles the patterns of the network's head; nothing matches where it declares none.
-pub(crate) fn head(roles: &Roles) -> Result<GlobSet, PatternError> {
-    let patterns: Vec<String> = roles.get("head").unwrap_or_default().into_iter().map(Into::into).collect();
+/// Compiles the patterns of a role, such as `head`; nothing matches where the network declares none.
+pub(crate) fn role(name: &str, roles: &Roles) -> Result<GlobSet, PatternError> {
+    let patterns: Vec<String> = roles.get(name).unwrap_or_default().into_iter().map(Into::into).collect();
     compile(&patterns, roles)
 }
 

@@ -19,6 +19,7 @@ fn config(labels: &[&str]) -> RunConfig {
         amp: None,
         skip_bad: false,
         pretrained: None,
+        pretrained_key: None,
         stem_init: StemInit::default(),
         labels: labels.iter().map(ToString::to_string).collect(),
         preprocessing: Preprocessing::for_size(32),

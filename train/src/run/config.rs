@@ -38,6 +38,9 @@ pub struct RunConfig {
     /// Pretrained weights to start from: a checkpoint file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<PathBuf>,
+    /// Key of the pretrained weights, where the file holds several networks; `None` for the best one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pretrained_key: Option<String>,
     /// Initialisation of a stem whose pretrained kernel is larger.
     #[serde(default)]
     pub stem_init: StemInit,
@@ -65,6 +68,7 @@ impl RunConfig {
             amp: None,
             skip_bad: false,
             pretrained: None,
+            pretrained_key: None,
             stem_init: StemInit::default(),
             labels: data.classes.clone(),
             preprocessing: Preprocessing::for_size(size),

@@ -15,6 +15,12 @@ pub struct RunPlan {
     pub adapted: Vec<String>,
     /// Tensors of the pretrained weights that the network has no place for.
     pub ignored: Vec<String>,
+    /// Prefix of the names in the file of pretrained weights, with the keys that lead to them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    /// Prefixes of other tensors in that file that would have fitted as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<String>,
     /// Trained and frozen parameters of each phase.
     pub phases: Vec<PhaseRecord>,
 }

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use ferronnx_models::{Module, checkpoint};
+use ferronnx_models::Module;
+use ferronnx_models::checkpoint::{Checkpoint, CheckpointError};
 
 use super::{RunConfig, RunError, RunFolder, RunPlan};
 use crate::params::Params;
@@ -26,8 +27,12 @@ impl Start {
         let roles = network.roles();
         let plan = match &config.pretrained {
             Some(file) => {
-                let weights = checkpoint::load(file)?;
-                let loaded = pretrained::load(params, &weights, config.stem_init, &roles)
+                let mut checkpoint = Checkpoint::open(file)?;
+                if let Some(key) = &config.pretrained_key {
+                    let failed = |source| CheckpointError::Format { path: file.clone(), source };
+                    checkpoint = checkpoint.under(key).map_err(failed)?;
+                }
+                let loaded = pretrained::load(params, &checkpoint, config.stem_init, &roles)
                     .map_err(|source| RunError::Pretrained { path: file.clone(), source })?;
                 let new = params.names().filter(|name| loaded.new.contains(*name)).map(Into::into);
                 RunPlan {
@@ -35,6 +40,8 @@ impl Start {
                     loaded: loaded.loaded,
                     adapted: loaded.adapted,
                     ignored: loaded.ignored,
+                    prefix: loaded.prefix,
+                    alternatives: loaded.alternatives,
                     phases: Vec::new(),
                 }
             }

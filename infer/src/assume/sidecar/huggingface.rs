@@ -1,6 +1,6 @@
 //! `preprocessor_config.json` and `config.json` of Hugging Face's transformers (read in 5.24.0).
 
-use ferronnx_models::card::{Activation, ColorOrder, Fit, Size};
+use ferronnx_models::card::{Activation, CentreRounding, ColorOrder, Fit, Size};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -67,6 +67,8 @@ pub fn processor(bytes: &[u8]) -> Result<Facts, SidecarError> {
             facts.fit = Some(Stated::new(fit, PROCESSOR));
             facts.resize = Some(Stated::new(resize, PROCESSOR));
             facts.size = Some(Stated::new(size, PROCESSOR));
+            // `center_crop` of both its backends; torchvision's rounds half to even.
+            facts.centre = (resize != size).then(|| Stated::new(CentreRounding::Down, PROCESSOR));
         }
         Ok(None) => {}
         Err(value) => facts.unusable.push(Unusable::new("fit", value, PROCESSOR)),
@@ -114,15 +116,11 @@ fn geometry(processor: &Processor) -> Result<Option<(Fit, Size, Size)>, String> 
         Some(crop) if processor.do_center_crop == Some(true) => Some(crop.whole().ok_or_else(other)?),
         _ => None,
     };
-    let covers = |side: f64, size: Size| {
-        let resize = Size::from(side as u32);
+    let cut = |fit: Fit, resize: Size, size: Size| {
         let enough = resize.height >= size.height && resize.width >= size.width;
-        if enough {
-            Ok(Some((Fit::Crop, resize, size)))
-        } else {
-            Err(format!("a crop of {size} from {resize}"))
-        }
+        if enough { Ok(Some((fit, resize, size))) } else { Err(format!("a crop of {size} from {resize}")) }
     };
+    let covers = |side: f64, size: Size| cut(Fit::Crop, Size::from(side as u32), size);
     match (shortest, crop) {
         (Some(side), _) if is("ConvNext") => match side {
             ..384 => covers(f64::from(side) / processor.crop_pct.unwrap_or(224.0 / 256.0), side.into()),
@@ -135,8 +133,7 @@ fn geometry(processor: &Processor) -> Result<Option<(Fit, Size, Size)>, String> 
         (Some(side), Some(size)) => covers(side.into(), size),
         (Some(side), None) => Err(format!("a shorter side of {side} without a crop")),
         (None, None) => Ok(Some((Fit::Squash, whole, whole))),
-        (None, Some(size)) if size == whole => Ok(Some((Fit::Squash, size, size))),
-        (None, Some(size)) => Err(format!("a crop of {size} from an image squashed to {whole}")),
+        (None, Some(size)) => cut(Fit::Squash, whole, size),
     }
 }
 

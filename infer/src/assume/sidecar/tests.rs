@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ferronnx_models::card::{Activation, ColorOrder, Fit, ResizeFilter, Size};
+use ferronnx_models::card::{Activation, Border, ColorOrder, Fit, ResizeFilter, Size};
 
 use super::*;
 use crate::ErrorKind;
@@ -110,7 +110,12 @@ fn timm_has_defaults_and_other_modes() {
         (value(&squash.fit), value(&squash.filter)),
         (Some(Fit::Squash), Some(ResizeFilter::LanczosAntialias))
     );
-    for change in [r#", "crop_mode": "squash""#, r#", "crop_mode": "border""#] {
+    let margin = found(r#", "crop_mode": "squash""#);
+    assert_eq!((value(&margin.fit), value(&margin.resize)), (Some(Fit::Squash), Some(274.into())));
+    let border = found(r#", "crop_mode": "border""#);
+    assert_eq!((value(&border.fit), value(&border.resize)), (Some(Fit::Letterbox), Some(274.into())));
+    assert_eq!(value(&border.border), Some(Border([124, 116, 104])));
+    for change in [r#", "crop_mode": "edge""#, r#", "crop_pct": 1.5"#] {
         let other = found(change);
         assert!(other.fit.is_none() && other.resize.is_none());
         let mut given = Assumptions::default();
@@ -171,7 +176,7 @@ fn image_processors_of_hugging_face() {
         ),
         (
             format!(r#"{{"size": {{"height": 256, "width": 256}}, {crop}, "image_processor_type": "DeiTImageProcessor"}}"#),
-            (None, None, None, 1),
+            both(Fit::Squash, 256, 224),
         ),
         (r#"{"size": {"shortest_edge": 224}, "do_center_crop": true, "crop_size": 256}"#.into(), (None, None, None, 1)),
         (r#"{"size": {"shortest_edge": 800, "longest_edge": 1333}}"#.into(), (None, None, None, 1)),

@@ -1,6 +1,6 @@
 //! `config.json` of timm, as `save_config_for_hf` and the Hugging Face hub have it.
 
-use ferronnx_models::card::{ColorOrder, Fit, ResizeFilter, Size};
+use ferronnx_models::card::{Border, ColorOrder, Fit, ResizeFilter, Size};
 use serde::Deserialize;
 
 use super::{SidecarError, json};
@@ -83,14 +83,20 @@ fn preprocessing(config: &Pretrained) -> Facts {
     let resize = Size { height: larger(height), width: larger(width) };
     let fit = match config.crop_mode.as_deref().unwrap_or("center") {
         "center" if part <= 1.0 => Some(Fit::Crop),
-        "squash" if resize == size => Some(Fit::Squash),
-        // Others add a border, or cut a part out of the squashed image.
+        "squash" if part <= 1.0 => Some(Fit::Squash),
+        "border" if part <= 1.0 => Some(Fit::Letterbox),
+        // Others cut more out than there is, or are not known.
         other => {
             let value = format!("crop_mode {other} with crop_pct {part}");
             facts.unusable.push(Unusable::new("fit", value, PLACE));
             None
         }
     };
+    if let (Some(Fit::Letterbox), Some(mean)) = (fit, &facts.mean) {
+        // Pillow's byte of the mean; a gray image has the same in all channels.
+        let byte = |channel: usize| (255.0 * mean.value[channel % mean.value.len()]).round_ties_even() as u8;
+        facts.border = Some(Stated::new(Border(std::array::from_fn(byte)), PLACE));
+    }
     facts.fit = fit.map(|fit| Stated::new(fit, PLACE));
     facts.resize = fit.map(|_| Stated::new(resize, PLACE));
     facts

@@ -142,8 +142,13 @@ pub fn write_page(path: &std::path::Path, page: &str) -> anyhow::Result<()> {
 }
 
 /// Makes a panic in any thread end the program with one line; it is always a bug of ours.
+///
+/// A panic while an image is decoded is an error of that image only.
 pub fn one_line_panics() {
     std::panic::set_hook(Box::new(|panic| {
+        if ferronnx_infer::decode::is_guarded() {
+            return;
+        }
         let message = panic.payload_as_str().unwrap_or("unknown");
         let place = panic.location().map(|place| format!(" ({}:{})", place.file(), place.line()));
         let place = place.unwrap_or_default();

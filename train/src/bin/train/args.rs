@@ -53,16 +53,16 @@ Examples:
   train fit --data photos --recipe my.toml --limit 200 --epochs 1   try a recipe
   train fit --resume runs/ten                                       resume a run
 
-DATA is DIR/CLASS/*.jpg, or DIR/train/CLASS/*.jpg with DIR/test (or DIR/val), or cifar10 (downloaded once), or
-cifar10:PATH of its binary archive. Ctrl-C saves the run and stops it; a second Ctrl-C stops it at once."
+DATA is DIR/CLASS/*.jpg, or DIR/train/CLASS/*.jpg with DIR/test (and DIR/val), or LIST.csv with `path,label[,split]`, or
+cifar10 (downloaded once), or cifar10:PATH of its binary archive. Ctrl-C saves the run and stops it; a second Ctrl-C stops it at once."
 )]
 pub struct FitArgs {
-    /// Folder of class folders, cifar10, or cifar10:PATH
-    #[arg(long, value_name = "DIR|cifar10[:PATH]", required_unless_present = "resume")]
+    /// Folder of class folders, list of images, cifar10, or cifar10:PATH
+    #[arg(long, value_name = "DIR|LIST.csv|cifar10[:PATH]", required_unless_present = "resume")]
     pub data: Option<PathBuf>,
     /// Resume a run exactly where it stopped
     #[arg(long, value_name = "RUN", conflicts_with_all = [
-        "data", "recipe", "pretrained", "stem_init", "freeze_stem", "out", "epochs", "batch_size", "early_stopping",
+        "data", "recipe", "pretrained", "pretrained_key", "stem_init", "freeze_stem", "out", "epochs", "batch_size", "early_stopping",
         "image_size", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp",
     ])]
     pub resume: Option<PathBuf>,
@@ -74,6 +74,9 @@ pub struct FitArgs {
     /// none
     #[arg(long, default_value = "none", value_name = "FILE|imagenet|none")]
     pub pretrained: String,
+    /// Key of the pretrained weights, where the file holds several networks, such as model_ema
+    #[arg(long, value_name = "KEY")]
+    pub pretrained_key: Option<String>,
     /// Initialise a 3x3 stem from a pretrained 7x7 one by its centre, or at random
     #[arg(long, default_value = "centre", value_name = "centre|random")]
     pub stem_init: StemInit,
@@ -168,7 +171,7 @@ Examples:
 The file is run on ONNX Runtime and compared with libtorch before it is kept."
 )]
 pub struct ExportArgs {
-    /// Run folder, or a .safetensors or .pth checkpoint
+    /// Run folder, or a checkpoint: a .safetensors or .pth file, or a folder of Hugging Face
     #[arg(value_name = "RUN|CHECKPOINT")]
     pub source: PathBuf,
     /// File to write
@@ -221,6 +224,12 @@ pub struct ExportArgs {
     /// Bare checkpoint: standard deviation per channel, for the same values [default: as for --mean]
     #[arg(long, value_name = "R,G,B", value_parser = parse_channels)]
     pub std: Option<Numbers>,
+    /// Bare checkpoint: key of the weights, where the file holds several networks, such as model_ema
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Bare checkpoint: pass over tensors with these names, though they may belong to further layers (repeatable)
+    #[arg(long, value_name = "PATTERN")]
+    pub leave_out: Vec<String>,
 }
 
 /// Values of `--precision`.
@@ -294,12 +303,18 @@ Examples:
   train summary resnet18.pth --image-size 224 --format json"
 )]
 pub struct SummaryArgs {
-    /// Run folder, or a .safetensors or .pth checkpoint [default: the network of a new run]
+    /// Run folder, or a checkpoint (a .safetensors or .pth file, or a folder of Hugging Face) [default: the network of a new run]
     #[arg(value_name = "RUN|CHECKPOINT")]
     pub source: Option<PathBuf>,
     /// Height and width of the input [default: the run's; else 32 for a 3x3 stem, 224 for a 7x7 one]
     #[arg(long, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub image_size: Option<u32>,
+    /// Bare checkpoint: key of the weights, where the file holds several networks, such as model_ema
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Bare checkpoint: pass over tensors with these names, though they may belong to further layers (repeatable)
+    #[arg(long, value_name = "PATTERN")]
+    pub leave_out: Vec<String>,
     /// Output format
     #[arg(long, value_enum, default_value = "table")]
     pub format: SummaryFormat,

@@ -32,7 +32,10 @@ pub fn print_error(text: impl Display) {
 
 /// Prints how the images of a data set are used, and what was left out.
 pub fn data(data: &ImageFolder) {
-    let how = textwrap::Options::new(80).subsequent_indent("            ").break_words(false);
+    let how = textwrap::Options::new(80)
+        .subsequent_indent("            ")
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
     let left_out = (!data.left_out.is_empty()).then(|| format!("left out    {}", data.left_out));
     for line in data.notes.iter().map(|note| format!("data        {note}")).chain(left_out) {
         say!("{}", textwrap::fill(&line, &how));
@@ -187,14 +190,36 @@ fn pretrained(file: Option<&Path>, plan: &RunPlan) {
         say!("no pretrained weights: every layer is new and learns in every phase");
         return;
     };
-    let RunPlan { loaded, new, adapted, ignored, .. } = plan;
+    let RunPlan { loaded, new, adapted, ignored, prefix, alternatives, .. } = plan;
     say!("pretrained weights: {} tensors loaded from {}", loaded.len(), file.display());
+    if !prefix.is_empty() {
+        say!("  under {prefix}");
+    }
+    if !alternatives.is_empty() {
+        let others = alternatives.iter().map(|prefix| self::prefix(prefix));
+        list("passed over, a whole network as well", &others.collect::<Vec<_>>().join(", "));
+    }
     list("new", &if new.is_empty() { "none".into() } else { new.join(", ") });
     if !adapted.is_empty() {
         list("of these begun from the file's", &adapted.join(", "));
     }
     if !ignored.is_empty() {
-        list("ignored", &ignored.join(", "));
+        list("ignored", &few(ignored));
+    }
+}
+
+/// Names a prefix of tensors in a checkpoint; the empty one needs words.
+pub fn prefix(prefix: &str) -> &str {
+    if prefix.is_empty() { "names without a prefix" } else { prefix }
+}
+
+/// Joins the first of many names; the state of an optimizer has hundreds.
+fn few(names: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 

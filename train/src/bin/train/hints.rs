@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use ferronnx_models::checkpoint::Misfit;
 use ferronnx_train::data::DataError;
 use ferronnx_train::device::DeviceError;
 use ferronnx_train::export::ExportError;
@@ -20,6 +21,9 @@ fn of(error: &(dyn Error + 'static)) -> Option<&'static str> {
     }
     if let Some(error) = error.downcast_ref() {
         return export(error);
+    }
+    if let Some(Misfit::Beside { .. }) = error.downcast_ref() {
+        return Some("; if it computes nothing with them, name them: --leave-out PATTERN");
     }
     match (error.downcast_ref(), error.downcast_ref(), error.downcast_ref()) {
         (Some(SummaryError::Size { .. }), ..) => Some(": choose another --image-size"),

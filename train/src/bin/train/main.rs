@@ -28,6 +28,9 @@ fn main() -> ExitCode {
     // SAFETY: nothing has started a thread yet.
     unsafe { ferronnx_infer::runtime::disable_telemetry() };
     panic::set_hook(Box::new(|info| {
+        if ferronnx_infer::decode::is_guarded() {
+            return;
+        }
         let message = info.payload_as_str().unwrap_or("unknown");
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         eprintln!("error: internal: {} ({place}): please report this", first_words(message));

@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use ferronnx_infer::escape;
 use ferronnx_infer::inspect::Inspection;
-use ferronnx_models::card::{Activation, Fit, ModelCard, Preprocessing, ResizeFilter, Threshold};
+use ferronnx_models::card::{
+    Activation, CentreRounding, Fit, ModelCard, Preprocessing, ResizeFilter, Threshold,
+};
 use ferronnx_models::onnx::fuse::{Fusion, Kind, Rejected};
 use ferronnx_models::onnx::{Port, Stored};
 use ferronnx_report::text;
@@ -135,7 +137,7 @@ fn card_fields(card: &ModelCard) -> Vec<(&'static str, String)> {
 
 /// Text of the steps from an image to the input.
 fn steps(preprocessing: &Preprocessing) -> String {
-    let Preprocessing { color, resize, filter, crop, mean, std, fit, layout } = preprocessing;
+    let Preprocessing { color, resize, filter, crop, mean, std, fit, layout, centre, border } = preprocessing;
     let numbers = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(" ");
     let filter = match filter {
         ResizeFilter::BilinearAntialias => "bilinear, antialiased",
@@ -145,14 +147,18 @@ fn steps(preprocessing: &Preprocessing) -> String {
         ResizeFilter::Bicubic => "bicubic, not antialiased",
         ResizeFilter::Nearest => "nearest pixel",
     };
-    let fitted = match fit {
-        Fit::Crop if resize.is_square() => {
-            format!("shorter side to {} ({filter}), centre {crop}", resize.height)
-        }
-        Fit::Crop => format!("resized to cover {resize} ({filter}), centre {crop}"),
-        Fit::Squash => format!("squashed to {crop} ({filter})"),
-        Fit::Letterbox => format!("fitted into {crop} with a grey border ({filter})"),
+    let resized = match fit {
+        Fit::Crop if resize.is_square() => format!("shorter side to {}", resize.height),
+        Fit::Crop => format!("resized to cover {resize}"),
+        Fit::Squash => format!("squashed to {resize}"),
+        Fit::Letterbox => format!("fitted into {resize} with a border of {:?}", border.0),
     };
+    let cut = match centre {
+        CentreRounding::Even => format!(", centre {crop}"),
+        CentreRounding::Down => format!(", centre {crop} (odd margins rounded down)"),
+    };
+    let cut = if *fit == Fit::Crop || resize != crop { cut } else { String::new() };
+    let fitted = format!("{resized} ({filter}){cut}");
     let layout = layout.map_or_else(String::new, |layout| format!(", {}", layout.name()));
     let color = color.name().to_uppercase();
     format!("{color}, {fitted}{layout}, mean {}, std {}", numbers(mean), numbers(std))

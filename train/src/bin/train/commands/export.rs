@@ -10,17 +10,17 @@ use ferronnx_infer::preprocess::Preprocessor;
 use ferronnx_models::Weights;
 use ferronnx_models::card::{ModelCard, Precision, Preprocessing};
 use ferronnx_models::certificate::Certificate;
-use ferronnx_models::checkpoint;
+use ferronnx_models::checkpoint::resnet18::Found;
 use ferronnx_models::onnx::Opset;
 use ferronnx_models::parity::Disagreement;
-use ferronnx_models::resnet::{Architecture, ResNet18, with_prefix};
+use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
 use ferronnx_train::data::{Sample, split};
 use ferronnx_train::error::chain;
 use ferronnx_train::export::{CALIBRATION_IMAGES, Drift, ExportOptions, Exported, Images, Trained, card};
 use ferronnx_train::run::{RunFolder, Splits};
 use image::RgbImage;
 
-use super::architecture;
+use super::{architecture, is_run, network_in};
 use crate::args::{ExportArgs, PrecisionArg};
 use crate::display;
 
@@ -40,6 +40,8 @@ struct Source {
     description: String,
     /// Images to calibrate int8 on.
     calibration: Vec<RgbImage>,
+    /// Lines about the tensors of a checkpoint: those that were taken, and those that were not.
+    notes: Vec<String>,
 }
 
 /// Runs the command.
@@ -56,7 +58,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
         tolerance: args.tolerance,
     };
     ferronnx_infer::runtime::load(args.ort_lib.as_deref())?;
-    let source = if args.source.is_dir() { from_run(args)? } else { from_checkpoint(args)? };
+    let source = if is_run(&args.source) { from_run(args)? } else { from_checkpoint(args)? };
     let network = ResNet18::new(&source.architecture)?;
     ensure!(
         !options.observed || source.architecture.attention.is_some(),
@@ -82,6 +84,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
 fn report(args: &ExportArgs, source: &Source, exported: &Exported, took: Duration) {
     let Certificate { agreement, tolerance, weights, goldens, .. } = &exported.certificate;
     say!("network     {}", source.architecture);
+    source.notes.iter().for_each(|note| say!("{note}"));
     say!("verified    on {} {}, ONNX Runtime against libtorch", agreement.images, source.description);
     say!(
         "difference  {:.2e} at most, {:.2e} of the largest logit (allowed {tolerance:.0e}), {:.2e} in the mean",
@@ -140,6 +143,8 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
         ("--image-size", args.image_size.is_some()),
         ("--mean", args.mean.is_some()),
         ("--std", args.std.is_some()),
+        ("--key", args.key.is_some()),
+        ("--leave-out", !args.leave_out.is_empty()),
     ];
     if let Some((flag, _)) = bare.iter().find(|(_, given)| *given) {
         anyhow::bail!("{flag} is for bare checkpoints: a run knows it already");
@@ -180,7 +185,7 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
         }
     };
     let card = run.card(&config)?;
-    Ok(Source { architecture, weights, card, images, description, calibration })
+    Ok(Source { architecture, weights, card, images, description, calibration, notes: Vec::new() })
 }
 
 /// Loads the images of a folder, with their classes if its folders are the labels.
@@ -217,16 +222,20 @@ fn generated_images(preprocessor: &Preprocessor) -> (Images, String) {
 
 fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
     let path = &args.source;
-    let weights = with_prefix(checkpoint::load(path)?);
-    let architecture = Architecture::of(&weights).with_context(|| path.display().to_string())?;
+    let found = network_in(path, args.key.as_deref(), &args.leave_out)?;
+    let mut notes = notes(&found);
+    let Found { architecture, weights, .. } = found;
     let size = args.image_size.unwrap_or(architecture.stem.usual_size());
     let mut preprocessing = Preprocessing::for_size(size);
     let mean = args.mean.clone().unwrap_or(preprocessing.mean);
     let std = args.std.clone().unwrap_or(preprocessing.std);
-    (preprocessing.mean, preprocessing.std) =
-        assume::to_unit_range(mean, std).context("--mean and --std")?;
+    (preprocessing.mean, preprocessing.std) = assume::to_unit_range(mean, std).context("--mean and --std")?;
     preprocessing.check().context("--mean and --std")?;
     let labels = labels(args.labels.as_deref(), architecture.classes)?;
+    if args.image_size.is_none() || args.mean.is_none() || args.std.is_none() {
+        let Preprocessing { mean, std, .. } = &preprocessing;
+        notes.push(format!("assumed     images of {size} pixels, mean {mean:?}, standard deviation {std:?}"));
+    }
     let preprocessor = Preprocessor::new(&preprocessing);
     let (images, description) = match &args.images {
         Some(folder) => chosen_images(folder, &labels, &preprocessor)?,
@@ -237,7 +246,32 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
         _ => Vec::new(),
     };
     let card = card(labels, preprocessing, serde_json::to_value(architecture)?, None);
-    Ok(Source { architecture, weights, card, images, description, calibration })
+    Ok(Source { architecture, weights, card, images, description, calibration, notes })
+}
+
+/// Describes which tensors of a checkpoint were taken, what was passed over, and what the weights do not say.
+fn notes(found: &Found) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !found.prefix.is_empty() {
+        notes.push(format!("tensors     {} under {}", found.weights.len(), found.prefix));
+    }
+    if !found.head.ends_with("fc.weight") {
+        notes.push(format!("classifier  {}", found.head));
+    }
+    if !found.alternatives.is_empty() {
+        let others = found.alternatives.iter().map(|prefix| display::prefix(prefix));
+        notes.push(format!(
+            "also there  {}: a whole network, passed over; --key KEY takes it",
+            others.collect::<Vec<_>>().join(", ")
+        ));
+    }
+    if !found.passed_over.is_empty() {
+        notes.push(format!("passed over {}", found.passed_over));
+    }
+    if found.architecture.stem == Stem::Cifar {
+        notes.push("assumed     stride 1 and no max pool in the 3x3 stem: weights do not say it".into());
+    }
+    notes
 }
 
 fn labels(file: Option<&Path>, classes: usize) -> Result<Vec<String>> {

@@ -1,14 +1,13 @@
 //! `train summary`: layers of a network as a table.
 
-use anyhow::{Context, Result};
-use ferronnx_models::resnet::{Architecture, with_prefix};
+use anyhow::Result;
+use ferronnx_models::resnet::Architecture;
 use indicatif::HumanCount;
 
-use ferronnx_models::checkpoint;
 use ferronnx_train::run::RunFolder;
 use ferronnx_train::summary::{Layer, Summary};
 
-use super::architecture;
+use super::{architecture, is_run, network_in};
 use crate::args::{SummaryArgs, SummaryFormat};
 use crate::display;
 
@@ -27,12 +26,11 @@ pub fn run(args: &SummaryArgs) -> Result<()> {
 /// Finds the architecture that is asked for, and the size of its images if it is known.
 fn network(args: &SummaryArgs) -> Result<(Architecture, Option<u32>)> {
     let Some(source) = &args.source else { return Ok((Architecture::default(), None)) };
-    if source.is_dir() {
+    if is_run(source) {
         let (_, config) = RunFolder::open(source)?;
         return Ok((architecture(&config, source)?, Some(config.preprocessing.crop.height)));
     }
-    let weights = with_prefix(checkpoint::load(source)?);
-    Ok((Architecture::of(&weights).with_context(|| source.display().to_string())?, None))
+    Ok((network_in(source, args.key.as_deref(), &args.leave_out)?.architecture, None))
 }
 
 fn table(summary: &Summary) -> String {

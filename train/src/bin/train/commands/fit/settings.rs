@@ -70,6 +70,7 @@ pub fn config(
         amp: args.amp,
         skip_bad: args.skip_bad,
         pretrained,
+        pretrained_key: args.pretrained_key.clone(),
         stem_init: args.stem_init,
         architecture: serde_json::to_value(architecture)?,
         ..RunConfig::new(data, recipe, size)

@@ -1,0 +1,268 @@
+//! JPEG decoder (ITU-T T.81).
+//!
+//! The pixels come from one of two crates. `zune-jpeg`, through `image`, is the faster one. `jpeg-decoder` reads what
+//! `zune-jpeg` gets wrong: components in scans of their own, and rare sampling factors. Both fill with gray what they
+//! cannot read, so that the whole file is walked through before (`scan`).
+
+mod frame;
+mod huffman;
+mod scan;
+
+use image::{ImageFormat, RgbImage};
+
+use super::error::{DecodeError, damaged, unsupported};
+use super::{MAX_BYTES, Result, check_size, opaque, orientation, read, upright};
+use frame::Frame;
+use huffman::Codes;
+use scan::{Scan, Tables};
+
+/// Most scans of one file, a limit for malicious ones.
+const MAX_SCANS: usize = 100;
+
+/// Damage of a JPEG that a decoder would pass over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Damage {
+    #[error("the file ends within the image")]
+    Truncated,
+    #[error("a header contradicts itself")]
+    Header,
+    #[error("a Huffman table is missing or wrong")]
+    Table,
+    #[error("a Huffman code does not exist")]
+    Code,
+    #[error("a block has coefficients that do not exist")]
+    Coefficient,
+    #[error("pixels are missing")]
+    EndsEarly,
+    #[error("there is more data than pixels")]
+    Left,
+    #[error("a restart marker is missing")]
+    Restart,
+    #[error("scans are missing")]
+    Scans,
+}
+
+impl From<Damage> for DecodeError {
+    fn from(damage: Damage) -> Self {
+        let format = "JPEG".into();
+        match damage {
+            Damage::Truncated => Self::Truncated { format },
+            damage => Self::Damaged { format, reason: damage.to_string() },
+        }
+    }
+}
+
+impl From<Damage> for crate::Error {
+    fn from(damage: Damage) -> Self {
+        DecodeError::from(damage).into()
+    }
+}
+
+/// Decodes a JPEG.
+pub(super) fn decode(encoded: &[u8]) -> Result<RgbImage> {
+    let checked = check(encoded)?;
+    let image =
+        if checked.is_usual { opaque(read(ImageFormat::Jpeg, encoded)?.0) } else { unusual(encoded)? };
+    Ok(upright(image, orientation::of(checked.exif, checked.xmp)))
+}
+
+/// Decodes with `jpeg-decoder`.
+#[cfg(feature = "formats")]
+fn unusual(encoded: &[u8]) -> Result<RgbImage> {
+    use jpeg_decoder::{Decoder, PixelFormat};
+    let failed = |error: jpeg_decoder::Error| damaged(ImageFormat::Jpeg, error);
+    let mut decoder = Decoder::new(encoded);
+    decoder.set_max_decoding_buffer_size(MAX_BYTES as usize);
+    let pixels = decoder.decode().map_err(failed)?;
+    let info = decoder.info().ok_or(Damage::Header)?;
+    let rgb = match info.pixel_format {
+        PixelFormat::RGB24 => pixels,
+        PixelFormat::L8 => pixels.iter().flat_map(|&value| [value; 3]).collect(),
+        PixelFormat::CMYK32 => pixels.as_chunks().0.iter().flat_map(from_cmyk).collect(),
+        PixelFormat::L16 => return Err(unsupported("JPEG", "JPEG with 16 bits per sample")),
+    };
+    RgbImage::from_raw(info.width.into(), info.height.into(), rgb).ok_or_else(|| Damage::Header.into())
+}
+
+/// Refuses what only `jpeg-decoder` reads.
+#[cfg(not(feature = "formats"))]
+fn unusual(_: &[u8]) -> Result<RgbImage> {
+    Err(DecodeError::UnsupportedFormat { format: "JPEG with unusual scans", feature: Some("formats") }.into())
+}
+
+/// Converts ink, 255 for all of it, to RGB.
+#[cfg(feature = "formats")]
+fn from_cmyk(&[inks @ .., black]: &[u8; 4]) -> [u8; 3] {
+    inks.map(|ink: u8| ((255 - u32::from(ink)) * (255 - u32::from(black)) + 127).div_euclid(255) as u8)
+}
+
+/// What a walk through a whole JPEG found.
+pub(super) struct Checked<'a> {
+    /// EXIF block.
+    exif: Option<&'a [u8]>,
+    /// XMP packet.
+    xmp: Option<&'a [u8]>,
+    /// Whether `zune-jpeg` reads it right.
+    pub(super) is_usual: bool,
+}
+
+/// Walks through a JPEG.
+///
+/// # Errors
+/// [`DecodeError`] for damage and for the kinds of JPEG that no decoder here reads;
+/// [`TooLarge`](crate::ErrorKind::TooLarge).
+pub(super) fn check(encoded: &[u8]) -> Result<Checked<'_>> {
+    let mut walk = Walk { encoded, at: 2, ..Walk::default() };
+    loop {
+        let marker = walk.marker()?;
+        match marker {
+            0xd8 => return Err(Damage::Header.into()),
+            0xd9 => break,
+            0x01 | 0xd0..=0xd7 => continue,
+            _ => {}
+        }
+        let segment = walk.segment()?;
+        match marker {
+            0xc4 => walk.huffman_tables(segment)?,
+            0xc0..=0xcf if !matches!(marker, 0xc8 | 0xcc) => walk.frame(marker, segment)?,
+            0xda => walk.scan(segment)?,
+            0xdd => {
+                walk.restart_interval = segment.first_chunk().map_or(0, |&two| u16::from_be_bytes(two).into())
+            }
+            0xe1 => walk.metadata(segment),
+            _ => {}
+        }
+    }
+    let frame = walk.frame.ok_or(Damage::Header)?;
+    if !frame.is_complete() {
+        return Err(Damage::Scans.into());
+    }
+    Ok(Checked { exif: walk.exif, xmp: walk.xmp, is_usual: is_usual(&frame, walk.scans) })
+}
+
+/// Tells whether `zune-jpeg` reads the layout right, as `tests/decoders` found.
+fn is_usual(frame: &Frame, scans: usize) -> bool {
+    let most = frame.most_sampling();
+    let first = frame.components[0].sampling;
+    (frame.progressive || scans == 1)
+        && (frame.components.len() == 1 || first == most)
+        && frame.components.iter().all(|one| !one.sampling.contains(&3))
+}
+
+/// State of a walk.
+#[derive(Default)]
+struct Walk<'a> {
+    encoded: &'a [u8],
+    at: usize,
+    frame: Option<Frame>,
+    tables: Tables,
+    restart_interval: usize,
+    scans: usize,
+    exif: Option<&'a [u8]>,
+    xmp: Option<&'a [u8]>,
+}
+
+impl<'a> Walk<'a> {
+    /// Goes behind the next marker; what lies before it is skipped, as libjpeg does.
+    fn marker(&mut self) -> std::result::Result<u8, Damage> {
+        let is_marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0x00 | 0xff);
+        let rest = &self.encoded[self.at..];
+        let position = rest.windows(2).position(is_marker).ok_or(Damage::Truncated)?;
+        self.at += position + 2;
+        Ok(rest[position + 1])
+    }
+
+    /// Takes the segment of the marker that was read.
+    fn segment(&mut self) -> std::result::Result<&'a [u8], Damage> {
+        let rest = &self.encoded[self.at..];
+        let length = usize::from(u16::from_be_bytes(*rest.first_chunk().ok_or(Damage::Truncated)?));
+        if length < 2 {
+            return Err(Damage::Header);
+        }
+        let segment = rest.get(2..length).ok_or(Damage::Truncated)?;
+        self.at += length;
+        Ok(segment)
+    }
+
+    fn metadata(&mut self, segment: &'a [u8]) {
+        self.exif = self.exif.or_else(|| segment.strip_prefix(b"Exif\0\0"));
+        self.xmp = self.xmp.or_else(|| segment.strip_prefix(b"http://ns.adobe.com/xap/1.0/\0"));
+    }
+
+    fn huffman_tables(&mut self, mut segment: &[u8]) -> std::result::Result<(), Damage> {
+        while let [target, rest @ ..] = segment {
+            let (counts, rest) = rest.split_first_chunk::<16>().ok_or(Damage::Table)?;
+            let symbols = counts.iter().map(|&count| usize::from(count)).sum();
+            let (symbols, rest) = rest.split_at_checked(symbols).ok_or(Damage::Table)?;
+            let tables = if target >> 4 == 0 { &mut self.tables.dc } else { &mut self.tables.ac };
+            let table = tables.get_mut(usize::from(target & 15)).ok_or(Damage::Table)?;
+            *table = Some(Codes::new(counts, symbols)?);
+            segment = rest;
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, marker: u8, segment: &[u8]) -> Result<()> {
+        let refused = match marker {
+            0xc0..=0xc2 => None,
+            0xc3 => Some("lossless JPEG"),
+            0xc5..=0xc7 => Some("hierarchical JPEG"),
+            _ => Some("arithmetic-coded JPEG"),
+        };
+        if let Some(kind) = refused {
+            return Err(unsupported("JPEG", kind));
+        }
+        let &[precision, h1, h0, w1, w0, count, ref rest @ ..] = segment else {
+            return Err(Damage::Header.into());
+        };
+        if precision != 8 {
+            return Err(unsupported("JPEG", format!("JPEG with {precision} bits per sample")));
+        }
+        let [width, height] = [[w1, w0], [h1, h0]].map(u16::from_be_bytes);
+        if height == 0 {
+            return Err(unsupported("JPEG", "JPEG that gives its height after the image"));
+        }
+        if self.frame.is_some() || width == 0 || rest.len() < 3 * usize::from(count) {
+            return Err(Damage::Header.into());
+        }
+        if !matches!(count, 1 | 3 | 4) {
+            return Err(unsupported("JPEG", format!("JPEG with {count} components")));
+        }
+        check_size(width.into(), height.into(), 3)?;
+        let component = |one: &[u8]| (one[0], [usize::from(one[1] >> 4), usize::from(one[1] & 15)]);
+        let components: Vec<_> = rest.chunks_exact(3).take(count.into()).map(component).collect();
+        if components.iter().any(|(_, sampling)| sampling.iter().any(|factor| !(1..=4).contains(factor))) {
+            return Err(Damage::Header.into());
+        }
+        self.frame = Some(Frame::new(marker == 0xc2, [width, height].map(usize::from), &components));
+        Ok(())
+    }
+
+    fn scan(&mut self, segment: &[u8]) -> std::result::Result<(), Damage> {
+        let frame = self.frame.as_mut().ok_or(Damage::Header)?;
+        let (&count, rest) = segment.split_first().ok_or(Damage::Header)?;
+        let (selected, rest) = rest.split_at_checked(2 * usize::from(count)).ok_or(Damage::Header)?;
+        let &[first, last, bits, ..] = rest else { return Err(Damage::Header) };
+        let component = |one: &[u8]| {
+            let index = frame.components.iter().position(|component| component.id == one[0])?;
+            Some((index, usize::from(one[1] >> 4), usize::from(one[1] & 15)))
+        };
+        let components = selected.chunks_exact(2).map(component).collect::<Option<Vec<_>>>();
+        let components = components.filter(|all| (1..=4).contains(&all.len())).ok_or(Damage::Header)?;
+        let scan = if frame.progressive {
+            Scan { components, band: (first.into(), last.into()), high: bits >> 4, low: bits & 15 }
+        } else {
+            Scan { components, band: (0, 63), high: 0, low: 0 }
+        };
+        let of_dc = scan.band == (0, 0);
+        let of_ac =
+            scan.band.0 > 0 && scan.band.1 < 64 && scan.band.0 <= scan.band.1 && scan.components.len() == 1;
+        self.scans += 1;
+        if frame.progressive && !of_dc && !of_ac || scan.low > 13 || self.scans > MAX_SCANS {
+            return Err(Damage::Header);
+        }
+        frame.give(&scan)?;
+        self.at += scan::walk(frame, &scan, &self.tables, self.restart_interval, &self.encoded[self.at..])?;
+        Ok(())
+    }
+}
