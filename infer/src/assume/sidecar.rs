@@ -150,8 +150,17 @@ fn configurations(folder: &Path) -> Result<Facts> {
 
 fn labels_beside(folder: &Path, stem: &str) -> Result<Facts> {
     let own = [".labels.txt", ".labels", ".names"].map(|ending| format!("{stem}{ending}"));
-    let shared =
-        ["labels.txt", "classes.txt", "class_names.txt", "synset.txt", "labels.json", "classes.json"];
+    let shared = [
+        "labels.txt",
+        "classes.txt",
+        "class_names.txt",
+        "synset.txt",
+        "labels.json",
+        "classes.json",
+        "class_indices.json",
+        "id2label.json",
+        "imagenet_class_index.json",
+    ];
     let mut facts = Facts::default();
     for name in own.iter().map(String::as_str).chain(shared) {
         let Some(bytes) = read(&folder.join(name), label_file::LARGEST)? else { continue };

@@ -131,6 +131,10 @@ case("scores-parts-tanh-2", ONE + "h = Constant<value_float = 2.0>()\nk = Div(z,
 case("unknown-tanh", "y = Tanh(z)")
 TWO = "st = Constant<value_ints = [0]>()\nen = Constant<value_ints = [1]>()\nf = Slice(z, st, en, en)\np = Sigmoid(f)\nq = Sub(one, p)\n"
 case("probabilities-two", ONE + TWO + "y = Concat<axis = 1>(q, p)", out="float[N,2] y")
+case("probabilities-two-stacked", ONE + "w1 = Constant<value_ints = [1]>()\nz0 = Constant<value_int = 0>()\nf = Gather<axis = 1>(z, z0)\n"
+     "p = Sigmoid(f)\nq = Sub(one, p)\nu = Unsqueeze(p, w1)\nv = Unsqueeze(q, w1)\ny = Concat<axis = 1>(v, u)", out="float[N,2] y")
+case("unknown-two-of-different", ONE + TWO + "g = Neg(f)\nh = Sigmoid(f)\nk = Tanh(g)\nl = Sub(one, h)\ny = Concat<axis = 1>(l, l)", out="float[N,2] y")
+case("probabilities-shares-of-sum", ONE + "r = Relu(z)\ne = Add(r, one)\n" + SUM + "y = Div(e, s)")
 case("scores-twice", ONE + TWO + "y = Concat<axis = 1>(p, p)", out="float[N,2] y")
 
 # Arithmetic.

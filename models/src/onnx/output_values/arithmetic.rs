@@ -18,14 +18,21 @@ impl<'g> Walk<'g> {
             "Clip" | "Max" | "Min" => self.clipped(node, layout, depth),
             "Mean" => self.agreeing(node, layout, depth, |count| 1.0 / count as f64),
             "Sum" => self.agreeing(node, layout, depth, |_| 1.0),
-            "Concat" => {
-                let found = self.agreeing(node, None, depth, |_| f64::NAN)?;
-                match found.kind {
-                    Kind::Logits | Kind::Scores => Ok(Found { scale: 1.0, shift: 0.0, ..found }),
-                    _ => Err(changed(node, found)),
-                }
-            }
+            "Concat" => self.joined(node, depth),
             _ => Err(unknown(node)),
+        }
+    }
+
+    /// Meaning of values of several classes that are put side by side.
+    fn joined(&self, node: &'g Node, depth: usize) -> Meaning {
+        let one = |name: &'g String| self.meaning(name, None, depth).and_then(Found::settled);
+        let all: Vec<Found> = node.inputs.iter().map(one).collect::<Result<_, _>>()?;
+        let first = all.first().cloned().ok_or_else(|| unknown(node))?;
+        match first.kind {
+            Kind::Logits | Kind::Scores if all.iter().all(|found| found.kind == first.kind) => {
+                Ok(first.then(node))
+            }
+            _ => Err(changed(node, first)),
         }
     }
 

@@ -19,11 +19,15 @@ pub const BRANCH: &str = "Branch";
 ///
 /// The result is for reading: names of inner values are new, and an `If` becomes a [`BRANCH`] of what its branches give.
 pub fn inlined(model: &Model) -> Cow<'_, Graph> {
-    let calls = |node: &Node| node.is("If") || function(model, node).is_some();
-    if !model.graph.nodes.iter().any(calls) {
+    let key = |function: &Function| {
+        [&function.domain, &function.name, &function.overload].map(|text| text.to_string())
+    };
+    let functions: Functions<'_> = model.functions.iter().map(|function| (key(function), function)).collect();
+    if !model.graph.nodes.iter().any(|node| node.is("If") || functions.contains_key(&called(node))) {
         return Cow::Borrowed(&model.graph);
     }
-    let mut inliner = Inliner { model, left: 1 << 16, count: 0, nodes: Vec::new(), added: Graph::default() };
+    let mut inliner =
+        Inliner { model, functions, left: 1 << 15, count: 0, nodes: Vec::new(), added: Graph::default() };
     inliner.all(&model.graph.nodes, &HashMap::new(), 0);
     let Inliner { nodes, added, .. } = inliner;
     let mut graph = Graph { nodes, ..model.graph.clone() };
@@ -31,11 +35,11 @@ pub fn inlined(model: &Model) -> Cow<'_, Graph> {
     Cow::Owned(graph)
 }
 
-fn function<'m>(model: &'m Model, node: &Node) -> Option<&'m Function> {
-    let called = |function: &&Function| {
-        function.name == *node.op && function.domain == *node.domain && function.overload == *node.overload
-    };
-    model.functions.iter().find(called)
+/// Functions by domain, name and overload.
+type Functions<'m> = HashMap<[String; 3], &'m Function>;
+
+fn called(node: &Node) -> [String; 3] {
+    [&node.domain, &node.op, &node.overload].map(|text| text.to_string())
 }
 
 /// New names of values inside a function or branch.
@@ -43,6 +47,7 @@ type Names = HashMap<String, String>;
 
 struct Inliner<'m> {
     model: &'m Model,
+    functions: Functions<'m>,
     /// Nodes that may still be written: functions that call functions can be very many.
     left: usize,
     count: usize,
@@ -66,7 +71,7 @@ impl Inliner<'_> {
         for name in &mut node.outputs {
             *name = names.get(name).cloned().unwrap_or_else(|| name.clone());
         }
-        match function(self.model, &node) {
+        match self.functions.get(&called(&node)).copied() {
             Some(function) if depth < DEEPEST => self.call(&node, function, depth),
             None if node.is("If") && depth < DEEPEST => self.branches(&node, depth),
             _ => self.nodes.push(node),

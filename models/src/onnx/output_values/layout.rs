@@ -32,7 +32,8 @@ impl Layout {
         };
         let (first, rest) = match shape {
             [] => return None,
-            [all] => return Some(Self(vec![Axis::Classes(size(all))])),
+            // One value for each image, or one for each class of a single image.
+            [all] => return size(all).map(|size| Self(vec![Axis::Classes(Some(size))])),
             [first, rest @ ..] => (first, rest),
         };
         let many: Vec<usize> = (0..rest.len()).filter(|&at| rest[at] != Dim::Fixed(1)).collect();
@@ -197,6 +198,7 @@ mod tests {
             (&[0, 10, 0, 0], Some(1)),
             (&[0, 0, 0], None),
             (&[0, 10, 5], None),
+            (&[0], None),
             (&[], None),
         ] {
             assert_eq!(layout(sizes).and_then(|layout| layout.classes()), classes, "{sizes:?}");

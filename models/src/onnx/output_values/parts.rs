@@ -135,10 +135,10 @@ impl<'g> Walk<'g> {
         let axes = axis.and_then(|(layout, axis)| super::layout::resolve(&[axis], layout.rank()));
         let over = axes.is_some_and(|axes| layout.is_some_and(|layout| layout.are_classes(&axes)));
         let rest = |one: &'g str, score: &'g str| {
-            let sub = self.producer(self.root(one)).filter(|node| operator(node) == "Sub");
+            let sub = self.producer(self.spread(one)).filter(|node| operator(node) == "Sub");
             let same = |sub: &'g Node| {
                 self.is_number(sub.input(0), 1.0)
-                    && sub.input(1).is_some_and(|value| self.root(value) == self.root(score))
+                    && sub.input(1).is_some_and(|value| self.spread(value) == self.spread(score))
             };
             sub.is_some_and(same) && self.is_score(score, depth)
         };
@@ -156,6 +156,13 @@ impl<'g> Walk<'g> {
         let operands = || node.input(0).zip(node.input(1));
         match operator(node) {
             "Abs" | "Exp" | "HardSigmoid" | "Relu" | "Sigmoid" | "Softmax" | "Softplus" | "Sqrt" => true,
+            "Add" => operands().is_some_and(|(a, b)| {
+                depth < 8
+                    && [a, b].into_iter().all(|value| {
+                        self.number(value).is_some_and(|number| number >= 0.0)
+                            || self.not_negative(value, depth + 1)
+                    })
+            }),
             "Mul" => operands().is_some_and(|(a, b)| self.root(a) == self.root(b)),
             "Pow" => operands().is_some_and(|(base, exponent)| {
                 let positive = self.number(base).is_some_and(|base| base > 0.0);
