@@ -81,6 +81,13 @@ impl Classifier {
         Self::builder().load(path)
     }
 
+    /// Sets the number of classes in a result; a model with fewer gives all of them.
+    #[must_use]
+    pub fn with_top_k(mut self, top_k: usize) -> Self {
+        self.top_k = top_k;
+        self
+    }
+
     /// Card of the model, with its labels.
     pub fn card(&self) -> &ModelCard {
         &self.card

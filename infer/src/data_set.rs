@@ -47,6 +47,15 @@ pub struct Sample {
     pub label: usize,
 }
 
+/// Image file with the indices of its classes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelSet {
+    /// Path of the file.
+    pub path: PathBuf,
+    /// Indices of the classes, any number of them.
+    pub labels: Vec<usize>,
+}
+
 /// Labelled images of a folder or a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -107,6 +116,29 @@ impl DataSet {
         classes.into_iter().cloned().collect()
     }
 
+    /// Gives each image the indices of its classes in `classes`, any number of them; Unicode forms of a name are the same.
+    ///
+    /// # Errors
+    /// [`DataSetError`] names all classes that are not in `classes` or twice in it.
+    pub fn label_sets(
+        &self,
+        images: &[LabelledImage],
+        classes: &[String],
+    ) -> Result<Vec<LabelSet>, DataSetError> {
+        // Each label of an image is looked up as if it were its only one.
+        let single = |image: &LabelledImage| {
+            let one = |label: &String| LabelledImage { labels: vec![label.clone()], ..image.clone() };
+            image.labels.iter().map(one).collect::<Vec<_>>()
+        };
+        let split: Vec<LabelledImage> = images.iter().flat_map(single).collect();
+        let mut found = self.samples(&split, classes)?.into_iter();
+        let set = |image: &LabelledImage| LabelSet {
+            path: image.path.clone(),
+            labels: found.by_ref().take(image.labels.len()).map(|sample| sample.label).collect(),
+        };
+        Ok(images.iter().map(set).collect())
+    }
+
     /// Gives each image the index of its one class in `classes`; Unicode forms of a name are the same.
     ///
     /// # Errors
@@ -156,29 +188,39 @@ impl DataSet {
         ImagePlace { path: folder.unwrap_or(&self.source).into(), line: image.line }
     }
 
-    /// Describes the parts on one line, as `training images in photos/Train, test images in photos/Test`; empty for
-    /// class folders without a split, unless one of them is named like a split.
+    /// Describes the parts on one line, as `training images in Train, test images in Test`; empty for class folders
+    /// without a split, unless one of them is named like a split.
     pub fn description(&self) -> String {
-        let of = |split: Split| match split {
-            Split::Train => "training images",
-            Split::Validation => "validation images",
-            Split::Test => "test images",
-        };
-        let folders =
-            self.folders.iter().map(|(split, path)| format!("{} in {}", of(*split), escape::path(path)));
-        let classes = Self::classes(&self.part(None));
-        let named = classes.iter().filter(|class| self.folders.is_empty() && class.parse::<Split>().is_ok());
-        let named =
-            named.map(|class| format!("{} is a class, for it holds no class folders", escape::name(class)));
         let is_list = self.images.iter().any(|image| image.line.is_some());
-        let parts =
-            [Split::Train, Split::Validation, Split::Test].map(|split| (split, self.part(Some(split)).len()));
-        let lines = parts.iter().filter(|(_, count)| is_list && *count > 0);
-        let lines = lines.map(|(split, count)| format!("{count} {}", of(*split)));
-        match is_list {
-            true => lines.collect::<Vec<_>>().join(", "),
-            false => folders.chain(named).collect::<Vec<_>>().join(", "),
+        let parts = if is_list { self.parts_of_list() } else { self.parts_of_folder() };
+        parts.join(", ")
+    }
+
+    fn parts_of_list(&self) -> Vec<String> {
+        let count = |split| self.images.iter().filter(|image| image.split == Some(split)).count();
+        let parts = [Split::Train, Split::Validation, Split::Test].map(|split| (count(split), split));
+        let present = parts.into_iter().filter(|(count, _)| *count > 0);
+        present.map(|(count, split)| format!("{count} {}", images_of(split))).collect()
+    }
+
+    fn parts_of_folder(&self) -> Vec<String> {
+        if self.folders.is_empty() {
+            let classes =
+                Self::classes(&self.images).into_iter().filter(|class| class.parse::<Split>().is_ok());
+            let line =
+                |class: String| format!("{} is a class, for it holds no class folders", escape::name(&class));
+            return classes.map(line).collect();
         }
+        let short = |path: &Path| escape::path(path.strip_prefix(&self.source).unwrap_or(path)).to_string();
+        self.folders.iter().map(|(split, path)| format!("{} in {}", images_of(*split), short(path))).collect()
+    }
+}
+
+fn images_of(split: Split) -> &'static str {
+    match split {
+        Split::Train => "training images",
+        Split::Validation => "validation images",
+        Split::Test => "test images",
     }
 }
 

@@ -1,6 +1,10 @@
 //! Evaluation: accuracy of a classifier on labelled images.
 
+mod multi_label;
+
 use std::path::PathBuf;
+
+pub use multi_label::MultiLabelEvaluation;
 
 use crate::classifier::Classifier;
 use crate::data_set::Sample;

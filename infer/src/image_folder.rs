@@ -20,7 +20,8 @@ use tree::Folder;
 /// Lists the images of the class folders in `dir`, or in its split folders; none is decoded.
 pub(crate) fn read(dir: &Path) -> Result<DataSet, FolderError> {
     let (root, mut left_out) = Folder::read(dir)?;
-    let splits = layout::split_folders(&root, &mut left_out)?;
+    let mut splits = layout::split_folders(&root, &mut left_out)?;
+    splits.sort_by_key(|(split, _)| *split);
     let mut images = Vec::new();
     if splits.is_empty() {
         images = class_images(&root, None, &mut left_out)?;

@@ -93,6 +93,6 @@ pub use session::Session;
 struct Readme;
 
 /// Compiles the guide's examples.
-#[cfg(all(doctest, feature = "bench"))]
+#[cfg(all(doctest, feature = "bench", feature = "data"))]
 #[doc = include_str!("../../docs/infer-library.md")]
 struct Guide;

@@ -470,6 +470,13 @@ fn a_small_file_does_not_become_large() {
 }
 
 #[test]
+fn an_optimizer_without_state_is_saved_and_read() {
+    let dir = tempfile::tempdir().unwrap();
+    checkpoint::save(&Weights::new(), dir.path().join("empty.safetensors")).unwrap();
+    assert!(checkpoint::load(dir.path().join("empty.safetensors")).unwrap().is_empty());
+}
+
+#[test]
 fn wrappers_prefixes_are_dropped_without_a_network() {
     for (name, short) in
         [("module._orig_mod.fc.weight", "fc.weight"), ("module_list.weight", "module_list.weight")]

@@ -3,6 +3,7 @@
 //! | module | contains |
 //! |---|---|
 //! | [`metrics`] | accuracy, precision, recall, F1, confusion matrix, calibration error |
+//! | [`multi_label`] | mean average precision and the like, where several classes are right for an image |
 //! | `html` | pages, charts, matrices and image tiles that need no script and no network |
 //! | `text` | tables and lists for terminals |
 //!
@@ -13,5 +14,6 @@
 #[cfg(feature = "html")]
 pub mod html;
 pub mod metrics;
+pub mod multi_label;
 #[cfg(feature = "text")]
 pub mod text;

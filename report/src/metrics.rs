@@ -174,7 +174,7 @@ impl Calibration {
 }
 
 /// Quotient, or zero when `whole` is zero.
-fn ratio(part: usize, whole: usize) -> f64 {
+pub(crate) fn ratio(part: usize, whole: usize) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 

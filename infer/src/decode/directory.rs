@@ -64,7 +64,8 @@ impl<'a> Directory<'a> {
         let (count_length, entry_length) = if self.is_big { (8, 20) } else { (4, 12) };
         let entries = self.bytes.get(self.entries.clone())?;
         let read = |bytes: &[u8]| number(self.little_endian, bytes);
-        let index = entries.chunks_exact(entry_length).rposition(|entry| read(&entry[..2]) == u64::from(tag))?;
+        let index =
+            entries.chunks_exact(entry_length).rposition(|entry| read(&entry[..2]) == u64::from(tag))?;
         let entry = &entries[index * entry_length..][..entry_length];
         let size = match read(&entry[2..4]) {
             1 | 6 | 7 => 1,

@@ -83,7 +83,9 @@ fn container(encoded: &[u8]) -> Option<&'static str> {
     let is_any = |known: &[&[u8; 4]]| brands.iter().any(|brand| known.contains(&brand));
     Some(if is_any(&[b"avif", b"avis"]) {
         "AVIF"
-    } else if is_any(&[b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1"]) {
+    } else if is_any(&[
+        b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1",
+    ]) {
         "HEIC"
     } else if is_any(&[b"crx "]) {
         "CR3"
@@ -104,7 +106,9 @@ fn netpbm(encoded: &[u8]) -> Option<&'static str> {
 fn by_header(encoded: &[u8]) -> Option<&'static str> {
     match *encoded.first_chunk::<18>()? {
         [0x0a, 0..=5, 1, 1 | 2 | 4 | 8, ..] => Some("PCX"),
-        [_, 0 | 1, 1..=3 | 9..=11, .., 8 | 15 | 16 | 24 | 32, descriptor] if descriptor & 0xc0 == 0 => Some("TGA"),
+        [_, 0 | 1, 1..=3 | 9..=11, .., 8 | 15 | 16 | 24 | 32, descriptor] if descriptor & 0xc0 == 0 => {
+            Some("TGA")
+        }
         _ => None,
     }
 }

@@ -61,7 +61,8 @@ impl From<Damage> for crate::Error {
 /// Decodes a JPEG.
 pub(super) fn decode(encoded: &[u8]) -> Result<RgbImage> {
     let checked = check(encoded)?;
-    let image = if checked.is_usual { opaque(read(ImageFormat::Jpeg, encoded)?.0) } else { unusual(encoded)? };
+    let image =
+        if checked.is_usual { opaque(read(ImageFormat::Jpeg, encoded)?.0) } else { unusual(encoded)? };
     Ok(upright(image, orientation::of(checked.exif, checked.xmp)))
 }
 
@@ -125,7 +126,9 @@ pub(super) fn check(encoded: &[u8]) -> Result<Checked<'_>> {
             0xc4 => walk.huffman_tables(segment)?,
             0xc0..=0xcf if !matches!(marker, 0xc8 | 0xcc) => walk.frame(marker, segment)?,
             0xda => walk.scan(segment)?,
-            0xdd => walk.restart_interval = segment.first_chunk().map_or(0, |&two| u16::from_be_bytes(two).into()),
+            0xdd => {
+                walk.restart_interval = segment.first_chunk().map_or(0, |&two| u16::from_be_bytes(two).into())
+            }
             0xe1 => walk.metadata(segment),
             _ => {}
         }
@@ -252,7 +255,8 @@ impl<'a> Walk<'a> {
             Scan { components, band: (0, 63), high: 0, low: 0 }
         };
         let of_dc = scan.band == (0, 0);
-        let of_ac = scan.band.0 > 0 && scan.band.1 < 64 && scan.band.0 <= scan.band.1 && scan.components.len() == 1;
+        let of_ac =
+            scan.band.0 > 0 && scan.band.1 < 64 && scan.band.0 <= scan.band.1 && scan.components.len() == 1;
         self.scans += 1;
         if frame.progressive && !of_dc && !of_ac || scan.low > 13 || self.scans > MAX_SCANS {
             return Err(Damage::Header);

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 /// Names, in lower case, of files and folders that systems and tools leave among images; hidden ones need no name.
-const NAMES: [&str; 29] = [
+const NAMES: [&str; 26] = [
     // Synology, QNAP
     "@eadir",
     "@tmp",
@@ -22,8 +22,6 @@ const NAMES: [&str; 29] = [
     "temporary items",
     // Windows
     "$recycle.bin",
-    "recycler",
-    "recycled",
     "system volume information",
     "found.000",
     "thumbs.db",
@@ -34,7 +32,6 @@ const NAMES: [&str; 29] = [
     "lost+found",
     // tools
     "__pycache__",
-    "cvs",
     "node_modules",
     "lightning_logs",
     "mlruns",
@@ -82,7 +79,7 @@ mod tests {
         {
             assert!(is_system(name.as_ref()), "{name}");
         }
-        for name in ["cat", "recycling", "found", "runs", "macosx"] {
+        for name in ["cat", "recycled", "found", "runs", "macosx"] {
             assert!(!is_system(name.as_ref()), "{name}");
         }
         assert!(

@@ -33,14 +33,14 @@ pub enum LeftOutReason {
 impl fmt::Display for LeftOutReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoClass => "images in no class folder",
-            Self::NoSplit => "folders that are no set of class folders",
-            Self::NotAnImage => "not images",
-            Self::Link => "links that lead nowhere",
+            Self::NoClass => "image in no class folder",
+            Self::NoSplit => "no split of class folders",
+            Self::NotAnImage => "not an image",
+            Self::Link => "link that leads nowhere or in a circle",
             Self::Unreadable => "cannot be read",
             Self::Hidden => "hidden",
-            Self::System => "of the system or of tools",
-            Self::Run => "run folders",
+            Self::System => "of the system or a tool",
+            Self::Run => "run folder",
         })
     }
 }
@@ -90,7 +90,7 @@ impl LeftOut {
     }
 }
 
-/// `3 not images (a/notes.txt, ...), 1 hidden (.DS_Store)`, most important first.
+/// `not an image: 3 (a/notes.txt, ...); hidden: 1 (.DS_Store)`, most important first.
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut reasons: Vec<_> = self.entries.iter().map(|entry| entry.reason).collect();
@@ -99,8 +99,8 @@ impl fmt::Display for LeftOut {
         for (index, reason) in reasons.into_iter().enumerate() {
             let named = self.entries.iter().filter(|entry| entry.reason == reason);
             let named: Vec<_> = named.map(|entry| escape::path(&entry.path).to_string()).collect();
-            let separator = if index == 0 { "" } else { ", " };
-            write!(f, "{separator}{} {reason} ({})", named.len(), crate::error::few(&named))?;
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{reason}: {} ({})", named.len(), crate::error::few(&named))?;
         }
         Ok(())
     }
@@ -118,8 +118,7 @@ mod tests {
         for index in 0..7 {
             left_out.add(format!("{index}\n.txt"), LeftOutReason::NotAnImage);
         }
-        let text =
-            r"7 not images (0\n.txt, 1\n.txt, 2\n.txt, 3\n.txt, 4\n.txt and 2 more), 1 hidden (.DS_Store)";
+        let text = r"not an image: 7 (0\n.txt, 1\n.txt, 2\n.txt, 3\n.txt, 4\n.txt and 2 more); hidden: 1 (.DS_Store)";
         assert_eq!(left_out.to_string(), text);
         let json = serde_json::to_value(&left_out).unwrap();
         assert_eq!(json[0], serde_json::json!({"path": ".DS_Store", "reason": "hidden"}));

@@ -3,6 +3,8 @@
 //! Names are not enough, since a class may be called `train`. A split folder holds class folders; a class folder holds
 //! images.
 
+use std::ffi::OsStr;
+
 use super::tree::Folder;
 use super::{FolderError, Split};
 use crate::escape;
@@ -20,6 +22,8 @@ pub(super) fn split_folders<'a>(
     left_out: &mut LeftOut,
 ) -> Result<Vec<(Split, &'a Folder)>, FolderError> {
     let named: Vec<(Split, &Folder)> = root.folders.iter().filter_map(named).collect();
+    let classes: Vec<&OsStr> = named.iter().flat_map(|(_, folder)| classes(folder)).collect();
+    let is_labelled = |folder: &Folder| is_labelled(folder, &classes);
     let labelled: Vec<(Split, &Folder)> =
         named.iter().filter(|(_, folder)| is_labelled(folder)).copied().collect();
     let beside = |folder: &&&Folder| !named.iter().any(|(_, named)| named.path.starts_with(&folder.path));
@@ -61,13 +65,21 @@ fn named(folder: &Folder) -> Option<(Split, &Folder)> {
     }
 }
 
-/// Tells whether a folder holds class folders; a few images beside them are strays.
-fn is_labelled(folder: &Folder) -> bool {
+/// Names of the folders of images in a split folder, where there are several: they can only be classes.
+fn classes(split: &Folder) -> Vec<&OsStr> {
+    let folders = split.with_images();
+    if folders.len() > 1 { folders.iter().map(|folder| folder.name()).collect() } else { Vec::new() }
+}
+
+/// Tells whether a folder holds class folders; a few images beside them are strays. `classes` are those of all splits.
+fn is_labelled(folder: &Folder, classes: &[&OsStr]) -> bool {
     match &folder.with_images()[..] {
         [] => false,
         [only] => {
             let name = only.name().to_str().map(str::to_lowercase);
-            folder.images.is_empty() && name.is_none_or(|name| !ANY_CLASS.contains(&name.as_str()))
+            let is_class = classes.contains(&only.name());
+            folder.images.is_empty()
+                && (is_class || name.is_none_or(|name| !ANY_CLASS.contains(&name.as_str())))
         }
         _ => true,
     }

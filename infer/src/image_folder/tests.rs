@@ -115,6 +115,8 @@ fn one_folder_in_every_class_is_read() {
     let [test, val] = ["test", "val"].map(|name| dir.path().join(name));
     assert_eq!(left_out, [(&test, LeftOutReason::NoSplit), (&val, LeftOutReason::NoSplit)]);
     assert_eq!(counts(&["cat/images/1.png", "dog/images/2.png"]), [0, 0, 0, 2]);
+    // A class of that name.
+    assert_eq!(counts(&["train/photos/1.png", "train/drawings/2.png", "test/photos/3.png"]), [2, 0, 1, 0]);
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn the_test_split_is_found_by_any_of_its_names_and_said() {
         let found = evaluated_as_json(&place, "p");
         assert_eq!((&found["images"], &found["split"]), (&6.into(), &"test".into()));
         let said = evaluated(&place, "p").stdout;
-        for part in ["the test images", "training images in p/Train", &format!("test images in p/{test}")] {
+        for part in ["the test images", "training images in Train", &format!("test images in {test}")] {
             assert!(
                 said.split_whitespace().collect::<Vec<_>>().join(" ").contains(part),
                 "`{part}`:\n{said}"
@@ -84,8 +84,8 @@ fn what_is_left_out_is_counted_and_named() {
     let said = Said::by(place.infer().args(["classify", "p", "--format", "csv", "--top-k", "1"]));
     assert_eq!(said.code, 0);
     assert_eq!(said.stdout.lines().filter(|line| line.starts_with("p/")).count(), 6);
-    let expected = "left out: 1 not images (p/red/notes.txt), 1 hidden (p/red/.DS_Store), 1 of the system or of tools \
-                    (p/green/@eaDir)\n";
+    let expected = "left out: not an image: 1 (p/red/notes.txt); hidden: 1 (p/red/.DS_Store); of the system or a tool: \
+                    1 (p/green/@eaDir)\n";
     assert_eq!(said.stderr, expected);
 }
 

@@ -175,22 +175,23 @@ pub fn read(bytes: &[u8]) -> Result<Weights, FormatError> {
 
 fn parse(bytes: Cow<'_, [u8]>) -> Result<File<'_>, FormatError> {
     // A safetensors file begins with a length, which may look like the start of another format. Its header decides.
-    let file = if bytes.get(8) == Some(&b'{') && bytes.first() != Some(&b'{') {
-        safetensors::read(bytes)?
-    } else if bytes.get(257..262) == Some(b"ustar") {
+    if bytes.get(8) == Some(&b'{') && bytes.first() != Some(&b'{') {
+        return safetensors::read(bytes);
+    }
+    if bytes.get(257..262) == Some(b"ustar") {
         return Err(FormatError::Tar);
-    } else if let Some(format) = foreign::recognise(&bytes) {
+    }
+    if let Some(format) = foreign::recognise(&bytes) {
         return Err(FormatError::Foreign(format));
-    } else {
-        pth::read(bytes)?
-    };
-    if file.tensors.is_empty() && file.classes.iter().any(|class| class.starts_with("__torch__")) {
-        return Err(FormatError::Foreign(FROZEN));
     }
-    if file.tensors.is_empty() {
-        return Err(FormatError::NoTensors { classes: FormatError::quote(&file.classes.join(", ")) });
+    let file = pth::read(bytes)?;
+    match file.tensors[..] {
+        [] if file.classes.iter().any(|class| class.starts_with("__torch__")) => {
+            Err(FormatError::Foreign(FROZEN))
+        }
+        [] => Err(FormatError::NoTensors { classes: FormatError::quote(&file.classes.join(", ")) }),
+        _ => Ok(file),
     }
-    Ok(file)
 }
 
 /// Tells whether a prefix names a moving average of weights: `ema`, `swa` or `averaged` is one of its words.

@@ -23,6 +23,9 @@ pub enum ScanError {
     /// The folder or list cannot be used.
     #[error(transparent)]
     DataSet(#[from] DataSetError),
+    /// The path is not text, which a run's configuration needs.
+    #[error("the path {} is not UTF-8: rename its folders", escape::path(.0))]
+    NotUtf8(PathBuf),
     /// There is one class only.
     #[error(
         "{} has only one class ({}): a classifier needs at least two; if that is the folder of the class folders, name \

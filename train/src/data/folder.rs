@@ -41,6 +41,9 @@ impl ImageFolder {
         let path = path.as_ref();
         let absolute = if path.is_dir() { path.canonicalize() } else { path::absolute(path) };
         let root = absolute.map_err(|source| ScanError::Read { path: path.into(), source })?;
+        if root.to_str().is_none() {
+            return Err(ScanError::NotUtf8(root));
+        }
         let mut set = DataSet::open(&root)?;
         let parts = |split| Some(set.part(Some(split))).filter(|images| !images.is_empty());
         let (validation, test) = (parts(Split::Validation), parts(Split::Test));
@@ -219,6 +222,6 @@ mod tests {
         assert!(refusal(&["train/a/1.png", "train/b/2.png", "test/c/3.png"]).contains("class c in"));
         assert!(refusal(&["test/a/1.png", "test/b/2.png"]).contains("has no training images"));
         let missing = crate::error::chain(&ImageFolder::scan("no/such/folder").unwrap_err());
-        assert!(missing.contains("no/such/folder: No such file"), "{missing}");
+        assert!(missing.contains("no/such/folder: no such file or folder"), "{missing}");
     }
 }

@@ -30,9 +30,11 @@ fn splits_have_the_names_of_common_tools_and_are_said() {
     assert!(text.contains("images      18 train, 6 validation, 6 test, at 8x8"), "{text}");
     assert!(text.contains("data        no validation images of red\n"), "{text}");
     let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    for part in
-        ["photos/Train,", "photos/Valid,", "photos/Testing", "1 folders that are no set of class folders ("]
-    {
+    let parts = [
+        "data training images in Train, validation images in Valid, test images in Testing",
+        "left out no split of class folders: 1 (",
+    ];
+    for part in parts {
         assert!(flat.contains(part), "`{part}` is not in: {flat}");
     }
     // A run from before, which used no validation images beside test images, holds out some of its own.
@@ -101,7 +103,7 @@ fn a_run_among_the_classes_is_no_class() {
     here("runs/one").assert().success();
     fs::remove_file(dir.path().join("runs/one/result.json")).unwrap();
     train(dir.path()).args(["fit", "--resume", "runs/one"]).assert().success();
-    let said = contains("3 classes").and(contains("left out    1 run folders ("));
+    let said = contains("3 classes").and(contains("left out    run folder: 1 ("));
     here("runs/two").assert().success().stdout(said);
     train(dir.path()).args(["export", "runs/one"]).assert().success().stdout(contains("validation images"));
 }
@@ -120,7 +122,10 @@ fn images_of_any_ending_are_trained_on_and_others_are_named() {
     let said = begin(dir.path(), "photos").output().unwrap();
     let text = String::from_utf8(said.stdout).unwrap();
     assert!(text.contains("15 train, 3 validation"), "{text}");
-    assert!(text.contains("left out    1 not images (") && text.contains("red/notes\\u{1b}.txt)"), "{text}");
+    assert!(
+        text.contains("left out    not an image: 1 (") && text.contains("red/notes\\u{1b}.txt)"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -170,4 +175,8 @@ fn a_class_that_is_not_utf8_is_refused_by_name() {
     fs::rename(dir.path().join("p/red"), dir.path().join(std::ffi::OsStr::from_bytes(b"p/caf\xe9"))).unwrap();
     let error = stderr(&mut begin(dir.path(), "p"));
     assert!(error.contains("p/caf\\xE9 has a name that is not UTF-8: rename it"), "{error}");
+    fs::rename(dir.path().join("p"), dir.path().join(std::ffi::OsStr::from_bytes(b"p\xe9"))).unwrap();
+    let mut command = fit(dir.path());
+    let error = stderr(command.arg("--data").arg(std::ffi::OsStr::from_bytes(b"p\xe9")));
+    assert!(error.contains("p\\xE9 is not UTF-8: rename its folders"), "{error}");
 }

@@ -101,7 +101,8 @@ impl<'a> Bits<'a> {
         // The rest of a byte that was begun is padding.
         let buffered = self.buffer.checked_shl(self.count % 8).unwrap_or(0).to_be_bytes();
         let buffered = &buffered[..self.count as usize / 8];
-        let left = buffered.iter().chain(&self.bytes[self.at..marker]).any(|byte| !matches!(byte, 0x00 | 0xff));
+        let left =
+            buffered.iter().chain(&self.bytes[self.at..marker]).any(|byte| !matches!(byte, 0x00 | 0xff));
         (marker, left)
     }
 }

@@ -95,7 +95,8 @@ impl Walker<'_> {
             let [across, down] = if interleaved { component.sampling } else { [1, 1] };
             for block in 0..across * down {
                 if frame.progressive {
-                    let position = (row * down + block / across) * component.stride + column * across + block % across;
+                    let position =
+                        (row * down + block / across) * component.stride + column * across + block % across;
                     self.progressive(&mut component.nonzero[position], dc, ac)?;
                 } else {
                     self.sequential(dc, ac)?;
@@ -197,7 +198,9 @@ impl Walker<'_> {
         }
         if self.run > 0 {
             self.run -= 1;
-            let band = (u64::MAX >> (63 - last)) & (u64::MAX << next.min(63)) & u64::from(next <= last).wrapping_neg();
+            let band = (u64::MAX >> (63 - last))
+                & (u64::MAX << next.min(63))
+                & u64::from(next <= last).wrapping_neg();
             for _ in 0..(*nonzero & band).count_ones() {
                 self.bits.read(1)?;
             }

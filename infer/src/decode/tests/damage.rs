@@ -41,9 +41,17 @@ fn missing_and_additional_data_is_an_error() {
     let middle = usize::midpoint(scans(&whole)[0], whole.len());
     for length in [1, 2, 10, 100] {
         let missing = [&whole[..middle], &whole[middle + length..]].concat();
-        assert!(reason(&missing).starts_with("the JPEG is damaged: "), "{length} missing: {}", reason(&missing));
+        assert!(
+            reason(&missing).starts_with("the JPEG is damaged: "),
+            "{length} missing: {}",
+            reason(&missing)
+        );
         let doubled = [&whole[..middle], &whole[middle - length..]].concat();
-        assert!(reason(&doubled).starts_with("the JPEG is damaged: "), "{length} doubled: {}", reason(&doubled));
+        assert!(
+            reason(&doubled).starts_with("the JPEG is damaged: "),
+            "{length} doubled: {}",
+            reason(&doubled)
+        );
     }
 }
 
@@ -60,7 +68,11 @@ fn lost_restart_markers_are_an_error() {
             assert!(reason(&lost).starts_with("the JPEG is damaged: "), "{name} at {at}: {}", reason(&lost));
             let mut swapped = whole.clone();
             swapped[at + 1] ^= 1;
-            assert_eq!(reason(&swapped), "the JPEG is damaged: a restart marker is missing", "{name} at {at}");
+            assert_eq!(
+                reason(&swapped),
+                "the JPEG is damaged: a restart marker is missing",
+                "{name} at {at}"
+            );
         }
     }
 }
@@ -75,7 +87,8 @@ fn missing_scans_are_an_error() {
         assert_eq!(scans.len(), count, "{name}");
         for &scan in &scans[1..] {
             // The header of the scan begins with its marker, after tables of its own.
-            let next = scan + whole[scan..].windows(2).position(|pair| pair[0] == 0xff && pair[1] >= 0xc0).unwrap();
+            let next =
+                scan + whole[scan..].windows(2).position(|pair| pair[0] == 0xff && pair[1] >= 0xc0).unwrap();
             if whole[next + 1] == 0xd9 {
                 continue;
             }

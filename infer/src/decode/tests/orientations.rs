@@ -19,7 +19,8 @@ fn exif(little_endian: bool, kind: u16, orientation: u8) -> Vec<u8> {
         3 => [order(&u16::from(orientation).to_be_bytes()), vec![0, 0]].concat(),
         _ => order(&u32::from(orientation).to_be_bytes()),
     };
-    let fields: [&[u8]; 6] = [&[0, 42], &[0, 0, 0, 8], &[0, 1], &[1, 0x12], &kind.to_be_bytes(), &[0, 0, 0, 1]];
+    let fields: [&[u8]; 6] =
+        [&[0, 42], &[0, 0, 0, 8], &[0, 1], &[1, 0x12], &kind.to_be_bytes(), &[0, 0, 0, 1]];
     let fields: Vec<_> = fields.into_iter().flat_map(order).collect();
     [if little_endian { b"II" } else { b"MM" }, &fields[..], &value, &[0; 4]].concat()
 }
@@ -162,7 +163,11 @@ fn of_tiff() {
             for (tag, kind, count, value) in entries {
                 let is_short = kind == 3 && count == 1;
                 tiff.extend([number(tag, 2), number(kind, 2), number(count, 4)].concat());
-                tiff.extend(if is_short { [number(value, 2), vec![0; 2]].concat() } else { number(value, 4) });
+                tiff.extend(if is_short {
+                    [number(value, 2), vec![0; 2]].concat()
+                } else {
+                    number(value, 4)
+                });
             }
             tiff.extend([0; 4].iter().chain(&bits).chain(pixels.as_raw()));
             check("TIFF", &lying, &tiff, orientation as u8);

@@ -5,9 +5,9 @@ use std::io::Cursor;
 use image::{ImageFormat, Rgb, RgbImage};
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 
-use super::super::{MAX_BYTES, Result, check_size};
 use super::super::directory::Directory;
 use super::super::error::damaged;
+use super::super::{MAX_BYTES, Result, check_size};
 use super::{BITS_PER_SAMPLE, PHOTOMETRIC};
 
 const WIDTH: u16 = 256;
@@ -21,10 +21,13 @@ const BLACK_IS_ZERO: u8 = 1;
 pub(super) fn decode(encoded: &[u8], directory: &Directory, photometric: u64) -> Result<RgbImage> {
     let wrong = |reason: &str| damaged(ImageFormat::Tiff, reason);
     let side = |tag| directory.number(tag).and_then(|side| u32::try_from(side).ok());
-    let (Some(width), Some(height)) = (side(WIDTH), side(HEIGHT)) else { return Err(wrong("it has no size")) };
+    let (Some(width), Some(height)) = (side(WIDTH), side(HEIGHT)) else {
+        return Err(wrong("it has no size"));
+    };
     check_size(width, height, 3)?;
     let bits = directory.number(BITS_PER_SAMPLE).unwrap_or(1) as u32;
-    let colors = colors(directory, photometric, bits).ok_or_else(|| wrong("its colour table is incomplete"))?;
+    let colors =
+        colors(directory, photometric, bits).ok_or_else(|| wrong("its colour table is incomplete"))?;
     let samples = samples(encoded, directory).map_err(|error| damaged(ImageFormat::Tiff, error))?;
     // Rows begin with a byte.
     let row = (width as usize * bits as usize).div_ceil(8);
@@ -49,7 +52,11 @@ fn colors(directory: &Directory, photometric: u64, bits: u32) -> Option<Vec<[u8;
         _ => {
             // All reds, all greens, all blues, of 16 bits each.
             let map = directory.numbers(COLOR_MAP).filter(|map| map.len() == 3 * count)?;
-            Some((0..count).map(|index| [0, 1, 2].map(|color| (map[color * count + index] >> 8) as u8)).collect())
+            Some(
+                (0..count)
+                    .map(|index| [0, 1, 2].map(|color| (map[color * count + index] >> 8) as u8))
+                    .collect(),
+            )
         }
     }
 }

@@ -21,7 +21,9 @@ const RGB: u8 = 2;
 /// [`DecodeError`](super::super::DecodeError)
 pub(super) fn check(encoded: &[u8], directory: &Directory) -> Result<()> {
     let incomplete = || damaged(ImageFormat::Tiff, "a strip or tile is missing");
-    let chunks = CHUNKS.iter().find_map(|&(starts, lengths)| directory.numbers(starts).zip(directory.numbers(lengths)));
+    let chunks = CHUNKS
+        .iter()
+        .find_map(|&(starts, lengths)| directory.numbers(starts).zip(directory.numbers(lengths)));
     let (starts, lengths) = chunks.ok_or_else(incomplete)?;
     let tables = directory.bytes(TABLES).unwrap_or(b"\xff\xd8\xff\xd9");
     let tables = tables.strip_suffix(b"\xff\xd9").unwrap_or(tables);

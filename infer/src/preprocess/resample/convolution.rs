@@ -4,6 +4,8 @@
 use std::f64::consts::PI;
 use std::ops::Range;
 
+use fearless_simd::{Level, Simd, dispatch};
+
 use super::Axis;
 use crate::preprocess::CHANNELS;
 
@@ -51,48 +53,138 @@ impl Taps {
     }
 }
 
+/// Rows that are convolved side by side.
+const LANES: usize = 16;
+
+/// Bytes at the same place of so many rows.
+type Lanes = [u8; LANES];
+
 /// Resamples `pixels`, `[rows, columns, 3]`.
 pub(super) fn resample(pixels: &[u8], columns: Axis, rows: Axis, kernel: &Kernel) -> Vec<u8> {
     let (across, down) = (taps(columns, kernel), taps(rows, kernel));
-    let first = down.iter().map(|taps| taps.first).min().unwrap_or(0);
-    let last = down.iter().map(|taps| taps.range().end).max().unwrap_or(0);
-    let (length, new_length) = (columns.original as usize * CHANNELS, columns.size as usize * CHANNELS);
-    let mut narrowed = vec![0; (last - first) * new_length];
-    let lines = pixels.chunks_exact(length).skip(first);
-    let mut planes = Default::default();
-    for (line, new) in lines.zip(narrowed.chunks_exact_mut(new_length)) {
-        along_row(line, &mut planes, &across, new);
-    }
-    let mut result = vec![0; rows.size as usize * new_length];
-    let mut sums = vec![0; new_length];
-    for (new, taps) in result.chunks_exact_mut(new_length).zip(&down) {
-        sums.fill(HALF);
-        let lines = narrowed.chunks_exact(new_length).skip(taps.first - first);
-        for (line, weight) in lines.zip(&taps.weights) {
-            sums.iter_mut().zip(line).for_each(|(sum, byte)| *sum += i32::from(*byte) * weight);
-        }
-        new.iter_mut().zip(&sums).for_each(|(new, sum)| *new = byte(*sum));
-    }
-    result
+    let row = columns.original as usize * CHANNELS;
+    let used = used(&down);
+    let pixels = &pixels[used.start * row..used.end * row];
+    dispatch!(Level::new(), simd => {
+        let narrowed = along_rows(simd, pixels, row, &across);
+        along_columns(simd, &narrowed, across.len() * CHANNELS, used.start, &down)
+    })
 }
 
-/// Convolves a row. Its channels are taken apart first, so that sums run over neighbouring values.
-fn along_row(line: &[u8], planes: &mut [Vec<u8>; CHANNELS], across: &[Taps], new: &mut [u8]) {
-    for (channel, plane) in planes.iter_mut().enumerate() {
-        plane.clear();
-        plane.extend(line.iter().skip(channel).step_by(CHANNELS));
+/// Pixels of the original that make any of the new ones.
+fn used(taps: &[Taps]) -> Range<usize> {
+    let first = taps.iter().map(|taps| taps.first).min().unwrap_or(0);
+    first..taps.iter().map(|taps| taps.range().end).max().unwrap_or(first)
+}
+
+/// Convolves each row of `row` bytes.
+#[inline(always)] // compiled for each instruction set
+fn along_rows<S: Simd>(simd: S, pixels: &[u8], row: usize, across: &[Taps]) -> Vec<u8> {
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            let (used, new_row) = (used(across), across.len() * CHANNELS);
+            let mut narrowed = vec![0; pixels.len() / row * new_row];
+            let mut turned = vec![[0; LANES]; used.len() * CHANNELS];
+            let blocks = pixels.chunks(LANES * row).zip(narrowed.chunks_mut(LANES * new_row));
+            for (rows, new_rows) in blocks {
+                turn(rows, row, used.start * CHANNELS, &mut turned);
+                for (column, taps) in across.iter().enumerate() {
+                    let from = &turned[(taps.first - used.start) * CHANNELS..];
+                    for channel in 0..CHANNELS {
+                        let bytes = weighted(from.iter().skip(channel).step_by(CHANNELS), &taps.weights);
+                        for (new, byte) in new_rows.chunks_exact_mut(new_row).zip(bytes) {
+                            new[column * CHANNELS + channel] = byte;
+                        }
+                    }
+                }
+            }
+            narrowed
+        },
+    )
+}
+
+/// Weighted sums, rounded to bytes.
+#[inline(always)]
+fn weighted<'a>(values: impl Iterator<Item = &'a Lanes>, weights: &[i32]) -> Lanes {
+    let mut sums = [HALF; LANES];
+    for (lanes, weight) in values.zip(weights) {
+        sums.iter_mut().zip(lanes).for_each(|(sum, byte)| *sum += i32::from(*byte) * weight);
     }
-    for (new, taps) in new.chunks_exact_mut(CHANNELS).zip(across) {
-        for (new, plane) in new.iter_mut().zip(&*planes) {
-            let products = plane[taps.range()].iter().zip(&taps.weights);
-            *new = byte(HALF + products.map(|(byte, weight)| i32::from(*byte) * weight).sum::<i32>());
+    sums.map(byte)
+}
+
+/// Transposes up to [`LANES`] rows of `row` bytes, from the byte `from` on; what is missing is copied from the first row.
+#[inline(always)]
+fn turn(rows: &[u8], row: usize, from: usize, turned: &mut [Lanes]) {
+    const SIDE: usize = 8;
+    let part = from..from + turned.len();
+    let mut rows = rows.chunks_exact(row).map(|row| &row[part.clone()]);
+    let first = rows.next().unwrap_or(&[]);
+    let lines: [&[u8]; LANES] =
+        std::array::from_fn(|lane| if lane == 0 { first } else { rows.next().unwrap_or(first) });
+    let mut blocks = turned.chunks_exact_mut(SIDE);
+    let mut at = 0;
+    for block in &mut blocks {
+        for lane in (0..LANES).step_by(SIDE) {
+            let mut words: [[u8; SIDE]; SIDE] = [[0; SIDE]; SIDE];
+            words
+                .iter_mut()
+                .zip(&lines[lane..])
+                .for_each(|(word, line)| word.copy_from_slice(&line[at..at + SIDE]));
+            let words = transposed(words.map(u64::from_le_bytes)).map(u64::to_le_bytes);
+            block
+                .iter_mut()
+                .zip(words)
+                .for_each(|(lanes, word)| lanes[lane..lane + SIDE].copy_from_slice(&word));
+        }
+        at += SIDE;
+    }
+    for (lanes, at) in blocks.into_remainder().iter_mut().zip(at..) {
+        *lanes = lines.map(|line| line[at]);
+    }
+}
+
+/// Transposes 8 x 8 bytes: halves, quarters and single bytes change places.
+#[inline(always)]
+fn transposed(mut words: [u64; 8]) -> [u64; 8] {
+    const HALVES: [(usize, u64); 3] =
+        [(4, 0x0000_0000_ffff_ffff), (2, 0x0000_ffff_0000_ffff), (1, 0x00ff_00ff_00ff_00ff)];
+    for (step, low) in HALVES {
+        for at in (0..8).filter(|at| at & step == 0) {
+            let (a, b) = (words[at], words[at + step]);
+            words[at] = (a & low) | ((b & low) << (8 * step));
+            words[at + step] = ((a >> (8 * step)) & low) | (b & !low);
         }
     }
+    words
+}
+
+/// Convolves the columns of `pixels`, rows of `row` bytes of which the first is `first` of the original.
+#[inline(always)] // compiled for each instruction set
+fn along_columns<S: Simd>(simd: S, pixels: &[u8], row: usize, first: usize, down: &[Taps]) -> Vec<u8> {
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            let mut result = vec![0; down.len() * row];
+            let mut sums = vec![0; row];
+            for (new, taps) in result.chunks_exact_mut(row).zip(down) {
+                sums.fill(HALF);
+                let lines = pixels.chunks_exact(row).skip(taps.first - first);
+                for (line, weight) in lines.zip(&taps.weights) {
+                    sums.iter_mut().zip(line).for_each(|(sum, byte)| *sum += i32::from(*byte) * weight);
+                }
+                new.iter_mut().zip(&sums).for_each(|(new, sum)| *new = byte(*sum));
+            }
+            result
+        },
+    )
 }
 
 /// Half of a level, so that cutting off rounds to the nearest.
 const HALF: i32 = 1 << (PRECISION - 1);
 
+#[inline(always)]
 fn byte(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
 }

@@ -53,12 +53,12 @@ Examples:
   train fit --data photos --recipe my.toml --limit 200 --epochs 1   try a recipe
   train fit --resume runs/ten                                       resume a run
 
-DATA is DIR/CLASS/*.jpg, or DIR/train/CLASS/*.jpg with DIR/test (or DIR/val), or cifar10 (downloaded once), or
-cifar10:PATH of its binary archive. Ctrl-C saves the run and stops it; a second Ctrl-C stops it at once."
+DATA is DIR/CLASS/*.jpg, or DIR/train/CLASS/*.jpg with DIR/test (and DIR/val), or LIST.csv with `path,label[,split]`, or
+cifar10 (downloaded once), or cifar10:PATH of its binary archive. Ctrl-C saves the run and stops it; a second Ctrl-C stops it at once."
 )]
 pub struct FitArgs {
-    /// Folder of class folders, cifar10, or cifar10:PATH
-    #[arg(long, value_name = "DIR|cifar10[:PATH]", required_unless_present = "resume")]
+    /// Folder of class folders, list of images, cifar10, or cifar10:PATH
+    #[arg(long, value_name = "DIR|LIST.csv|cifar10[:PATH]", required_unless_present = "resume")]
     pub data: Option<PathBuf>,
     /// Resume a run exactly where it stopped
     #[arg(long, value_name = "RUN", conflicts_with_all = [

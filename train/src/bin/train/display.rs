@@ -32,7 +32,10 @@ pub fn print_error(text: impl Display) {
 
 /// Prints how the images of a data set are used, and what was left out.
 pub fn data(data: &ImageFolder) {
-    let how = textwrap::Options::new(80).subsequent_indent("            ").break_words(false);
+    let how = textwrap::Options::new(80)
+        .subsequent_indent("            ")
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
     let left_out = (!data.left_out.is_empty()).then(|| format!("left out    {}", data.left_out));
     for line in data.notes.iter().map(|note| format!("data        {note}")).chain(left_out) {
         say!("{}", textwrap::fill(&line, &how));

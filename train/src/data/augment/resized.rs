@@ -1,8 +1,7 @@
 //! Resized crops: a part of random size and shape, as torchvision's `RandomResizedCrop`.
 
-use fast_image_resize::images::{Image, ImageRef, TypedCroppedImage};
-use fast_image_resize::pixels::U8x3;
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use ferronnx_infer::preprocess::resample;
+use ferronnx_models::card::ResizeFilter;
 use image::RgbImage;
 use rand::{Rng, RngExt};
 
@@ -62,18 +61,11 @@ impl CropBox {
 /// # Panics
 /// When the part is empty or reaches beyond the image.
 pub fn resized_crop(image: &RgbImage, part: CropBox, side: u32) -> RgbImage {
-    let source = ImageRef::new(image.width(), image.height(), image.as_raw(), PixelType::U8x3)
-        .expect("an RGB8 image holds three bytes a pixel");
-    let source = source.typed_image::<U8x3>().expect("RGB8");
-    // A view, not an option of the resizer: the filter must not see beyond the part.
-    let part = TypedCroppedImage::new(source, part.left, part.top, part.width, part.height)
-        .expect("the part lies inside the image");
-    let mut target = Image::new(side, side, PixelType::U8x3);
-    let options =
-        ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
-    let mut typed = target.typed_image_mut::<U8x3>().expect("RGB8");
-    Resizer::new().resize_typed(&part, &mut typed, &options).expect("both have pixels");
-    RgbImage::from_raw(side, side, target.into_vec()).expect("the target is RGB8")
+    let CropBox { left, top, width, height } = part;
+    // A copy, not a part for the filter: it must not see beyond the part.
+    let part = image::imageops::crop_imm(image, left, top, width, height).to_image();
+    let whole = [0.0, 0.0, f64::from(width), f64::from(height)];
+    resample(&part, whole, side.into(), ResizeFilter::BilinearAntialias)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ pub(super) const HELP: &str = "\
 Examples:
   infer evaluate --data photos
   infer evaluate --data photos --report report.html
-  infer evaluate --data photos --format json | jq .accuracy
+  infer evaluate --data photos.csv --format json | jq .accuracy
 
 Exit codes:
   0  all images were classified
@@ -21,8 +21,9 @@ Exit codes:
 /// Arguments of `infer evaluate`.
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
-    /// Folder of labelled images, DIR/CLASS/*.jpg; DIR/test or DIR/val is used if there is one
-    #[arg(long, value_name = "DIR")]
+    /// Labelled images: a folder, DIR/CLASS/*.jpg, or a list, `path,label[,split]`; the test images are used if it has
+    /// splits, else the validation images
+    #[arg(long, value_name = "DIR|LIST.csv")]
     pub data: PathBuf,
 
     /// Probability from which a class is selected, of models with several labels an image [default: the card's, else 0.5]

@@ -85,11 +85,17 @@ fn read(path: &Path) -> Result<Benchmark> {
 
 /// Lists the images of `--images`.
 fn images(dir: &Path) -> Result<Vec<PathBuf>> {
-    let images = files::images_in(dir).context("--images")?;
-    if images.is_empty() {
+    let mut found = files::find(dir).context("--images")?;
+    if !found.failed.is_empty() {
+        return Err(found.failed.swap_remove(0)).context("--images");
+    }
+    if !found.left_out.is_empty() {
+        messages::note(format_args!("left out: {}", found.left_out));
+    }
+    if found.images.is_empty() {
         return Err(Error::from(ErrorKind::NoImages).at(dir)).context("--images");
     }
-    Ok(images)
+    Ok(found.images)
 }
 
 fn progress(combinations: usize) -> ProgressBar {

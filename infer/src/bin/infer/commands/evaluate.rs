@@ -1,10 +1,13 @@
 //! Command `infer evaluate`: measures accuracy on labelled images.
 
+mod multi_label;
+
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use ferronnx_infer::assume::Assumed;
 use ferronnx_infer::classifier::Classifier;
 use ferronnx_infer::data_set::DataSet;
 use ferronnx_infer::device::short_name;
@@ -14,8 +17,10 @@ use ferronnx_infer::files::{LeftOut, serialize_path};
 use ferronnx_infer::image_folder::Split;
 use ferronnx_infer::results::{Failed, Outcome};
 use ferronnx_infer::session::Optimization;
+use ferronnx_models::card::Activation;
 use ferronnx_report::metrics::{Calibration, Confusion, Scores, mistakes};
 use ferronnx_report::text;
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::model;
@@ -36,22 +41,16 @@ pub fn run(args: &EvaluateArgs) -> Result<Done> {
     let classifier = model::classifier(&args.model, builder, Optimization::Full)?;
     let data = DataSet::open(&args.data).context("--data")?;
     let (split, images) = data.held_out().context("--data")?;
+    if classifier.is_multi_label() {
+        return multi_label::run(args, classifier, &data, split, &images);
+    }
     let samples = data.samples(&images, &classifier.card().labels).context("--data")?;
     let progress = messages::progress(samples.len(), false);
     let start = Instant::now();
-    let found = Evaluation::run(&classifier, &samples, |outcome| {
-        if let Outcome::Failed(failed) = outcome {
-            messages::failed(&progress, failed);
-        }
-        progress.inc(1);
-    })?;
+    let found = Evaluation::run(&classifier, &samples, |outcome| see(&progress, outcome))?;
     progress.finish_and_clear();
     let summary = Summary {
-        model: args.model.path().display().to_string(),
-        data: &data,
-        split,
-        provider: classifier.session().provider(),
-        images_per_second: samples.len() as f64 / start.elapsed().as_secs_f64(),
+        subject: Subject::new(args, &classifier, &data, split, samples.len(), start),
         confusion: found.confusion(),
         calibration: found.calibration(),
         found: &found,
@@ -63,19 +62,100 @@ pub fn run(args: &EvaluateArgs) -> Result<Done> {
     writeln!(io::stdout(), "{text}").context("standard output")?;
     #[cfg(feature = "report")]
     if let Some(path) = &args.report {
-        let subtitle = format!("{} on {}", summary.model, summary.provider);
+        let subtitle = summary.subject.subtitle();
         messages::write_page(path, &ferronnx_infer::pages::evaluation(&found, &args.data, &subtitle))?;
     }
     Ok(Done::from_counts(found.answers.len(), found.failed.len()))
 }
 
+/// Counts an image, and reports it if it failed.
+fn see(progress: &ProgressBar, outcome: &Outcome) {
+    if let Outcome::Failed(failed) = outcome {
+        messages::failed(progress, failed);
+    }
+    progress.inc(1);
+}
+
+/// Model and images of an evaluation, with its speed.
+#[derive(Serialize)]
+struct Subject<'a> {
+    model: String,
+    data: String,
+    /// Part of the data set: `test`, `validation`, or null when it has no parts.
+    split: Option<Split>,
+    left_out: &'a LeftOut,
+    provider: &'static str,
+    activation: Activation,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    assumed: &'a [Assumed],
+    images_per_second: f64,
+    #[serde(skip)]
+    set: &'a DataSet,
+}
+
+impl<'a> Subject<'a> {
+    fn new(
+        args: &EvaluateArgs,
+        classifier: &'a Classifier,
+        set: &'a DataSet,
+        split: Option<Split>,
+        images: usize,
+        start: Instant,
+    ) -> Self {
+        Self {
+            model: args.model.path().display().to_string(),
+            data: set.source.display().to_string(),
+            split,
+            left_out: &set.left_out,
+            provider: classifier.session().provider(),
+            activation: classifier.activation(),
+            assumed: classifier.assumed(),
+            images_per_second: images as f64 / start.elapsed().as_secs_f64(),
+            set,
+        }
+    }
+
+    /// Lines for people: the model, the `images` that were classified and the `failed` ones, then `results`, then the
+    /// speed.
+    fn fields(&self, images: usize, failed: usize, results: &[(&'static str, String)]) -> String {
+        let failed = if failed == 0 { String::new() } else { format!(", {failed} more failed") };
+        let data = escape::path(&self.set.source);
+        let mut fields = vec![
+            ("model", escape::name(&self.model).into_owned()),
+            ("images", format!("{images} of {data}{failed}")),
+            ("chosen", self.chosen()),
+            ("left out", self.left_out.to_string()),
+        ];
+        fields.extend_from_slice(results);
+        let provider = short_name(self.provider);
+        fields.push(("speed", format!("{:.1} images/s on {provider}", self.images_per_second)));
+        fields.retain(|(_, value)| !value.is_empty());
+        text::fields(&fields)
+    }
+
+    /// Says which images of the data set were chosen, and what its folders were taken for.
+    fn chosen(&self) -> String {
+        let part = self.split.map_or_else(String::new, |split| format!("the {split} images"));
+        let parts = [part, self.set.description()];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+    }
+
+    #[cfg(feature = "report")]
+    fn subtitle(&self) -> String {
+        format!("{} on {}", self.model, self.provider)
+    }
+}
+
+/// Row of a table with the scores of a class.
+fn score_cells(name: &str, scores: &Scores) -> [String; 5] {
+    let number = |score: f64| format!("{score:.3}");
+    let Scores { precision, recall, f1, support } = *scores;
+    [escape::name(name).into_owned(), number(precision), number(recall), number(f1), support.to_string()]
+}
+
 /// Evaluation with what its forms have in common.
 struct Summary<'a> {
-    model: String,
-    data: &'a DataSet,
-    split: Option<Split>,
-    provider: &'static str,
-    images_per_second: f64,
+    subject: Subject<'a>,
     confusion: Confusion,
     calibration: Calibration,
     found: &'a Evaluation,
@@ -83,14 +163,9 @@ struct Summary<'a> {
 
 #[derive(Serialize)]
 struct Json<'a> {
-    model: &'a str,
-    data: String,
-    /// Part of the data set: `test`, `validation`, or null when it has no parts.
-    split: Option<Split>,
-    left_out: &'a LeftOut,
-    provider: &'static str,
+    #[serde(flatten)]
+    subject: &'a Subject<'a>,
     images: usize,
-    images_per_second: f64,
     accuracy: f64,
     top5_accuracy: f64,
     calibration: &'a Calibration,
@@ -121,33 +196,20 @@ struct Mistake<'a> {
 impl Summary<'_> {
     fn text(&self) -> String {
         let Self { found, confusion, calibration, .. } = self;
-        let failed = match found.failed.len() {
-            0 => String::new(),
-            failed => format!(", {failed} more failed"),
-        };
-        let provider = short_name(self.provider);
-        let data = escape::path(&self.data.source);
-        let fields = [
-            ("model", escape::name(&self.model).into_owned()),
-            ("images", format!("{} of {data}{failed}", found.answers.len())),
-            ("chosen", self.chosen()),
-            ("left out", self.data.left_out.to_string()),
-            ("accuracy", format!("{:.2} %", 100.0 * confusion.accuracy())),
-            ("top-5", format!("{:.2} %", 100.0 * found.top_accuracy())),
-            ("calibration", format!("{:.2} % expected error", 100.0 * calibration.error)),
-            ("speed", format!("{:.1} images/s on {provider}", self.images_per_second)),
-        ];
-        let fields: Vec<_> = fields.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        let row = |name: &str, scores: &Scores| {
-            let number = |score: f64| format!("{score:.3}");
-            let Scores { precision, recall, f1, support } = *scores;
-            [name.into(), number(precision), number(recall), number(f1), support.to_string()]
-        };
+        let fields = self.subject.fields(
+            found.answers.len(),
+            found.failed.len(),
+            &[
+                ("accuracy", format!("{:.2} %", 100.0 * confusion.accuracy())),
+                ("top-5", format!("{:.2} %", 100.0 * found.top_accuracy())),
+                ("calibration", format!("{:.2} % expected error", 100.0 * calibration.error)),
+            ],
+        );
         let classes = confusion.worst_first().into_iter();
-        let rows = classes.map(|(class, scores)| row(&escape::name(&found.labels[class]), &scores));
-        let rows = rows.chain([row("mean", &confusion.macro_average())]);
+        let rows = classes.map(|(class, scores)| score_cells(&found.labels[class], &scores));
+        let rows = rows.chain([score_cells("mean", &confusion.macro_average())]);
         let table = text::table(["class", "precision", "recall", "F1", "images"], rows);
-        let mut parts = vec![text::fields(&fields), table];
+        let mut parts = vec![fields, table];
         let confused = confusion.most_confused();
         if !confused.is_empty() {
             let line = |&(actual, predicted): &(usize, usize)| {
@@ -160,16 +222,6 @@ impl Summary<'_> {
             parts.push(format!("mistaken most often\n{}", lines.join("\n")));
         }
         parts.join("\n\n")
-    }
-
-    /// Says which images of the data set were chosen, and what its folders were taken for.
-    fn chosen(&self) -> String {
-        let part = match self.split {
-            Some(split) => format!("the {split} images"),
-            None => String::new(),
-        };
-        let parts = [part, self.data.description()];
-        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
     }
 
     fn json(&self) -> Json<'_> {
@@ -186,13 +238,8 @@ impl Summary<'_> {
             }
         };
         Json {
-            model: &self.model,
-            data: self.data.source.display().to_string(),
-            split: self.split,
-            left_out: &self.data.left_out,
-            provider: self.provider,
+            subject: &self.subject,
             images: found.answers.len(),
-            images_per_second: self.images_per_second,
             accuracy: confusion.accuracy(),
             top5_accuracy: found.top_accuracy(),
             calibration: &self.calibration,

@@ -229,12 +229,11 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
     let mut preprocessing = Preprocessing::for_size(size);
     let mean = args.mean.clone().unwrap_or(preprocessing.mean);
     let std = args.std.clone().unwrap_or(preprocessing.std);
-    (preprocessing.mean, preprocessing.std) =
-        assume::to_unit_range(mean, std).context("--mean and --std")?;
+    (preprocessing.mean, preprocessing.std) = assume::to_unit_range(mean, std).context("--mean and --std")?;
     preprocessing.check().context("--mean and --std")?;
     let labels = labels(args.labels.as_deref(), architecture.classes)?;
     if args.image_size.is_none() || args.mean.is_none() || args.std.is_none() {
-        let Preprocessing { mean, std, .. } = preprocessing;
+        let Preprocessing { mean, std, .. } = &preprocessing;
         notes.push(format!("assumed     images of {size} pixels, mean {mean:?}, standard deviation {std:?}"));
     }
     let preprocessor = Preprocessor::new(&preprocessing);

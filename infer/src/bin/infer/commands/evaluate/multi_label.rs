@@ -1,0 +1,114 @@
+//! Evaluation of models whose classes do not exclude each other.
+
+use std::io::{self, Write};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use ferronnx_infer::classifier::Classifier;
+use ferronnx_infer::data_set::{DataSet, LabelledImage};
+use ferronnx_infer::evaluate::MultiLabelEvaluation;
+use ferronnx_infer::image_folder::Split;
+use ferronnx_infer::results::Failed;
+use ferronnx_report::multi_label::{LabelMetrics, MultiLabel};
+use ferronnx_report::text;
+use serde::Serialize;
+
+use super::{Subject, score_cells, see};
+use crate::args::{EvaluateArgs, ReportFormat};
+use crate::exit::Done;
+use crate::messages;
+
+/// Classifies `images` and prints the metrics of a multi-label model.
+pub(super) fn run(
+    args: &EvaluateArgs,
+    classifier: Classifier,
+    data: &DataSet,
+    split: Option<Split>,
+    images: &[LabelledImage],
+) -> Result<Done> {
+    let classifier = classifier.with_top_k(usize::MAX);
+    let samples = data.label_sets(images, &classifier.card().labels).context("--data")?;
+    if images.iter().all(|image| image.line.is_none()) {
+        messages::line("note", "class folders give each image one label: its other labels count as wrong");
+    }
+    let progress = messages::progress(samples.len(), false);
+    let start = Instant::now();
+    let found = MultiLabelEvaluation::run(&classifier, &samples, |outcome| see(&progress, outcome))?;
+    progress.finish_and_clear();
+    let subject = Subject::new(args, &classifier, data, split, samples.len(), start);
+    let metrics = found.metrics();
+    let text = match args.format {
+        ReportFormat::Text => lines(&subject, &found, &metrics),
+        ReportFormat::Json => serde_json::to_string_pretty(&Json::of(&subject, &found, &metrics))?,
+    };
+    writeln!(io::stdout(), "{text}").context("standard output")?;
+    #[cfg(feature = "report")]
+    if let Some(path) = &args.report {
+        let page = ferronnx_infer::pages::multi_label(&found, &args.data, &subject.subtitle());
+        messages::write_page(path, &page)?;
+    }
+    Ok(Done::from_counts(found.images.len(), found.failed.len()))
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    #[serde(flatten)]
+    subject: &'a Subject<'a>,
+    images: usize,
+    mean_average_precision: f64,
+    exact_match: f64,
+    hamming_loss: f64,
+    micro_average: ferronnx_report::metrics::Scores,
+    macro_average: ferronnx_report::metrics::Scores,
+    classes: Vec<Class<'a>>,
+    failed: &'a [Failed],
+}
+
+#[derive(Serialize)]
+struct Class<'a> {
+    label: &'a str,
+    #[serde(flatten)]
+    metrics: &'a LabelMetrics,
+}
+
+impl<'a> Json<'a> {
+    fn of(subject: &'a Subject<'a>, found: &'a MultiLabelEvaluation, metrics: &'a MultiLabel) -> Self {
+        let classes = found.labels.iter().zip(&metrics.classes);
+        Self {
+            subject,
+            images: metrics.images,
+            mean_average_precision: metrics.mean_average_precision,
+            exact_match: metrics.exact_match,
+            hamming_loss: metrics.hamming_loss,
+            micro_average: metrics.micro_average,
+            macro_average: metrics.macro_average,
+            classes: classes.map(|(label, metrics)| Class { label, metrics }).collect(),
+            failed: &found.failed,
+        }
+    }
+}
+
+fn lines(subject: &Subject<'_>, found: &MultiLabelEvaluation, metrics: &MultiLabel) -> String {
+    let percent = |share: f64| format!("{:.2} %", 100.0 * share);
+    let fields = subject.fields(
+        metrics.images,
+        found.failed.len(),
+        &[
+            ("mAP", format!("{} mean average precision", percent(metrics.mean_average_precision))),
+            ("F1", format!("{:.3} micro, {:.3} macro", metrics.micro_average.f1, metrics.macro_average.f1)),
+            (
+                "exact",
+                format!("{} of the images have exactly the right labels", percent(metrics.exact_match)),
+            ),
+            ("Hamming loss", percent(metrics.hamming_loss)),
+        ],
+    );
+    let row = |(label, metrics): (&String, &LabelMetrics)| {
+        let [name, precision, recall, f1, support] = score_cells(label, &metrics.scores);
+        let average = metrics.average_precision.map_or_else(|| "-".into(), |value| format!("{value:.3}"));
+        [name, average, precision, recall, f1, support]
+    };
+    let rows = found.labels.iter().zip(&metrics.classes).map(row);
+    let table = text::table(["class", "AP", "precision", "recall", "F1", "images"], rows);
+    format!("{fields}\n\n{table}")
+}

@@ -1,0 +1,63 @@
+//! Evaluation of a model whose classes do not exclude each other.
+
+use ferronnx_report::multi_label::{LabelScores, MultiLabel};
+
+use crate::classifier::Classifier;
+use crate::data_set::LabelSet;
+use crate::error::{ErrorKind, Result};
+use crate::results::{Classified, Failed, Outcome};
+
+/// Scores of a multi-label classifier for labelled images.
+#[derive(Debug, Default)]
+pub struct MultiLabelEvaluation {
+    /// Names of the classes.
+    pub labels: Vec<String>,
+    /// Scores and truth of each image that was classified.
+    pub images: Vec<LabelScores>,
+    /// Images that could not be classified.
+    pub failed: Vec<Failed>,
+}
+
+impl MultiLabelEvaluation {
+    /// Classifies `samples` and calls `see` for each, in order; the classifier has to return all classes, see
+    /// [`ClassifierBuilder::top_k`](crate::ClassifierBuilder::top_k).
+    ///
+    /// # Errors
+    /// [`Session`](ErrorKind::Session) when the network cannot be run. An image that cannot be decoded is one of
+    /// [`failed`](Self::failed).
+    pub fn run(classifier: &Classifier, samples: &[LabelSet], mut see: impl FnMut(&Outcome)) -> Result<Self> {
+        let mut evaluation = Self { labels: classifier.card().labels.clone(), ..Self::default() };
+        let paths = samples.iter().map(|sample| sample.path.clone());
+        for (outcome, sample) in classifier.classify_files(paths).zip(samples) {
+            see(&outcome);
+            match outcome {
+                Outcome::Classified(classified) => evaluation.add(sample, &classified),
+                Outcome::Failed(Failed { error, .. }) if matches!(error.kind(), ErrorKind::Session(_)) => {
+                    return Err(error);
+                }
+                Outcome::Failed(failed) => evaluation.failed.push(failed),
+            }
+        }
+        Ok(evaluation)
+    }
+
+    fn add(&mut self, sample: &LabelSet, classified: &Classified) {
+        let classes = self.labels.len();
+        let mut scores = LabelScores {
+            probabilities: vec![0.0; classes],
+            selected: vec![false; classes],
+            actual: vec![false; classes],
+        };
+        for prediction in &classified.predictions {
+            scores.probabilities[prediction.index] = prediction.probability;
+            scores.selected[prediction.index] = prediction.selected == Some(true);
+        }
+        sample.labels.iter().for_each(|&label| scores.actual[label] = true);
+        self.images.push(scores);
+    }
+
+    /// Metrics of the scores.
+    pub fn metrics(&self) -> MultiLabel {
+        MultiLabel::new(self.labels.len(), &self.images)
+    }
+}
