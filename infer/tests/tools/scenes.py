@@ -3,7 +3,7 @@ resampling, cropping, colour or orientation shows."""
 import math
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 CLASSES = ["blue disc", "cyan cross", "green square", "magenta ring", "red triangle", "yellow bars"]
 COLORS = {"blue": (40, 60, 220), "cyan": (20, 200, 210), "green": (40, 170, 60), "magenta": (210, 50, 190),
@@ -45,7 +45,7 @@ def scene(rng, kind, width, height):
         for bar in range(3):
             left = cx - radius + bar * radius * 0.8
             draw.rectangle((left, cy - radius, left + radius * 0.4, cy + radius), fill)
-    return image
+    return image.filter(ImageFilter.GaussianBlur(0.8))  # no lens gives edges of a single pixel
 
 
 def training(count=720, side=(110, 200)):
