@@ -77,8 +77,8 @@ mod tests {
 
     use super::*;
 
-    fn image() -> RgbImage {
-        RgbImage::from_fn(7, 5, |x, y| {
+    fn image(height: u32) -> RgbImage {
+        RgbImage::from_fn(7, height, |x, y| {
             let (red, green, blue) = (x * 37 + y * y * 11, 511 - x * x * 7 + y * 3, x * y * 19 + 5);
             Rgb([red, green, blue].map(|value| (value % 256) as u8))
         })
@@ -106,9 +106,26 @@ mod tests {
             ),
         ] {
             let size = Size { height: 2, width: 3 };
-            let found = resample(&image(), [0.0, 0.0, 7.0, 5.0], size, filter);
+            let found = resample(&image(5), [0.0, 0.0, 7.0, 5.0], size, filter);
             assert_eq!(found.into_raw(), expected, "{filter:?}");
         }
+    }
+
+    /// Pillow 13, which resizes the columns of a tall image first: `image.resize((5, 3), Image.BICUBIC)`.
+    #[test]
+    fn columns_of_a_tall_image_come_first() {
+        let tall = resample(
+            &image(12),
+            [0.0, 0.0, 7.0, 12.0],
+            Size { height: 3, width: 5 },
+            ResizeFilter::BicubicAntialias,
+        );
+        let expected = [
+            57, 88, 12, 108, 217, 58, 142, 201, 102, 172, 122, 106, 141, 27, 119, 113, 0, 34, 149, 148, 135,
+            141, 223, 134, 120, 134, 136, 157, 39, 129, 112, 19, 62, 132, 86, 142, 157, 210, 98, 120, 147,
+            147, 93, 50, 119,
+        ];
+        assert_eq!(tall.into_raw(), expected);
     }
 
     #[test]
@@ -117,10 +134,10 @@ mod tests {
             [ResizeFilter::BilinearAntialias, ResizeFilter::BicubicAntialias, ResizeFilter::Bilinear]
         {
             let size = |height, width| Size { height, width };
-            let whole = resample(&image(), [0.0, 0.0, 7.0, 5.0], size(4, 6), filter);
+            let whole = resample(&image(5), [0.0, 0.0, 7.0, 5.0], size(4, 6), filter);
             let part = [7.0 / 6.0, 5.0 / 4.0, 7.0 / 6.0 * 3.0, 5.0 / 4.0 * 2.0];
             let centre = image::imageops::crop_imm(&whole, 1, 1, 3, 2).to_image();
-            assert_eq!(resample(&image(), part, size(2, 3), filter), centre, "{filter:?}");
+            assert_eq!(resample(&image(5), part, size(2, 3), filter), centre, "{filter:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Resampling by convolution in fixed-point numbers: first along rows, then along columns, with bytes in between, as in
+//! Resampling by convolution in fixed-point numbers along rows and along columns, with bytes in between, as in
 //! [Pillow](https://github.com/python-pillow/Pillow/blob/13.0.0/src/libImaging/Resample.c).
 
 use std::f64::consts::PI;
@@ -65,10 +65,23 @@ pub(super) fn resample(pixels: &[u8], columns: Axis, rows: Axis, kernel: &Kernel
     let row = columns.original as usize * CHANNELS;
     let used = used(&down);
     let pixels = &pixels[used.start * row..used.end * row];
-    dispatch!(Level::new(), simd => {
+    dispatch!(Level::new(), simd => if columns_first(columns, rows) {
+        let shortened = along_columns(simd, pixels, row, used.start, &down);
+        along_rows(simd, &shortened, row, &across)
+    } else {
         let narrowed = along_rows(simd, pixels, row, &across);
         along_columns(simd, &narrowed, across.len() * CHANNELS, used.start, &down)
     })
+}
+
+/// Tells whether columns are convolved before rows: Pillow 13 does so where an image loses more than twice as many rows
+/// as columns. The order shows in the rounding of the bytes in between.
+fn columns_first(columns: Axis, rows: Axis) -> bool {
+    let lost = |axis: Axis| {
+        let original = f64::from(axis.original);
+        original - (original / axis.scale()).round()
+    };
+    lost(rows) > 0.0 && lost(rows) > 2.0 * lost(columns)
 }
 
 /// Pixels of the original that make any of the new ones.
