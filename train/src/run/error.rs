@@ -89,7 +89,7 @@ pub enum RunError {
         /// The file.
         path: PathBuf,
         /// The reason.
-        source: PretrainedError,
+        source: Box<PretrainedError>,
     },
     /// The folder of images cannot be used.
     #[error(transparent)]
