@@ -275,7 +275,7 @@ fn a_network_without_its_attention_is_none() {
     assert!(find(&broken).is_err());
     broken.shift_remove("cbam_layer1.channel_attn.fc.0.weight");
     assert!(find(&broken).is_err(), "the rest of the attention is still there");
-    broken = whole.clone();
+    broken = whole;
     broken["cbam_layer2.channel_attn.fc.0.weight"] = ArrayD::zeros(vec![7, 128, 1, 1]);
     assert!(find(&broken).is_err());
 }

@@ -16,7 +16,7 @@ use super::tensor::Layout;
 /// # Errors
 /// [`FormatError`] when the file is damaged.
 pub fn read(bytes: Cow<'_, [u8]>) -> Result<File<'_>, FormatError> {
-    let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error))?;
+    let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
     let start = header + size_of::<u64>();
     let tensors = metadata.offset_keys().into_iter().filter_map(|name| {
         let info = metadata.info(&name)?;

@@ -88,7 +88,7 @@ pub enum RunError {
         /// The file.
         path: PathBuf,
         /// The reason.
-        source: PretrainedError,
+        source: Box<PretrainedError>,
     },
     /// The images cannot be listed.
     #[error(transparent)]

@@ -33,7 +33,7 @@ impl Start {
                     checkpoint = checkpoint.under(key).map_err(failed)?;
                 }
                 let loaded = pretrained::load(params, &checkpoint, config.stem_init, &roles)
-                    .map_err(|source| RunError::Pretrained { path: file.clone(), source })?;
+                    .map_err(|source| RunError::Pretrained { path: file.clone(), source: source.into() })?;
                 let new = params.names().filter(|name| loaded.new.contains(*name)).map(Into::into);
                 RunPlan {
                     new: new.collect(),
