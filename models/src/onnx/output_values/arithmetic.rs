@@ -43,6 +43,7 @@ impl<'g> Walk<'g> {
             (None, Some(constant)) => (a, constant, false),
             (Some(constant), None) => (b, constant, true),
             (None, None) if operator(node) == "Add" => return self.agreeing(node, layout, depth, |_| 1.0),
+            (None, None) if operator(node) == "Mul" => return self.dequantized(node, [a, b], layout, depth),
             _ => return Err(unknown(node)),
         };
         let found = self.meaning(value, layout, depth)?;
@@ -60,6 +61,20 @@ impl<'g> Walk<'g> {
             _ => return Err(changed(node, found)),
         };
         Ok(Found { scale, shift, ..found }.then(node))
+    }
+
+    /// Meaning of integers that are multiplied by a scale which depends on the input, as dynamic quantisation does.
+    fn dequantized(
+        &self,
+        node: &'g Node,
+        operands: [&'g str; 2],
+        layout: Option<Layout>,
+        depth: usize,
+    ) -> Meaning {
+        let is_integer = |found: &Found| matches!(&*found.evidence.op, "MatMulInteger" | "ConvInteger");
+        let mut found =
+            operands.into_iter().filter_map(|name| self.meaning(name, layout.clone(), depth).ok());
+        found.find(is_integer).map(|found| found.then(node)).ok_or_else(|| unknown(node))
     }
 
     /// Meaning of values that are kept between bounds.
@@ -174,4 +189,40 @@ fn uniform(tensor: &Tensor) -> Option<f64> {
     };
     let (first, rest) = values.split_first()?;
     rest.iter().all(|value| value == first).then_some(*first)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::onnx::output_values::{OutputValues, output_values};
+    use crate::onnx::{Dim, Element, Model, Node, Tensor, ValueInfo};
+
+    /// Last layer as ONNX Runtime's `quantize_dynamic` writes it, with a softmax if `activated`.
+    fn dynamically_quantized(activated: bool) -> Model {
+        let mut model = Model::default();
+        let shape = |classes| [Dim::Symbol("batch".into()), Dim::Fixed(classes)];
+        let graph = &mut model.graph;
+        graph.inputs.push(ValueInfo::tensor("x", Element::Float, shape(4)));
+        graph.outputs.push(ValueInfo::tensor("y", Element::Float, shape(3)));
+        let weights = Tensor::from_raw(Element::Int8, [4, 3], vec![1; 12]);
+        graph.initializers.insert("w".into(), weights);
+        let node =
+            |op: &str, inputs: &[&str], outputs: &[&str]| Node::new(op, inputs.to_vec(), outputs.to_vec());
+        graph.nodes = vec![
+            node("DynamicQuantizeLinear", &["x"], &["q", "scale", "zero"]),
+            node("MatMulInteger", &["q", "w", "zero"], &["i"]),
+            node("Cast", &["i"], &["f"]).with("to", 1),
+            node("Mul", &["f", "scale"], &["logits"]),
+        ];
+        let end = if activated { "Softmax" } else { "Identity" };
+        graph.nodes.push(node(end, &["logits"], &["y"]));
+        model
+    }
+
+    #[test]
+    fn dynamic_quantisation_ends_in_a_scale_that_is_computed() {
+        let found = output_values(&dynamically_quantized(false), "y");
+        assert!(matches!(&found, OutputValues::Logits(by) if by.op == "MatMulInteger"), "{found:?}");
+        let found = output_values(&dynamically_quantized(true), "y");
+        assert!(matches!(found, OutputValues::Probabilities(_)), "{found:?}");
+    }
 }

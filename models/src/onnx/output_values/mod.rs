@@ -112,7 +112,7 @@ pub enum Unclear {
         /// Name of its node.
         node: String,
         /// Operator that gave values of a known meaning.
-        before: Evidence,
+        before: Box<Evidence>,
     },
     /// Constants scale or shift values whose meaning was known.
     #[error("the values of {before} are multiplied by {scale} and shifted by {shift}")]
@@ -122,7 +122,7 @@ pub enum Unclear {
         /// Summand.
         shift: f64,
         /// Operator that gave values of a known meaning.
-        before: Evidence,
+        before: Box<Evidence>,
     },
     /// The values are quantised integers.
     #[error("{op} `{node}` gives quantised integers")]

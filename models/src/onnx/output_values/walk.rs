@@ -86,7 +86,7 @@ impl Found {
             }
             Kind::Class | Kind::Maps => scale == 1.0 && shift == 0.0,
         };
-        let before = self.evidence.clone();
+        let before = Box::new(self.evidence.clone());
         if same { Ok(self) } else { Err(Unclear::Scaled { scale, shift, before }) }
     }
 }
@@ -342,5 +342,5 @@ pub fn unknown(node: &Node) -> Unclear {
 
 pub fn changed(node: &Node, found: Found) -> Unclear {
     let (op, node) = identity(node);
-    Unclear::Changed { op, node, before: found.evidence }
+    Unclear::Changed { op, node, before: Box::new(found.evidence) }
 }
