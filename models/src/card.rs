@@ -326,18 +326,19 @@ mod tests {
     #[test]
     fn what_format_1_cannot_say_is_format_2() {
         assert_eq!(card().with_format().format, 1);
-        let mut changes: Vec<Box<dyn Fn(&mut ModelCard)>> = Vec::new();
-        changes.push(Box::new(|card| card.preprocessing.fit = Fit::Squash));
-        changes.push(Box::new(|card| card.preprocessing.color = ColorOrder::Bgr));
-        changes.push(Box::new(|card| card.preprocessing.filter = ResizeFilter::Nearest));
-        changes.push(Box::new(|card| card.preprocessing.layout = Some(Layout::Nhwc)));
-        changes.push(Box::new(|card| card.preprocessing.crop = Size { height: 2, width: 3 }));
-        changes.push(Box::new(|card| card.activation = Activation::Sigmoid));
-        changes.push(Box::new(|card| card.threshold = Some(Threshold::All(0.5))));
-        changes.push(Box::new(|card| card.threshold = Some(Threshold::Each(vec![0.5, 0.25]))));
-        changes.push(Box::new(|card| {
-            card.outputs.insert("y".into(), OutputRole::Scores);
-        }));
+        let changes: [fn(&mut ModelCard); 11] = [
+            |card| card.preprocessing.fit = Fit::Squash,
+            |card| card.preprocessing.color = ColorOrder::Bgr,
+            |card| card.preprocessing.filter = ResizeFilter::Nearest,
+            |card| card.preprocessing.layout = Some(Layout::Nhwc),
+            |card| card.preprocessing.crop = Size { height: 2, width: 3 },
+            |card| card.preprocessing.centre = CentreRounding::Down,
+            |card| (card.preprocessing.fit, card.preprocessing.border) = (Fit::Letterbox, Border([0; 3])),
+            |card| card.activation = Activation::Sigmoid,
+            |card| card.threshold = Some(Threshold::All(0.5)),
+            |card| card.threshold = Some(Threshold::Each(vec![0.5, 0.25])),
+            |card| card.outputs = IndexMap::from([("y".into(), OutputRole::Scores)]),
+        ];
         for change in changes {
             let mut changed = card();
             change(&mut changed);

@@ -1,5 +1,7 @@
 //! Meaning of outputs of classifiers, on files that ONNX Runtime ran (`output_values/generate.py`).
 
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;

@@ -64,7 +64,7 @@ pub struct Unusable {
     pub place: String,
     /// Reason, where the value is damaged.
     #[source]
-    pub reason: Option<LabelFileError>,
+    pub reason: Option<Box<LabelFileError>>,
 }
 
 impl Unusable {

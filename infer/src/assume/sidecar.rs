@@ -102,7 +102,7 @@ fn labels_in_metadata(metadata: &dyn Fn(&str) -> Option<String>) -> Facts {
                 if matches!(key, "names" | "class_names")
                     || text.trim_start().starts_with(['[', '{', '(']) =>
             {
-                let reason = Some(error.into());
+                let reason = Some(Box::new(error.into()));
                 facts.unusable.push(Unusable { reason, ..Unusable::new("labels", &text, &place) });
             }
             Err(_) => {}
@@ -177,7 +177,7 @@ fn labels_beside(folder: &Path, stem: &str) -> Result<Facts> {
 }
 
 fn unusable_labels(name: &str, reason: LabelFileError) -> Unusable {
-    Unusable { reason: Some(reason), ..Unusable::new("labels", name, "the folder of the file") }
+    Unusable { reason: Some(reason.into()), ..Unusable::new("labels", name, "the folder of the file") }
 }
 
 /// Content of a file up to one byte more than `largest`; none where there is no such file.

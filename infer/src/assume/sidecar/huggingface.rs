@@ -220,7 +220,7 @@ pub fn config(bytes: &[u8]) -> Result<Facts, SidecarError> {
             Ok(labels) => facts.labels = Some(Stated::new(labels, CONFIG)),
             Err(error) => {
                 let unusable = Unusable::new("labels", "id2label", CONFIG);
-                facts.unusable.push(Unusable { reason: Some(error.into()), ..unusable });
+                facts.unusable.push(Unusable { reason: Some(Box::new(error.into())), ..unusable });
             }
         }
     }

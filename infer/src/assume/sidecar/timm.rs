@@ -36,7 +36,7 @@ struct Pretrained {
 pub fn config(bytes: &[u8]) -> Result<Facts, SidecarError> {
     let value: serde_json::Value = json(bytes, TOOL)?;
     let has = |key: &str| value.get(key).is_some_and(|value| !value.is_null());
-    if !has("pretrained_cfg") && !(has("architecture") && has("input_size")) {
+    if !(has("pretrained_cfg") || has("architecture") && has("input_size")) {
         return Ok(Facts::default());
     }
     let config: Config =
@@ -49,7 +49,7 @@ pub fn config(bytes: &[u8]) -> Result<Facts, SidecarError> {
             Ok(labels) => facts.labels = Some(Stated::new(labels, PLACE)),
             Err(error) => {
                 let unusable = Unusable::new("labels", "label_names", PLACE);
-                facts.unusable.push(Unusable { reason: Some(error.into()), ..unusable });
+                facts.unusable.push(Unusable { reason: Some(Box::new(error.into())), ..unusable });
             }
         }
     }

@@ -28,7 +28,7 @@ pub fn class_labels(model: &Model) -> Option<Vec<String>> {
         _ => None,
     };
     let classic = graph.nodes.iter().filter(|node| node.domain == "ai.onnx.ml");
-    classic.filter_map(|node| of_node(node)).find(|labels| !labels.is_empty())
+    classic.filter_map(of_node).find(|labels| !labels.is_empty())
 }
 
 fn texts(integers: &[i64]) -> Vec<String> {
