@@ -76,7 +76,7 @@ fn a_class_may_be_called_train_and_folders_of_one_meaning_are_refused() {
     }
     let said =
         contains("train is a class, for it holds no class folders").and(contains("12 train, 3 validation"));
-    begin(dir.path(), "vehicles").assert().success().stdout(said);
+    begin(dir.path(), "vehicles").args(["--out", "vehicles-run"]).assert().success().stdout(said);
     for split in ["one", "two"] {
         colours(&dir.path().join("parts"), split, &COLOURS, 2);
     }
