@@ -387,7 +387,7 @@ mod tests {
         assert_eq!(squash.seen(40, 20), [10.0, 5.0, 20.0, 10.0]);
         assert_eq!(squash.prepare(&image).get_pixel(0, 0).0[0], 10);
         // 40 x 20 fits as it is; 20 x 20 of it are left.
-        let boxed = Preprocessor::new(&Preprocessing { fit: Fit::Letterbox, ..margin.clone() });
+        let boxed = Preprocessor::new(&Preprocessing { fit: Fit::Letterbox, ..margin });
         assert_eq!(boxed.prepare(&image).get_pixel(0, 19).0[0], 10);
         let narrow = RgbImage::from_pixel(10, 40, Rgb([9, 9, 9]));
         let boxed = boxed.prepare(&narrow);

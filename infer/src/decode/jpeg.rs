@@ -114,7 +114,8 @@ pub(super) fn check(encoded: &[u8]) -> Result<Checked<'_>> {
             0xda => walk.scan(segment)?,
             0xdb => walk.quantization_tables(segment)?,
             0xdd => {
-                walk.restart_interval = segment.first_chunk().map_or(0, |&two| u16::from_be_bytes(two).into())
+                walk.restart_interval =
+                    segment.first_chunk().map_or(0, |&two| u16::from_be_bytes(two).into());
             }
             0xe1 => walk.metadata(segment),
             _ => {}

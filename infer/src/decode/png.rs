@@ -18,7 +18,7 @@ pub(super) fn orientation(encoded: &[u8]) -> Orientation {
             b"eXIf" => exif = exif.or_else(|| Some(data.to_vec())),
             b"tEXt" | b"zTXt" | b"iTXt" => match text(kind, data) {
                 Some((b"Raw profile type exif" | b"Raw profile type APP1", text)) => {
-                    profile = from_hex(&text)
+                    profile = from_hex(&text);
                 }
                 Some((b"XML:com.adobe.xmp", text)) => xmp = Some(text),
                 _ => {}

@@ -1,5 +1,7 @@
 //! Tests of the search: images by content, and names of all that is left out.
 
+#![allow(clippy::print_stderr)] // tests say what they could not try
+
 use std::path::Path;
 
 use super::*;

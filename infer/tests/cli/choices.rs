@@ -47,7 +47,7 @@ fn a_card_for_another_network() {
     let said = with_model(&model_with(|card| card.labels.push("fourth".into())));
     said.fails(2, &["m.onnx: gives [batch, 3], but there are 4 labels"]);
     let said = with_model(&model_with(|card| {
-        (card.preprocessing.crop, card.preprocessing.resize) = (32.into(), 32.into())
+        (card.preprocessing.crop, card.preprocessing.resize) = (32.into(), 32.into());
     }));
     said.fails(2, &["takes floats [batch, 3, 16, 16], but images are prepared as floats [batch, 3, 32, 32]"]);
     let said = with_model(&model_with(|card| card.input = InputForm::Uint8));
