@@ -67,13 +67,35 @@ impl From<Damage> for crate::Error {
 pub(super) fn decode(encoded: &[u8]) -> Result<RgbImage> {
     let checked = check(encoded)?;
     let image = if checked.is_usual {
-        let image = read(ImageFormat::Jpeg, encoded).map(|(image, _)| opaque(image));
+        let image = usual(encoded);
         // `zune-jpeg` is stricter than libjpeg in a few headers.
         image.or_else(|error| unusual(encoded).map_err(|_| error))?
     } else {
         unusual(encoded)?
     };
     Ok(upright(image, orientation::of(checked.exif, checked.xmp)))
+}
+
+/// Decodes with `zune-jpeg`.
+#[cfg(not(feature = "libjpeg"))]
+fn usual(encoded: &[u8]) -> Result<RgbImage> {
+    read(ImageFormat::Jpeg, encoded).map(|(image, _)| opaque(image))
+}
+
+/// Decodes with libjpeg-turbo's code. Its errors are panics, which [`guard`](super::guard) catches.
+#[cfg(feature = "libjpeg")]
+fn usual(encoded: &[u8]) -> Result<RgbImage> {
+    let failed = |error: std::io::Error| damaged(ImageFormat::Jpeg, error);
+    let decoder = mozjpeg::Decompress::new_mem(encoded).map_err(failed)?;
+    if decoder.components().len() > 3 {
+        return read(ImageFormat::Jpeg, encoded).map(|(image, _)| opaque(image));
+    }
+    let [width, height] = [decoder.width(), decoder.height()].map(|side| side as u32);
+    check_size(width, height, 3)?;
+    let mut decoder = decoder.rgb().map_err(failed)?;
+    let pixels = decoder.read_scanlines_flat().map_err(failed)?;
+    let image = RgbImage::from_raw(width, height, pixels);
+    image.ok_or_else(|| damaged(ImageFormat::Jpeg, "pixels are missing"))
 }
 
 /// Refuses what only `jpeg-decoder` reads.
