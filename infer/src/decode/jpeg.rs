@@ -85,7 +85,7 @@ fn usual(encoded: &[u8]) -> Result<RgbImage> {
 /// Decodes with libjpeg-turbo's code. Its errors are panics, which [`guard`](super::guard) catches.
 #[cfg(feature = "libjpeg")]
 fn usual(encoded: &[u8]) -> Result<RgbImage> {
-    let failed = |error: std::io::Error| damaged(ImageFormat::Jpeg, error);
+    let failed = |error: std::io::Error| super::error::damaged(ImageFormat::Jpeg, error);
     let decoder = mozjpeg::Decompress::new_mem(encoded).map_err(failed)?;
     if decoder.components().len() > 3 {
         return read(ImageFormat::Jpeg, encoded).map(|(image, _)| opaque(image));
@@ -93,9 +93,9 @@ fn usual(encoded: &[u8]) -> Result<RgbImage> {
     let [width, height] = [decoder.width(), decoder.height()].map(|side| side as u32);
     check_size(width, height, 3)?;
     let mut decoder = decoder.rgb().map_err(failed)?;
-    let pixels = decoder.read_scanlines_flat().map_err(failed)?;
+    let pixels = decoder.read_scanlines::<u8>().map_err(failed)?;
     let image = RgbImage::from_raw(width, height, pixels);
-    image.ok_or_else(|| damaged(ImageFormat::Jpeg, "pixels are missing"))
+    image.ok_or_else(|| super::error::damaged(ImageFormat::Jpeg, "pixels are missing"))
 }
 
 /// Refuses what only `jpeg-decoder` reads.
