@@ -37,6 +37,8 @@ pub struct Classifier {
     pool: Arc<ThreadPool>,
     scores: Scores,
     assumed: Option<Arc<[Assumed]>>,
+    /// True if each image has to be in a batch of its own.
+    one_by_one: bool,
     top_k: usize,
     batch: usize,
 }
@@ -189,7 +191,8 @@ impl Classifier {
 
     /// Computes a row of scores for each of `N` prepared images, `[H, W, C]`.
     fn scores(&self, prepared: &[&RgbImage]) -> std::result::Result<Vec<Vec<f32>>, SessionError> {
-        let together = self.fixed_batch().unwrap_or(prepared.len().max(1));
+        let most = self.fixed_batch().unwrap_or(prepared.len().max(1));
+        let together = if self.one_by_one { 1 } else { most };
         let mut rows = Vec::with_capacity(prepared.len());
         for images in prepared.chunks(together) {
             let output = self.pass(images, &[&self.scores.output])?.remove(0);

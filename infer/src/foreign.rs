@@ -4,7 +4,7 @@ use ferronnx_models::card::{InputForm, Preprocessing, Size};
 use ferronnx_models::onnx::output_values::{
     OutputValues, Suggestion, class_labels, output_values, values_suggest,
 };
-use ferronnx_models::onnx::{Dim, Model, passes};
+use ferronnx_models::onnx::{Dim, Model, Node, passes};
 use image::{Rgb, RgbImage};
 
 use crate::assume::{Facts, Meaning, Stated, sidecar};
@@ -32,13 +32,15 @@ impl Foreign {
     pub(crate) fn of(session: &Session) -> Result<Self> {
         let mut facts = sidecar::facts(session.path(), |key| session.metadata(key))?;
         let bytes = session.path().map(session::read).transpose()?;
-        let bytes = bytes.filter(|bytes| Model::from_slice(bytes).is_ok());
+        let Some(bytes) = bytes else { return Ok(Self { facts, bytes: None }) };
+        let Ok(graph) = Model::from_slice(&bytes) else { return Ok(Self { facts, bytes: None }) };
         if facts.labels.is_none() {
-            let graph = bytes.as_deref().and_then(|bytes| Model::from_slice(bytes).ok());
-            let labels = graph.and_then(|graph| class_labels(&graph));
+            let labels = class_labels(&graph);
             facts.labels = labels.map(|value| Stated { value, source: "classes in the graph".into() });
         }
-        Ok(Self { facts, bytes })
+        facts.one_by_one = graph.graph.nodes.iter().any(looks_at_the_batch);
+        drop(graph); // it borrows the bytes
+        Ok(Self { facts, bytes: Some(bytes) })
     }
 
     /// Tells what the values of `output` mean: from the graph, or where it cannot be read from what it gives.
@@ -76,6 +78,12 @@ impl Foreign {
         };
         Ok(Stated { value, source: format!("the graph gives {word}: {evidence}") })
     }
+}
+
+/// Tells whether the result of an operator for an image depends on the other images of the batch: dynamic quantisation
+/// finds one scale for all of them.
+fn looks_at_the_batch(node: &Node) -> bool {
+    node.op.starts_with("DynamicQuantize")
 }
 
 /// Runs the network on generated images and judges the values of `output`.

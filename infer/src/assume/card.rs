@@ -24,6 +24,8 @@ pub(crate) struct Resolved {
     pub(crate) card: ModelCard,
     /// Assumptions; none for a model that has its own card.
     pub(crate) assumed: Vec<Assumed>,
+    /// True if each image has to be in a batch of its own.
+    pub(crate) one_by_one: bool,
 }
 
 /// Makes the card that the model of `session` would have; `meaning` tells what the values of an output are.
@@ -61,7 +63,14 @@ pub(crate) fn resolve(
     }
     .with_format();
     card.check().map_err(ModelError::Assumptions)?;
-    Ok(Resolved { card, assumed: ledger.0 })
+    if facts.one_by_one {
+        ledger.note(
+            "batch",
+            1,
+            "dynamic quantisation: the images of a batch would change each other's results",
+        );
+    }
+    Ok(Resolved { card, assumed: ledger.0, one_by_one: facts.one_by_one })
 }
 
 fn preprocessing(

@@ -50,6 +50,8 @@ pub struct Facts {
     pub threshold: Option<Stated<f32>>,
     /// Statements that cannot be used: what they are about has to be given.
     pub unusable: Vec<Unusable>,
+    /// True if an image's result depends on the other images of a batch, so that each has to be in one of its own.
+    pub one_by_one: bool,
 }
 
 /// Statement that cannot be used, because it is damaged or asks for something that is not supported.
@@ -105,6 +107,7 @@ impl Facts {
             activation: self.activation.or(others.activation),
             threshold: self.threshold.or(others.threshold),
             unusable: [self.unusable, others.unusable].concat(),
+            one_by_one: self.one_by_one || others.one_by_one,
         }
     }
 

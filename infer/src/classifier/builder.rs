@@ -102,7 +102,7 @@ impl ClassifierBuilder {
     pub fn load(self, path: impl AsRef<Path>) -> Result<Classifier> {
         let path = path.as_ref();
         let session = Session::from_file(path, &self.session)?;
-        let Resolved { card, mut assumed } =
+        let Resolved { card, mut assumed, one_by_one } =
             card_of(&session, &self.assumptions).map_err(|error| error.at_model(path))?;
         let scores = Scores::new(&card, &session, self.threshold);
         if let Some(threshold) = self.threshold {
@@ -122,6 +122,7 @@ impl ClassifierBuilder {
             card,
             pool: Arc::new(pool),
             scores,
+            one_by_one,
             assumed: (!assumed.is_empty()).then(|| assumed.into()),
             top_k: self.top_k,
             batch: self.batch,

@@ -16,7 +16,7 @@ use crate::session::{Session, describe, fits, kind};
 pub(crate) fn card_of(session: &Session, assumptions: &Assumptions) -> Result<Resolved> {
     if session.metadata(CARD_KEY).is_some() {
         return match assumptions.is_empty() {
-            true => Ok(Resolved { card: read_card(session)?, assumed: Vec::new() }),
+            true => Ok(Resolved { card: read_card(session)?, assumed: Vec::new(), one_by_one: false }),
             false => Err(ModelError::Assumed.into()),
         };
     }

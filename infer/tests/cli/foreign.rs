@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ferronnx_models::onnx::{self, Dim, Node, ValueInfo};
+use ferronnx_models::onnx::{self, Dim, Element, Node, Tensor, ValueInfo};
 
 use crate::support::{BLUE, GREEN, Model, RED, Said, Workplace};
 
@@ -123,4 +123,33 @@ fn a_softmax_is_not_applied_twice() {
     for ((label, probability), (expected_label, expected)) in found.iter().zip(&expected) {
         assert!(label == expected_label && (probability - expected).abs() < 1e-6, "{probability} {expected}");
     }
+}
+
+/// Dynamic quantisation finds one scale for a whole batch, so that a bright image would change a dark one's result.
+#[test]
+fn images_do_not_change_each_others_results() {
+    let mut model = onnx::Model::new(onnx::Opset::default());
+    let batch = || Dim::Symbol("batch".into());
+    let graph = &mut model.graph;
+    let image = [batch(), Dim::Fixed(3), Dim::Fixed(4), Dim::Fixed(4)];
+    graph.inputs.push(ValueInfo::tensor("x", Element::Float, image));
+    graph.outputs.push(ValueInfo::tensor("y", Element::Float, [batch(), Dim::Fixed(3)]));
+    let weights: Vec<u8> = (0..48 * 3).map(|index: usize| (index * 37 % 23) as u8).collect();
+    graph.initializers.insert("w".into(), Tensor::from_raw(Element::Int8, [48, 3], weights));
+    let node = |op: &str, inputs: &[&str], outputs: &[&str]| {
+        Node::new(op, inputs.iter().copied(), outputs.iter().copied()).named(op)
+    };
+    graph.nodes = vec![
+        node("Flatten", &["x"], &["f"]).with("axis", 1),
+        node("DynamicQuantizeLinear", &["f"], &["q", "scale", "zero"]),
+        node("MatMulInteger", &["q", "w", "zero"], &["i"]),
+        node("Cast", &["i"], &["c"]).with("to", 1),
+        node("Mul", &["c", "scale"], &["y"]),
+    ];
+    let place = place(model, &[NAMES]);
+    place.image("p/d.png", [3, 1, 2]);
+    let flags = ["--mean", "0,0,0", "--std", "30,30,30", "--scale", "1"];
+    let together = classes(&classify(&place, &[&flags[..], &["--batch", "4"]].concat()));
+    let alone = classes(&classify(&place, &[&flags[..], &["--batch", "1"]].concat()));
+    assert_eq!((together.len(), together), (4, alone));
 }
