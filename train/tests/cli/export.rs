@@ -151,7 +151,7 @@ fn a_damaged_run_is_named() {
     let config = dir.path().join("run/config.toml");
     let text = fs::read_to_string(&config).unwrap();
     for (from, to, why) in [
-        ("resize = 8", "resize = 4", "a crop of 8 from a shorter side of 4"),
+        ("resize = 8", "resize = 4", "a crop of 8x8 from an image resized to 4x4"),
         ("validation = 0.1", "validation = 3.0", "validation must be at least 0 and below 1"),
         ("seed", "sead", "missing field `seed`"),
     ] {
