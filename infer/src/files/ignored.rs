@@ -1,7 +1,9 @@
 //! Files and folders that are nobody's images: of the system, of tools and of this program.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+#[cfg(feature = "data")]
+use std::fs;
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -60,6 +62,7 @@ pub(crate) fn is_run(folder: &Path) -> bool {
 }
 
 /// Tells whether a folder holds run folders and no other folders, as `runs/` does.
+#[cfg(feature = "data")]
 pub(crate) fn holds_only_runs(folder: &Path) -> bool {
     let Ok(entries) = fs::read_dir(folder) else { return false };
     let folders =
