@@ -22,6 +22,7 @@ struct Case {
     file: String,
     flags: Vec<String>,
     expect: Expect,
+    activation: String,
     why: String,
     #[serde(default)]
     threshold: Option<f64>,
@@ -84,6 +85,13 @@ fn check(case: &Case, said: &Said) -> Result<(), String> {
 fn compare(case: &Case, result: &Value) -> Result<(), String> {
     let image = result["path"].as_str().unwrap_or_default();
     let answer = case.answers.get(image).ok_or_else(|| format!("no answer for {result}"))?;
+    if result["activation"] != *case.activation {
+        return Err(format!("activation {} instead of {}", result["activation"], case.activation));
+    }
+    let assumed = result["assumed"].as_array().ok_or_else(|| format!("nothing assumed: {result}"))?;
+    if let Some(silent) = assumed.iter().find(|one| one["source"].as_str().is_none_or(str::is_empty)) {
+        return Err(format!("an assumption without a source: {silent}"));
+    }
     let predictions = result["predictions"].as_array().ok_or_else(|| format!("no predictions: {result}"))?;
     if predictions.len() != case.classes.len() || predictions[0]["label"] != *answer.top {
         return Err(format!("{image} is {}, but {predictions:?}", answer.top));
