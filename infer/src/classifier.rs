@@ -19,7 +19,7 @@ pub use builder::ClassifierBuilder;
 pub(crate) use card::{card_of, read_card};
 
 use crate::assume::Assumed;
-use crate::error::Result;
+use crate::error::{DecodeError, Result};
 use crate::pipeline::{Pipeline, Prepared, milliseconds};
 use crate::preprocess::Preprocessor;
 use crate::results::{Classified, Failed, Outcome, Prediction, Timings};
@@ -123,9 +123,10 @@ impl Classifier {
     /// Classifies one image of any size; returns its classes, most likely first.
     ///
     /// # Errors
-    /// [`Session`](crate::ErrorKind::Session) when the network cannot be run, or its output is not finite.
+    /// [`Decode`](crate::ErrorKind::Decode) when the image has no pixels, [`Session`](crate::ErrorKind::Session) when the
+    /// network cannot be run, or its output is not finite.
     pub fn classify(&self, image: &RgbImage) -> Result<Vec<Prediction>> {
-        let scores = self.scores(&[&self.preprocessor.prepare(image)])?;
+        let scores = self.scores(&[&self.prepare(image)?])?;
         Ok(self.predictions(&scores[0])?)
     }
 
@@ -134,8 +135,9 @@ impl Classifier {
     /// # Errors
     /// Those of [`classify`](Self::classify), for all images together.
     pub fn classify_batch(&self, images: &[impl Borrow<RgbImage> + Sync]) -> Result<Vec<Vec<Prediction>>> {
-        let prepare = |image: &_| self.preprocessor.prepare(Borrow::borrow(image));
-        let prepared: Vec<RgbImage> = self.pool.install(|| images.par_iter().map(prepare).collect());
+        let prepare = |image: &_| self.prepare(Borrow::borrow(image));
+        let prepared: Vec<RgbImage> =
+            self.pool.install(|| images.par_iter().map(prepare).collect::<Result<_>>())?;
         let scores = self.scores(&prepared.iter().collect::<Vec<_>>())?;
         Ok(scores.iter().map(|row| self.predictions(row)).collect::<std::result::Result<_, _>>()?)
     }
@@ -143,9 +145,9 @@ impl Classifier {
     /// Classifies one image and fetches more outputs of the network by name; the first dimension of each, the batch, is 1.
     ///
     /// # Errors
-    /// [`Session`](crate::ErrorKind::Session) when there is no such output, or the network cannot be run.
+    /// Those of [`classify`](Self::classify), and [`Session`](crate::ErrorKind::Session) when there is no such output.
     pub fn observe(&self, image: &RgbImage, names: &[&str]) -> Result<(Vec<Prediction>, Vec<ArrayD<f32>>)> {
-        let prepared = self.preprocessor.prepare(image);
+        let prepared = self.prepare(image)?;
         let names: Vec<_> = [&[&self.scores.output[..]], names].concat();
         let mut fetched = self.pass(&[&prepared], &names)?;
         let scores = self.scores.rows(&fetched.remove(0), 1)?;
@@ -187,6 +189,14 @@ impl Classifier {
             Err(error) => Outcome::Failed(Failed { path, error }),
         };
         batch.into_iter().map(outcome).collect()
+    }
+
+    /// Prepares an image, if it has pixels.
+    fn prepare(&self, image: &RgbImage) -> Result<RgbImage> {
+        match image.is_empty() {
+            true => Err(DecodeError::NoPixels.into()),
+            false => Ok(self.preprocessor.prepare(image)),
+        }
     }
 
     /// Computes a row of scores for each of `N` prepared images, `[H, W, C]`.

@@ -19,6 +19,9 @@ pub enum DecodeError {
     /// There are no bytes.
     #[error("the file is empty")]
     Empty,
+    /// The image has no pixels.
+    #[error("the image has no pixels")]
+    NoPixels,
     /// The bytes are not an image of a known format.
     #[error("not an image ({FORMATS})")]
     UnknownFormat,

@@ -36,6 +36,9 @@ fn a_classifier_is_shared_by_threads() {
         }
     });
     assert!(classifier.classify_batch(&[] as &[RgbImage]).unwrap().is_empty());
+    let nothing = RgbImage::new(0, 5);
+    assert_eq!(classifier.classify(&nothing).unwrap_err().kind().name(), "decode");
+    assert!(classifier.classify_batch(&[images[0].clone(), nothing]).is_err());
 }
 
 /// Weights inside or beside the file, rearranged or not, give the same result.
