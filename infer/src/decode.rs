@@ -30,6 +30,7 @@ use crate::files;
 
 pub use error::DecodeError;
 pub(crate) use error::FORMATS;
+pub(crate) use format::recognise;
 pub use guard::{guard, is_guarded};
 
 /// Longest side of an image, in pixels.
@@ -66,7 +67,7 @@ pub fn bytes(encoded: &[u8]) -> Result<RgbImage> {
     if encoded.len() as u64 > MAX_BYTES {
         return Err(too_large("the file".into()));
     }
-    guard(|| match format::recognise(encoded)? {
+    guard(|| match recognise(encoded)? {
         ImageFormat::Jpeg => jpeg::decode(encoded),
         #[cfg(feature = "formats")]
         ImageFormat::Tiff => tiff::decode(encoded),

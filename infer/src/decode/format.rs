@@ -8,7 +8,7 @@ use super::error::DecodeError;
 ///
 /// # Errors
 /// [`DecodeError::UnsupportedFormat`] names a format without a decoder, [`DecodeError::UnknownFormat`] is all else.
-pub(super) fn recognise(encoded: &[u8]) -> Result<ImageFormat, DecodeError> {
+pub(crate) fn recognise(encoded: &[u8]) -> Result<ImageFormat, DecodeError> {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     let format = match encoded {
         [0xff, 0xd8, 0xff, ..] => Jpeg,

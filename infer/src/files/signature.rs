@@ -4,12 +4,15 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Number of bytes that [`is_image`] looks at.
-const HEAD: usize = 32;
+use image::ImageFormat;
 
-/// Major brands of HEIC and AVIF files (ISO/IEC 23008-12, AV1 Image File Format).
-const HEIF_BRANDS: [&[u8; 4]; 10] =
-    [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis"];
+use crate::decode::{DecodeError, recognise};
+
+/// Number of bytes that [`is_image`] looks at.
+const HEAD: usize = 64;
+
+/// Formats of photos that no decoder here reads.
+const PHOTOS: [&str; 4] = ["AVIF", "HEIC", "JPEG 2000", "JPEG XL"];
 
 /// Reads the first bytes of a file, and tells whether they are those of an image.
 ///
@@ -23,25 +26,13 @@ pub(super) fn is_image_file(path: &Path) -> io::Result<bool> {
 
 /// Tells whether `head` begins an image of a format that people take photos in, decoded here or refused by its name.
 fn is_image(head: &[u8]) -> bool {
-    const SIGNATURES: [&[u8]; 11] = [
-        b"\xff\xd8\xff", // JPEG
-        b"\x89PNG\r\n\x1a\n",
-        b"GIF87a",
-        b"GIF89a",
-        b"II*\0", // TIFF
-        b"MM\0*",
-        b"II+\0", // BigTIFF
-        b"MM\0+",
-        b"\0\0\0\x0cJXL \r\n\x87\n", // JPEG XL in a container
-        b"\xff\x0a",                 // JPEG XL without one
-        b"\0\0\0\x0cjP  \r\n\x87\n", // JPEG 2000
-    ];
-    let at = |start: usize, len: usize| head.get(start..start + len);
-    SIGNATURES.iter().any(|signature| head.starts_with(signature))
-        || head.starts_with(b"RIFF") && at(8, 4) == Some(b"WEBP")
-        || at(4, 4) == Some(b"ftyp")
-            && at(8, 4).is_some_and(|brand| HEIF_BRANDS.iter().any(|known| brand == *known))
-        || is_bmp(head)
+    match recognise(head) {
+        Ok(ImageFormat::Bmp) => is_bmp(head),
+        Ok(_) => true,
+        Err(DecodeError::UnsupportedFormat { feature: Some(_), .. }) => true,
+        Err(DecodeError::UnsupportedFormat { format, .. }) => PHOTOS.contains(&format),
+        Err(_) => false,
+    }
 }
 
 /// Tells whether `head` begins a BMP: two letters alone would begin many a text, so the size of its header has to be known.
