@@ -17,7 +17,7 @@ use crate::session::{self, Input, Session};
 /// Number of generated images whose scores tell what the values of an output are.
 const PROBES: usize = 6;
 
-/// What is known about a model of another tool.
+/// Model of another tool, with the facts that its file and files beside it state.
 pub(crate) struct Foreign {
     pub(crate) facts: Facts,
     /// Content of the file; none where it cannot be parsed, as ONNX Runtime's own format.

@@ -379,7 +379,7 @@ impl Parser {
         }
     }
 
-    /// What an escape sequence stands for; an unknown one for itself, as in Python.
+    /// Decodes an escape sequence; an unknown one stands for itself, as in Python.
     fn escape(&mut self, is_bytes: bool) -> Result<Vec<char>, LiteralError> {
         let sign = self.next()?;
         let one = |sign| Ok(vec![sign]);

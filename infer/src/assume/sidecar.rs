@@ -115,7 +115,7 @@ fn labels_in_metadata(metadata: &dyn Fn(&str) -> Option<String>) -> Facts {
     facts
 }
 
-/// What the files beside `model` state.
+/// Reads the facts that the files beside `model` state.
 fn beside(model: &Path) -> Result<Facts> {
     let folder = model.parent().map_or_else(PathBuf::new, Path::to_owned);
     let around = folder.parent().filter(|_| folder.file_name().is_some_and(|name| name == "onnx"));

@@ -16,7 +16,7 @@ const PRECISION: u32 = 32 - 8 - 2;
 pub(super) struct Kernel {
     pub(super) weight: fn(f64) -> f64,
     pub(super) support: f64,
-    /// Whether the filter grows with the reduction.
+    /// True if the filter grows with the reduction.
     pub(super) antialias: bool,
 }
 

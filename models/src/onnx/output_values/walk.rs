@@ -23,7 +23,7 @@ pub enum Kind {
     Tanh,
 }
 
-/// What is known of a value: it is `scale * v + shift`, where `v` has the meaning `kind`.
+/// Knowledge about a value: it is `scale * v + shift`, where `v` has the meaning `kind`.
 #[derive(Debug, Clone)]
 pub struct Found {
     pub kind: Kind,
@@ -48,14 +48,14 @@ pub struct Walk<'g> {
 type Quantization<'g> = [Option<&'g str>; 2];
 
 impl Found {
-    /// What `node` gives.
+    /// Describes the result of `node`.
     pub fn new(kind: Kind, node: &Node) -> Self {
         let (op, node) = identity(node);
         let evidence = Evidence { op, node, ..Evidence::default() };
         Self { kind, scale: 1.0, shift: 0.0, evidence }
     }
 
-    /// What several operators give, of which `node` is the last.
+    /// Describes the result of several operators, of which `node` is the last.
     pub fn decomposed(kind: Kind, node: &Node) -> Self {
         let mut found = Self::new(kind, node);
         found.evidence.decomposed = true;
