@@ -202,15 +202,24 @@ impl Preprocessor {
         let (pixels, channels) = (image.as_raw(), self.color.channels());
         let count = pixels.len() / CHANNELS;
         assert_eq!(out.len(), count * channels, "one value for each channel of each pixel");
-        let (pixel_step, channel_step) = match layout {
-            Layout::Nchw => (1, count),
-            Layout::Nhwc => (channels, 1),
-        };
-        for channel in 0..channels {
-            let from = if self.color == ColorOrder::Bgr { CHANNELS - 1 - channel } else { channel };
-            let out = out[channel * channel_step..].iter_mut().step_by(pixel_step);
-            for (to, pixel) in out.zip(pixels.chunks_exact(CHANNELS)) {
-                *to = value(channel, pixel[from]);
+        let is_bgr = self.color == ColorOrder::Bgr;
+        let from = |channel: usize| if is_bgr { CHANNELS - 1 - channel } else { channel };
+        let pixels = pixels.chunks_exact(CHANNELS);
+        match layout {
+            Layout::Nchw => {
+                for (channel, plane) in out.chunks_exact_mut(count).enumerate() {
+                    let from = from(channel);
+                    for (to, pixel) in plane.iter_mut().zip(pixels.clone()) {
+                        *to = value(channel, pixel[from]);
+                    }
+                }
+            }
+            Layout::Nhwc => {
+                for (item, pixel) in out.chunks_exact_mut(channels).zip(pixels) {
+                    for (channel, to) in item.iter_mut().enumerate() {
+                        *to = value(channel, pixel[from(channel)]);
+                    }
+                }
             }
         }
     }

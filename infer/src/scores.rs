@@ -57,7 +57,7 @@ impl Scores {
 
     /// Returns the `top` most likely classes for one row of scores, most likely first; ties keep the order of the classes.
     ///
-    /// Of a model with several labels an image, it returns all that are selected, if they are more.
+    /// All selected classes of a model with several labels an image are returned, if they are more.
     ///
     /// # Errors
     /// [`SessionError::NotFinite`] when a score is infinite or NaN.
@@ -66,10 +66,14 @@ impl Scores {
             return Err(SessionError::NotFinite { value });
         }
         let probabilities = self.probabilities(scores);
-        let prediction = |index: usize| {
-            let probability = probabilities[index] as f32;
-            let selected = self.threshold.as_ref().map(|threshold| probability >= threshold.of(index));
-            Prediction { index, label: self.labels[index].clone(), probability, selected }
+        let selected = |index: usize| {
+            self.threshold.as_ref().map(|threshold| probabilities[index] as f32 >= threshold.of(index))
+        };
+        let prediction = |index: usize| Prediction {
+            index,
+            label: self.labels[index].clone(),
+            probability: probabilities[index] as f32,
+            selected: selected(index),
         };
         // Logits order classes whose probabilities round to the same.
         let rank: Vec<f64> = match scores.len() == probabilities.len() {
@@ -78,9 +82,8 @@ impl Scores {
         };
         let mut order: Vec<usize> = (0..rank.len()).collect();
         order.sort_by(|&a, &b| rank[b].total_cmp(&rank[a]));
-        let all: Vec<Prediction> = order.into_iter().map(prediction).collect();
-        let selected = all.iter().filter(|prediction| prediction.selected == Some(true)).count();
-        Ok(all.into_iter().take(top.max(selected)).collect())
+        let count = order.iter().filter(|&&index| selected(index) == Some(true)).count();
+        Ok(order.into_iter().take(top.max(count)).map(prediction).collect())
     }
 
     /// Probability of each class, in f64.

@@ -10,7 +10,7 @@
 //! | any | metadata | labels in `names`, `class_names`, `classes`, `labels`, `id2label`, `character` |
 //! | any | `labels.txt` and the like | labels |
 //!
-//! Of a model in a folder `onnx`, the files of Hugging Face are also looked for in the folder around it, where its hub
+//! For a model in a folder `onnx`, the files of Hugging Face are also looked for in the folder around it, where its hub
 //! keeps them.
 
 mod huggingface;

@@ -62,7 +62,7 @@ impl<'a> Table<'a> {
     /// Calls `see` with each row and its line, counted from 1; blank rows are left out.
     ///
     /// # Errors
-    /// That of `see`, or of a row that does not fit the first, with the line.
+    /// The error of `see`, or of a row that does not fit the first, with the line.
     pub fn each(
         &self,
         mut see: impl FnMut(u64, Row<'_>) -> Result<(), ListErrorKind>,

@@ -7,7 +7,7 @@ use super::{Checkpoint, StoredTensor};
 
 /// Network that a checkpoint seems to hold: a guess for messages, which nothing else depends on.
 ///
-/// Its text continues a sentence: `: it seems to be a ResNet34`, or nothing.
+/// The text continues a sentence: `: it seems to be a ResNet34`, or nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seems(pub Option<String>);
 

@@ -49,7 +49,7 @@ pub enum FindError {
 
 /// Finds the ResNet18 in a checkpoint: all its parameters, in their shapes, with nothing left over.
 ///
-/// Of several, the one that [`Checkpoint::candidates`] lists first is taken; the others are named. `leave_out` allows
+/// The one of several that [`Checkpoint::candidates`] lists first is taken; the others are named. `leave_out` allows
 /// tensors beside the network, by their names in the file.
 ///
 /// # Errors

@@ -116,7 +116,7 @@ fn opposite(node: &Node) -> bool {
 
 /// True if each tree of an ensemble distributes the same weight over the classes, and all trees together 1.
 ///
-/// Of two classes the weights may be those of one: ONNX Runtime gives `1 - p` and `p` then.
+/// The weights of two classes may be those of one: ONNX Runtime gives `1 - p` and `p` then.
 fn votes(node: &Node) -> bool {
     let ints = |name| node.ints(name, &[]).unwrap_or_default();
     let (trees, leaves, classes) = (ints("class_treeids"), ints("class_nodeids"), ints("class_ids"));

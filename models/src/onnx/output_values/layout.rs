@@ -24,7 +24,7 @@ pub struct Layout(Vec<Axis>);
 impl Layout {
     /// Roles in a batch of this shape: the classes are the only axis that is neither the first nor of size 1.
     ///
-    /// Of several such axes, the only one of a fixed size is taken. None where that does not decide.
+    /// Among several such axes, the only one of a fixed size is taken. None where that does not decide.
     pub fn of(shape: &[Dim]) -> Option<Self> {
         let size = |dim: &Dim| match dim {
             Dim::Fixed(size) => Some(*size),
