@@ -47,6 +47,8 @@ pub struct Verification {
     pub labels: bool,
     /// True if the preprocessing is unchanged.
     pub preprocessing: bool,
+    /// True if what the outputs mean is unchanged: activation, threshold and roles.
+    pub outputs: bool,
     /// Largest difference of each golden image after preprocessing, in levels of 255.
     pub levels: Vec<u8>,
     /// Comparison of the golden images' logits with libtorch's.
@@ -111,6 +113,7 @@ impl Verification {
             changed_tensors: changed.into_iter().map(str::to_owned).collect(),
             labels: digests.labels == certificate.card.labels,
             preprocessing: digests.preprocessing == certificate.card.preprocessing,
+            outputs: digests.outputs == certificate.card.outputs,
             levels: goldens.iter().map(|golden| golden.levels).collect(),
             agreement: comparison.parity(),
             worst: comparison.worst(),
@@ -140,6 +143,7 @@ impl Verification {
         });
         require(self.labels, &|| "the labels or their order were changed".into());
         require(self.preprocessing, &|| "the preprocessing was changed".into());
+        require(self.outputs, &|| "what the outputs mean was changed".into());
         let levels = self.levels.iter().copied().max().unwrap_or(0);
         require(levels <= LEVELS, &|| {
             format!("decoding and resizing differ by {levels} of 255 (allowed {LEVELS})")

@@ -3,7 +3,7 @@
 use std::fs;
 
 use ferronnx_infer::verify::Verification;
-use ferronnx_models::card::{CARD_KEY, InputForm, ModelCard, Precision};
+use ferronnx_models::card::{Activation, CARD_KEY, InputForm, ModelCard, Precision, Threshold};
 use ferronnx_models::certificate::{CERTIFICATE_KEY, Certificate};
 use ferronnx_models::onnx;
 
@@ -98,6 +98,15 @@ fn every_changed_field_of_the_preprocessing_fails() {
     said.fails(2, &["takes floats [batch, 3, 16, 16], but images are prepared as floats [batch, 3, 15, 15]"]);
     let said = verified(&with_card(|card| card.input = InputForm::Uint8), &[]);
     said.fails(2, &["takes floats", "but images are prepared as bytes"]);
+}
+
+#[test]
+fn a_changed_meaning_of_the_outputs_fails() {
+    let changes: [fn(&mut ModelCard); 2] =
+        [|card| card.activation = Activation::Sigmoid, |card| card.threshold = Some(Threshold::All(0.3))];
+    for change in changes {
+        verified(&with_card(change), &[]).fails(1, &["m.onnx: what the outputs mean was changed"]);
+    }
 }
 
 #[test]
