@@ -30,25 +30,43 @@ pub struct Evaluation {
     pub failed: Vec<Failed>,
 }
 
+/// Classifies the files at `paths` in order, calls `see` for each, gives those that were classified to `add` with their
+/// place, and returns the others.
+///
+/// # Errors
+/// [`Session`](ErrorKind::Session) when the network cannot be run.
+fn classify<'a>(
+    classifier: &Classifier,
+    paths: impl Iterator<Item = &'a PathBuf>,
+    mut see: impl FnMut(&Outcome),
+    mut add: impl FnMut(usize, Classified),
+) -> Result<Vec<Failed>> {
+    let mut failures = Vec::new();
+    for (index, outcome) in classifier.classify_files(paths.cloned()).enumerate() {
+        see(&outcome);
+        match outcome {
+            Outcome::Classified(classified) => add(index, classified),
+            Outcome::Failed(Failed { error, .. }) if matches!(error.kind(), ErrorKind::Session(_)) => {
+                return Err(error);
+            }
+            Outcome::Failed(failed) => failures.push(failed),
+        }
+    }
+    Ok(failures)
+}
+
 impl Evaluation {
     /// Classifies `samples` and calls `see` for each, in order; the classifier has to return at least [`TOP`] classes.
     ///
     /// # Errors
     /// [`Session`](ErrorKind::Session) when the network cannot be run. An image that cannot be decoded is one of
     /// [`failed`](Self::failed).
-    pub fn run(classifier: &Classifier, samples: &[Sample], mut see: impl FnMut(&Outcome)) -> Result<Self> {
+    pub fn run(classifier: &Classifier, samples: &[Sample], see: impl FnMut(&Outcome)) -> Result<Self> {
         let mut evaluation = Self { labels: classifier.card().labels.clone(), ..Self::default() };
-        let paths = samples.iter().map(|sample| sample.path.clone());
-        for (outcome, sample) in classifier.classify_files(paths).zip(samples) {
-            see(&outcome);
-            match outcome {
-                Outcome::Classified(classified) => evaluation.add(sample, classified),
-                Outcome::Failed(Failed { error, .. }) if matches!(error.kind(), ErrorKind::Session(_)) => {
-                    return Err(error);
-                }
-                Outcome::Failed(failed) => evaluation.failed.push(failed),
-            }
-        }
+        let paths = samples.iter().map(|sample| &sample.path);
+        evaluation.failed = classify(classifier, paths, see, |index, classified| {
+            evaluation.add(&samples[index], classified);
+        })?;
         Ok(evaluation)
     }
 

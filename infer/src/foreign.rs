@@ -20,8 +20,8 @@ const PROBES: usize = 6;
 /// Model of another tool, with the facts that its file and files beside it state.
 pub(crate) struct Foreign {
     pub(crate) facts: Facts,
-    /// Content of the file; none where it cannot be parsed, as ONNX Runtime's own format.
-    bytes: Option<Vec<u8>>,
+    /// Graph of the file; none where it cannot be parsed, as ONNX Runtime's own format.
+    model: Option<Model>,
 }
 
 impl Foreign {
@@ -32,15 +32,14 @@ impl Foreign {
     pub(crate) fn of(session: &Session) -> Result<Self> {
         let mut facts = sidecar::facts(session.path(), |key| session.metadata(key))?;
         let bytes = session.path().map(session::read).transpose()?;
-        let Some(bytes) = bytes else { return Ok(Self { facts, bytes: None }) };
-        let Ok(graph) = Model::from_slice(&bytes) else { return Ok(Self { facts, bytes: None }) };
-        if facts.labels.is_none() {
-            let labels = class_labels(&graph);
-            facts.labels = labels.map(|value| Stated { value, source: "classes in the graph".into() });
+        let mut model = bytes.and_then(|bytes| Model::decode(bytes).ok());
+        if let Some(model) = &mut model {
+            let stated = |value| Stated { value, source: "classes in the graph".into() };
+            facts.labels = facts.labels.or_else(|| class_labels(model).map(stated));
+            facts.one_by_one = model.graph.nodes.iter().any(looks_at_the_batch);
+            passes::replace_zip_maps(model);
         }
-        facts.one_by_one = graph.graph.nodes.iter().any(looks_at_the_batch);
-        drop(graph); // it borrows the bytes
-        Ok(Self { facts, bytes: Some(bytes) })
+        Ok(Self { facts, model })
     }
 
     /// Tells what the values of `output` mean: from the graph, or where it cannot be read from what it gives.
@@ -54,15 +53,13 @@ impl Foreign {
         preprocessing: &Preprocessing,
         form: InputForm,
     ) -> std::result::Result<Stated<Meaning>, ModelError> {
-        let graph = self.bytes.as_deref().and_then(|bytes| Model::from_slice(bytes).ok());
         let unknown = |reason: String| ModelError::Meaning { output: output.into(), reason };
-        let Some(mut graph) = graph else {
+        let Some(model) = &self.model else {
             return probe(session, output, preprocessing, form).ok_or_else(|| {
                 unknown("the graph cannot be read, and the values for generated images do not tell it".into())
             });
         };
-        passes::replace_zip_maps(&mut graph);
-        let (value, evidence) = match output_values(&graph, output) {
+        let (value, evidence) = match output_values(model, output) {
             OutputValues::Logits(evidence) => (Meaning::Logits, evidence),
             OutputValues::Probabilities(evidence) => (Meaning::Probabilities, evidence),
             OutputValues::LogProbabilities(evidence) => (Meaning::LogProbabilities, evidence),

@@ -2,9 +2,10 @@
 
 use ferronnx_report::multi_label::{LabelScores, MultiLabel};
 
+use super::classify;
 use crate::classifier::Classifier;
 use crate::data_set::LabelSet;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::results::{Classified, Failed, Outcome};
 
 /// Scores of a multi-label classifier for labelled images.
@@ -23,21 +24,14 @@ impl MultiLabelEvaluation {
     /// [`ClassifierBuilder::top_k`](crate::ClassifierBuilder::top_k).
     ///
     /// # Errors
-    /// [`Session`](ErrorKind::Session) when the network cannot be run. An image that cannot be decoded is one of
+    /// [`Session`](crate::ErrorKind::Session) when the network cannot be run. An image that cannot be decoded is one of
     /// [`failed`](Self::failed).
-    pub fn run(classifier: &Classifier, samples: &[LabelSet], mut see: impl FnMut(&Outcome)) -> Result<Self> {
+    pub fn run(classifier: &Classifier, samples: &[LabelSet], see: impl FnMut(&Outcome)) -> Result<Self> {
         let mut evaluation = Self { labels: classifier.card().labels.clone(), ..Self::default() };
-        let paths = samples.iter().map(|sample| sample.path.clone());
-        for (outcome, sample) in classifier.classify_files(paths).zip(samples) {
-            see(&outcome);
-            match outcome {
-                Outcome::Classified(classified) => evaluation.add(sample, &classified),
-                Outcome::Failed(Failed { error, .. }) if matches!(error.kind(), ErrorKind::Session(_)) => {
-                    return Err(error);
-                }
-                Outcome::Failed(failed) => evaluation.failed.push(failed),
-            }
-        }
+        let paths = samples.iter().map(|sample| &sample.path);
+        evaluation.failed = classify(classifier, paths, see, |index, classified| {
+            evaluation.add(&samples[index], &classified);
+        })?;
         Ok(evaluation)
     }
 
