@@ -2,6 +2,7 @@
 
 mod builder;
 mod card;
+mod pass;
 
 use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
@@ -9,14 +10,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ferronnx_models::card::{Activation, ModelCard};
-use ferronnx_models::onnx::Dim;
 use image::RgbImage;
-use ndarray::{ArrayD, Axis, Slice};
+use ndarray::ArrayD;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
 pub use builder::ClassifierBuilder;
 pub(crate) use card::{card_of, read_card};
+pub(crate) use pass::pass;
 
 use crate::assume::Assumed;
 use crate::error::{DecodeError, Result};
@@ -24,7 +25,7 @@ use crate::pipeline::{Pipeline, Prepared, milliseconds};
 use crate::preprocess::Preprocessor;
 use crate::results::{Classified, Failed, Outcome, Prediction, Timings};
 use crate::scores::Scores;
-use crate::session::{Input, Session, SessionError};
+use crate::session::{Session, SessionError};
 
 /// Image classifier: a session with labels and preprocessing, read from the model's card.
 ///
@@ -201,7 +202,7 @@ impl Classifier {
 
     /// Computes a row of scores for each of `N` prepared images, `[H, W, C]`.
     fn scores(&self, prepared: &[&RgbImage]) -> std::result::Result<Vec<Vec<f32>>, SessionError> {
-        let most = self.fixed_batch().unwrap_or(prepared.len().max(1));
+        let most = self.session.fixed_batch().unwrap_or(prepared.len().max(1));
         let together = if self.one_by_one { 1 } else { most };
         let mut rows = Vec::with_capacity(prepared.len());
         for images in prepared.chunks(together) {
@@ -212,34 +213,12 @@ impl Classifier {
     }
 
     /// Runs one pass over prepared images and fetches outputs for them.
-    ///
-    /// A batch of a fixed size is filled up with copies of the last image, and their outputs are dropped.
     fn pass(
         &self,
         prepared: &[&RgbImage],
         outputs: &[&str],
     ) -> std::result::Result<Vec<ArrayD<f32>>, SessionError> {
-        let size = self.fixed_batch().unwrap_or(prepared.len());
-        let last = prepared.last().copied();
-        let filled: Vec<&RgbImage> =
-            prepared.iter().copied().chain(last.into_iter().cycle()).take(size).collect();
-        let batch = self.preprocessor.batch(&filled, self.card.input);
-        let input = Input::from(&batch).with_rank_of(&self.session.input().shape);
-        let mut found = self.session.pass(&input, outputs)?;
-        for output in &mut found {
-            if output.shape().first() == Some(&size) && prepared.len() < size {
-                output.slice_axis_inplace(Axis(0), Slice::from(..prepared.len()));
-            }
-        }
-        Ok(found)
-    }
-
-    /// Batch size of a network that takes no other.
-    fn fixed_batch(&self) -> Option<usize> {
-        match self.session.input().shape[0] {
-            Dim::Fixed(size) => Some(size.max(1)),
-            Dim::Symbol(_) => None,
-        }
+        pass(&self.session, &self.preprocessor, self.card.input, prepared, outputs)
     }
 
     fn predictions(&self, scores: &[f32]) -> std::result::Result<Vec<Prediction>, SessionError> {

@@ -4,15 +4,16 @@ use ferronnx_models::card::{InputForm, Preprocessing, Size};
 use ferronnx_models::onnx::output_values::{
     OutputValues, Suggestion, class_labels, output_values, values_suggest,
 };
-use ferronnx_models::onnx::{Dim, Model, Node, passes};
+use ferronnx_models::onnx::{Model, Node, passes};
 use image::{Rgb, RgbImage};
 
 use crate::assume::{Facts, Meaning, Stated, sidecar};
+use crate::classifier::pass;
 use crate::error::Result;
 use crate::model_error::ModelError;
 use crate::preprocess::Preprocessor;
 use crate::scores;
-use crate::session::{self, Input, Session};
+use crate::session::{self, Session};
 
 /// Number of generated images whose scores tell what the values of an output are.
 const PROBES: usize = 6;
@@ -93,17 +94,11 @@ fn probe(
     let preprocessor = Preprocessor::new(preprocessing);
     let images: Vec<RgbImage> =
         (0..PROBES as u32).map(|index| generated(index, preprocessor.size())).collect();
-    let batch = match session.input().shape.first()? {
-        Dim::Fixed(size) => *size,
-        Dim::Symbol(_) => PROBES,
-    };
+    let images: Vec<&RgbImage> = images.iter().collect();
     let mut rows = Vec::new();
-    for images in images.chunks(batch) {
-        let filled: Vec<&RgbImage> = images.iter().cycle().take(batch).collect();
-        let batch = preprocessor.batch(&filled, form);
-        let input = Input::from(&batch).with_rank_of(&session.input().shape);
-        let found = session.output(&input, output).ok()?;
-        rows.extend(scores::rows(&found, filled.len())?);
+    for images in images.chunks(session.fixed_batch().unwrap_or(PROBES)) {
+        let found = pass(session, &preprocessor, form, images, &[output]).ok()?;
+        rows.extend(scores::rows(&found[0], images.len())?);
     }
     let value = match values_suggest(&rows)? {
         Suggestion::Logits => Meaning::Logits,

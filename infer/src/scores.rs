@@ -6,9 +6,6 @@ use ndarray::ArrayD;
 use crate::results::Prediction;
 use crate::session::{Session, SessionError};
 
-/// Threshold of a model with several labels an image whose card names none.
-const HALF: Threshold = Threshold::All(0.5);
-
 /// Meaning of the output that has the scores of the classes.
 #[derive(Debug, Clone)]
 pub(crate) struct Scores {
@@ -28,7 +25,7 @@ impl Scores {
             .outputs()
             .iter()
             .any(|info| info.name == output && crate::assume::values_per_image(info) == Some(1));
-        let own = || threshold.map(Threshold::All).or_else(|| card.threshold.clone()).unwrap_or(HALF);
+        let own = || threshold.map(Threshold::All).or_else(|| card.threshold.clone()).unwrap_or_default();
         let threshold = (card.is_multi_label() && !is_single).then(own);
         Self { output, activation: card.activation, threshold, labels: card.labels.clone() }
     }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ferronnx_models::onnx::fuse::Fusion;
-use ferronnx_models::onnx::{Element, TensorInfo};
+use ferronnx_models::onnx::{Dim, Element, TensorInfo};
 use half::f16;
 use indexmap::IndexMap;
 use ndarray::ArrayD;
@@ -131,7 +131,7 @@ impl Session {
     /// # Errors
     /// [`Session`](ErrorKind::Session) when type or shape of `input` are not the model's, or ONNX Runtime fails.
     pub fn run<'a>(&self, input: impl Into<Input<'a>>) -> Result<ArrayD<f32>> {
-        Ok(self.output(&input.into(), &self.outputs[0].name)?)
+        Ok(self.pass(&input.into(), &[&self.outputs[0].name])?.remove(0))
     }
 
     /// Runs the model and returns its float outputs of these names; whatever only others need is not computed.
@@ -142,15 +142,7 @@ impl Session {
         Ok(self.pass(&input.into(), outputs)?)
     }
 
-    /// Runs the model and returns one output; the error is one that can be copied for every image of a batch.
-    pub(crate) fn output(
-        &self,
-        input: &Input<'_>,
-        name: &str,
-    ) -> std::result::Result<ArrayD<f32>, SessionError> {
-        Ok(self.pass(input, &[name])?.remove(0))
-    }
-
+    /// Runs the model and returns outputs; the error is one that can be copied for every image of a batch.
     pub(crate) fn pass(
         &self,
         input: &Input<'_>,
@@ -248,6 +240,14 @@ impl Session {
     /// Name, type and shape of the input.
     pub fn input(&self) -> &TensorInfo {
         &self.input
+    }
+
+    /// Batch size of a model that takes no other.
+    pub(crate) fn fixed_batch(&self) -> Option<usize> {
+        match self.input.shape.first() {
+            Some(Dim::Fixed(size)) => Some((*size).max(1)),
+            _ => None,
+        }
     }
 
     /// Outputs that are float tensors, of 32 bits or converted to them; [`run`](Self::run) returns the first.

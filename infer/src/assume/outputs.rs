@@ -1,6 +1,6 @@
 //! Meaning of a model's outputs: which has the scores, and how they become probabilities.
 
-use ferronnx_models::card::Activation;
+use ferronnx_models::card::{Activation, Threshold};
 use ferronnx_models::onnx::{Dim, TensorInfo};
 
 use super::{Assumptions, Facts, Ledger, Stated, known, number};
@@ -27,9 +27,6 @@ pub(super) struct Outputs {
     /// Probability from which a class is selected, of a model with several labels an image.
     pub(super) threshold: Option<f32>,
 }
-
-/// Threshold of models with several labels an image, unless another is known.
-const HALF: f32 = 0.5;
 
 /// Number of values that an output has for each image, as far as its shape tells.
 pub(crate) fn values_per_image(output: &TensorInfo) -> Option<usize> {
@@ -91,7 +88,10 @@ pub(super) fn outputs(
         ledger.note("classes", "2", "one score: the probability of the second class, the first has the rest");
         return Outputs { activation: activation.value, threshold: None };
     }
-    let usual = || Stated { value: HALF, source: "usual where any number of classes is right".into() };
+    let usual = || Stated {
+        value: Threshold::default().of(0),
+        source: "usual where any number of classes is right".into(),
+    };
     let threshold = several.then(|| facts.threshold.clone().unwrap_or_else(usual));
     let threshold = threshold.map(|Stated { value, source }| {
         ledger.note("threshold", number(value), source);

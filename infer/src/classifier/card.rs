@@ -54,10 +54,10 @@ fn check(card: &ModelCard, session: &Session) -> std::result::Result<(), ModelEr
         _ => {
             let takes = format!("{} {}", kind(input.element), describe(&input.shape));
             let item: Vec<_> = item.iter().map(usize::to_string).collect();
-            let prepared = match card.input {
-                InputForm::Float => "floats",
-                InputForm::Uint8 => "bytes",
-            };
+            let prepared = kind(match card.input {
+                InputForm::Float => Element::Float,
+                InputForm::Uint8 => Element::Uint8,
+            });
             let prepared = format!("{prepared} [batch, {}]", item.join(", "));
             return Err(ModelError::InputMismatch { takes, prepared });
         }

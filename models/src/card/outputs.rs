@@ -61,6 +61,13 @@ pub enum Threshold {
     Each(Vec<f32>),
 }
 
+impl Default for Threshold {
+    /// Returns 0.5, from which a class is more likely right than wrong.
+    fn default() -> Self {
+        Self::All(0.5)
+    }
+}
+
 impl Threshold {
     /// Threshold of the class `index`.
     pub fn of(&self, index: usize) -> f32 {

@@ -5,9 +5,7 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use ferronnx_infer::escape;
 use ferronnx_infer::inspect::Inspection;
-use ferronnx_models::card::{
-    Activation, CentreRounding, Fit, ModelCard, Preprocessing, ResizeFilter, Threshold,
-};
+use ferronnx_models::card::{Activation, CentreRounding, Fit, ModelCard, Preprocessing, ResizeFilter};
 use ferronnx_models::onnx::fuse::{Fusion, Kind, Rejected};
 use ferronnx_models::onnx::{Port, Stored};
 use ferronnx_report::text;
@@ -109,7 +107,7 @@ fn card_fields(card: &ModelCard) -> Vec<(&'static str, String)> {
         ("precision", card.precision.to_string()),
     ];
     if card.activation != Activation::default() || card.is_multi_label() {
-        let threshold = card.threshold.as_ref().map_or_else(|| "0.5".into(), Threshold::to_string);
+        let threshold = card.threshold.clone().unwrap_or_default();
         let several = format!(", several labels an image, selected from {threshold} on");
         let several = if card.is_multi_label() { several.as_str() } else { "" };
         fields.push(("activation", format!("{}{several}", card.activation)));
