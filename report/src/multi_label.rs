@@ -42,7 +42,8 @@ pub struct MultiLabel {
     pub micro_average: Scores,
     /// Mean of the scores of the classes.
     pub macro_average: Scores,
-    /// Metrics of each class, in the order of the labels.
+    /// Metrics of each class, in the order of the labels; not serialised, for their names are not here.
+    #[serde(skip)]
     pub classes: Vec<LabelMetrics>,
 }
 

@@ -54,12 +54,8 @@ pub(super) fn run(
 struct Json<'a> {
     #[serde(flatten)]
     subject: &'a Subject<'a>,
-    images: usize,
-    mean_average_precision: f64,
-    exact_match: f64,
-    hamming_loss: f64,
-    micro_average: ferronnx_report::metrics::Scores,
-    macro_average: ferronnx_report::metrics::Scores,
+    #[serde(flatten)]
+    metrics: &'a MultiLabel,
     classes: Vec<Class<'a>>,
     failed: &'a [Failed],
 }
@@ -76,12 +72,7 @@ impl<'a> Json<'a> {
         let classes = found.labels.iter().zip(&metrics.classes);
         Self {
             subject,
-            images: metrics.images,
-            mean_average_precision: metrics.mean_average_precision,
-            exact_match: metrics.exact_match,
-            hamming_loss: metrics.hamming_loss,
-            micro_average: metrics.micro_average,
-            macro_average: metrics.macro_average,
+            metrics,
             classes: classes.map(|(label, metrics)| Class { label, metrics }).collect(),
             failed: &found.failed,
         }
