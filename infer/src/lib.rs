@@ -77,6 +77,8 @@ pub mod preprocess;
 pub mod results;
 pub mod runtime;
 mod scores;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod session;
 pub mod verify;
 
