@@ -1,1 +1,4 @@
 //! Server.
+
+pub mod grpc;
+pub mod protocol;
