@@ -55,6 +55,15 @@ impl Content {
             Self::Bytes(tensor) => tensor.shape().first().copied().unwrap_or(1),
         }
     }
+
+    /// Size of the images in memory, in bytes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Images(images) => images.iter().map(|image| image.len() + size_of::<Bytes>()).sum(),
+            Self::Floats(tensor) => tensor.len() * size_of::<f32>(),
+            Self::Bytes(tensor) => tensor.len(),
+        }
+    }
 }
 
 /// Output to return, which the model has.
@@ -97,15 +106,10 @@ impl Interface {
             if taken("probabilities", outputs) { "class_probabilities" } else { "probabilities" };
         let datatype = Datatype::of(input.element).unwrap_or(Datatype::Fp32);
         let batch = input.shape.first();
-        let output = |info: &TensorInfo| {
-            let mut shape = sizes(&info.shape);
-            // Batches of a fixed size are made and cut here, so that any number of images gives as many rows.
-            if info.shape.first() == batch
-                && let Some(rows) = shape.first_mut()
-            {
-                *rows = -1;
-            }
-            TensorMetadata { name: info.name.clone(), datatype: Datatype::Fp32, shape }
+        let output = |info: &TensorInfo| TensorMetadata {
+            name: info.name.clone(),
+            datatype: Datatype::Fp32,
+            shape: sizes(&info.shape, batch),
         };
         let classes = TensorMetadata {
             name: probabilities.into(),
@@ -114,7 +118,7 @@ impl Interface {
         };
         Self {
             inputs: [
-                TensorMetadata { name: input.name.clone(), datatype, shape: sizes(&input.shape) },
+                TensorMetadata { name: input.name.clone(), datatype, shape: sizes(&input.shape, batch) },
                 TensorMetadata { name: image.into(), datatype: Datatype::Bytes, shape: vec![-1] },
             ],
             outputs: outputs.iter().map(output).chain([classes]).collect(),
@@ -202,13 +206,15 @@ impl Interface {
     }
 }
 
-/// Sizes of dimensions; -1 for those that are chosen when the model runs.
-fn sizes(shape: &[Dim]) -> Vec<i64> {
-    let size = |dim: &Dim| match dim {
+/// Sizes of dimensions, with -1 for those of any size. `batch` is among them: the server fills batches of a fixed size,
+/// and splits larger ones.
+fn sizes(shape: &[Dim], batch: Option<&Dim>) -> Vec<i64> {
+    let size = |(index, dim): (usize, &Dim)| match dim {
+        dim if index == 0 && Some(dim) == batch => -1,
         Dim::Fixed(size) => i64::try_from(*size).unwrap_or(-1),
         Dim::Symbol(_) => -1,
     };
-    shape.iter().map(size).collect()
+    shape.iter().enumerate().map(size).collect()
 }
 
 /// Gives elements their shape, which has as many.
