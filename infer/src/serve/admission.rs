@@ -260,7 +260,7 @@ pub(crate) fn too_large(max_body: usize) -> Failure {
 }
 
 /// Failure for want of a place or of memory, where nothing is known of the pace.
-fn overloaded() -> Failure {
+pub(crate) fn overloaded() -> Failure {
     Failure::Overloaded { retry_after: Duration::from_secs(1) }
 }
 
