@@ -75,8 +75,8 @@ impl Kind {
         let is_open = path.starts_with("/v2/health/")
             || path.starts_with("/grpc.health.v1.Health/")
             || matches!(path, "/" | "/page.css" | "/page.js" | "/openapi.json")
-            || path.ends_with("/ServerLive")
-            || path.ends_with("/ServerReady");
+            || path == "/inference.GRPCInferenceService/ServerLive"
+            || path == "/inference.GRPCInferenceService/ServerReady";
         if is_open { Self::Open } else { Self::Other }
     }
 }
