@@ -51,8 +51,12 @@ class Client:
 
     async def send(self, request):
         """Sends a request; returns its status, headers and body."""
-        if self.idle:
+        while self.idle:
             reader, writer = self.idle.pop()
+            if not reader.at_eof():
+                break
+            # The server ended it: it was idle for long.
+            writer.close()
         else:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
             self.opened += 1
