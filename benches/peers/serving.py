@@ -2,11 +2,11 @@
 
     cargo build --release -p ferronnx-infer
     cargo install oha
-    venv/bin/pip install onnxruntime==1.31.1 pillow==13.0.0 numpy fastapi==0.165.0 'uvicorn[standard]==0.54.0' psutil
+    venv/bin/pip install onnxruntime==1.31.1 pillow==13.0.0 numpy fastapi==0.165.0 'uvicorn[standard]==0.54.0'
     ORT_DYLIB_PATH=... venv/bin/python benches/peers/serving.py target/release/infer MODEL.onnx PHOTO \
         [--sizes 32x32,500x375,4000x3000] [--clients 32] [--seconds 10] [--rounds 3] [--batch 8] [--json OUT.json]
 
-PHOTO is enlarged to each size and sent as a JPEG. Per size:
+PHOTO is enlarged to each size, with some noise, and sent as a JPEG. First the start is timed. Per size:
 
 1. The answers of both servers are compared: the same labels, and probabilities that differ by at most --tolerance.
 2. Each setting of the FastAPI server (workers, threads, with and without a batcher) is tried; the one with the most
@@ -33,6 +33,7 @@ import time
 import urllib.request
 
 HERE = pathlib.Path(__file__).parent
+NOISE = 8  # standard deviation, of 255
 OURS, THEIRS = "infer serve", "FastAPI"
 # Workers, threads of each session, threads for decoding, spinning of idle threads, largest batch (0: no batcher).
 SETTINGS = [
@@ -51,12 +52,16 @@ SETTINGS = [
 ]
 
 
-def enlarged(photo, size):
+def enlarged(photo, size, kind="JPEG"):
+    """Encodes the photo in another size, with noise: enlarged pixels alone would be easier to decode than a photo."""
+    import numpy as np
     from PIL import Image
 
     width, height = map(int, size.split("x"))
+    pixels = np.asarray(Image.open(photo).convert("RGB").resize((width, height), Image.BICUBIC), np.float32)
+    noisy = pixels + np.random.default_rng(1).normal(0, NOISE, pixels.shape)
     body = io.BytesIO()
-    Image.open(photo).convert("RGB").resize((width, height), Image.BICUBIC).save(body, "JPEG", quality=90)
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(body, kind, quality=90)
     return body.getvalue()
 
 
@@ -89,10 +94,13 @@ def running(command, port, body, **how):
         server.wait(60)
 
 
+def our_command(options):
+    return [options.infer, "serve", options.model, "--listen", f"127.0.0.1:{options.port}",
+            "--max-batch", options.batch, *options.flags.split()]
+
+
 def ours(options, body):
-    command = [options.infer, "serve", options.model, "--listen", f"127.0.0.1:{options.port}",
-               "--max-batch", options.batch, *options.flags.split()]
-    return running(command, options.port, body)
+    return running(our_command(options), options.port, body)
 
 
 def theirs(options, setting, body):
@@ -157,6 +165,23 @@ def best_setting(options, body):
     return max(tried, key=lambda pair: pair[0]["rate"])[1]
 
 
+def seconds_to_ready(command, url):
+    """Seconds from the start of a process until it answers `url` with 200."""
+    started = time.perf_counter()
+    server = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while time.perf_counter() < started + 60:
+            try:
+                urllib.request.urlopen(url, timeout=10).close()
+                return time.perf_counter() - started
+            except OSError:
+                time.sleep(0.002)
+        sys.exit(f"{command[0]} does not get ready")
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
 def measure(options, size):
     body = enlarged(options.photo, size)
     print(f"{size}: {len(body)} bytes", file=sys.stderr)
@@ -187,12 +212,12 @@ def median(rounds, *path):
 
 def tables(options, results):
     many = options.clients
-    yield f"| image | clients | server | requests/s | p50, ms | p99, ms |\n|---|---|---|---|---|---|"
+    yield "| image | clients | server | requests/s | p50, ms | p99, ms |\n|---|---|---|---|---|---|"
     for result, clients, name in itertools.product(results, (1, many), (OURS, THEIRS)):
         rate, p50, p99 = (median(result["rounds"], name, clients, key) for key in ("rate", "p50", "p99"))
         yield f"| {result['size']} | {clients} | {name} | {rate:.1f} | {p50:.2f} | {p99:.2f} |"
-    yield (f"\n| image | requests/s against FastAPI | p99 against FastAPI | p50 above in process, ms | "
-           f"rate against the library's |\n|---|---|---|---|---|")
+    yield ("\n| image | requests/s against FastAPI | p99 against FastAPI | p50 above in process, ms | "
+           "rate against the library's |\n|---|---|---|---|---|")
     for result in results:
         def of(*path):
             return median(result["rounds"], *path)
@@ -233,6 +258,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--try-seconds", type=float, default=4)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--starts", type=int, default=20)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--tolerance", type=float, default=2e-3)
     parser.add_argument("--port", type=int, default=8100)
@@ -240,8 +266,12 @@ def main():
     parser.add_argument("--json", help="file for all measurements")
     options = parser.parse_args()
     options.infer = str(pathlib.Path(options.infer).resolve())
+    ready = f"http://127.0.0.1:{options.port}/v2/health/ready"
+    starts = [seconds_to_ready(our_command(options), ready) for _ in range(options.starts)]
     results = [measure(options, size) for size in options.sizes.split(",")]
-    print(versions(options) + "\n")
+    print(versions(options))
+    print(f"Ready after {statistics.median(starts):.2f} s, median of {len(starts)} starts ({min(starts):.2f} to "
+          f"{max(starts):.2f}).\n")
     print("\n".join(tables(options, results)))
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps(results, indent=1))

@@ -1,12 +1,12 @@
 """Loads `infer serve` with twice what it can do, with images of mixed sizes, and checks that it stays bounded.
 
-    venv/bin/pip install pillow==13.0.0
+    venv/bin/pip install pillow==13.0.0 numpy
     ORT_DYLIB_PATH=... venv/bin/python benches/peers/serving_soak.py target/release/infer MODEL.onnx PHOTO \
         [--minutes 5] [--queue 64] [--times 2] [--flags '--sessions 1'] [--json OUT.json]
 
-PHOTO is enlarged to sizes from 32x32 to 12 megapixels, as JPEG and PNG. First a fixed number of clients measures the
-capacity; then requests come at random (Poisson) times, --times as many as that, whatever the answers are. Each request
-uses an idle connection, or a new one. Checked, with exit code 1 if one does not hold:
+PHOTO is enlarged to sizes from 32x32 to 12 megapixels, with some noise, as JPEG and PNG. First a fixed number of clients
+measures the capacity; then requests come at random (Poisson) times, --times as many as that, whatever the answers are.
+Each request uses an idle connection, or a new one. Checked, with exit code 1 if one does not hold:
 
 - every request is answered, with 200 or 429, and each 429 has `Retry-After`;
 - resident memory in the last minute is within 5 % of the first;
@@ -16,7 +16,6 @@ uses an idle connection, or a new one. Checked, with exit code 1 if one does not
 import argparse
 import asyncio
 import collections
-import io
 import json
 import pathlib
 import random
@@ -25,22 +24,20 @@ import subprocess
 import sys
 import time
 
-# Width, height, format and share of the requests.
-MIX = [(32, 32, "JPEG", 30), (32, 32, "PNG", 15), (500, 375, "JPEG", 25), (500, 375, "PNG", 10),
-       (1600, 1200, "JPEG", 10), (1600, 1200, "PNG", 4), (4000, 3000, "JPEG", 4), (4000, 3000, "PNG", 2)]
+from serving import enlarged
+
+# Size, format and share of the requests.
+MIX = [("32x32", "JPEG", 30), ("32x32", "PNG", 15), ("500x375", "JPEG", 25), ("500x375", "PNG", 10),
+       ("1600x1200", "JPEG", 10), ("1600x1200", "PNG", 4), ("4000x3000", "JPEG", 4), ("4000x3000", "PNG", 2)]
 
 
 def requests(photo):
     """Builds the requests, each as the bytes to send, with its weight."""
-    from PIL import Image
-
-    original = Image.open(photo).convert("RGB")
-    for width, height, kind, weight in MIX:
-        body = io.BytesIO()
-        original.resize((width, height), Image.BICUBIC).save(body, kind, quality=90)
+    for size, kind, weight in MIX:
+        body = enlarged(photo, size, kind)
         head = (f"POST /v1/classify HTTP/1.1\r\nhost: soak\r\ncontent-type: image/{kind.lower()}\r\n"
-                f"content-length: {body.tell()}\r\n\r\n")
-        yield head.encode() + body.getvalue(), weight
+                f"content-length: {len(body)}\r\n\r\n")
+        yield head.encode() + body, weight
 
 
 class Client:
