@@ -4,9 +4,9 @@
     ORT_DYLIB_PATH=... venv/bin/python benches/peers/serving_soak.py target/release/infer MODEL.onnx PHOTO \
         [--minutes 5] [--queue 64] [--times 2] [--flags '--sessions 1'] [--json OUT.json]
 
-PHOTO is enlarged to sizes from 32x32 to 12 megapixels, with some noise, as JPEG and PNG. First a fixed number of clients
-measures the capacity; then requests come at random (Poisson) times, --times as many as that, whatever the answers are.
-Each request uses an idle connection, or a new one. Checked, with exit code 1 if one does not hold:
+PHOTO is enlarged to sizes from 32x32 to 12 megapixels, with some noise, as JPEG and PNG. First a fixed number of
+clients measures the capacity; then requests come at random (Poisson) times, --times as many as that, whatever the
+answers are. Each request uses an idle connection, or a new one. Checked, with exit code 1 if one does not hold:
 
 - every request is answered, with 200 or 429, and each 429 has `Retry-After`;
 - resident memory in the last minute is within 5 % of the first;
