@@ -8,6 +8,8 @@ mod evaluate;
 mod explain;
 mod inspect;
 mod model;
+#[cfg(feature = "serve")]
+mod serve;
 mod verify;
 
 use clap::builder::RangedU64ValueParser;
@@ -24,6 +26,8 @@ pub use inspect::InspectArgs;
 pub use model::EngineArgs;
 use model::probability;
 pub use model::{AssumeArgs, FileArgs, ModelArgs};
+#[cfg(feature = "serve")]
+pub use serve::ServeArgs;
 pub use verify::VerifyArgs;
 
 /// Run exported image classifiers on ONNX Runtime.
@@ -54,6 +58,10 @@ pub enum Command {
     /// Show a model's card, inputs, outputs, operators and sizes
     #[command(after_help = inspect::HELP)]
     Inspect(InspectArgs),
+    /// Serve models over HTTP and gRPC
+    #[cfg(feature = "serve")]
+    #[command(after_help = serve::HELP)]
+    Serve(Box<ServeArgs>),
     /// Check that a model file is unchanged and computes the same on this machine
     #[command(after_help = verify::HELP)]
     Verify(VerifyArgs),
@@ -102,7 +110,7 @@ pub enum BenchFormat {
 }
 
 /// Parses a duration in seconds.
-#[cfg(feature = "bench")]
+#[cfg(any(feature = "bench", feature = "serve"))]
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(number) if (0.0..=86_400.0).contains(&number) => Ok(number),

@@ -8,4 +8,6 @@ pub mod evaluate;
 pub mod explain;
 pub mod inspect;
 mod model;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod verify;
