@@ -77,9 +77,7 @@ fn clients_that_go_away_leave_nothing_behind() {
         let length = [30, request.len() / 2, request.len()][round % 3];
         let _ = stream.write_all(&request[..length]);
     }
-    server.wait_until("free of permits", || {
-        server.post("/v1/classify", "image/png", &png(RED)).is_some_and(|answer| answer.status == 200)
-    });
+    server.wait_until("free of permits", || server.classify().is_some_and(|answer| answer.status == 200));
     for _ in 0..4 {
         server.is_well();
     }
