@@ -8,6 +8,7 @@ use super::admission::{self, Admission, Refusal};
 use super::auth::ApiKeys;
 use super::engine::Engine;
 use super::failure::Failure;
+use super::grpc::Health;
 use super::registry::{Registry, Slot};
 
 /// State that all requests share.
@@ -18,6 +19,8 @@ pub(crate) struct App {
     /// Longest time for a request.
     pub(crate) timeout: Duration,
     pub(crate) phase: Phase,
+    /// Health service of gRPC, which follows the phase.
+    pub(crate) health: Health,
 }
 
 /// Phase in the life of a server.

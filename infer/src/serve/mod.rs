@@ -14,8 +14,11 @@ mod auth;
 mod connections;
 mod engine;
 mod failure;
+pub mod grpc;
 mod http;
+mod inference;
 mod options;
+pub mod protocol;
 mod registry;
 mod reload;
 mod tls;
@@ -29,7 +32,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use admission::Admission;
 use app::{App, Phase};
@@ -38,6 +41,7 @@ use auth::ApiKeys;
 use connections::Connections;
 use engine::Engine;
 pub use engine::{LoadError, LoadOptions};
+use grpc::Health;
 pub use options::{ServeOptions, TlsFiles};
 pub use registry::{DuplicateModel, ModelSpec, ParseModelError};
 use registry::{Registry, Slot};
@@ -113,7 +117,8 @@ impl Server {
         let address = listener.local_addr().map_err(listening)?;
         let admission = Admission::new(options.queue, options.max_body, options.body_memory);
         let (timeout, phase) = (options.timeout, Phase::default());
-        let app = Arc::new(App { models, admission, keys, timeout, phase });
+        let health = Health::new().await;
+        let app = Arc::new(App { models, admission, keys, timeout, phase, health });
         let is_secure = tls.is_some();
         let places = Arc::new(Semaphore::new(most_connections(options.connections)));
         let connections = Connections { router: http::router(app.clone()), tls, places };
@@ -140,6 +145,7 @@ impl Server {
     pub async fn load(&self) -> Result<(), LoadError> {
         self.reloader.load_all().await?;
         self.app.phase.become_ready();
+        self.app.health.set(true).await;
         Ok(())
     }
 
@@ -164,6 +170,7 @@ impl Server {
     pub async fn stop(self, drain: Duration) -> usize {
         let end = Instant::now() + drain;
         self.app.phase.stop();
+        self.app.health.set(false).await;
         let _ = self.stop.send(true);
         let Ok(open) = self.accepting.await else { return 0 };
         // Clients that send one request after another are told in an answer that the connection ends. Were it closed between
@@ -171,10 +178,13 @@ impl Server {
         if open.count() > 0 {
             sleep(Duration::from_millis(500).min(drain / 4)).await;
         }
-        tokio::select! {
-            () = open.shutdown() => {}
-            () = tokio::time::sleep_until(end) => {}
-        }
+        self.app.health.end().await;
+        let answered = async {
+            open.shutdown().await;
+            // The place of an image is free a little after its answer.
+            self.app.admission.all_free().await;
+        };
+        let _ = timeout_at(end, answered).await;
         self.app.admission.taken()
     }
 }

@@ -118,14 +118,12 @@ fn forms_that_are_damaged_or_too_long_are_refused() {
     let form = "multipart/form-data; boundary=x";
     assert_eq!(server.post("/v1/classify", form, &right).unwrap().status, 200);
     let many: Vec<(&str, &[u8])> = vec![(PART, &image); 10_000];
-    let long = format!("{PART}x-long: {}\r\n", "a".repeat(4 << 20));
     let bodies = [
         (form, right[..right.len() - 20].to_vec()),
         (form, b"--x--\r\n".to_vec()),
         (form, Vec::new()),
         (form, b"--x".repeat(100_000)),
         (form, multipart(&many)),
-        (form, multipart(&[(&long, &image)])),
         ("multipart/form-data", right.clone()),
         ("multipart/form-data; boundary=", right.clone()),
         ("multipart/form-data; boundary=other", right.clone()),

@@ -128,14 +128,17 @@ impl Drop for Server {
     }
 }
 
-/// Command `infer serve model.onnx` on a free port, with its output in pipes.
+/// Command `infer serve model.onnx`, on a free port unless `args` say otherwise, with its output in pipes.
 pub fn command(place: &Workplace, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_infer"));
     command
         .current_dir(place.path("."))
         .env("ORT_DYLIB_PATH", crate::support::runtime())
         .env_remove("INFER_MODEL");
-    command.args(["serve", "model.onnx", "--listen", "127.0.0.1:0"]).args(args);
+    command.args(["serve", "model.onnx"]).args(args);
+    if !args.contains(&"--listen") {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

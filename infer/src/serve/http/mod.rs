@@ -3,6 +3,7 @@
 mod classify;
 mod models;
 mod unread;
+mod v2;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use axum::routing::{get, post};
 
 use super::app::App;
 use super::failure::Failure;
+use super::grpc;
 
 /// Largest body of a request that asks for no inference, in bytes.
 const SMALL_BODY: usize = 64 << 10;
@@ -24,6 +26,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/classify", post(classify::classify))
         .route("/v1/models", get(models::list))
+        .merge(v2::routes())
+        .merge(grpc::routes(&app))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::disable())
@@ -34,9 +38,12 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-async fn unknown(request: Request) -> Failure {
+async fn unknown(request: Request) -> Response {
     let path = crate::escape::text(request.uri().path()).chars().take(200).collect::<String>();
-    Failure::NotFound(format!("there is nothing at {path}"))
+    match is_grpc(&request) {
+        true => tonic::Status::unimplemented(format!("there is no method {path}")).into_http(),
+        false => Failure::NotFound(format!("there is nothing at {path}")).into_response(),
+    }
 }
 
 async fn wrong_method() -> Response {
@@ -70,8 +77,8 @@ impl Kind {
         let is_open = path.starts_with("/v2/health/")
             || path.starts_with("/grpc.health.v1.Health/")
             || matches!(path, "/" | "/page.css" | "/page.js" | "/openapi.json")
-            || path.ends_with("/ServerLive")
-            || path.ends_with("/ServerReady");
+            || path == "/inference.GRPCInferenceService/ServerLive"
+            || path == "/inference.GRPCInferenceService/ServerReady";
         if is_open { Self::Open } else { Self::Other }
     }
 }
