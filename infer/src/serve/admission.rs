@@ -63,6 +63,11 @@ impl Admission {
         self.capacity - self.places.available_permits()
     }
 
+    /// Waits until no place is taken.
+    pub(crate) async fn all_free(&self) {
+        let _ = self.places.acquire_many(self.capacity as u32).await;
+    }
+
     /// Largest body, in bytes.
     pub(crate) fn max_body(&self) -> usize {
         self.max_body

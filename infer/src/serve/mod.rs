@@ -32,7 +32,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use admission::Admission;
 use app::{App, Phase};
@@ -179,10 +179,12 @@ impl Server {
             sleep(Duration::from_millis(500).min(drain / 4)).await;
         }
         self.app.health.end().await;
-        tokio::select! {
-            () = open.shutdown() => {}
-            () = tokio::time::sleep_until(end) => {}
-        }
+        let answered = async {
+            open.shutdown().await;
+            // The place of an image is free a little after its answer.
+            self.app.admission.all_free().await;
+        };
+        let _ = timeout_at(end, answered).await;
         self.app.admission.taken()
     }
 }

@@ -2,6 +2,7 @@
 
 mod classify;
 mod models;
+mod unread;
 mod v2;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), admit))
         .layer(middleware::from_fn_with_state(app.clone(), authorize))
         .layer(middleware::from_fn_with_state(app.clone(), part))
+        .layer(middleware::from_fn_with_state(app.clone(), unread::discard))
         .with_state(app)
 }
 
