@@ -32,7 +32,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use admission::Admission;
 use app::{App, Phase};
@@ -179,10 +179,12 @@ impl Server {
             sleep(Duration::from_millis(500).min(drain / 4)).await;
         }
         self.app.health.end().await;
-        tokio::select! {
-            () = open.shutdown() => {}
-            () = tokio::time::sleep_until(end) => {}
-        }
+        let answered = async {
+            open.shutdown().await;
+            // The place of an image is free a little after its answer.
+            self.app.admission.all_free().await;
+        };
+        let _ = timeout_at(end, answered).await;
         self.app.admission.taken()
     }
 }
@@ -202,6 +204,7 @@ fn facts(slot: &Slot, engine: &Engine) -> ServedModel {
 }
 
 /// Number of connections that the system allows, at most `wanted`. The limit of open files is raised as far as it goes.
+#[cfg(unix)]
 fn most_connections(wanted: usize) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     /// Files that are open anyway: libraries, models, logs.
@@ -210,4 +213,10 @@ fn most_connections(wanted: usize) -> usize {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     let files = if raised.is_ok() { maximum } else { current };
     files.map_or(wanted, |files| wanted.min(usize::try_from(files.saturating_sub(OTHERS)).unwrap_or(wanted)))
+}
+
+/// Number of connections: `wanted`, for this system has no limit of open files.
+#[cfg(not(unix))]
+fn most_connections(wanted: usize) -> usize {
+    wanted
 }

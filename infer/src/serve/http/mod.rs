@@ -2,6 +2,7 @@
 
 mod classify;
 mod models;
+mod unread;
 mod v2;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), admit))
         .layer(middleware::from_fn_with_state(app.clone(), authorize))
         .layer(middleware::from_fn_with_state(app.clone(), part))
+        .layer(middleware::from_fn_with_state(app.clone(), unread::discard))
         .with_state(app)
 }
 
@@ -75,8 +77,8 @@ impl Kind {
         let is_open = path.starts_with("/v2/health/")
             || path.starts_with("/grpc.health.v1.Health/")
             || matches!(path, "/" | "/page.css" | "/page.js" | "/openapi.json")
-            || path.ends_with("/ServerLive")
-            || path.ends_with("/ServerReady");
+            || path == "/inference.GRPCInferenceService/ServerLive"
+            || path == "/inference.GRPCInferenceService/ServerReady";
         if is_open { Self::Open } else { Self::Other }
     }
 }
