@@ -18,6 +18,7 @@
 //! | [`inspect`] | an ONNX file | its content, and where it would run |
 //! | [`verify`] | an exported file | whether it is unchanged and computes the same here |
 //! | `pages` | an evaluation or a benchmark | an HTML page |
+//! | `triton` | models | a model repository of Triton Inference Server |
 //!
 //! [`runtime`] opens ONNX Runtime when the program runs; nothing of it is linked. [`device`] names the devices.
 //! [`escape`] makes names safe for terminals.
@@ -27,7 +28,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `cli` | the program `infer` |
+//! | `cli` | the program `infer`, and `triton` |
 //! | `report` | `pages`, and the program's flag for them |
 //! | `bench` | `bench`, and the program's command for it |
 //! | `data` | `data_set` and `evaluate`: labelled images in folders and lists |
@@ -80,6 +81,8 @@ mod scores;
 #[cfg(feature = "serve")]
 pub mod serve;
 pub mod session;
+#[cfg(feature = "cli")]
+pub mod triton;
 pub mod verify;
 
 pub use classifier::{Classifier, ClassifierBuilder};

@@ -16,4 +16,5 @@ mod inspect;
 mod library;
 mod multi_label;
 mod support;
+mod triton_repo;
 mod verify;

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => commands::evaluate::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
+        Command::TritonRepo(args) => commands::triton_repo::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
     };
     match result {

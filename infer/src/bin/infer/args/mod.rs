@@ -8,6 +8,8 @@ mod evaluate;
 mod explain;
 mod inspect;
 mod model;
+mod named_model;
+mod triton_repo;
 mod verify;
 
 use clap::builder::RangedU64ValueParser;
@@ -24,6 +26,8 @@ pub use inspect::InspectArgs;
 pub use model::EngineArgs;
 use model::probability;
 pub use model::{AssumeArgs, FileArgs, ModelArgs};
+pub use named_model::NamedModel;
+pub use triton_repo::TritonRepoArgs;
 pub use verify::VerifyArgs;
 
 /// Run exported image classifiers on ONNX Runtime.
@@ -54,6 +58,9 @@ pub enum Command {
     /// Show a model's card, inputs, outputs, operators and sizes
     #[command(after_help = inspect::HELP)]
     Inspect(InspectArgs),
+    /// Write a model repository for Triton Inference Server
+    #[command(after_help = triton_repo::HELP)]
+    TritonRepo(TritonRepoArgs),
     /// Check that a model file is unchanged and computes the same on this machine
     #[command(after_help = verify::HELP)]
     Verify(VerifyArgs),

@@ -8,4 +8,5 @@ pub mod evaluate;
 pub mod explain;
 pub mod inspect;
 mod model;
+pub mod triton_repo;
 pub mod verify;
