@@ -121,6 +121,34 @@ impl Classifier {
         &self.preprocessor
     }
 
+    /// Preprocessing, for threads that outlive a borrow.
+    #[cfg(feature = "serve")]
+    pub(crate) fn shared_preprocessor(&self) -> Arc<Preprocessor> {
+        self.preprocessor.clone()
+    }
+
+    /// Assumptions about a model without a card, for results.
+    #[cfg(feature = "serve")]
+    pub(crate) fn shared_assumptions(&self) -> Option<Arc<[Assumed]>> {
+        self.assumed.clone()
+    }
+
+    /// Meaning of the output that has the scores.
+    #[cfg(feature = "serve")]
+    pub(crate) fn meaning(&self) -> &Scores {
+        &self.scores
+    }
+
+    /// Largest number of images in a pass: `wanted`, unless the file says otherwise.
+    #[cfg(feature = "serve")]
+    pub(crate) fn most_together(&self, wanted: usize) -> usize {
+        match self.session.fixed_batch() {
+            Some(fixed) => fixed,
+            None if self.one_by_one => 1,
+            None => wanted.max(1),
+        }
+    }
+
     /// Classifies one image of any size; returns its classes, most likely first.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ use std::io::{self, Cursor, Read};
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
@@ -38,6 +38,38 @@ pub const MAX_SIDE: u32 = 16_384;
 
 /// Limit for the memory of an image's pixels and for the size of its file, in bytes.
 pub const MAX_BYTES: u64 = 512 << 20;
+
+/// Limits for an image, checked by its header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest side, in pixels.
+    pub max_side: u32,
+    /// Most memory of the pixels, and largest file, in bytes.
+    pub max_bytes: u64,
+}
+
+impl Default for Limits {
+    /// [`MAX_SIDE`] and [`MAX_BYTES`].
+    fn default() -> Self {
+        Self { max_side: MAX_SIDE, max_bytes: MAX_BYTES }
+    }
+}
+
+impl Limits {
+    /// Refuses an image whose sides or pixels exceed the limits; a pixel takes `bytes` when stored, and three as RGB8.
+    fn check(&self, width: u32, height: u32, bytes: u64) -> Result<()> {
+        let needed = bytes.max(3) * u64::from(width) * u64::from(height);
+        if width.max(height) > self.max_side || needed > self.max_bytes {
+            return Err(self.exceeded(format!("{width}x{height}")));
+        }
+        Ok(())
+    }
+
+    fn exceeded(&self, size: String) -> Error {
+        let limit = format!("{} pixels a side and {} MiB", self.max_side, self.max_bytes >> 20);
+        ErrorKind::TooLarge { size, limit }.into()
+    }
+}
 
 /// Decodes the image file at `path`.
 ///
@@ -61,38 +93,46 @@ pub fn file(path: impl AsRef<Path>) -> Result<RgbImage> {
 /// # Errors
 /// [`Decode`](ErrorKind::Decode) or [`TooLarge`](ErrorKind::TooLarge).
 pub fn bytes(encoded: &[u8]) -> Result<RgbImage> {
+    bytes_within(encoded, &Limits::default())
+}
+
+/// Decodes an image from `encoded`, the content of a file, unless it exceeds `limits`.
+///
+/// # Errors
+/// Those of [`bytes`].
+pub fn bytes_within(encoded: &[u8], limits: &Limits) -> Result<RgbImage> {
     if encoded.is_empty() {
         return Err(DecodeError::Empty.into());
     }
-    if encoded.len() as u64 > MAX_BYTES {
-        return Err(too_large("the file".into()));
+    if encoded.len() as u64 > limits.max_bytes {
+        return Err(limits.exceeded("the file".into()));
     }
     guard(|| match recognise(encoded)? {
-        ImageFormat::Jpeg => jpeg::decode(encoded),
+        ImageFormat::Jpeg => jpeg::decode(encoded, limits),
         #[cfg(feature = "formats")]
-        ImageFormat::Tiff => tiff::decode(encoded),
-        ImageFormat::Bmp => Ok(opaque(read(ImageFormat::Bmp, &bmp::corrected(encoded)?)?.0)),
+        ImageFormat::Tiff => tiff::decode(encoded, limits),
+        ImageFormat::Bmp => Ok(opaque(read(ImageFormat::Bmp, &bmp::corrected(encoded)?, limits)?.0)),
         format => {
-            let (image, orientation) = read(format, encoded)?;
+            let (image, orientation) = read(format, encoded, limits)?;
             Ok(upright(opaque(image), orientation))
         }
     })
 }
 
 /// Decodes an image with the crate `image`, and reads its orientation.
-fn read(format: ImageFormat, encoded: &[u8]) -> Result<(DynamicImage, Orientation)> {
-    let failed = |error| error::from_decoder(format, error);
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_BYTES);
+fn read(format: ImageFormat, encoded: &[u8], limits: &Limits) -> Result<(DynamicImage, Orientation)> {
+    let failed = |error| error::from_decoder(format, error, limits);
+    let mut allocation = image::Limits::no_limits();
+    allocation.max_alloc = Some(limits.max_bytes);
     let mut reader = ImageReader::with_format(Cursor::new(encoded), format);
-    reader.limits(limits);
+    reader.limits(allocation);
     let mut decoder = reader.into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 {
         return Err(error::damaged(format, format_args!("its size is {width}x{height}")));
     }
     let pixels = u64::from(width) * u64::from(height);
-    check_size(width, height, decoder.total_bytes().div_ceil(pixels))?;
+    limits.check(width, height, decoder.total_bytes().div_ceil(pixels))?;
     let orientation = match format {
         ImageFormat::Png => png::orientation(encoded),
         ImageFormat::WebP => {
@@ -104,15 +144,6 @@ fn read(format: ImageFormat, encoded: &[u8]) -> Result<(DynamicImage, Orientatio
         _ => Orientation::NoTransforms,
     };
     Ok((DynamicImage::from_decoder(decoder).map_err(failed)?, orientation))
-}
-
-/// Refuses an image whose sides or pixels exceed the limits; a pixel takes `bytes` when stored, and three as RGB8.
-fn check_size(width: u32, height: u32, bytes: u64) -> Result<()> {
-    let needed = bytes.max(3) * u64::from(width) * u64::from(height);
-    if width.max(height) > MAX_SIDE || needed > MAX_BYTES {
-        return Err(too_large(format!("{width}x{height}")));
-    }
-    Ok(())
 }
 
 fn upright(image: RgbImage, orientation: Orientation) -> RgbImage {
@@ -138,11 +169,6 @@ fn over_white(image: DynamicImage, blend: impl Fn(u32, u32) -> u32) -> RgbImage 
         to.0 = color.map(|value| blend(value.into(), alpha.into()).min(255) as u8);
     }
     opaque
-}
-
-fn too_large(size: String) -> Error {
-    let limit = format!("{MAX_SIDE} pixels a side and {} MiB", MAX_BYTES >> 20);
-    ErrorKind::TooLarge { size, limit }.into()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use ndarray::{Array2, ArrayD, Ix4};
 use crate::classifier::Classifier;
 use crate::error::{ModelError, Result};
 use crate::results::Prediction;
-use crate::session::SessionError;
+use crate::session::{Session, SessionError};
 
 /// Attention masks of a network for one image, with its predictions.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +46,8 @@ impl Mask {
         [least, self.values.mean().unwrap_or(0.0), greatest]
     }
 
-    fn new(name: String, values: ArrayD<f32>) -> std::result::Result<Self, SessionError> {
+    /// Checks the values of an output, `[1, 1, h, w]`.
+    pub(crate) fn new(name: String, values: ArrayD<f32>) -> std::result::Result<Self, SessionError> {
         let invalid = || SessionError::Mask(name.clone());
         let values = values.into_dimensionality::<Ix4>().map_err(|_| invalid())?;
         let (_, _, height, width) = values.dim();
@@ -59,6 +60,13 @@ impl Mask {
     }
 }
 
+/// Names of the outputs that are masks, `[N, 1, h, w]`.
+pub(crate) fn mask_outputs(session: &Session) -> Vec<String> {
+    let is_mask = |shape: &[Dim]| matches!(shape, [_, Dim::Fixed(1), Dim::Fixed(_), Dim::Fixed(_)]);
+    let outputs = session.outputs().iter().filter(|output| is_mask(&output.shape));
+    outputs.map(|output| output.name.clone()).collect()
+}
+
 impl Explanation {
     /// Runs the network on `image` and fetches its masks.
     ///
@@ -66,10 +74,7 @@ impl Explanation {
     /// [`Model`](crate::ErrorKind::Model) when the model has no masks among its outputs,
     /// [`Session`](crate::ErrorKind::Session) when it cannot be run.
     pub fn of(classifier: &Classifier, image: &RgbImage) -> Result<Self> {
-        let is_mask = |shape: &[Dim]| matches!(shape, [_, Dim::Fixed(1), Dim::Fixed(_), Dim::Fixed(_)]);
-        let outputs = classifier.session().outputs().iter();
-        let names: Vec<String> =
-            outputs.filter(|output| is_mask(&output.shape)).map(|output| output.name.clone()).collect();
+        let names = mask_outputs(classifier.session());
         if names.is_empty() {
             return Err(ModelError::NoMasks.into());
         }

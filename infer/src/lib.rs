@@ -71,6 +71,7 @@ pub mod image_folder;
 pub mod image_list;
 pub mod inspect;
 mod model_error;
+pub mod model_spec;
 #[cfg(feature = "report")]
 pub mod pages;
 mod pipeline;

@@ -74,7 +74,17 @@ impl Session {
     /// # Errors
     /// Those of [`from_file`](Self::from_file), without a path.
     pub fn from_bytes(bytes: &[u8], options: &Options) -> Result<Self> {
-        Self::build(Model::Bytes(bytes), bytes.len() as u64, options)
+        Self::build(Model::Bytes(bytes, None), bytes.len() as u64, options)
+    }
+
+    /// Builds a session for the model file at `path`, whose content has been read; other files are found beside it.
+    ///
+    /// # Errors
+    /// Those of [`from_file`](Self::from_file).
+    pub fn from_content(path: &Path, content: &[u8], options: &Options) -> Result<Self> {
+        let model = Model::Bytes(content, Some(path));
+        let session = Self::build(model, content.len() as u64, options);
+        Ok(Self { path: Some(path.into()), ..session.map_err(|error| error.at_model(path))? })
     }
 
     fn build(model: Model<'_>, size: u64, options: &Options) -> Result<Self> {

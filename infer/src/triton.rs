@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use ferronnx_models::files::StagedFolder;
 use indexmap::IndexMap;
 
+use crate::model_spec::ModelSpec;
 use crate::session::Options;
 use config::Config;
 pub use error::TritonError;
@@ -32,17 +33,6 @@ const LABELS: &str = "labels.txt";
 
 /// Name that Triton expects of a version's file.
 const MODEL: &str = "model.onnx";
-
-/// Model file, and the name and version under which Triton serves it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Name of the model: letters, digits, `.`, `_` and `-`.
-    pub name: String,
-    /// Version of the model, from 1 on.
-    pub version: NonZeroU32,
-    /// Model file.
-    pub path: PathBuf,
-}
 
 /// Settings of a repository.
 #[derive(Debug, Clone)]
@@ -66,17 +56,18 @@ pub struct Written {
     pub notes: Vec<Note>,
 }
 
-/// Writes `entries` into the repository `out`, which is created if it does not exist.
+/// Writes `specs` into the repository `out`, which is created if it does not exist.
 ///
 /// All of them are checked before a folder is put in place, each model's as a whole. A model with a certificate is
 /// [verified](crate::verify) first.
 ///
 /// # Errors
 /// [`TritonError`]; no folder has been changed then, except when renaming one fails.
-pub fn write(entries: &[Entry], out: &Path, settings: &Settings) -> Result<Vec<Written>, TritonError> {
-    let mut models: IndexMap<&str, Vec<&Entry>> = IndexMap::new();
-    for entry in entries {
-        models.entry(&entry.name).or_default().push(entry);
+pub fn write(specs: &[ModelSpec], out: &Path, settings: &Settings) -> Result<Vec<Written>, TritonError> {
+    let mut models: IndexMap<&str, Vec<Entry<'_>>> = IndexMap::new();
+    for spec in specs {
+        let entry = Entry { version: version(spec)?, path: &spec.path };
+        models.entry(&spec.name).or_default().push(entry);
     }
     fs::create_dir_all(out).map_err(TritonError::io(out))?;
     let staged: Vec<Staged> = models
@@ -84,6 +75,18 @@ pub fn write(entries: &[Entry], out: &Path, settings: &Settings) -> Result<Vec<W
         .map(|(name, versions)| stage(name, &versions, out, settings))
         .collect::<Result<_, _>>()?;
     staged.into_iter().map(Staged::put).collect()
+}
+
+/// File of one version of a model.
+struct Entry<'a> {
+    version: NonZeroU32,
+    path: &'a Path,
+}
+
+/// Number of the version, written as Triton looks for it: without a sign, and without a zero in front.
+fn version(spec: &ModelSpec) -> Result<NonZeroU32, TritonError> {
+    let number = spec.version.parse().ok().filter(|number: &NonZeroU32| number.to_string() == spec.version);
+    number.ok_or_else(|| TritonError::Version { name: spec.name.clone(), version: spec.version.clone() })
 }
 
 /// Model in a temporary folder.
@@ -101,8 +104,11 @@ impl Staged {
 }
 
 /// Checks the versions of the model `name`, and writes them into a temporary folder.
-fn stage(name: &str, entries: &[&Entry], out: &Path, settings: &Settings) -> Result<Staged, TritonError> {
-    check_name(name)?;
+fn stage(name: &str, entries: &[Entry<'_>], out: &Path, settings: &Settings) -> Result<Staged, TritonError> {
+    // Hidden folders are temporary ones here.
+    if name.starts_with('.') {
+        return Err(TritonError::Name(name.into()));
+    }
     let target = out.join(name);
     if !settings.force {
         check_replaceable(&target, entries)?;
@@ -117,15 +123,15 @@ fn stage(name: &str, entries: &[&Entry], out: &Path, settings: &Settings) -> Res
             }
             _ => TritonError::io(&version)(error),
         })?;
-        let checked = Checked::read(&entry.path, settings)?;
+        let checked = Checked::read(entry.path, settings)?;
         checked.copy_to(&version)?;
         match &first {
             Some((known, path)) if !known.is_served_like(&checked) => {
-                let [first, second] = [*path, &entry.path].map(Path::to_owned);
+                let [first, second] = [*path, entry.path].map(Path::to_owned);
                 return Err(TritonError::Different { name: name.into(), first, second });
             }
             Some(_) => {}
-            None => first = Some((checked, &entry.path)),
+            None => first = Some((checked, entry.path)),
         }
     }
     let (model, _) = first.ok_or(TritonError::Nothing)?;
@@ -142,17 +148,8 @@ fn stage(name: &str, entries: &[&Entry], out: &Path, settings: &Settings) -> Res
     Ok(Staged { folder, written: Written { folder: target, versions, notes: model.notes } })
 }
 
-/// Checks that `name` names a folder of the repository, and nothing outside.
-fn check_name(name: &str) -> Result<(), TritonError> {
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
-    match (1..=128).contains(&name.len()) && !name.starts_with('.') && name.chars().all(is_plain) {
-        true => Ok(()),
-        false => Err(TritonError::Name(name.into())),
-    }
-}
-
 /// Checks that the folder is free, or was written here and has no version that would be lost.
-fn check_replaceable(target: &Path, entries: &[&Entry]) -> Result<(), TritonError> {
+fn check_replaceable(target: &Path, entries: &[Entry<'_>]) -> Result<(), TritonError> {
     let listed = match fs::read_dir(target) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         listed => listed.map_err(TritonError::io(target))?,
@@ -169,20 +166,4 @@ fn check_replaceable(target: &Path, entries: &[&Entry]) -> Result<(), TritonErro
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_stay_in_the_repository() {
-        for name in ["photos", "a", "resnet18-cbam_v2.1"] {
-            assert!(check_name(name).is_ok(), "{name}");
-        }
-        let long = "a".repeat(129);
-        for name in ["", ".", "..", "../x", "a/b", "a\\b", ".hidden", "ä", "a b", "a\n", &long] {
-            assert!(matches!(check_name(name), Err(TritonError::Name(_))), "{name}");
-        }
-    }
 }

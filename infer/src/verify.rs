@@ -83,10 +83,17 @@ impl Verification {
     /// # Errors
     /// Those of [`of_file`](Self::of_file), without a path.
     pub fn of_bytes(bytes: &[u8], options: &Options, tolerance: Option<f64>) -> Result<Self> {
-        let session = Session::from_bytes(bytes, options)?;
+        Self::of_session(bytes, &Session::from_bytes(bytes, options)?, tolerance)
+    }
+
+    /// Verifies `bytes`, the content of the file that `session` runs.
+    ///
+    /// # Errors
+    /// Those of [`of_file`](Self::of_file) about the content.
+    pub fn of_session(bytes: &[u8], session: &Session, tolerance: Option<f64>) -> Result<Self> {
         let text = session.metadata(CERTIFICATE_KEY).ok_or(ModelError::NoCertificate)?;
         let certificate = Certificate::from_json(&text).map_err(ModelError::from)?;
-        let card = read_card(&session)?;
+        let card = read_card(session)?;
         let weights = WeightsDigest::of_file(bytes).map_err(ModelError::from)?;
         let digests = CardDigests::of(&card);
 
@@ -107,7 +114,7 @@ impl Verification {
         Ok(Self {
             provider: session.provider(),
             warning: session.warning().map(str::to_owned),
-            runtime: format!("ONNX Runtime {}", runtime::load(options.runtime.as_deref())?.version()),
+            runtime: format!("ONNX Runtime {}", runtime::load(None)?.version()),
             exported_with: certificate.runtime.clone(),
             tensors: weights.tensors.len(),
             changed_tensors: changed.into_iter().map(str::to_owned).collect(),

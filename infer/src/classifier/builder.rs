@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rayon::ThreadPool;
+
 use super::Classifier;
 use super::card::card_of;
 use crate::assume::{Assumptions, Resolved, number};
@@ -103,6 +105,17 @@ impl ClassifierBuilder {
     pub fn load(self, path: impl AsRef<Path>) -> Result<Classifier> {
         let path = path.as_ref();
         let session = Session::from_file(path, &self.session)?;
+        let threads = self.session.threads.unwrap_or(0);
+        let pool =
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(ErrorKind::Threads)?;
+        self.build(session, path, Arc::new(pool))
+    }
+
+    /// Builds a classifier on the session of the file at `path`, which prepares images on the threads of `pool`.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load) about the card.
+    pub(crate) fn build(self, session: Session, path: &Path, pool: Arc<ThreadPool>) -> Result<Classifier> {
         let Resolved { card, mut assumed, one_by_one } =
             card_of(&session, &self.assumptions).map_err(|error| error.at_model(path))?;
         let scores = Scores::new(&card, &session, self.threshold);
@@ -114,14 +127,11 @@ impl ClassifierBuilder {
                 (usual.value, usual.source) = (number(threshold), "given".into());
             }
         }
-        let threads = self.session.threads.unwrap_or(0);
-        let pool =
-            rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(ErrorKind::Threads)?;
         Ok(Classifier {
             preprocessor: Arc::new(Preprocessor::new(&card.preprocessing)),
             session,
             card,
-            pool: Arc::new(pool),
+            pool,
             scores,
             one_by_one,
             assumed: (!assumed.is_empty()).then(|| assumed.into()),

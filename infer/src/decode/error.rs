@@ -6,7 +6,7 @@ use std::io;
 use image::error::UnsupportedErrorKind;
 use image::{ImageError, ImageFormat};
 
-use super::{Error, too_large};
+use super::{Error, Limits};
 
 /// Names of the formats that are decoded.
 pub(crate) const FORMATS: &str =
@@ -87,10 +87,10 @@ pub(super) fn damaged(format: ImageFormat, reason: impl ToString) -> Error {
 }
 
 /// Converts the error of a decoder.
-pub(super) fn from_decoder(format: ImageFormat, error: ImageError) -> Error {
+pub(super) fn from_decoder(format: ImageFormat, error: ImageError, limits: &Limits) -> Error {
     let name = name(format);
     match error {
-        ImageError::Limits(_) => too_large(format!("this {name}")),
+        ImageError::Limits(_) => limits.exceeded(format!("this {name}")),
         ImageError::Unsupported(error) => unsupported(
             name,
             match error.kind() {

@@ -14,7 +14,7 @@ mod unusual;
 use image::{ImageFormat, RgbImage};
 
 use super::error::{DecodeError, unsupported};
-use super::{Result, check_size, opaque, orientation, read, upright};
+use super::{Limits, Result, opaque, orientation, read, upright};
 use frame::{Component, Frame};
 use huffman::{Codes, is_marker};
 use scan::{Scan, Tables};
@@ -64,34 +64,34 @@ impl From<Damage> for crate::Error {
 }
 
 /// Decodes a JPEG.
-pub(super) fn decode(encoded: &[u8]) -> Result<RgbImage> {
-    let checked = check(encoded)?;
+pub(super) fn decode(encoded: &[u8], limits: &Limits) -> Result<RgbImage> {
+    let checked = check(encoded, limits)?;
     let image = if checked.is_usual {
-        let image = usual(encoded);
+        let image = usual(encoded, limits);
         // `zune-jpeg` is stricter than libjpeg in a few headers.
-        image.or_else(|error| unusual(encoded).map_err(|_| error))?
+        image.or_else(|error| unusual(encoded, limits).map_err(|_| error))?
     } else {
-        unusual(encoded)?
+        unusual(encoded, limits)?
     };
     Ok(upright(image, orientation::of(checked.exif, checked.xmp)))
 }
 
 /// Decodes with `zune-jpeg`.
 #[cfg(not(feature = "libjpeg"))]
-fn usual(encoded: &[u8]) -> Result<RgbImage> {
-    read(ImageFormat::Jpeg, encoded).map(|(image, _)| opaque(image))
+fn usual(encoded: &[u8], limits: &Limits) -> Result<RgbImage> {
+    read(ImageFormat::Jpeg, encoded, limits).map(|(image, _)| opaque(image))
 }
 
 /// Decodes with libjpeg-turbo's code. Its errors are panics, which [`guard`](super::guard) catches.
 #[cfg(feature = "libjpeg")]
-fn usual(encoded: &[u8]) -> Result<RgbImage> {
+fn usual(encoded: &[u8], limits: &Limits) -> Result<RgbImage> {
     let failed = |error: std::io::Error| super::error::damaged(ImageFormat::Jpeg, error);
     let decoder = mozjpeg::Decompress::new_mem(encoded).map_err(failed)?;
     if decoder.components().len() > 3 {
-        return read(ImageFormat::Jpeg, encoded).map(|(image, _)| opaque(image));
+        return read(ImageFormat::Jpeg, encoded, limits).map(|(image, _)| opaque(image));
     }
     let [width, height] = [decoder.width(), decoder.height()].map(|side| side as u32);
-    check_size(width, height, 3)?;
+    limits.check(width, height, 3)?;
     let mut decoder = decoder.rgb().map_err(failed)?;
     let pixels = decoder.read_scanlines::<u8>().map_err(failed)?;
     let image = RgbImage::from_raw(width, height, pixels);
@@ -100,7 +100,7 @@ fn usual(encoded: &[u8]) -> Result<RgbImage> {
 
 /// Refuses what only `jpeg-decoder` reads.
 #[cfg(not(feature = "formats"))]
-fn unusual(_: &[u8]) -> Result<RgbImage> {
+fn unusual(_: &[u8], _: &Limits) -> Result<RgbImage> {
     Err(DecodeError::UnsupportedFormat { format: "JPEG with unusual scans", feature: Some("formats") }.into())
 }
 
@@ -119,8 +119,8 @@ pub(super) struct Checked<'a> {
 /// # Errors
 /// [`DecodeError`] for damage and for the kinds of JPEG that no decoder here reads;
 /// [`TooLarge`](crate::ErrorKind::TooLarge).
-pub(super) fn check(encoded: &[u8]) -> Result<Checked<'_>> {
-    let mut walk = Walk { encoded, at: 2, ..Walk::default() };
+pub(super) fn check<'a>(encoded: &'a [u8], limits: &Limits) -> Result<Checked<'a>> {
+    let mut walk = Walk { encoded, at: 2, limits: *limits, ..Walk::default() };
     loop {
         let marker = walk.marker()?;
         match marker {
@@ -171,6 +171,7 @@ fn is_usual(frame: &Frame, scans: usize, has_restarts: bool) -> bool {
 #[derive(Default)]
 struct Walk<'a> {
     encoded: &'a [u8],
+    limits: Limits,
     at: usize,
     frame: Option<Frame>,
     tables: Tables,
@@ -260,7 +261,7 @@ impl<'a> Walk<'a> {
         if !matches!(count, 1 | 3 | 4) {
             return Err(unsupported("JPEG", format!("JPEG with {count} components")));
         }
-        check_size(width.into(), height.into(), 3)?;
+        self.limits.check(width.into(), height.into(), 3)?;
         let component = |one: &[u8]| (one[0], [one[1] >> 4, one[1] & 15].map(usize::from), one[2]);
         let components: Vec<_> = rest.chunks_exact(3).take(count.into()).map(component).collect();
         if components.iter().any(|(_, sampling, _)| sampling.iter().any(|factor| !(1..=4).contains(factor))) {

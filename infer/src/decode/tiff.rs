@@ -11,7 +11,7 @@ use image::{ImageFormat, RgbImage};
 
 use super::directory::Directory;
 use super::error::{damaged, unsupported};
-use super::{Result, opaque, orientation, over_white, read, upright};
+use super::{Limits, Result, opaque, orientation, over_white, read, upright};
 
 const BITS_PER_SAMPLE: u16 = 258;
 const COMPRESSION: u16 = 259;
@@ -38,7 +38,7 @@ const JPEG: u64 = 7;
 const ASSOCIATED_ALPHA: u64 = 1;
 
 /// Decodes the first image of a TIFF file.
-pub(super) fn decode(encoded: &[u8]) -> Result<RgbImage> {
+pub(super) fn decode(encoded: &[u8], limits: &Limits) -> Result<RgbImage> {
     let missing = || damaged(ImageFormat::Tiff, "it has no directory");
     let directory = Directory::first(encoded).ok_or_else(missing)?;
     if let Some(kind) = unknown_kind(&directory) {
@@ -50,24 +50,24 @@ pub(super) fn decode(encoded: &[u8]) -> Result<RgbImage> {
         return Err(unsupported("TIFF", "TIFF with old-style LZW compression"));
     }
     let image = if first(&directory, FILL_ORDER, 1) == 2 && first(&directory, COMPRESSION, 1) != JPEG {
-        pixels(&with_bits_reversed(encoded, &directory)?, &directory)?
+        pixels(&with_bits_reversed(encoded, &directory)?, &directory, limits)?
     } else {
-        pixels(encoded, &directory)?
+        pixels(encoded, &directory, limits)?
     };
     Ok(upright(image, orientation::in_directory(Some(&directory), directory.bytes(XMP))))
 }
 
-fn pixels(encoded: &[u8], directory: &Directory) -> Result<RgbImage> {
+fn pixels(encoded: &[u8], directory: &Directory, limits: &Limits) -> Result<RgbImage> {
     let photometric = first(directory, PHOTOMETRIC, 0);
     if first(directory, COMPRESSION, 1) == JPEG {
-        jpeg::check(encoded, directory)?;
+        jpeg::check(encoded, directory, limits)?;
     }
     match (photometric, first(directory, BITS_PER_SAMPLE, 1)) {
-        (3, _) | (0 | 1, 2 | 4) => return indexed::decode(encoded, directory, photometric),
-        (6, _) => return jpeg::from_ycbcr(encoded, directory),
+        (3, _) | (0 | 1, 2 | 4) => return indexed::decode(encoded, directory, photometric, limits),
+        (6, _) => return jpeg::from_ycbcr(encoded, directory, limits),
         _ => {}
     }
-    let (image, _) = read(ImageFormat::Tiff, encoded)?;
+    let (image, _) = read(ImageFormat::Tiff, encoded, limits)?;
     if let Some(samples) = image.as_flat_samples_f32()
         && !samples.samples.iter().all(|sample| (0.0..=1.0).contains(sample))
     {

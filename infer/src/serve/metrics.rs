@@ -17,7 +17,6 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::engine::Timings;
-use super::failure::Failure;
 
 /// Content type of [`Metrics::text`].
 pub(crate) const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
@@ -202,9 +201,9 @@ impl Metrics {
         }
     }
 
-    /// Counts a request that was refused before its model was known.
-    pub(crate) fn refused(&self, protocol: Protocol, failure: &Failure) {
-        count(&self.requests, &ModelLabels::default(), protocol, failure.outcome());
+    /// Counts a request that names no model, or was refused before its model was looked for.
+    pub(crate) fn request_without_model(&self, protocol: Protocol, outcome: &'static str) {
+        count(&self.requests, &ModelLabels::default(), protocol, outcome);
     }
 
     /// Counts a model file that was read again while the server runs, and whether it is served now.
@@ -245,9 +244,13 @@ impl Metrics {
 }
 
 impl ModelMetrics {
+    /// Name and version of the model.
+    pub(crate) fn labels(&self) -> &ModelLabels {
+        &self.labels
+    }
+
     /// Counts a request with its outcome, and the time from its head to its answer.
-    pub(crate) fn request(&self, protocol: Protocol, result: Result<(), &Failure>, time: Duration) {
-        let outcome = result.err().map_or("ok", Failure::outcome);
+    pub(crate) fn request(&self, protocol: Protocol, outcome: &'static str, time: Duration) {
         count(&self.requests, &self.labels, protocol, outcome);
         self.request.observe(time.as_secs_f64());
     }
@@ -321,12 +324,13 @@ mod tests {
         let metrics = Metrics::default();
         let model = metrics.model(labels("a"));
         let millis = Duration::from_millis;
-        let timings = Timings { decode: millis(3), queue: millis(1), compute: millis(30), ..Timings::default() };
+        let timings =
+            Timings { decode: millis(3), queue: millis(1), compute: millis(30), ..Timings::default() };
         model.answer(4, &timings);
         model.pass(4);
-        model.request(Protocol::Http, Ok(()), millis(40));
-        model.request(Protocol::Grpc, Err(&Failure::Deadline), millis(2000));
-        metrics.refused(Protocol::Classify, &Failure::Unauthorized);
+        model.request(Protocol::Http, "ok", millis(40));
+        model.request(Protocol::Grpc, "deadline", millis(2000));
+        metrics.request_without_model(Protocol::Classify, "refused");
         metrics.reloaded(&labels("a"), false);
         let _open = metrics.connection();
         drop(metrics.connection());
@@ -357,7 +361,8 @@ mod tests {
     #[test]
     fn a_file_that_was_replaced_is_served_no_more() {
         let metrics = Metrics::default();
-        let info = |sha256: &str| ModelInfo { labels: labels("a"), sha256: sha256.into(), ..ModelInfo::default() };
+        let info =
+            |sha256: &str| ModelInfo { labels: labels("a"), sha256: sha256.into(), ..ModelInfo::default() };
         assert!(metrics.text(0, 1, [info("old")]).contains("sha256=\"old\""));
         assert!(!metrics.text(0, 1, [info("new")]).contains("sha256=\"old\""));
     }

@@ -1,1 +1,208 @@
-//! Server.
+//! Server: photos and tensors in, answers out, over HTTP and gRPC.
+//!
+//! The way of a request: a place is taken before the body is read (`admission`) -> the image is decoded on a pool of threads
+//! and queued (`engine`) -> a free session takes what is in the queue and runs it in one pass -> the answer. `http` and
+//! `grpc` speak the [Open Inference Protocol](https://github.com/kserve/open-inference-protocol), which `protocol` defines
+//! once for both.
+//!
+//! A model is served when its [certificate](crate::verify) holds on this device. A file that is replaced is verified too,
+//! and takes over between two passes.
+
+mod admission;
+mod app;
+mod auth;
+mod connections;
+mod engine;
+mod failure;
+mod http;
+mod metrics;
+mod options;
+mod registry;
+mod reload;
+mod tls;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use admission::Admission;
+use app::{App, Phase};
+pub use auth::ApiKeyError;
+use auth::ApiKeys;
+use connections::Connections;
+use engine::Engine;
+pub use engine::{LoadError, LoadOptions};
+use metrics::Metrics;
+pub use options::{ServeOptions, TlsFiles};
+pub use registry::DuplicateModel;
+use registry::{Registry, Slot};
+use reload::Reloader;
+pub use tls::TlsError;
+
+/// Server that listens. It answers that it lives from the beginning, and requests from [`load`](Self::load) on.
+pub struct Server {
+    app: Arc<App>,
+    reloader: Arc<Reloader>,
+    address: SocketAddr,
+    is_secure: bool,
+    stop: watch::Sender<bool>,
+    accepting: JoinHandle<GracefulShutdown>,
+}
+
+/// Reason why a server cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address cannot be used.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Address.
+        address: SocketAddr,
+        /// Reason.
+        source: io::Error,
+    },
+    /// Two models have the same name.
+    #[error(transparent)]
+    Duplicate(#[from] DuplicateModel),
+    /// There are no API keys.
+    #[error(transparent)]
+    ApiKeys(#[from] ApiKeyError),
+    /// TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// Model that is served, for people to see.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ServedModel {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Number of classes.
+    pub classes: usize,
+    /// Height and width of the input.
+    pub size: ferronnx_models::card::Size,
+    /// Execution provider of the network, by ONNX Runtime's name.
+    pub provider: &'static str,
+    /// True if the file has a certificate, which holds.
+    pub certified: bool,
+    /// Reason why the network does not run on a GPU, see [`Session::warning`](crate::Session::warning).
+    pub warning: Option<String>,
+    /// Assumptions about a model without a card.
+    pub assumed: Vec<crate::assume::Assumed>,
+}
+
+impl Server {
+    /// Starts to listen. Call it in a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn bind(options: ServeOptions) -> Result<Self, ServeError> {
+        let metrics = Metrics::default();
+        let models = Registry::new(options.models, &metrics)?;
+        let keys = options.api_keys.as_deref().map(ApiKeys::from_file).transpose()?;
+        let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
+        let listening = |source| ServeError::Listen { address: options.listen, source };
+        let listener = TcpListener::bind(options.listen).await.map_err(listening)?;
+        let address = listener.local_addr().map_err(listening)?;
+        let admission = Admission::new(options.queue, options.max_body, options.body_memory);
+        let (timeout, phase) = (options.timeout, Phase::default());
+        let app = Arc::new(App { models, admission, keys, timeout, phase, metrics });
+        let is_secure = tls.is_some();
+        let places = Arc::new(Semaphore::new(most_connections(options.connections)));
+        let connections = Connections { app: app.clone(), router: http::router(app.clone()), tls, places };
+        let (stop, stopped) = watch::channel(false);
+        let accepting = tokio::spawn(connections.accept(listener, stopped));
+        let reloader = Arc::new(Reloader::new(app.clone(), options.load));
+        Ok(Self { app, reloader, address, is_secure, stop, accepting })
+    }
+
+    /// Address on which it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Address for browsers and clients: `http://127.0.0.1:8000`.
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.is_secure { "https" } else { "http" }, self.address)
+    }
+
+    /// Loads, verifies and warms up all models; from then on the server is ready.
+    ///
+    /// # Errors
+    /// [`LoadError`] of the first model that cannot be served.
+    pub async fn load(&self) -> Result<(), LoadError> {
+        self.reloader.load_all().await?;
+        self.app.phase.become_ready();
+        Ok(())
+    }
+
+    /// Models that are served.
+    pub fn models(&self) -> Vec<ServedModel> {
+        self.app.models.slots().iter().filter_map(|slot| Some(facts(slot, &*slot.engine()?))).collect()
+    }
+
+    /// Loads files again whose content was replaced, as often as `every`; runs until the server is dropped.
+    pub async fn watch(&self, every: Duration) {
+        self.reloader.watch(every).await;
+    }
+
+    /// Loads all files again. One that cannot be served is refused, and the old one stays.
+    pub async fn reload(&self) {
+        self.reloader.reload_all().await;
+    }
+
+    /// Stops: no more connections, no more requests; those that were accepted are answered within `drain`.
+    ///
+    /// Returns the number of images that were not answered in time.
+    pub async fn stop(self, drain: Duration) -> usize {
+        let end = Instant::now() + drain;
+        self.app.phase.stop();
+        let _ = self.stop.send(true);
+        let Ok(open) = self.accepting.await else { return 0 };
+        // Clients that send one request after another are told in an answer that the connection ends. Were it closed between
+        // two requests, they would not know whether the second one was read.
+        if open.count() > 0 {
+            sleep(Duration::from_millis(500).min(drain / 4)).await;
+        }
+        tokio::select! {
+            () = open.shutdown() => {}
+            () = tokio::time::sleep_until(end) => {}
+        }
+        self.app.admission.taken()
+    }
+}
+
+fn facts(slot: &Slot, engine: &Engine) -> ServedModel {
+    let classifier = engine.classifier();
+    ServedModel {
+        name: slot.name().into(),
+        version: slot.version().into(),
+        classes: classifier.card().labels.len(),
+        size: classifier.preprocessor().size(),
+        provider: classifier.session().provider(),
+        certified: engine.certificate().is_some(),
+        warning: classifier.session().warning().map(Into::into),
+        assumed: classifier.assumed().to_vec(),
+    }
+}
+
+/// Number of connections that the system allows, at most `wanted`. The limit of open files is raised as far as it goes.
+fn most_connections(wanted: usize) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    /// Files that are open anyway: libraries, models, logs.
+    const OTHERS: u64 = 64;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let files = if raised.is_ok() { maximum } else { current };
+    files.map_or(wanted, |files| wanted.min(usize::try_from(files.saturating_sub(OTHERS)).unwrap_or(wanted)))
+}

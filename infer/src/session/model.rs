@@ -21,11 +21,11 @@ use crate::ffi::{advise_huge_pages, check};
 /// Session setting that makes ONNX Runtime use weights in memory without copying them.
 const IN_PLACE: &str = "session.use_external_initializer_file_buffers_directly";
 
-/// Source of a session: a file, or its content.
+/// Source of a session: a file, or its content, with the file's path if there is one.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Model<'a> {
     File(&'a Path),
-    Bytes(&'a [u8]),
+    Bytes(&'a [u8], Option<&'a Path>),
 }
 
 /// Session with the weights that it reads in place.
@@ -65,7 +65,7 @@ impl Model<'_> {
         let commit = || match (parts, self) {
             (Some((parts, fusion)), _) => commit_separated(builder, parts, fusion, options.optimization),
             (None, Self::File(path)) => Ok(Built::whole(builder.commit_from_file(path)?)),
-            (None, Self::Bytes(bytes)) => Ok(Built::whole(builder.commit_from_memory(bytes)?)),
+            (None, Self::Bytes(bytes, _)) => Ok(Built::whole(builder.commit_from_memory(bytes)?)),
         };
         Ok(commit())
     }
@@ -91,13 +91,14 @@ impl Model<'_> {
     fn content(self) -> Result<Vec<u8>> {
         match self {
             Self::File(path) => read(path),
-            Self::Bytes(bytes) => Ok(bytes.to_vec()),
+            Self::Bytes(bytes, _) => Ok(bytes.to_vec()),
         }
     }
 
     /// Reads a file that the model names, if it lies in the model's folder or below.
     fn beside(self, name: &str) -> Option<Vec<u8>> {
-        let (Self::File(path), name) = (self, Path::new(name)) else { return None };
+        let (Self::File(path) | Self::Bytes(_, Some(path))) = self else { return None };
+        let name = Path::new(name);
         let below = name.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         below.then(|| read_whole(&path.with_file_name("").join(name)).ok()).flatten()
     }

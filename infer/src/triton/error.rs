@@ -13,9 +13,17 @@ pub enum TritonError {
     /// No model was given.
     #[error("no model is given")]
     Nothing,
-    /// The name cannot be that of a folder.
-    #[error("`{}` cannot name a model: letters, digits, `.`, `_` and `-` can, up to 128 and no `.` first", .0.escape_debug())]
+    /// The name is that of a hidden folder.
+    #[error("`{0}` cannot name a model in Triton: it begins with `.`")]
     Name(String),
+    /// The version is not a number.
+    #[error("version `{version}` of {name}: Triton's versions are whole numbers from 1 on")]
+    Version {
+        /// Name of the model.
+        name: String,
+        /// Version of the model.
+        version: String,
+    },
     /// The same version of a model was given twice.
     #[error("version {version} of {name} is given twice")]
     Twice {

@@ -53,7 +53,12 @@ fn the_default_threads_are_those_that_the_process_may_use() {
     let place = Workplace::new();
     let program = place.infer().get_program().to_owned();
     let mut limited = assert_cmd::Command::new("taskset");
-    limited.args(["--cpu-list", "0"]).arg(program).arg("bench").args(QUICK).args(["--batch", "1", "--format", "json"]);
+    limited
+        .args(["--cpu-list", "0"])
+        .arg(program)
+        .arg("bench")
+        .args(QUICK)
+        .args(["--batch", "1", "--format", "json"]);
     let said = Said::by(limited.current_dir(place.path("")).env("ORT_DYLIB_PATH", runtime()));
     let found: Value = serde_json::from_str(&said.stdout).expect(&said.stderr);
     assert_eq!((&found["environment"]["cores"], &found["runs"][0]["threads"]), (&1.into(), &1.into()));

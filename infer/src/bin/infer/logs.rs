@@ -72,7 +72,10 @@ fn write_all(waiting: &Receiver<Vec<u8>>, dropped: &AtomicU64) {
     for line in waiting.iter().take_while(|line| !line.is_empty()) {
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            let _ = writeln!(io::stderr(), "warning: {lost} lines of the log were dropped: its reader is too slow");
+            let _ = writeln!(
+                io::stderr(),
+                "warning: {lost} lines of the log were dropped: its reader is too slow"
+            );
         }
         let _ = io::stderr().write_all(&line);
     }

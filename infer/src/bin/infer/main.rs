@@ -5,6 +5,8 @@
 mod args;
 mod commands;
 mod exit;
+#[cfg(feature = "serve")]
+mod logs;
 mod messages;
 mod output;
 
@@ -28,6 +30,8 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => commands::evaluate::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => commands::serve::run(&args),
         Command::TritonRepo(args) => commands::triton_repo::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
     };

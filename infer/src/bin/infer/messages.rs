@@ -145,7 +145,17 @@ pub fn write_page(path: &std::path::Path, page: &str) -> anyhow::Result<()> {
 ///
 /// A panic while an image is decoded is an error of that image only.
 pub fn one_line_panics() {
-    std::panic::set_hook(Box::new(|panic| {
+    on_panics(|| std::process::exit(Done::Nothing.code().into()));
+}
+
+/// Makes a panic one line, after which the program goes on: a server loses one request.
+#[cfg(feature = "serve")]
+pub fn panics_end_one_request() {
+    on_panics(|| {});
+}
+
+fn on_panics(then: impl Fn() + Send + Sync + 'static) {
+    std::panic::set_hook(Box::new(move |panic| {
         if ferronnx_infer::decode::is_guarded() {
             return;
         }
@@ -153,7 +163,7 @@ pub fn one_line_panics() {
         let place = panic.location().map(|place| format!(" ({}:{})", place.file(), place.line()));
         let place = place.unwrap_or_default();
         line("error", format_args!("internal error: {message}{place}: please report it"));
-        std::process::exit(Done::Nothing.code().into());
+        then();
     }));
 }
 

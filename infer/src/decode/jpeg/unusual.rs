@@ -4,13 +4,13 @@ use image::{ImageFormat, RgbImage};
 use jpeg_decoder::{Decoder, PixelFormat};
 
 use super::super::error::{damaged, unsupported};
-use super::super::{MAX_BYTES, Result};
+use super::super::{Limits, Result};
 
 /// Decodes a JPEG without turning it upright.
-pub(super) fn decode(encoded: &[u8]) -> Result<RgbImage> {
+pub(super) fn decode(encoded: &[u8], limits: &Limits) -> Result<RgbImage> {
     let failed = |error: jpeg_decoder::Error| damaged(ImageFormat::Jpeg, error);
     let mut decoder = Decoder::new(encoded);
-    decoder.set_max_decoding_buffer_size(MAX_BYTES as usize);
+    decoder.set_max_decoding_buffer_size(limits.max_bytes as usize);
     let pixels = decoder.decode().map_err(failed)?;
     let info = decoder.info().ok_or_else(|| damaged(ImageFormat::Jpeg, "it has no frame"))?;
     let rgb = match info.pixel_format {

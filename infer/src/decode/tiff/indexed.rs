@@ -3,11 +3,11 @@
 use std::io::Cursor;
 
 use image::{ImageFormat, Rgb, RgbImage};
-use tiff::decoder::{Decoder, DecodingResult, Limits};
+use tiff::decoder::{Decoder, DecodingResult};
 
 use super::super::directory::Directory;
 use super::super::error::damaged;
-use super::super::{MAX_BYTES, Result, check_size};
+use super::super::{Limits, Result};
 use super::{BITS_PER_SAMPLE, PHOTOMETRIC};
 
 const WIDTH: u16 = 256;
@@ -18,17 +18,22 @@ const COLOR_MAP: u16 = 320;
 const BLACK_IS_ZERO: u8 = 1;
 
 /// Decodes the samples as numbers and looks their colours up; `photometric` is 0 or 1 for gray, 3 for a colour table.
-pub(super) fn decode(encoded: &[u8], directory: &Directory, photometric: u64) -> Result<RgbImage> {
+pub(super) fn decode(
+    encoded: &[u8],
+    directory: &Directory,
+    photometric: u64,
+    limits: &Limits,
+) -> Result<RgbImage> {
     let wrong = |reason: &str| damaged(ImageFormat::Tiff, reason);
     let side = |tag| directory.number(tag).and_then(|side| u32::try_from(side).ok());
     let (Some(width), Some(height)) = (side(WIDTH), side(HEIGHT)) else {
         return Err(wrong("it has no size"));
     };
-    check_size(width, height, 3)?;
+    limits.check(width, height, 3)?;
     let bits = directory.number(BITS_PER_SAMPLE).unwrap_or(1) as u32;
     let colors =
         colors(directory, photometric, bits).ok_or_else(|| wrong("its colour table is incomplete"))?;
-    let samples = samples(encoded, directory).map_err(|error| damaged(ImageFormat::Tiff, error))?;
+    let samples = samples(encoded, directory, limits).map_err(|error| damaged(ImageFormat::Tiff, error))?;
     // Rows begin with a byte.
     let row = (width as usize * bits as usize).div_ceil(8);
     if samples.len() < row * height as usize {
@@ -62,14 +67,18 @@ fn colors(directory: &Directory, photometric: u64, bits: u32) -> Option<Vec<[u8;
 }
 
 /// Unpacked samples; the decoder is told that they are gray, for it knows no colour tables.
-fn samples(encoded: &[u8], directory: &Directory) -> std::result::Result<Vec<u8>, tiff::TiffError> {
+fn samples(
+    encoded: &[u8],
+    directory: &Directory,
+    limits: &Limits,
+) -> std::result::Result<Vec<u8>, tiff::TiffError> {
     let mut gray = encoded.to_vec();
     if let Some(value) = directory.position(PHOTOMETRIC) {
         gray[value] = BLACK_IS_ZERO;
     }
-    let mut limits = Limits::default();
-    limits.decoding_buffer_size = MAX_BYTES as usize;
-    let mut decoder = Decoder::new(Cursor::new(gray))?.with_limits(limits);
+    let mut allocation = tiff::decoder::Limits::default();
+    allocation.decoding_buffer_size = limits.max_bytes as usize;
+    let mut decoder = Decoder::new(Cursor::new(gray))?.with_limits(allocation);
     match decoder.read_image()? {
         DecodingResult::U8(samples) => Ok(samples),
         _ => Ok(Vec::new()),

@@ -1,41 +1,64 @@
-//! Request ids, and a line in the log for each request.
+//! Ids of requests, and a line in the log and an entry in the metrics for each.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Instant;
 
-use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, Response};
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
+use axum::response::Response;
+
+use super::Kind;
+use crate::serve::app::App;
+use crate::serve::metrics::{ModelMetrics, Protocol};
+use crate::serve::registry::Slot;
 
 /// Header with the id of a request, given by the client or made here.
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longest id that is taken from a client, in bytes.
 const LONGEST: usize = 128;
 
-/// Model and images of a request: an extension of the response, for the log.
-#[derive(Debug, Clone)]
-pub(crate) struct Handled {
-    /// Name of the model, with its version: `photos:1`.
-    pub(crate) model: Arc<str>,
-    /// Number of images, or of rows of a tensor.
-    pub(crate) images: usize,
+/// Facts about a request that its handler finds out; an extension of the request.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Record(Arc<Facts>);
+
+#[derive(Debug, Default)]
+struct Facts {
+    model: OnceLock<Arc<ModelMetrics>>,
+    images: AtomicUsize,
 }
 
-/// Writes a line about a request when it is answered, and returns its id in the answer.
+impl Record {
+    /// Enters the model that answers, and the number of images or rows.
+    pub(crate) fn enter(&self, slot: &Slot, images: usize) {
+        let _ = self.0.model.set(slot.metrics().clone());
+        self.0.images.store(images, Ordering::Relaxed);
+    }
+}
+
+/// Counts a request when it is answered, writes a line about it, and returns its id in the answer.
 ///
-/// The target of the lines is `infer::request`. The query is left out: it may have what is nobody's business.
-pub(crate) async fn log(mut request: Request, next: Next) -> axum::response::Response {
-    let start = Instant::now();
-    let id = id_of(&request);
-    request.headers_mut().insert(REQUEST_ID, id.clone());
+/// The target of the lines is `infer::request`. Queries are left out: they may have what is nobody's business.
+pub(crate) async fn log(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let (start, id, record) = (Instant::now(), id_of(&request), Record::default());
+    let protocol = protocol(&request);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    request.extensions_mut().insert(record.clone());
     let mut response = next.run(request).await;
-    let milliseconds = (start.elapsed().as_secs_f64() * 1e6).round() / 1e3;
-    let handled: Option<&Handled> = response.extensions().get();
+    let elapsed = start.elapsed();
+    let Facts { model, images } = &*record.0;
+    if let Some(protocol) = protocol {
+        let outcome = outcome(&response);
+        match model.get() {
+            Some(model) => model.request(protocol, outcome, elapsed),
+            None => app.metrics.request_without_model(protocol, outcome),
+        }
+    }
+    let labels = model.get().map(|model| model.labels());
     tracing::info!(
         target: "infer::request",
         id = id.to_str().unwrap_or_default(),
@@ -43,17 +66,41 @@ pub(crate) async fn log(mut request: Request, next: Next) -> axum::response::Res
         path,
         status = response.status().as_u16(),
         grpc_status = grpc_status(&response),
-        ms = milliseconds,
-        images = handled.map(|handled| handled.images),
-        model = handled.map(|handled| &*handled.model),
+        ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3,
+        images = labels.map(|_| images.load(Ordering::Relaxed)),
+        model = labels.map(|labels| &*labels.model),
+        version = labels.map(|labels| &*labels.version),
     );
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }
 
-/// Status of a gRPC answer that has no message: an error.
-fn grpc_status<B>(response: &Response<B>) -> Option<&str> {
-    response.headers().get("grpc-status")?.to_str().ok()
+/// Protocol of a request that runs a model.
+fn protocol(request: &Request) -> Option<Protocol> {
+    match Kind::of(request) {
+        Kind::GrpcInference => Some(Protocol::Grpc),
+        Kind::Inference if request.uri().path() == "/v1/classify" => Some(Protocol::Classify),
+        Kind::Inference => Some(Protocol::Http),
+        Kind::Open | Kind::Other => None,
+    }
+}
+
+/// Outcome of a request, as a label of metrics.
+fn outcome(response: &Response) -> &'static str {
+    use tonic::Code;
+    match (response.status(), grpc_status(response).map(Code::from_i32)) {
+        (StatusCode::TOO_MANY_REQUESTS, _) | (_, Some(Code::ResourceExhausted)) => "overloaded",
+        (StatusCode::GATEWAY_TIMEOUT, _) | (_, Some(Code::DeadlineExceeded)) => "deadline",
+        (StatusCode::SERVICE_UNAVAILABLE, _) | (_, Some(Code::Unavailable)) => "unavailable",
+        (StatusCode::INTERNAL_SERVER_ERROR, _) | (_, Some(Code::Internal)) => "error",
+        (status, None | Some(Code::Ok)) if status.is_success() => "ok",
+        _ => "refused",
+    }
+}
+
+/// Code of a gRPC answer that is an error. Other answers have theirs after the message.
+fn grpc_status(response: &Response) -> Option<i32> {
+    response.headers().get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 /// Id that the client gave, if it can be printed and is not too long; else a new one.
@@ -74,9 +121,13 @@ fn new_id() -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use axum::body::Body;
+    use axum::response::IntoResponse;
 
     use super::*;
+    use crate::serve::failure::Failure;
 
     fn id(given: &[u8]) -> HeaderValue {
         let given = HeaderValue::from_bytes(given).unwrap();
@@ -96,7 +147,29 @@ mod tests {
 
     #[test]
     fn made_ids_differ() {
-        let made: std::collections::HashSet<_> = (0..1000).map(|_| new_id()).collect();
+        let made: HashSet<_> = (0..1000).map(|_| new_id()).collect();
         assert_eq!(made.len(), 1000);
+    }
+
+    #[test]
+    fn outcomes_are_the_same_in_both_transports() {
+        let retry_after = std::time::Duration::from_secs(1);
+        for (failure, expected) in [
+            (Failure::Invalid("x".into()), "refused"),
+            (Failure::Unauthorized, "refused"),
+            (Failure::NotFound("x".into()), "refused"),
+            (Failure::Overloaded { retry_after }, "overloaded"),
+            (Failure::Deadline, "deadline"),
+            (Failure::Unavailable("x"), "unavailable"),
+            (Failure::Internal, "error"),
+        ] {
+            let grpc = tonic::Status::from(failure.clone()).into_http::<Body>();
+            assert_eq!(
+                (outcome(&failure.clone().into_response()), outcome(&grpc)),
+                (expected, expected),
+                "{failure:?}"
+            );
+        }
+        assert_eq!(outcome(&"fine".into_response()), "ok");
     }
 }

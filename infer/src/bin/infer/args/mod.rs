@@ -8,7 +8,8 @@ mod evaluate;
 mod explain;
 mod inspect;
 mod model;
-mod named_model;
+#[cfg(feature = "serve")]
+mod serve;
 mod triton_repo;
 mod verify;
 
@@ -26,7 +27,8 @@ pub use inspect::InspectArgs;
 pub use model::EngineArgs;
 use model::probability;
 pub use model::{AssumeArgs, FileArgs, ModelArgs};
-pub use named_model::NamedModel;
+#[cfg(feature = "serve")]
+pub use serve::{LogFormat, ServeArgs};
 pub use triton_repo::TritonRepoArgs;
 pub use verify::VerifyArgs;
 
@@ -58,6 +60,10 @@ pub enum Command {
     /// Show a model's card, inputs, outputs, operators and sizes
     #[command(after_help = inspect::HELP)]
     Inspect(InspectArgs),
+    /// Serve models over HTTP and gRPC
+    #[cfg(feature = "serve")]
+    #[command(after_help = serve::HELP)]
+    Serve(Box<ServeArgs>),
     /// Write a model repository for Triton Inference Server
     #[command(after_help = triton_repo::HELP)]
     TritonRepo(TritonRepoArgs),
@@ -109,7 +115,7 @@ pub enum BenchFormat {
 }
 
 /// Parses a duration in seconds.
-#[cfg(feature = "bench")]
+#[cfg(any(feature = "bench", feature = "serve"))]
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(number) if (0.0..=86_400.0).contains(&number) => Ok(number),

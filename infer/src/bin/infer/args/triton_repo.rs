@@ -4,8 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
-
-use super::named_model::NamedModel;
+use ferronnx_infer::model_spec::ModelSpec;
 
 /// Examples and notes below the help.
 pub(super) const HELP: &str = "\
@@ -23,7 +22,7 @@ so name all of its versions. A certificate that does not hold is an error.";
 pub struct TritonRepoArgs {
     /// Model files, with names and versions if they are not to be those of the files, and 1
     #[arg(value_name = "[NAME[:VERSION]=]MODEL", required = true)]
-    pub models: Vec<NamedModel>,
+    pub models: Vec<ModelSpec>,
 
     /// Folder of the repository; created if it does not exist
     #[arg(short, long, value_name = "DIR")]

@@ -8,5 +8,7 @@ pub mod evaluate;
 pub mod explain;
 pub mod inspect;
 mod model;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod triton_repo;
 pub mod verify;

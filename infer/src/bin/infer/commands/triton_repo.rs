@@ -5,23 +5,22 @@ use std::num::NonZeroU32;
 
 use anyhow::{Context, Result, anyhow};
 use ferronnx_infer::session::Options;
-use ferronnx_infer::triton::{self, Entry, Settings, TritonError, Written};
+use ferronnx_infer::triton::{self, Settings, TritonError, Written};
 use ferronnx_infer::{Device, escape};
 
-use crate::args::{NamedModel, TritonRepoArgs};
+use crate::args::TritonRepoArgs;
 use crate::exit::Done;
 use crate::messages;
 
 /// Writes the repository and prints the folder of each model.
 pub fn run(args: &TritonRepoArgs) -> Result<Done> {
-    let entries = args.models.iter().map(entry).collect::<Result<Vec<_>>>()?;
     let session = Options::default().device(Device::Cpu);
     let session = match &args.ort_lib {
         Some(library) => session.runtime(library),
         None => session,
     };
     let settings = Settings { max_batch: args.max_batch, force: args.force, session };
-    let written = triton::write(&entries, &args.out, &settings).map_err(words)?;
+    let written = triton::write(&args.models, &args.out, &settings).map_err(words)?;
     for Written { folder, versions, notes } in &written {
         let numbers: Vec<_> = versions.iter().map(NonZeroU32::to_string).collect();
         let word = if versions.len() == 1 { "version" } else { "versions" };
@@ -34,21 +33,12 @@ pub fn run(args: &TritonRepoArgs) -> Result<Done> {
     Ok(Done::All)
 }
 
-/// Checks the version: Triton's are whole numbers from 1 on, without a zero in front.
-fn entry(model: &NamedModel) -> Result<Entry> {
-    let NamedModel { name, version, path } = model.clone();
-    let number: Option<NonZeroU32> = version.parse().ok();
-    let version = number.filter(|number| number.to_string() == version).ok_or_else(|| {
-        anyhow!("version `{version}` of {name}: Triton's versions are whole numbers from 1 on, as NAME:2=MODEL")
-    })?;
-    Ok(Entry { name, version, path })
-}
-
 /// Words an error of the library, followed by the flag that helps.
 fn words(error: TritonError) -> anyhow::Error {
     match error {
         TritonError::Model(error) => anyhow!(messages::words(&error)),
-        TritonError::Name(_) => anyhow!("{error}: NAME=MODEL names it"),
+        TritonError::Name(_) => anyhow!("{error}: NAME=MODEL gives it another name"),
+        TritonError::Version { .. } => anyhow!("{error}: NAME:2=MODEL gives one"),
         TritonError::NotOurs(_) => anyhow!("{error}: choose another --out, or --force to replace it"),
         TritonError::Lost { .. } => {
             anyhow!("{error}: name all versions of the model, or --force to replace the folder")

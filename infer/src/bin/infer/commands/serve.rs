@@ -1,0 +1,158 @@
+//! Command `infer serve`: answers requests for classification.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use ferronnx_infer::device::short_name;
+use ferronnx_infer::serve::{LoadError, ServedModel, Server};
+use ferronnx_infer::{Error, ErrorKind};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::args::{LogFormat, ServeArgs};
+use crate::exit::Done;
+use crate::logs::Log;
+use crate::messages;
+
+/// Pause between two looks at the files of the models.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Serves until a signal ends it.
+pub fn run(args: &ServeArgs) -> Result<Done> {
+    messages::panics_end_one_request();
+    let _log = Log::start(args.log, args.log_level).context("cannot start the log")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start the threads of the server")?.block_on(serve(args))
+}
+
+async fn serve(args: &ServeArgs) -> Result<Done> {
+    let start = Instant::now();
+    let mut end = End::new().context("cannot wait for signals")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("cannot wait for signals")?;
+    let server = Server::bind(args.options()?).await?;
+    tokio::select! {
+        loaded = server.load() => loaded.map_err(|error| explained(args, error))?,
+        () = end.wait() => return Ok(Done::All),
+    }
+    introduce(args, &server, start.elapsed());
+    tokio::select! {
+        () = end.wait() => {}
+        () = server.watch(LOOK) => {}
+        () = reload(&server, &mut hang_up) => {}
+    }
+    note(args, "stopping: what was accepted is answered");
+    match server.stop(Duration::from_secs_f64(args.drain)).await {
+        0 => Ok(Done::All),
+        left => {
+            messages::line(
+                "error",
+                format_args!("{left} images were not answered within --drain {} s", args.drain),
+            );
+            Ok(Done::Some)
+        }
+    }
+}
+
+/// Signals that end a server: SIGTERM and SIGINT.
+struct End {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl End {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one of them.
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Loads the models again at each SIGHUP.
+async fn reload(server: &Server, hang_up: &mut Signal) {
+    while hang_up.recv().await.is_some() {
+        server.reload().await;
+    }
+    std::future::pending().await
+}
+
+/// Adds the flag that helps.
+fn explained(args: &ServeArgs, error: LoadError) -> anyhow::Error {
+    let is_default = args.models.is_empty() && args.model.files.chosen_model().is_none();
+    match error {
+        LoadError::Model(error) if is_default && is_missing(&error) => anyhow!(
+            "no model: there is no ./model.onnx: name one, `infer serve FILE`, or set INFER_MODEL; `train export` makes one"
+        ),
+        LoadError::Model(error) => anyhow!(messages::words(&error)),
+        LoadError::Uncertified(_) => {
+            anyhow!("{error}: serve it with --allow-uncertified if you know that it is right")
+        }
+        LoadError::DoesNotHold { .. } => anyhow!("{error}: it is not served; `infer verify` tells more"),
+        other => other.into(),
+    }
+}
+
+fn is_missing(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound)
+}
+
+/// Says what is served, where, and how to try it.
+fn introduce(args: &ServeArgs, server: &Server, took: Duration) {
+    let models = server.models();
+    for model in &models {
+        if let Some(warning) = &model.warning {
+            warn(args, warning);
+        }
+        match args.log {
+            LogFormat::Text => messages::assumed(&model.assumed),
+            LogFormat::Json => model.assumed.iter().for_each(|assumed| {
+                let (what, value, source) = (assumed.what, assumed.text(), &*assumed.source);
+                tracing::info!(what, value, source, "assumed");
+            }),
+        }
+        note(args, described(model));
+    }
+    let url = server.url();
+    if !server.address().ip().is_loopback() && args.api_key_file.is_none() {
+        warn(args, "everyone on the network may use this server: --api-key-file asks for a key");
+    }
+    let choice = if models.len() > 1 { format!("?model={}", models[0].name) } else { String::new() };
+    note(
+        args,
+        format_args!(
+            "listening on {url} (ready in {:.2} s)\n  curl --data-binary @photo.jpg '{url}/v1/classify{choice}'\n  {url}/ in a browser",
+            took.as_secs_f64()
+        ),
+    );
+}
+
+/// Tells people something, in the format of the log.
+fn note(args: &ServeArgs, text: impl Display) {
+    match args.log {
+        LogFormat::Text => messages::note(text),
+        LogFormat::Json => tracing::info!("{text}"),
+    }
+}
+
+/// Warns people, in the format of the log.
+fn warn(args: &ServeArgs, text: impl Display) {
+    match args.log {
+        LogFormat::Text => messages::line("warning", text),
+        LogFormat::Json => tracing::warn!("{text}"),
+    }
+}
+
+fn described(model: &ServedModel) -> String {
+    let ServedModel { name, version, classes, size, provider, certified, .. } = model;
+    let certificate = if *certified { "certificate holds" } else { "no certificate" };
+    let device = short_name(provider);
+    format!(
+        "{name}:{version}: {classes} classes, {}x{} pixels, on {device}, {certificate}",
+        size.width, size.height
+    )
+}
