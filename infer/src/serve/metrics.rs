@@ -335,16 +335,16 @@ mod tests {
         let _open = metrics.connection();
         drop(metrics.connection());
         let text = metrics.text(2, 64, [ModelInfo { labels: labels("a"), ..ModelInfo::default() }]);
-        let of_a = |name: &str| value(&text, &format!("infer_{name}{{model=\"a\",version=\"1\""));
+        let of_a_with =
+            |name: &str, more: &str| value(&text, &format!("infer_{name}{{model=\"a\",version=\"1\"{more}"));
+        let of_a = |name: &str| of_a_with(name, "");
         assert_eq!(of_a("images_total"), 4.0);
         assert_eq!(of_a("model_info"), 1.0);
         assert_eq!((value(&text, "infer_queue_length "), value(&text, "infer_queue_capacity ")), (2.0, 64.0));
         assert_eq!((of_a("decode_seconds_sum"), of_a("preprocess_seconds_count")), (0.003, 0.0));
         assert_eq!((of_a("batch_size_sum"), of_a("batch_size_count")), (4.0, 1.0));
         assert_eq!(of_a("reloads_total"), 1.0);
-        let bucket = |bound: &str| {
-            value(&text, &format!("infer_request_seconds_bucket{{le=\"{bound}\",model=\"a\",version=\"1\""))
-        };
+        let bucket = |bound: &str| of_a_with("request_seconds_bucket", &format!(",le=\"{bound}\""));
         assert_eq!([bucket("0.025"), bucket("0.05"), bucket("2.5"), bucket("+Inf")], [0.0, 1.0, 2.0, 2.0]);
         let requests = |model: &str, version: &str, protocol: &str, outcome: &str| {
             let labels = format!("model=\"{model}\",version=\"{version}\",protocol=\"{protocol}\"");

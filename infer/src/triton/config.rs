@@ -124,7 +124,35 @@ mod tests {
             labelled: Some("logits".into()),
         };
         let config = Config { name: "photos", model: &model, all_versions: true };
-        insta::assert_snapshot!(config.to_string(), @r#""#);
+        insta::assert_snapshot!(config.to_string(), @r#"
+        # Written by `infer triton-repo`.
+        name: "photos"
+        platform: "onnxruntime_onnx"
+        max_batch_size: 8
+        input [
+          {
+            name: "input"
+            data_type: TYPE_FP32
+            dims: [ 3, 32, 32 ]
+          }
+        ]
+        output [
+          {
+            name: "logits"
+            data_type: TYPE_FP32
+            dims: [ 10 ]
+            label_filename: "labels.txt"
+          },
+          {
+            name: "score"
+            data_type: TYPE_FP16
+            dims: [ 1 ]
+            reshape { shape: [ ] }
+          }
+        ]
+        version_policy { all { } }
+        dynamic_batching { }
+        "#);
     }
 
     #[test]
@@ -136,7 +164,26 @@ mod tests {
             labelled: None,
         };
         let config = Config { name: "x", model: &model, all_versions: false };
-        insta::assert_snapshot!(config.to_string(), @r#""#);
+        insta::assert_snapshot!(config.to_string(), @r#"
+        # Written by `infer triton-repo`.
+        name: "x"
+        platform: "onnxruntime_onnx"
+        max_batch_size: 0
+        input [
+          {
+            name: "images"
+            data_type: TYPE_UINT8
+            dims: [ 4, 8, 8, 3 ]
+          }
+        ]
+        output [
+          {
+            name: "y"
+            data_type: TYPE_FP64
+            dims: [ 4, 2 ]
+          }
+        ]
+        "#);
     }
 
     #[test]

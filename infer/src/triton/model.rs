@@ -8,12 +8,12 @@ use std::path::{Component, Path, PathBuf};
 use ferronnx_models::card::{Activation, CARD_KEY, InputForm, ModelCard};
 use ferronnx_models::certificate::CERTIFICATE_KEY;
 use ferronnx_models::onnx::external_data::locations;
-use ferronnx_models::onnx::{Dim, Model, TensorInfo};
+use ferronnx_models::onnx::{Dim, Element, Model, TensorInfo};
 
 use super::{MODEL, Settings, TritonError};
 use crate::assume::values_per_image;
 use crate::classifier::read_card;
-use crate::error::{Error, ModelError};
+use crate::error::{Error, ModelError, few};
 use crate::foreign::Foreign;
 use crate::session::{self, Session};
 use crate::verify::Verification;
@@ -52,6 +52,8 @@ pub enum Note {
     NoLabels,
     /// Labels are not written: one score stands for two classes, and Triton would give the first label to every image.
     OneScore,
+    /// Outputs that are not tensors of floats are left out.
+    LeftOut(Vec<String>),
     /// The batch size of an input or output is fixed.
     FixedBatch,
     /// An image's result depends on the other images of a batch.
@@ -76,6 +78,9 @@ impl fmt::Display for Note {
             Self::OneScore => f.write_str(
                 "labels are left out: one score stands for two classes, and Triton knows one label a score",
             ),
+            Self::LeftOut(outputs) => {
+                write!(f, "outputs that are not tensors of floats are left out: {}", few(outputs))
+            }
             Self::FixedBatch => f.write_str(
                 "not all of its inputs and outputs begin with a batch of any size, so that Triton makes no batches",
             ),
@@ -97,15 +102,25 @@ impl Checked {
             return Err(TritonError::Maps(path.into()));
         }
         let beside = locations(&mut graph).map_err(|_| not_onnx())?;
+        let outputs: Vec<String> = graph.graph.outputs.iter().map(|output| output.name.to_string()).collect();
         drop(graph);
         let session = Session::from_file(path, &settings.session)?;
-        let mut notes = Vec::new();
+        let mut notes = vec![Note::Images(match session.input().element {
+            Element::Uint8 => InputForm::Uint8,
+            _ => InputForm::Float,
+        })];
+        let is_given = |name: &String| session.outputs().iter().any(|output| output.name == *name);
+        let left_out: Vec<String> = outputs.into_iter().filter(|name| !is_given(name)).collect();
+        if !left_out.is_empty() {
+            notes.push(Note::LeftOut(left_out));
+        }
         match session.metadata(CERTIFICATE_KEY) {
             Some(_) => verify(path, &content, settings)?,
             None => notes.push(Note::NoCertificate),
         }
         let facts = Facts::of(&session).map_err(|error| error.at(path))?;
-        notes.extend(facts.card.iter().flat_map(left_to_clients));
+        let activation = facts.card.as_ref().map(|card| card.activation);
+        notes.extend(activation.filter(|step| *step != Activation::None).map(Note::Scores));
         let (interface, labels) = facts.interface(&session, settings.max_batch, &mut notes);
         if let Some(label) = labels.iter().flatten().find(|label| label.contains(['\n', '\r'])) {
             return Err(TritonError::Label { path: path.into(), label: label.clone() });
@@ -204,13 +219,4 @@ impl Facts {
         }
         found.map(|output| output.name.clone())
     }
-}
-
-/// Steps before and after the network, which Triton does not do.
-fn left_to_clients(card: &ModelCard) -> Vec<Note> {
-    let mut notes = vec![Note::Images(card.input)];
-    if card.activation != Activation::None {
-        notes.push(Note::Scores(card.activation));
-    }
-    notes
 }

@@ -3,13 +3,15 @@
 //! A thread of its own writes the lines. So a reader that is slow or has gone never stops a request: lines that it cannot
 //! take are dropped and counted.
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use ferronnx_infer::escape;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -23,7 +25,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Log that is written until it is dropped.
 pub struct Log {
-    lines: Option<SyncSender<Vec<u8>>>,
+    format: LogFormat,
+    queue: Queue,
     written: Receiver<()>,
 }
 
@@ -35,34 +38,56 @@ impl Log {
     pub fn start(format: LogFormat, level: LevelFilter) -> io::Result<Self> {
         let (lines, waiting) = sync_channel::<Vec<u8>>(WAITING);
         let (end, written) = sync_channel(1);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let lost = dropped.clone();
+        let queue = Queue { lines, dropped: Arc::default() };
+        let dropped = queue.dropped.clone();
         thread::Builder::new().name("log".into()).spawn(move || {
-            write_all(&waiting, &lost);
+            write_all(&waiting, &dropped);
             let _ = end.send(());
         })?;
-        let is_terminal = io::stderr().is_terminal();
         let builder = tracing_subscriber::fmt()
             .with_max_level(level)
-            .with_writer(Queue { lines: lines.clone(), dropped })
+            .with_writer(queue.clone())
             // It would print, and so panic where standard error is closed.
             .log_internal_errors(false)
-            .with_ansi(is_terminal);
+            .with_ansi(format == LogFormat::Text && io::stderr().is_terminal());
         match format {
             LogFormat::Text => builder.init(),
-            LogFormat::Json => builder.json().flatten_event(true).with_ansi(false).init(),
+            LogFormat::Json => builder.json().flatten_event(true).init(),
         }
-        Ok(Self { lines: Some(lines), written })
+        Ok(Self { format, queue, written })
+    }
+
+    /// Tells people something: a line without time and level, or an event in JSON.
+    pub fn note(&self, text: impl Display) {
+        match self.format {
+            LogFormat::Text => self.queue.take(format!("{}\n", escape::text(&text.to_string())).into_bytes()),
+            LogFormat::Json => tracing::info!("{text}"),
+        }
+    }
+
+    /// Warns people, as [`note`](Self::note) does.
+    pub fn warn(&self, text: impl Display) {
+        match self.format {
+            LogFormat::Text => self.note(format_args!("warning: {text}")),
+            LogFormat::Json => tracing::warn!("{text}"),
+        }
+    }
+
+    /// Tells people of an error, as [`note`](Self::note) does.
+    pub fn error(&self, text: impl Display) {
+        match self.format {
+            LogFormat::Text => self.note(format_args!("error: {text}")),
+            LogFormat::Json => tracing::error!("{text}"),
+        }
     }
 }
 
 /// Waits for the last lines, but not for a reader that takes none.
 impl Drop for Log {
     fn drop(&mut self) {
-        // The subscriber has a sender too, which is never dropped: an empty line ends the thread.
-        let sent = self.lines.take().is_some_and(|lines| lines.try_send(Vec::new()).is_ok());
-        if sent {
-            let _: Result<(), RecvTimeoutError> = self.written.recv_timeout(PATIENCE);
+        // The subscriber has the queue too and is never dropped, so an empty line ends the thread.
+        if self.queue.lines.try_send(Vec::new()).is_ok() {
+            let _ = self.written.recv_timeout(PATIENCE);
         }
     }
 }
@@ -81,10 +106,20 @@ fn write_all(waiting: &Receiver<Vec<u8>>, dropped: &AtomicU64) {
     }
 }
 
-/// Queue of lines, which takes a line or drops it.
+/// Queue of lines.
+#[derive(Clone)]
 struct Queue {
     lines: SyncSender<Vec<u8>>,
     dropped: Arc<AtomicU64>,
+}
+
+impl Queue {
+    /// Takes a whole line, or drops it when there is no room.
+    fn take(&self, line: Vec<u8>) {
+        if self.lines.try_send(line).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl<'a> MakeWriter<'a> for Queue {
@@ -96,11 +131,9 @@ impl<'a> MakeWriter<'a> for Queue {
 }
 
 impl Write for &Queue {
-    /// Takes a whole line, as the subscriber writes it.
+    /// Takes a whole line: the subscriber writes each at once.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.lines.try_send(line.to_vec()).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        self.take(line.to_vec());
         Ok(line.len())
     }
 

@@ -1,6 +1,5 @@
 //! Command `infer serve`: answers requests for classification.
 
-use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -9,7 +8,7 @@ use ferronnx_infer::serve::{LoadError, ServedModel, Server};
 use ferronnx_infer::{Error, ErrorKind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::args::{LogFormat, ServeArgs};
+use crate::args::ServeArgs;
 use crate::exit::Done;
 use crate::logs::Log;
 use crate::messages;
@@ -20,12 +19,12 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Serves until a signal ends it.
 pub fn run(args: &ServeArgs) -> Result<Done> {
     messages::panics_end_one_request();
-    let _log = Log::start(args.log, args.log_level).context("cannot start the log")?;
+    let log = Log::start(args.log, args.log_level).context("cannot start the log")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start the threads of the server")?.block_on(serve(args))
+    runtime.context("cannot start the threads of the server")?.block_on(serve(args, &log))
 }
 
-async fn serve(args: &ServeArgs) -> Result<Done> {
+async fn serve(args: &ServeArgs, log: &Log) -> Result<Done> {
     let start = Instant::now();
     let mut end = End::new().context("cannot wait for signals")?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot wait for signals")?;
@@ -34,20 +33,17 @@ async fn serve(args: &ServeArgs) -> Result<Done> {
         loaded = server.load() => loaded.map_err(|error| explained(args, error))?,
         () = end.wait() => return Ok(Done::All),
     }
-    introduce(args, &server, start.elapsed());
+    introduce(args, log, &server, start.elapsed());
     tokio::select! {
         () = end.wait() => {}
         () = server.watch(LOOK) => {}
         () = reload(&server, &mut hang_up) => {}
     }
-    note(args, "stopping: what was accepted is answered");
+    log.note("stopping: what was accepted is answered");
     match server.stop(Duration::from_secs_f64(args.drain)).await {
         0 => Ok(Done::All),
         left => {
-            messages::line(
-                "error",
-                format_args!("{left} images were not answered within --drain {} s", args.drain),
-            );
+            log.error(format_args!("{left} images were not answered within --drain {} s", args.drain));
             Ok(Done::Some)
         }
     }
@@ -102,24 +98,20 @@ fn is_missing(error: &Error) -> bool {
 }
 
 /// Says what is served, where, and how to try it.
-fn introduce(args: &ServeArgs, server: &Server, took: Duration) {
+fn introduce(args: &ServeArgs, log: &Log, server: &Server, took: Duration) {
     let models = server.models();
     for model in &models {
         if let Some(warning) = &model.warning {
-            warn(args, warning);
+            log.warn(warning);
         }
-        match args.log {
-            LogFormat::Text => messages::assumed(&model.assumed),
-            LogFormat::Json => model.assumed.iter().for_each(|assumed| {
-                let (what, value, source) = (assumed.what, assumed.text(), &*assumed.source);
-                tracing::info!(what, value, source, "assumed");
-            }),
+        for line in messages::assumptions(&model.assumed) {
+            log.note(line);
         }
-        note(args, described(model));
+        log.note(described(model));
     }
     let url = server.url();
     if !server.address().ip().is_loopback() && args.api_key_file.is_none() {
-        warn(args, "everyone on the network may use this server: --api-key-file asks for a key");
+        log.warn("everyone on the network may use this server: --api-key-file asks for a key");
     }
     let choice = if models.len() > 1 { format!("?model={}", models[0].name) } else { String::new() };
     note(
@@ -129,22 +121,6 @@ fn introduce(args: &ServeArgs, server: &Server, took: Duration) {
             took.as_secs_f64()
         ),
     );
-}
-
-/// Tells people something, in the format of the log.
-fn note(args: &ServeArgs, text: impl Display) {
-    match args.log {
-        LogFormat::Text => messages::note(text),
-        LogFormat::Json => tracing::info!("{text}"),
-    }
-}
-
-/// Warns people, in the format of the log.
-fn warn(args: &ServeArgs, text: impl Display) {
-    match args.log {
-        LogFormat::Text => messages::line("warning", text),
-        LogFormat::Json => tracing::warn!("{text}"),
-    }
 }
 
 fn described(model: &ServedModel) -> String {
