@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build_transport(false)
         .disable_comments(["."])
         .bytes(".") // tensors are slices of the request, not copies
+        .codec_path("crate::serve::grpc::codec::Bounded")
         .compile_fds(protox::compile(["proto/open_inference_grpc.proto"], ["proto"])?)?;
     Ok(())
 }

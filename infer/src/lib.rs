@@ -17,6 +17,7 @@
 //! | [`explain`] | an image | the network's attention masks |
 //! | [`inspect`] | an ONNX file | its content, and where it would run |
 //! | [`verify`] | an exported file | whether it is unchanged and computes the same here |
+//! | `serve` | requests over HTTP and gRPC | answers, under load |
 //! | `pages` | an evaluation or a benchmark | an HTML page |
 //! | `triton` | models | a model repository of Triton Inference Server |
 //!
@@ -33,6 +34,7 @@
 //! | `bench` | `bench`, and the program's command for it |
 //! | `data` | `data_set` and `evaluate`: labelled images in folders and lists |
 //! | `formats` | GIF, TIFF and WebP images, and JPEGs with unusual scans |
+//! | `serve` | `serve`, and the program's command for it |
 //!
 //! ```no_run
 //! use ferronnx_infer::{Classifier, decode};

@@ -65,10 +65,7 @@ impl Scores {
     /// # Errors
     /// [`SessionError::NotFinite`] when a score is infinite or NaN.
     pub(crate) fn predictions(&self, scores: &[f32], top: usize) -> Result<Vec<Prediction>, SessionError> {
-        if let Some(&value) = scores.iter().find(|score| !score.is_finite()) {
-            return Err(SessionError::NotFinite { value });
-        }
-        let probabilities = self.probabilities(scores);
+        let probabilities = self.probabilities(scores)?;
         let selected = |index: usize| {
             self.threshold.as_ref().map(|threshold| probabilities[index] as f32 >= threshold.of(index))
         };
@@ -89,17 +86,23 @@ impl Scores {
         Ok(order.into_iter().take(top.max(count)).map(prediction).collect())
     }
 
-    /// Probability of each class, in f64.
-    fn probabilities(&self, scores: &[f32]) -> Vec<f64> {
+    /// Computes the probability of each class from one row of scores, in f64.
+    ///
+    /// # Errors
+    /// [`SessionError::NotFinite`] when a score is infinite or NaN.
+    pub(crate) fn probabilities(&self, scores: &[f32]) -> Result<Vec<f64>, SessionError> {
+        if let Some(&value) = scores.iter().find(|score| !score.is_finite()) {
+            return Err(SessionError::NotFinite { value });
+        }
         let found: Vec<f64> = match self.activation {
             Activation::Softmax if scores.len() > 1 => softmax(scores),
             Activation::Softmax | Activation::Sigmoid => scores.iter().map(|&score| sigmoid(score)).collect(),
             Activation::None => scores.iter().map(|&score| f64::from(score)).collect(),
         };
-        match found[..] {
+        Ok(match found[..] {
             [second] => vec![1.0 - second, second],
             _ => found,
-        }
+        })
     }
 }
 

@@ -17,12 +17,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::failure::Failure;
+use super::record::Record;
 
-/// Longest pause within a body.
-const PAUSE: Duration = Duration::from_secs(10);
+/// Patience with a client that sends a body.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// Longest pause within a body.
+    pause: Duration,
+    /// Time for a small body; larger ones get a second for each [`RATE`] bytes in addition.
+    whole: Duration,
+}
 
-/// Time for a small body; larger ones get a second for each [`RATE`] bytes in addition.
-const PATIENCE: Duration = Duration::from_secs(20);
+impl Default for Patience {
+    fn default() -> Self {
+        Self { pause: Duration::from_secs(10), whole: Duration::from_secs(20) }
+    }
+}
 
 /// Slowest client, in bytes a second.
 const RATE: u64 = 16 << 10;
@@ -54,6 +64,11 @@ impl Admission {
         self.capacity - self.places.available_permits()
     }
 
+    /// Waits until no place is taken.
+    pub(crate) async fn all_free(&self) {
+        let _ = self.places.acquire_many(self.capacity as u32).await;
+    }
+
     /// Largest body, in bytes.
     pub(crate) fn max_body(&self) -> usize {
         self.max_body
@@ -74,7 +89,8 @@ impl Admission {
         let memory = self.memory.clone().try_acquire_many_owned(length as u32).map_err(|_| Refusal::Full)?;
         let (places, capacity) = (self.places.clone(), self.capacity);
         let memory = Arc::new(Memory(Mutex::new(memory)));
-        Ok(Admitted { place: Arc::new(Mutex::new(Some(place))), places, capacity, memory })
+        let (place, record) = (Arc::new(Mutex::new(Some(place))), Record::default());
+        Ok(Admitted { place, places, capacity, memory, record })
     }
 }
 
@@ -117,6 +133,8 @@ pub(crate) struct Admitted {
     places: Arc<Semaphore>,
     capacity: usize,
     memory: Arc<Memory>,
+    /// Facts for the log and the metrics.
+    pub(crate) record: Record,
 }
 
 /// Place of one image or row, with a share of the request's memory. Dropping it frees both.
@@ -165,9 +183,19 @@ impl Admitted {
 
     /// Body whose size and pace are watched.
     pub(crate) fn metered(&self, body: Body, max_body: usize, failed: fn(Failure) -> axum::BoxError) -> Body {
-        let (memory, now) = (self.memory.clone(), Instant::now());
-        let pause = Box::pin(sleep_until(now + PAUSE));
-        Body::new(Metered { body, memory, max_body, received: 0, start: now, pause, failed })
+        self.metered_with(Patience::default(), body, max_body, failed)
+    }
+
+    fn metered_with(
+        &self,
+        patience: Patience,
+        body: Body,
+        max_body: usize,
+        failed: fn(Failure) -> axum::BoxError,
+    ) -> Body {
+        let (memory, start) = (self.memory.clone(), Instant::now());
+        let end = Box::pin(sleep_until(start + patience.pause));
+        Body::new(Metered { body, memory, max_body, received: 0, start, end, patience, failed })
     }
 }
 
@@ -178,7 +206,9 @@ struct Metered {
     max_body: usize,
     received: usize,
     start: Instant,
-    pause: Pin<Box<Sleep>>,
+    /// Moment at which the body is given up.
+    end: Pin<Box<Sleep>>,
+    patience: Patience,
     /// Error of the transport.
     failed: fn(Failure) -> axum::BoxError,
 }
@@ -195,8 +225,8 @@ impl Metered {
             self.memory.grow(step).map_err(|_| overloaded())?;
         }
         let now = Instant::now();
-        let allowed = PATIENCE + Duration::from_secs(self.received as u64 / RATE);
-        self.pause.as_mut().reset((now + PAUSE).min(self.start + allowed));
+        let allowed = self.patience.whole + Duration::from_secs(self.received as u64 / RATE);
+        self.end.as_mut().reset((now + self.patience.pause).min(self.start + allowed));
         Ok(())
     }
 }
@@ -217,7 +247,7 @@ impl HttpBody for Metered {
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => match self.pause.as_mut().poll(context) {
+            Poll::Pending => match self.end.as_mut().poll(context) {
                 Poll::Ready(()) => Poll::Ready(Some(Err(failed(Failure::Slow)))),
                 Poll::Pending => Poll::Pending,
             },
@@ -239,7 +269,7 @@ pub(crate) fn too_large(max_body: usize) -> Failure {
 }
 
 /// Failure for want of a place or of memory, where nothing is known of the pace.
-fn overloaded() -> Failure {
+pub(crate) fn overloaded() -> Failure {
     Failure::Overloaded { retry_after: Duration::from_secs(1) }
 }
 
@@ -260,4 +290,90 @@ pub(crate) async fn read(body: Body) -> Result<Bytes, Failure> {
 pub(crate) fn failure_of(error: &(dyn std::error::Error + 'static)) -> Option<Failure> {
     let mut causes = std::iter::successors(Some(error), |error| error.source());
     causes.find_map(|cause| cause.downcast_ref::<Failure>()).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn length(bytes: usize) -> HeaderMap {
+        HeaderMap::from_iter([(header::CONTENT_LENGTH, bytes.into())])
+    }
+
+    #[test]
+    fn places_are_taken_and_given_back() {
+        let admission = Admission::new(3, 100, 100);
+        let admitted = admission.admit(&HeaderMap::new()).unwrap();
+        let other = admission.admit(&HeaderMap::new()).unwrap();
+        assert_eq!(admission.taken(), 2);
+        assert_eq!(admitted.permits(3).unwrap_err(), Refusal::Full);
+        assert_eq!(other.permits(4).unwrap_err(), Refusal::TooLarge);
+        let permits = other.permits(2).unwrap();
+        drop((admitted, other));
+        assert_eq!((permits.len(), admission.taken()), (2, 2));
+        drop(permits);
+        assert_eq!(admission.taken(), 0);
+        let all: Vec<_> = (0..3).map(|_| admission.admit(&HeaderMap::new()).unwrap()).collect();
+        assert_eq!(admission.admit(&HeaderMap::new()).unwrap_err(), Refusal::Full);
+        drop(all);
+        assert_eq!(admission.taken(), 0);
+    }
+
+    #[test]
+    fn memory_is_taken_for_the_announced_length() {
+        let admission = Admission::new(9, 60, 100);
+        assert_eq!(admission.admit(&length(61)).unwrap_err(), Refusal::TooLarge);
+        let first = admission.admit(&length(60)).unwrap();
+        assert_eq!(admission.admit(&length(60)).unwrap_err(), Refusal::Full);
+        assert_eq!(first.hold(101).unwrap_err(), Refusal::Full);
+        first.hold(80).unwrap();
+        let permit = first.permit(1).unwrap();
+        drop(first);
+        assert_eq!(admission.memory.available_permits(), 20);
+        drop(permit);
+        assert_eq!((admission.memory.available_permits(), admission.taken()), (100, 0));
+    }
+
+    /// Body whose frames come as the test sends them.
+    fn body(admission: &Admission, max: usize) -> (tokio::sync::mpsc::Sender<Bytes>, Body) {
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+        let frames = futures_util::stream::poll_fn(move |context| {
+            receiver.poll_recv(context).map(|bytes| bytes.map(Ok::<_, std::io::Error>))
+        });
+        let admitted = admission.admit(&HeaderMap::new()).unwrap();
+        let patience = Patience { pause: Duration::from_millis(200), whole: Duration::from_millis(400) };
+        (sender, admitted.metered_with(patience, Body::from_stream(frames), max, |failure| failure.into()))
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_within_its_limits() {
+        let admission = Admission::new(9, 1 << 20, 1 << 20);
+        let (sender, fine) = body(&admission, 10);
+        let reading = tokio::spawn(read(fine));
+        for _ in 0..2 {
+            sender.send(Bytes::from_static(b"12345")).await.unwrap();
+        }
+        drop(sender);
+        assert_eq!(reading.await.unwrap().unwrap(), "1234512345");
+
+        let (sender, large) = body(&admission, 9);
+        sender.send(Bytes::from_static(b"1234567890")).await.unwrap();
+        assert!(matches!(read(large).await, Err(Failure::TooLarge(_))));
+
+        let (sender, silent) = body(&admission, 10);
+        assert!(matches!(read(silent).await, Err(Failure::Slow)));
+        drop(sender);
+        assert_eq!(admission.taken(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_trickles_is_given_up() {
+        let admission = Admission::new(9, 1 << 20, 1 << 20);
+        let (sender, trickling) = body(&admission, 1 << 20);
+        let reading = tokio::spawn(read(trickling));
+        while sender.send(Bytes::from_static(b"1")).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(matches!(reading.await.unwrap(), Err(Failure::Slow)));
+    }
 }

@@ -8,6 +8,7 @@ use super::admission::{self, Admission, Refusal};
 use super::auth::ApiKeys;
 use super::engine::Engine;
 use super::failure::Failure;
+use super::grpc::Health;
 use super::metrics::{Metrics, ModelInfo};
 use super::registry::{Registry, Slot};
 
@@ -20,6 +21,8 @@ pub(crate) struct App {
     pub(crate) timeout: Duration,
     pub(crate) phase: Phase,
     pub(crate) metrics: Metrics,
+    /// Health service of gRPC, which follows the phase.
+    pub(crate) health: Health,
 }
 
 /// Phase in the life of a server.

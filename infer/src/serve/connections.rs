@@ -20,6 +20,9 @@ use super::app::App;
 /// Time for the first byte of a connection, and for the handshake of TLS.
 const FIRST: Duration = Duration::from_secs(10);
 
+/// Time for the first byte when the server is stopping.
+const LAST: Duration = Duration::from_millis(250);
+
 /// Time for the head of a request, and between requests.
 const IDLE: Duration = Duration::from_secs(75);
 
@@ -49,35 +52,35 @@ pub(crate) struct Connections {
 
 impl Connections {
     /// Accepts connections until `stop` says so; returns those that are open, to be ended.
-    pub(crate) async fn accept(
-        self,
-        listener: TcpListener,
-        mut stop: watch::Receiver<bool>,
-    ) -> GracefulShutdown {
+    pub(crate) async fn accept(self, listener: TcpListener, stop: watch::Receiver<bool>) -> GracefulShutdown {
         let open = GracefulShutdown::new();
         let builder = Arc::new(builder());
         let this = Arc::new(self);
+        let start = |stream| {
+            // Nobody waits for a place: the connection is closed at once.
+            let Ok(place) = this.places.clone().try_acquire_owned() else { return };
+            let (this, builder, watcher, stop) =
+                (this.clone(), builder.clone(), open.watcher(), stop.clone());
+            tokio::spawn(async move { this.serve(stream, &builder, watcher, place, stop).await });
+        };
+        let mut stopped = stop.clone();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                _ = stop.wait_for(|stop| *stop) => return open,
+                _ = stopped.wait_for(|stop| *stop) => break,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) if is_of_the_client(&error) => continue,
+            match accepted {
+                Ok((stream, _)) => start(stream),
+                Err(error) if is_of_the_client(&error) => {}
                 // No file handles are left, say: others are closed soon.
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     sleep(Duration::from_millis(100)).await;
-                    continue;
                 }
-            };
-            // Nobody waits for a place: the connection is closed at once.
-            let Ok(place) = this.places.clone().try_acquire_owned() else { continue };
-            let (this, builder) = (this.clone(), builder.clone());
-            let watcher = open.watcher();
-            tokio::spawn(async move { this.serve(stream, &builder, watcher, place).await });
+            }
         }
+        waiting(listener).for_each(start);
+        open
     }
 
     /// Answers the requests of one connection until it ends.
@@ -87,11 +90,20 @@ impl Connections {
         builder: &Builder<TokioExecutor>,
         watcher: hyper_util::server::graceful::Watcher,
         _place: OwnedSemaphorePermit,
+        mut stop: watch::Receiver<bool>,
     ) {
         let _counted = self.app.metrics.connection();
         let _ = stream.set_nodelay(true);
+        let stopped = async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+            sleep(LAST).await;
+        };
         // A connection that says nothing takes no more memory than this.
-        let is_silent = !matches!(timeout(FIRST, stream.peek(&mut [0])).await, Ok(Ok(1..)));
+        let mut first = [0];
+        let is_silent = tokio::select! {
+            peeked = timeout(FIRST, stream.peek(&mut first)) => !matches!(peeked, Ok(Ok(1..))),
+            () = stopped => true,
+        };
         if is_silent {
             return;
         }
@@ -117,6 +129,18 @@ impl Connections {
             tracing::debug!(error = &*error, "a connection ended");
         }
     }
+}
+
+/// Connections that wait to be accepted: their clients may have sent a request already.
+fn waiting(listener: TcpListener) -> impl Iterator<Item = TcpStream> {
+    let listener = listener.into_std().ok();
+    listener.into_iter().flat_map(|listener| {
+        std::iter::from_fn(move || {
+            let (stream, _) = listener.accept().ok()?;
+            stream.set_nonblocking(true).ok()?;
+            TcpStream::from_std(stream).ok()
+        })
+    })
 }
 
 fn builder() -> Builder<TokioExecutor> {

@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::protocol::{InputError, OutputError, ProtocolError};
 use crate::error::{Error, ErrorKind};
 use crate::session::SessionError;
 
@@ -101,6 +102,20 @@ impl From<Error> for Failure {
         match error.kind() {
             ErrorKind::Session(error) => Self::Network(error.clone()),
             kind => Self::Image { kind: kind.name(), message: error.reason() },
+        }
+    }
+}
+
+impl From<ProtocolError> for Failure {
+    fn from(error: ProtocolError) -> Self {
+        match error {
+            ProtocolError::Output { reason: OutputError::NotFinite { value }, .. } if value.is_nan() => {
+                SessionError::NotFinite { value }.into()
+            }
+            ProtocolError::Input { reason: InputError::TooMany { .. }, .. } => {
+                Self::TooLarge(error.message())
+            }
+            error => Self::Invalid(error.message()),
         }
     }
 }

@@ -14,9 +14,13 @@ mod auth;
 mod connections;
 mod engine;
 mod failure;
+pub mod grpc;
 mod http;
+mod inference;
 mod metrics;
 mod options;
+pub mod protocol;
+mod record;
 mod registry;
 mod reload;
 mod tls;
@@ -30,7 +34,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use admission::Admission;
 use app::{App, Phase};
@@ -39,6 +43,7 @@ use auth::ApiKeys;
 use connections::Connections;
 use engine::Engine;
 pub use engine::{LoadError, LoadOptions};
+use grpc::Health;
 use metrics::Metrics;
 pub use options::{ServeOptions, TlsFiles};
 pub use registry::DuplicateModel;
@@ -116,7 +121,8 @@ impl Server {
         let address = listener.local_addr().map_err(listening)?;
         let admission = Admission::new(options.queue, options.max_body, options.body_memory);
         let (timeout, phase) = (options.timeout, Phase::default());
-        let app = Arc::new(App { models, admission, keys, timeout, phase, metrics });
+        let health = Health::new().await;
+        let app = Arc::new(App { models, admission, keys, timeout, phase, health, metrics });
         let is_secure = tls.is_some();
         let places = Arc::new(Semaphore::new(most_connections(options.connections)));
         let connections = Connections { app: app.clone(), router: http::router(app.clone()), tls, places };
@@ -143,6 +149,7 @@ impl Server {
     pub async fn load(&self) -> Result<(), LoadError> {
         self.reloader.load_all().await?;
         self.app.phase.become_ready();
+        self.app.health.set(true).await;
         Ok(())
     }
 
@@ -167,6 +174,7 @@ impl Server {
     pub async fn stop(self, drain: Duration) -> usize {
         let end = Instant::now() + drain;
         self.app.phase.stop();
+        self.app.health.set(false).await;
         let _ = self.stop.send(true);
         let Ok(open) = self.accepting.await else { return 0 };
         // Clients that send one request after another are told in an answer that the connection ends. Were it closed between
@@ -174,10 +182,13 @@ impl Server {
         if open.count() > 0 {
             sleep(Duration::from_millis(500).min(drain / 4)).await;
         }
-        tokio::select! {
-            () = open.shutdown() => {}
-            () = tokio::time::sleep_until(end) => {}
-        }
+        self.app.health.end().await;
+        let answered = async {
+            open.shutdown().await;
+            // The place of an image is free a little after its answer.
+            self.app.admission.all_free().await;
+        };
+        let _ = timeout_at(end, answered).await;
         self.app.admission.taken()
     }
 }
@@ -197,6 +208,7 @@ fn facts(slot: &Slot, engine: &Engine) -> ServedModel {
 }
 
 /// Number of connections that the system allows, at most `wanted`. The limit of open files is raised as far as it goes.
+#[cfg(unix)]
 fn most_connections(wanted: usize) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     /// Files that are open anyway: libraries, models, logs.
@@ -205,4 +217,10 @@ fn most_connections(wanted: usize) -> usize {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     let files = if raised.is_ok() { maximum } else { current };
     files.map_or(wanted, |files| wanted.min(usize::try_from(files.saturating_sub(OTHERS)).unwrap_or(wanted)))
+}
+
+/// Number of connections: `wanted`, for this system has no limit of open files.
+#[cfg(not(unix))]
+fn most_connections(wanted: usize) -> usize {
+    wanted
 }

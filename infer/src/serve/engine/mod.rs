@@ -59,7 +59,7 @@ pub(crate) enum Item {
 
 impl Item {
     /// Number of rows of the network's input.
-    fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         let first = |shape: &[usize]| shape.first().copied().unwrap_or(1);
         match self {
             Self::Encoded(_) => 1,

@@ -162,3 +162,107 @@ impl State {
         batch
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use axum::http::HeaderMap;
+
+    use super::*;
+    use crate::serve::admission::Admission;
+
+    type Answer = oneshot::Receiver<Result<Passed, Failure>>;
+
+    const FAR: Duration = Duration::from_secs(60);
+
+    fn job(rows: Rows, left: Duration) -> (Job, Answer) {
+        let (reply, answer) = oneshot::channel();
+        let admitted = Admission::new(1, 1, 1).admit(&HeaderMap::new()).unwrap();
+        let (outputs, since) = (Arc::from(["y".to_owned()]), Instant::now());
+        let job =
+            Job { rows, outputs, deadline: since + left, since, reply, _permit: admitted.permit(1).unwrap() };
+        (job, answer)
+    }
+
+    fn image() -> Rows {
+        Rows::Image(RgbImage::new(1, 1))
+    }
+
+    fn floats(shape: &[usize]) -> Rows {
+        Rows::Floats(ArrayD::zeros(shape))
+    }
+
+    fn sizes(queue: &Queue) -> Vec<Vec<usize>> {
+        queue.close();
+        let batches = std::iter::from_fn(|| queue.take());
+        batches.map(|batch| batch.iter().map(|job| job.rows.count()).collect()).collect()
+    }
+
+    #[test]
+    fn a_batch_takes_what_is_there_and_is_alike() {
+        let queue = Queue::new(4, Duration::ZERO);
+        let rows = [image(), image(), floats(&[2, 3]), floats(&[2, 3]), floats(&[1, 3]), floats(&[1, 5])];
+        let answers: Vec<_> = rows
+            .into_iter()
+            .map(|rows| {
+                let (job, answer) = job(rows, FAR);
+                queue.push(job);
+                answer
+            })
+            .collect();
+        assert_eq!(sizes(&queue), [vec![1, 1], vec![2, 2], vec![1], vec![1]]);
+        drop(answers);
+    }
+
+    #[test]
+    fn a_job_that_is_too_large_is_alone() {
+        let queue = Queue::new(2, Duration::ZERO);
+        let (first, _first) = job(floats(&[1, 3]), FAR);
+        let (second, _second) = job(floats(&[7, 3]), FAR);
+        queue.push(first);
+        queue.push(second);
+        assert_eq!(sizes(&queue), [[1], [7]]);
+    }
+
+    #[test]
+    fn who_has_gone_or_waited_too_long_is_dropped() {
+        let queue = Queue::new(8, Duration::ZERO);
+        let (gone, answer) = job(image(), FAR);
+        drop(answer);
+        let (late, mut answer) = job(image(), Duration::ZERO);
+        let (wanted, _wanted) = job(image(), FAR);
+        [gone, late, wanted].into_iter().for_each(|job| queue.push(job));
+        assert_eq!(queue.take().unwrap().len(), 1);
+        assert!(matches!(answer.try_recv(), Ok(Err(Failure::Deadline))));
+        assert!(sizes(&queue).is_empty());
+    }
+
+    #[test]
+    fn a_batch_waits_for_more_at_most_the_delay() {
+        let queue = Queue::new(2, FAR);
+        let (first, _first) = job(image(), FAR);
+        queue.push(first);
+        thread::scope(|scope| {
+            let batch = scope.spawn(|| queue.take().unwrap().len());
+            let (second, answer) = job(image(), FAR);
+            queue.push(second);
+            assert_eq!(batch.join().unwrap(), 2);
+            drop(answer);
+        });
+        let queue = Queue::new(2, Duration::from_millis(5));
+        let (only, _only) = job(image(), FAR);
+        queue.push(only);
+        assert_eq!(queue.take().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn sessions_that_wait_end_when_the_queue_is_closed() {
+        let queue = Queue::new(2, Duration::ZERO);
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| queue.take().is_none());
+            queue.close();
+            assert!(waiting.join().unwrap());
+        });
+    }
+}

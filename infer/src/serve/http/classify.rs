@@ -22,7 +22,6 @@ use crate::serve::admission::{self, Admitted, Permit};
 use crate::serve::app::App;
 use crate::serve::engine::{Answer, Engine, Item, Timings};
 use crate::serve::failure::Failure;
-use crate::serve::http::request_log::Record;
 
 /// Choices in the address.
 #[derive(Debug, Deserialize)]
@@ -94,7 +93,6 @@ struct JsonMask {
 pub(super) async fn classify(
     State(app): State<Arc<App>>,
     Extension(admitted): Extension<Admitted>,
-    Extension(record): Extension<Record>,
     choices: Result<Query<Choices>, axum::extract::rejection::QueryRejection>,
     request: Request,
 ) -> Result<Response, Failure> {
@@ -113,9 +111,9 @@ pub(super) async fn classify(
         return Err(Failure::Invalid(text));
     }
     let deadline = app.deadline(choices.timeout_ms.map(Duration::from_millis));
-    record.enter(slot, 0);
+    admitted.record.set_model(slot);
     let photos = photos(request).await?;
-    record.enter(slot, photos.len());
+    admitted.record.set_images(photos.len());
     let permits = admitted.permits(photos.len()).map_err(|refusal| app.refusal(refusal))?;
     let scores = engine.classifier().meaning().output.clone();
     let outputs: Arc<[String]> = std::iter::once(scores).chain(masks).collect();

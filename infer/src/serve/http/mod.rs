@@ -4,6 +4,8 @@ mod classify;
 mod models;
 mod page;
 mod request_log;
+mod unread;
+mod v2;
 
 use std::sync::Arc;
 
@@ -16,6 +18,8 @@ use axum::routing::{get, post};
 
 use super::app::App;
 use super::failure::Failure;
+use super::grpc;
+use super::record::Record;
 
 /// Largest body of a request that asks for no inference, in bytes.
 const SMALL_BODY: usize = 64 << 10;
@@ -27,6 +31,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/models", get(models::list))
         .route("/metrics", get(metrics))
         .merge(page::routes())
+        .merge(v2::routes())
+        .merge(grpc::routes(&app))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::disable())
@@ -34,6 +40,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), authorize))
         .layer(middleware::from_fn_with_state(app.clone(), part))
         .layer(middleware::from_fn_with_state(app.clone(), request_log::log))
+        .layer(middleware::from_fn_with_state(app.clone(), unread::discard))
         .with_state(app)
 }
 
@@ -42,9 +49,12 @@ async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, super::metrics::CONTENT_TYPE)], app.metrics_text())
 }
 
-async fn unknown(request: Request) -> Failure {
+async fn unknown(request: Request) -> Response {
     let path = crate::escape::text(request.uri().path()).chars().take(200).collect::<String>();
-    Failure::NotFound(format!("there is nothing at {path}"))
+    match is_grpc(&request) {
+        true => tonic::Status::unimplemented(format!("there is no method {path}")).into_http(),
+        false => Failure::NotFound(format!("there is nothing at {path}")).into_response(),
+    }
 }
 
 async fn wrong_method() -> Response {
@@ -79,8 +89,8 @@ impl Kind {
             || path.starts_with("/grpc.health.v1.Health/")
             || path.starts_with("/page/")
             || matches!(path, "/" | "/openapi.json")
-            || path.ends_with("/ServerLive")
-            || path.ends_with("/ServerReady");
+            || path == "/inference.GRPCInferenceService/ServerLive"
+            || path == "/inference.GRPCInferenceService/ServerReady";
         if is_open { Self::Open } else { Self::Other }
     }
 }
@@ -129,7 +139,7 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     let admitted = app
         .check_loaded()
         .and_then(|()| app.admission.admit(request.headers()).map_err(|refusal| app.refusal(refusal)));
-    let admitted = match admitted {
+    let mut admitted = match admitted {
         Ok(admitted) => admitted,
         Err(failure) => return refuse(failure, grpc),
     };
@@ -138,6 +148,9 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
         false => |failure| failure.into(),
     };
     let (mut parts, body) = request.into_parts();
+    if let Some(record) = parts.extensions.get::<Record>() {
+        admitted.record = record.clone();
+    }
     let body = admitted.metered(body, app.admission.max_body(), failed);
     parts.extensions.insert(admitted);
     next.run(Request::from_parts(parts, body)).await

@@ -2,8 +2,8 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use axum::extract::{Request, State};
@@ -14,31 +14,13 @@ use axum::response::Response;
 use super::Kind;
 use crate::serve::app::App;
 use crate::serve::metrics::{ModelMetrics, Protocol};
-use crate::serve::registry::Slot;
+use crate::serve::record::Record;
 
 /// Header with the id of a request, given by the client or made here.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longest id that is taken from a client, in bytes.
 const LONGEST: usize = 128;
-
-/// Facts about a request that its handler finds out; an extension of the request.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Record(Arc<Facts>);
-
-#[derive(Debug, Default)]
-struct Facts {
-    model: OnceLock<Arc<ModelMetrics>>,
-    images: AtomicUsize,
-}
-
-impl Record {
-    /// Enters the model that answers, and the number of images or rows.
-    pub(crate) fn enter(&self, slot: &Slot, images: usize) {
-        let _ = self.0.model.set(slot.metrics().clone());
-        self.0.images.store(images, Ordering::Relaxed);
-    }
-}
 
 /// Counts a request when it is answered, writes a line about it, and returns its id in the answer.
 ///
@@ -50,15 +32,14 @@ pub(crate) async fn log(State(app): State<Arc<App>>, mut request: Request, next:
     request.extensions_mut().insert(record.clone());
     let mut response = next.run(request).await;
     let elapsed = start.elapsed();
-    let Facts { model, images } = &*record.0;
     if let Some(protocol) = protocol {
         let outcome = outcome(&response);
-        match model.get() {
+        match record.model() {
             Some(model) => model.request(protocol, outcome, elapsed),
             None => app.metrics.request_without_model(protocol, outcome),
         }
     }
-    let labels = model.get().map(|model| model.labels());
+    let labels = record.model().map(ModelMetrics::labels);
     tracing::info!(
         target: "infer::request",
         id = id.to_str().unwrap_or_default(),
@@ -67,7 +48,7 @@ pub(crate) async fn log(State(app): State<Arc<App>>, mut request: Request, next:
         status = response.status().as_u16(),
         grpc_status = grpc_status(&response),
         ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3,
-        images = labels.map(|_| images.load(Ordering::Relaxed)),
+        images = labels.map(|_| record.images()),
         model = labels.map(|labels| &*labels.model),
         version = labels.map(|labels| &*labels.version),
     );
