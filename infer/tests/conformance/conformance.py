@@ -380,15 +380,17 @@ class Grpc(Conformance, unittest.TestCase):
         from google.protobuf.json_format import MessageToDict
         return MessageToDict(answer, preserving_proto_field_name=True)
 
-    def call(self, request, method="/inference.GRPCInferenceService/ModelInfer"):
+    def call(self, request, method="/inference.GRPCInferenceService/ModelInfer", **headers):
         with grpc.insecure_channel(f"127.0.0.1:{PORTS['own']}",
                                    options=[("grpc.max_send_message_length", -1)]) as channel:
             raw = channel.unary_unary(method, request_serializer=None, response_deserializer=None)
-            return raw(request if isinstance(request, bytes) else request.SerializeToString(), timeout=20)
+            metadata = [(name.replace("_", "-"), value) for name, value in headers.items()]
+            request = request if isinstance(request, bytes) else request.SerializeToString()
+            return raw(request, metadata=metadata, timeout=None if metadata else 60)
 
-    def fails(self, code, request, method="/inference.GRPCInferenceService/ModelInfer"):
+    def fails(self, code, request, method="/inference.GRPCInferenceService/ModelInfer", **headers):
         with self.assertRaises(grpc.RpcError) as caught:
-            self.call(request, method)
+            self.call(request, method, **headers)
         self.assertEqual(caught.exception.code(), code, caught.exception.details())
         return caught.exception.details()
 
@@ -426,6 +428,13 @@ class Grpc(Conformance, unittest.TestCase):
         self.fails(grpc.StatusCode.RESOURCE_EXHAUSTED, self.message(raw=[bytes(33_000_000)]))
         self.fails(grpc.StatusCode.UNIMPLEMENTED, b"", "/inference.GRPCInferenceService/ModelStreamInfer")
         self.fails(grpc.StatusCode.UNIMPLEMENTED, b"", "/other.Service/Method")
+
+    def test_the_deadline_of_the_call(self):
+        request = self.message("BYTES", [3], bytes_contents=[path.read_bytes() for path in IMAGES])
+        # The client does not know of this one, so that the server's answer is seen.
+        details = self.fails(grpc.StatusCode.DEADLINE_EXCEEDED, request, grpc_timeout="1u")
+        self.assertEqual(details, "the deadline has passed")
+        self.call(request, grpc_timeout="20S")
 
     def test_health_service(self):
         serving = b"\x08\x01"
