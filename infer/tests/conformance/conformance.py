@@ -356,6 +356,7 @@ class Http(Conformance, unittest.TestCase):
             status, answer = self.post(head + tensor, Inference_Header_Content_Length=str(length))
             self.assertEqual(status, 400, (length, answer))
         self.assertEqual(self.post(right + tensor)[0], 400)
+        self.assertEqual(self.post(right + tensor + b"more", Inference_Header_Content_Length=str(len(right)))[0], 400)
 
     def test_malformed_requests(self):
         for body in [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"inputs": ' + b"[" * 100_000, b'{"inputs": {}}',
