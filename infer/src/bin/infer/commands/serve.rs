@@ -94,13 +94,10 @@ fn introduce(args: &ServeArgs, log: &Log, server: &Server, took: Duration) {
         log.warn("everyone on the network may use this server: --api-key-file asks for a key");
     }
     let choice = if models.len() > 1 { format!("?model={}", models[0].name) } else { String::new() };
-    note(
-        args,
-        format_args!(
-            "listening on {url} (ready in {:.2} s)\n  curl --data-binary @photo.jpg '{url}/v1/classify{choice}'\n  {url}/ in a browser",
-            took.as_secs_f64()
-        ),
-    );
+    let took = took.as_secs_f64();
+    log.note(format_args!("listening on {url} (ready in {took:.2} s)"));
+    log.note(format_args!("  curl --data-binary @photo.jpg '{url}/v1/classify{choice}'"));
+    log.note(format_args!("  {url}/ in a browser"));
 }
 
 fn described(model: &ServedModel) -> String {
