@@ -135,6 +135,7 @@ fn answer(jobs: Vec<Job>, outputs: &Outputs, start: Instant, elapsed: Duration, 
         let outputs = job.outputs.iter().map(own).collect::<Result<_, _>>();
         let passed = outputs.map(|outputs| Passed {
             outputs,
+            prepared: job.prepared,
             queue: start.saturating_duration_since(job.since),
             compute: elapsed,
             batch,

@@ -73,6 +73,7 @@ impl Item {
 #[derive(Debug)]
 struct Passed {
     outputs: Vec<ArrayD<f32>>,
+    prepared: Prepared,
     queue: Duration,
     compute: Duration,
     batch: usize,
@@ -132,15 +133,14 @@ impl Engine {
     ) -> Result<Answer, Failure> {
         let (reply, answer) = oneshot::channel();
         let (outputs, queue) = (outputs.clone(), self.queue.clone());
-        let job = move |rows, reply| {
+        let job = move |rows, prepared, reply| {
             let since = Instant::now();
-            queue.push(Job { rows, outputs, deadline, since, reply, _permit: permit });
+            queue.push(Job { rows, outputs, deadline, since, prepared, reply, _permit: permit });
         };
-        let (prepared, preparation) = oneshot::channel();
         let rows = item.rows();
         match item {
-            Item::Floats(values) => job(Rows::Floats(values), reply),
-            Item::Bytes(values) => job(Rows::Bytes(values), reply),
+            Item::Floats(values) => job(Rows::Floats(values), Prepared::default(), reply),
+            Item::Bytes(values) => job(Rows::Bytes(values), Prepared::default(), reply),
             Item::Encoded(encoded) => {
                 let (preprocessor, limits) = (self.classifier.shared_preprocessor(), self.limits);
                 self.pool.spawn_fifo(move || {
@@ -152,10 +152,7 @@ impl Engine {
                         false => Err(Failure::Deadline),
                     };
                     match result {
-                        Ok((image, facts)) => {
-                            let _ = prepared.send(facts);
-                            job(Rows::Image(image), reply);
-                        }
+                        Ok((image, prepared)) => job(Rows::Image(image), prepared, reply),
                         Err(failure) => drop(reply.send(Err(failure))),
                     }
                 });
@@ -165,9 +162,7 @@ impl Engine {
             Ok(answer) => answer.map_err(|_| Failure::Internal)??,
             Err(_) => return Err(Failure::Deadline),
         };
-        let facts = preparation.await.ok();
-        let (seen, timings) = facts.map_or_else(Default::default, |facts| (Some(facts.seen), facts.timings));
-        let Passed { outputs, queue, compute, batch } = passed;
+        let Passed { outputs, prepared: Prepared { seen, timings }, queue, compute, batch } = passed;
         let timings = Timings { queue, compute, batch, ..timings };
         self.metrics.answer(rows, &timings);
         Ok(Answer { outputs, seen, timings })
@@ -195,9 +190,10 @@ impl Engine {
     }
 }
 
-/// Facts about a prepared image.
+/// Facts about a prepared image; none about a tensor.
+#[derive(Debug, Default)]
 struct Prepared {
-    seen: [f64; 4],
+    seen: Option<[f64; 4]>,
     timings: Timings,
 }
 
@@ -212,5 +208,5 @@ fn prepare(
     let start = Instant::now();
     let prepared = decode::guard(|| Ok(preprocessor.prepare(&image)))?;
     let timings = Timings { decode, preprocess: start.elapsed(), ..Timings::default() };
-    Ok((prepared, Prepared { seen: preprocessor.seen(image.width(), image.height()), timings }))
+    Ok((prepared, Prepared { seen: Some(preprocessor.seen(image.width(), image.height())), timings }))
 }
