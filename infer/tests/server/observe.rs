@@ -28,6 +28,7 @@ fn requests_are_counted_by_their_outcome() {
     }
     assert_eq!(server.post("/v1/classify", "image/png", b"no image").unwrap().status, 400);
     assert_eq!(server.post("/v1/classify?model=mine", "image/png", &png(RED)).unwrap().status, 404);
+    assert_eq!(server.post("/v1/classify?version=9", "image/png", &png(RED)).unwrap().status, 404);
     let tensor = br#"{"inputs":[{"name":"input","shape":[2,3,16,16],"datatype":"FP32","data":[0]}]}"#;
     assert_eq!(server.post("/v2/models/model/infer", "application/json", tensor).unwrap().status, 400);
     let zeros = vec!["0"; 2 * 3 * 16 * 16].join(",");
@@ -46,7 +47,7 @@ fn requests_are_counted_by_their_outcome() {
         value(&metrics, &format!("infer_requests_total{{{labels}}}"))
     };
     assert_eq!((requests("model", "classify", "ok"), requests("model", "classify", "refused")), (3.0, 1.0));
-    assert_eq!(requests("", "classify", "refused"), 1.0);
+    assert_eq!(requests("", "classify", "refused"), 2.0);
     assert_eq!((requests("model", "http", "ok"), requests("model", "http", "refused")), (1.0, 1.0));
     let of_model = |name: &str| value(&metrics, &format!("{name}{{model=\"model\",version=\"1\"}}"));
     assert_eq!(of_model("infer_images_total"), 5.0, "three images and two rows");
