@@ -270,8 +270,10 @@ def main():
     starts = [seconds_to_ready(our_command(options), ready) for _ in range(options.starts)]
     results = [measure(options, size) for size in options.sizes.split(",")]
     print(versions(options))
-    print(f"Ready after {statistics.median(starts):.2f} s, median of {len(starts)} starts ({min(starts):.2f} to "
-          f"{max(starts):.2f}).\n")
+    if starts:
+        print(f"Ready after {statistics.median(starts):.2f} s, median of {len(starts)} starts ({min(starts):.2f} to "
+              f"{max(starts):.2f}).")
+    print()
     print("\n".join(tables(options, results)))
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps(results, indent=1))
