@@ -1,7 +1,9 @@
-//! Downloads wheels with pip, which knows the user's package index, proxy and certificates.
+//! Downloads and installs with pip, which knows the user's package index, proxy and certificates.
 //!
-//! pip only downloads: it installs no Python package. Wheels are zip files, which [`unpack`](crate::unpack) reads.
+//! For the native libraries, pip only downloads: wheels are zip files, which [`unpack`](crate::unpack) reads. Packages for
+//! tests are installed into a folder of their own.
 
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -69,6 +71,35 @@ pub fn download(wheel: &Wheel, into: &Path) -> Result<PathBuf> {
     let file = wheel_in(into).with_context(|| format!("download {requirement}: pip left no wheel"))?;
     wheel.verify(&file)?;
     Ok(file)
+}
+
+/// Installs the packages that the file `requirements` lists into the folder `into`, unless it has them.
+///
+/// # Errors
+/// When pip fails, or a file cannot be written.
+pub fn install(requirements: &Path, into: &Path) -> Result<()> {
+    let shown = || format!("install {}", crate::workspace::short(requirements));
+    let (wanted, installed) = (fs::read(requirements).with_context(shown)?, into.join("installed.txt"));
+    if fs::read(&installed).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    check()?;
+    if into.exists() {
+        fs::remove_dir_all(into).with_context(shown)?;
+    }
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--only-binary=:all:", "--no-input", "--quiet"])
+        .args(["--disable-pip-version-check", "--no-cache-dir", "--target"])
+        .arg(into)
+        .arg("--requirement")
+        .arg(requirements)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped());
+    let output = pip.spawn().and_then(|child| child.wait_with_output()).context("python3: cannot start")?;
+    if !output.status.success() {
+        bail!("{}: {}", shown(), reason(&String::from_utf8_lossy(&output.stderr)));
+    }
+    fs::write(&installed, wanted).with_context(shown)
 }
 
 fn wheel_in(folder: &Path) -> Option<PathBuf> {

@@ -2,11 +2,13 @@
 //!
 //! All steps use the same compiler flags, so that torch-sys, which takes minutes, is compiled once.
 
+use std::process::Command;
+
 use anyhow::Result;
 
-use crate::setup;
 use crate::steps::Steps;
-use crate::workspace::{cargo, run as run_command};
+use crate::workspace::{cargo, root, run as run_command};
+use crate::{pip, setup};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -18,7 +20,7 @@ pub struct TestArgs {}
 
 /// Runs `cargo xtask test`.
 pub fn run(_args: &TestArgs) -> Result<()> {
-    let mut steps = Steps::new(7);
+    let mut steps = Steps::new(8);
     steps.run("setup", setup::ensure)?;
     steps.run("format", || run_command(&mut cargo(&["fmt", "--all", "--check"])))?;
     steps.run("lints", || {
@@ -30,6 +32,7 @@ pub fn run(_args: &TestArgs) -> Result<()> {
         run_command(doc.env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     steps.run("tests", || run_command(&mut cargo(&["test", "--workspace"])))?;
+    steps.run("conformance", conformance)?;
     steps.run("licences", licences)?;
     println!("\nAll checks passed in {}.", steps.elapsed());
     Ok(())
@@ -43,6 +46,17 @@ fn features() -> Result<()> {
         run_command(clippy.args(["--features", feature, "--", "-D", "warnings"]))?;
     }
     Ok(())
+}
+
+/// Tests `infer serve` with NVIDIA's client of the Open Inference Protocol, over HTTP and gRPC.
+fn conformance() -> Result<()> {
+    let folder = root().join("infer/tests/conformance");
+    let packages = root().join("target/conformance");
+    pip::install(&folder.join("requirements.txt"), &packages)?;
+    run_command(&mut cargo(&["build", "--package", "ferronnx-infer", "--bin", "infer"]))?;
+    let mut python = Command::new("python3");
+    python.arg(folder.join("conformance.py")).arg(root().join("target/debug/infer"));
+    run_command(python.env("PYTHONPATH", packages))
 }
 
 fn licences() -> Result<()> {

@@ -204,6 +204,7 @@ fn facts(slot: &Slot, engine: &Engine) -> ServedModel {
 }
 
 /// Number of connections that the system allows, at most `wanted`. The limit of open files is raised as far as it goes.
+#[cfg(unix)]
 fn most_connections(wanted: usize) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     /// Files that are open anyway: libraries, models, logs.
@@ -212,4 +213,10 @@ fn most_connections(wanted: usize) -> usize {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     let files = if raised.is_ok() { maximum } else { current };
     files.map_or(wanted, |files| wanted.min(usize::try_from(files.saturating_sub(OTHERS)).unwrap_or(wanted)))
+}
+
+/// Number of connections: `wanted`, for this system has no limit of open files.
+#[cfg(not(unix))]
+fn most_connections(wanted: usize) -> usize {
+    wanted
 }

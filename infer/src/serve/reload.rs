@@ -1,9 +1,9 @@
 //! Loading and replacing of models.
 
-use std::os::unix::fs::MetadataExt;
+use std::fs::Metadata;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Mutex;
 use tokio::time::sleep;
@@ -23,19 +23,30 @@ pub(crate) struct Reloader {
 /// Mark that changes when a file is replaced or written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mark {
-    device: u64,
-    inode: u64,
+    /// Numbers of the device and the file, where the system has them.
+    identity: (u64, u64),
     length: u64,
-    modified: (i64, i64),
+    modified: Option<SystemTime>,
 }
 
 impl Mark {
     /// Mark of the file at `path`, with links followed; none if there is none.
     fn of(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
-        let modified = (metadata.mtime(), metadata.mtime_nsec());
-        Some(Self { device: metadata.dev(), inode: metadata.ino(), length: metadata.len(), modified })
+        let (length, modified) = (metadata.len(), metadata.modified().ok());
+        Some(Self { identity: identity(&metadata), length, modified })
     }
+}
+
+#[cfg(unix)]
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    (metadata.dev(), metadata.ino())
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> (u64, u64) {
+    (0, 0)
 }
 
 impl Reloader {

@@ -122,7 +122,7 @@ impl Engine {
             let since = Instant::now();
             queue.push(Job { rows, outputs, deadline, since, reply, _permit: permit });
         };
-        let (prepared, preparation) = oneshot::channel();
+        let (prepared, mut preparation) = oneshot::channel();
         match item {
             Item::Floats(values) => job(Rows::Floats(values), reply),
             Item::Bytes(values) => job(Rows::Bytes(values), reply),
@@ -150,7 +150,8 @@ impl Engine {
             Ok(answer) => answer.map_err(|_| Failure::Internal)??,
             Err(_) => return Err(Failure::Deadline),
         };
-        let facts = preparation.await.ok();
+        // Sent before the job was queued; a tensor has none.
+        let facts = preparation.try_recv().ok();
         let (seen, timings) = facts.map_or_else(Default::default, |facts| (Some(facts.seen), facts.timings));
         let Passed { outputs, queue, compute, batch } = passed;
         Ok(Answer { outputs, seen, timings: Timings { queue, compute, batch, ..timings } })

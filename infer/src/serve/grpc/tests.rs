@@ -75,16 +75,16 @@ fn elements_are_typed_or_raw() {
     }
 
     let refused = |message| accept(Element::Float, &message).unwrap_err();
-    insta::assert_snapshot!(refused(message("FP32", none(), &[])), @"");
-    insta::assert_snapshot!(refused(message("FP32", floats.clone(), &[raw])), @"");
-    insta::assert_snapshot!(refused(message("FP32", none(), &[raw, raw])), @"");
-    insta::assert_snapshot!(refused(message("FP32", bytes.clone(), &[])), @"");
-    insta::assert_snapshot!(refused(message("FP32", InferTensorContents { int64_contents: vec![1], ..floats.clone() }, &[])), @"");
-    insta::assert_snapshot!(refused(message("FP32", none(), &[b"\0\0\0"])), @"");
+    insta::assert_snapshot!(refused(message("FP32", none(), &[])), @"input `input`: it has no elements: give `data` or `binary_data_size` in JSON, contents or raw_input_contents in a message");
+    insta::assert_snapshot!(refused(message("FP32", floats.clone(), &[raw])), @"input `input`: it has contents and raw_input_contents: give one of them");
+    insta::assert_snapshot!(refused(message("FP32", none(), &[raw, raw])), @"2 raw_input_contents for 1 inputs: each input has one, or its own contents");
+    insta::assert_snapshot!(refused(message("FP32", bytes.clone(), &[])), @"input `input`: FP32 elements cannot be in this field: send them as fp32_contents");
+    insta::assert_snapshot!(refused(message("FP32", InferTensorContents { int64_contents: vec![1], ..floats.clone() }, &[])), @"input `input`: FP32 elements cannot be in this field: send them as fp32_contents");
+    insta::assert_snapshot!(refused(message("FP32", none(), &[b"\0\0\0"])), @"input `input`: it has 3 bytes, and its shape and datatype take 8");
     let large = InferTensorContents { uint_contents: vec![0, 256], ..none() };
-    insta::assert_snapshot!(accept(Element::Uint8, &message("UINT8", large, &[])).unwrap_err(), @"");
+    insta::assert_snapshot!(accept(Element::Uint8, &message("UINT8", large, &[])).unwrap_err(), @"input `input`: 256 is not a byte: the largest is 255");
     let half = accept(Element::Float16, &message("FP16", floats, &[])).unwrap_err();
-    insta::assert_snapshot!(half, @"");
+    insta::assert_snapshot!(half, @"input `input`: FP16 elements cannot be in contents: send them as raw_input_contents");
 }
 
 #[test]
@@ -107,8 +107,8 @@ fn parameters_are_read() {
     assert_eq!(accepted.outputs[0].form, Form::Classes(2));
     let refused =
         |timeout, classification| accept(Element::Float, &with(timeout, classification)).unwrap_err();
-    insta::assert_snapshot!(refused(number(-1), number(2)), @"");
-    insta::assert_snapshot!(refused(number(1), InferParameter::default()), @"");
+    insta::assert_snapshot!(refused(number(-1), number(2)), @"the parameter `timeout` is not a number of microseconds");
+    insta::assert_snapshot!(refused(number(1), InferParameter::default()), @"the parameter `classification` is not a number of classes");
 }
 
 /// Many empty tensors are small in a message and large in memory.

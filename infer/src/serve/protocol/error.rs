@@ -186,7 +186,7 @@ pub enum InputError {
         depth: usize,
     },
     /// The elements are in a form that the datatype does not have.
-    #[error("{datatype} has no elements in {place}: send them as {instead}")]
+    #[error("{datatype} elements cannot be in {place}: send them as {instead}")]
     Place {
         /// Datatype of the tensor.
         datatype: Datatype,
@@ -202,7 +202,7 @@ pub enum InputError {
     #[error("{0} is not a byte: the largest is 255")]
     Byte(u32),
     /// A 64-bit number is too large for the 32 bits in which it is computed.
-    #[error("{0} is too large for a float of 32 bits")]
+    #[error("{0:e} is too large for a float of 32 bits")]
     Range(f64),
 }
 

@@ -81,19 +81,19 @@ fn wrong_lists_are_refused() {
     };
     let float = |data| refused(Element::Float, "FP32", data);
     insta::assert_snapshot!(float("[1, 2, 3]"), @"input `input`: `data` does not fit its shape and datatype: invalid length 3, expected a list of 4 at line 1 column 9");
-    insta::assert_snapshot!(float("[1, 2, 3, 4, 5]"), @"");
-    insta::assert_snapshot!(float("[[[1, 2, 3], [4]]]"), @"");
-    insta::assert_snapshot!(float("[[1, 2, 3, 4]]"), @"");
-    insta::assert_snapshot!(float("[[[[1, 2, 3, 4]]]]"), @"");
-    insta::assert_snapshot!(float("[1, 2, 3, null]"), @"");
-    insta::assert_snapshot!(float("[1, 2, 3, 1e39]"), @"");
-    insta::assert_snapshot!(float("[1, 2, 3, \"4\"]"), @"");
-    insta::assert_snapshot!(float("4"), @"");
-    insta::assert_snapshot!(refused(Element::Uint8, "UINT8", "[1, 2, 3, 256]"), @"");
-    insta::assert_snapshot!(refused(Element::Uint8, "UINT8", "[1, 2, 3, 4.0]"), @"");
-    insta::assert_snapshot!(refused(Element::Double, "FP64", "[1, 2, 3, 1e39]"), @"");
-    insta::assert_snapshot!(refused(Element::Float16, "FP16", "[1, 2, 3, 4]"), @"");
-    insta::assert_snapshot!(float(&format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000))), @"");
+    insta::assert_snapshot!(float("[1, 2, 3, 4, 5]"), @"input `input`: `data` does not fit its shape and datatype: there are more than 4 elements at line 1 column 15");
+    insta::assert_snapshot!(float("[[[1, 2, 3], [4]]]"), @"input `input`: `data` does not fit its shape and datatype: there are more than 2 elements at line 1 column 11");
+    insta::assert_snapshot!(float("[[1, 2, 3, 4]]"), @"input `input`: `data` is nested 2 deep: give a flat list, or one nested as its shape");
+    insta::assert_snapshot!(float("[[[[1, 2, 3, 4]]]]"), @"input `input`: `data` is nested 4 deep: give a flat list, or one nested as its shape");
+    insta::assert_snapshot!(float("[1, 2, 3, null]"), @"input `input`: `data` does not fit its shape and datatype: invalid type: null, expected f32 at line 1 column 14");
+    insta::assert_snapshot!(float("[1, 2, 3, 1e39]"), @"input `input`: `data` does not fit its shape and datatype: number out of range at line 1 column 14");
+    insta::assert_snapshot!(float("[1, 2, 3, \"4\"]"), @r#"input `input`: `data` does not fit its shape and datatype: invalid type: string "4", expected f32 at line 1 column 13"#);
+    insta::assert_snapshot!(float("4"), @"input `input`: `data` does not fit its shape and datatype: invalid type: integer `4`, expected a list of 4 at line 1 column 1");
+    insta::assert_snapshot!(refused(Element::Uint8, "UINT8", "[1, 2, 3, 256]"), @"input `input`: `data` does not fit its shape and datatype: invalid value: integer `256`, expected u8 at line 1 column 13");
+    insta::assert_snapshot!(refused(Element::Uint8, "UINT8", "[1, 2, 3, 4.0]"), @"input `input`: `data` does not fit its shape and datatype: invalid type: floating point `4.0`, expected u8 at line 1 column 13");
+    insta::assert_snapshot!(refused(Element::Double, "FP64", "[1, 2, 3, 1e39]"), @"input `input`: 1e39 is too large for a float of 32 bits");
+    insta::assert_snapshot!(refused(Element::Float16, "FP16", "[1, 2, 3, 4]"), @"input `input`: FP16 elements cannot be in JSON: send them as binary data after the JSON");
+    insta::assert_snapshot!(float(&format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000))), @"input `input`: `data` is nested 100000 deep: give a flat list, or one nested as its shape");
 }
 
 #[test]
@@ -118,18 +118,18 @@ fn lying_lengths_are_refused() {
     let json = |parameters: &str| input("UINT8", "[1, 2, 2]", parameters);
     let refused = |parameters: &str, binary| accept(Element::Uint8, &json(parameters), binary).unwrap_err();
     let size = |size: &str| format!(r#""parameters": {{"binary_data_size": {size}}}"#);
-    insta::assert_snapshot!(refused(&size("5"), Some(&[0; 4])), @"");
-    insta::assert_snapshot!(refused(&size("3"), Some(&[0; 4])), @"");
-    insta::assert_snapshot!(refused(&size("3"), Some(&[0; 3])), @"");
-    insta::assert_snapshot!(refused(&size("18446744073709551615"), Some(&[0; 4])), @"");
-    insta::assert_snapshot!(refused(&size("-1"), Some(&[0; 4])), @"");
-    insta::assert_snapshot!(refused(&size("4"), None), @"");
-    insta::assert_snapshot!(refused(&format!("{}, \"data\": [1]", size("4")), Some(&[0; 4])), @"");
-    insta::assert_snapshot!(refused(r#""parameters": {}"#, Some(&[0; 4])), @"");
-    insta::assert_snapshot!(refused(r#""parameters": {"shared_memory_region": "a"}"#, None), @"");
+    insta::assert_snapshot!(refused(&size("5"), Some(&[0; 4])), @"input `input`: `binary_data_size` is 5, and 4 bytes are left after the JSON");
+    insta::assert_snapshot!(refused(&size("3"), Some(&[0; 4])), @"1 bytes follow the last tensor: `binary_data_size` of the inputs has to add up to what follows the JSON");
+    insta::assert_snapshot!(refused(&size("3"), Some(&[0; 3])), @"input `input`: it has 3 bytes, and its shape and datatype take 4");
+    insta::assert_snapshot!(refused(&size("18446744073709551615"), Some(&[0; 4])), @"input `input`: `binary_data_size` is 18446744073709551615, and 4 bytes are left after the JSON");
+    insta::assert_snapshot!(refused(&size("-1"), Some(&[0; 4])), @"the body is not the JSON of an inference request: invalid value: integer `-1`, expected usize at line 1 column 108");
+    insta::assert_snapshot!(refused(&size("4"), None), @"input `input`: it has `binary_data_size`, and the request no header Inference-Header-Content-Length");
+    insta::assert_snapshot!(refused(&format!("{}, \"data\": [1]", size("4")), Some(&[0; 4])), @"input `input`: it has `data` and `binary_data_size`: give one of them");
+    insta::assert_snapshot!(refused(r#""parameters": {}"#, Some(&[0; 4])), @"input `input`: it has no elements: give `data` or `binary_data_size` in JSON, contents or raw_input_contents in a message");
+    insta::assert_snapshot!(refused(r#""parameters": {"shared_memory_region": "a"}"#, None), @"input `input`: shared memory is not supported: send the elements in the request");
     let body = Bytes::from_static(b"{}");
-    insta::assert_snapshot!(json::parse(&body, Some(3)).unwrap_err().message(), @"");
-    insta::assert_snapshot!(json::parse(&body, Some(0)).unwrap_err().message(), @"");
+    insta::assert_snapshot!(json::parse(&body, Some(3)).unwrap_err().message(), @"the header Inference-Header-Content-Length is 3, and the body has 2 bytes");
+    insta::assert_snapshot!(json::parse(&body, Some(0)).unwrap_err().message(), @"the body is not the JSON of an inference request: EOF while parsing a value at line 1 column 0");
 }
 
 #[test]
@@ -149,10 +149,10 @@ fn encoded_images_come_in_three_forms() {
     assert_eq!(images(accept(Element::Float, binary, Some(&bytes))), expected);
 
     let refused = |json: &str| accept(Element::Float, json, None).unwrap_err();
-    insta::assert_snapshot!(refused(&json(r#"["b25l", "/w=="]"#, "")), @"");
-    insta::assert_snapshot!(refused(&json(r#"["b25l", "/w="]"#, r#""content_type": "base64""#)), @"");
-    insta::assert_snapshot!(refused(&json(r#"[{"b64": "b25l"}]"#, "")), @"");
-    insta::assert_snapshot!(refused(&json(r#"[[{"b64": "b25l"}]]"#, "")), @"");
+    insta::assert_snapshot!(refused(&json(r#"["b25l", "/w=="]"#, "")), @r#"input `image`: `data` does not fit its shape and datatype: invalid type: string "b25l", expected an image as {"b64": "..."}, or as Base64 with the parameter "content_type": "base64" at line 1 column 7"#);
+    insta::assert_snapshot!(refused(&json(r#"["b25l", "/w="]"#, r#""content_type": "base64""#)), @"input `image`: `data` does not fit its shape and datatype: Invalid padding at line 1 column 15");
+    insta::assert_snapshot!(refused(&json(r#"[{"b64": "b25l"}]"#, "")), @"input `image`: `data` does not fit its shape and datatype: invalid length 1, expected a list of 2 at line 1 column 17");
+    insta::assert_snapshot!(refused(&json(r#"[[{"b64": "b25l"}]]"#, "")), @"input `image`: `data` is nested 2 deep: give a flat list, or one nested as its shape");
     for (wrong, message) in [
         (&[3, 0, 0, 0, 1, 2, 3, 255, 255, 255, 255, 0][..], "element 1"),
         (&[8, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8], "element 1"),
@@ -167,17 +167,17 @@ fn encoded_images_come_in_three_forms() {
 fn inputs_have_to_fit_the_model() {
     let refused = |json: &str| accept(Element::Float, json, None).unwrap_err();
     let data = r#""data": [1, 2, 3, 4]"#;
-    insta::assert_snapshot!(refused(&input("INT64", "[1, 2, 2]", data)), @"");
-    insta::assert_snapshot!(refused(&input("FP32", "[1, 4]", data)), @"");
-    insta::assert_snapshot!(refused(&input("FP32", "[0, 2, 2]", r#""data": []"#)), @"");
-    insta::assert_snapshot!(refused(&input("FP32", "[-1, 2, 2]", data)), @"");
-    insta::assert_snapshot!(refused(&input("FP32", "[5, 2, 2]", data)), @"");
-    insta::assert_snapshot!(refused(&input("FP32", "[4611686018427387904, 2, 2]", data)), @"");
-    insta::assert_snapshot!(refused(r#"{"inputs": []}"#), @"");
-    insta::assert_snapshot!(refused(r#"{"inputs": [{"name": "a", "datatype": "FP32", "shape": [1], "data": [1]}]}"#), @"");
+    insta::assert_snapshot!(refused(&input("INT64", "[1, 2, 2]", data)), @"input `input`: the model takes FP32, not INT64");
+    insta::assert_snapshot!(refused(&input("FP32", "[1, 4]", data)), @"input `input`: the model takes the shape [-1, 2, 2], not [1, 4] (-1 stands for any size from 1)");
+    insta::assert_snapshot!(refused(&input("FP32", "[0, 2, 2]", r#""data": []"#)), @"input `input`: the model takes the shape [-1, 2, 2], not [0, 2, 2] (-1 stands for any size from 1)");
+    insta::assert_snapshot!(refused(&input("FP32", "[-1, 2, 2]", data)), @"input `input`: the model takes the shape [-1, 2, 2], not [-1, 2, 2] (-1 stands for any size from 1)");
+    insta::assert_snapshot!(refused(&input("FP32", "[5, 2, 2]", data)), @"input `input`: 5 images, and this server takes at most 4 at once: send them in several requests");
+    insta::assert_snapshot!(refused(&input("FP32", "[4611686018427387904, 2, 2]", data)), @"input `input`: the model takes the shape [-1, 2, 2], not [4611686018427387904, 2, 2] (-1 stands for any size from 1)");
+    insta::assert_snapshot!(refused(r#"{"inputs": []}"#), @"there is no input: give `input` FP32 [-1, 2, 2] or `image` BYTES [-1]");
+    insta::assert_snapshot!(refused(r#"{"inputs": [{"name": "a", "datatype": "FP32", "shape": [1], "data": [1]}]}"#), @"input `a`: the model has no such input: give `input` FP32 [-1, 2, 2] or `image` BYTES [-1]");
     let two = r#"{"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, 2, 2], "data": [1, 2, 3, 4]},
         {"name": "image", "datatype": "BYTES", "shape": [1], "data": [{"b64": ""}]}]}"#;
-    insta::assert_snapshot!(refused(two), @"");
+    insta::assert_snapshot!(refused(two), @"there are 2 inputs: give one of `input` FP32 [-1, 2, 2] or `image` BYTES [-1], never both");
     for text in ["", "[]", "{", "{}", r#"{"inputs": 3}"#, r#"{"inputs": [], "inputs": []}"#, "\u{feff}{}"] {
         assert!(refused(text).starts_with("the body is not the JSON of an inference request: "));
     }
@@ -207,9 +207,9 @@ fn outputs_are_those_of_the_model() {
         binary: false,
     };
     assert_eq!(accepted(some).unwrap().outputs, [wanted]);
-    insta::assert_snapshot!(accepted(r#""outputs": [{"name": "x"}]"#).unwrap_err(), @"");
-    insta::assert_snapshot!(accepted(r#""outputs": [{"name": "logits"}, {"name": "logits"}]"#).unwrap_err(), @"");
-    insta::assert_snapshot!(accepted(r#""outputs": [{"name": "logits", "parameters": {"classification": -1}}]"#).unwrap_err(), @"");
+    insta::assert_snapshot!(accepted(r#""outputs": [{"name": "x"}]"#).unwrap_err(), @"output `x`: the model has no such output: it has `logits`, `probabilities`");
+    insta::assert_snapshot!(accepted(r#""outputs": [{"name": "logits"}, {"name": "logits"}]"#).unwrap_err(), @"output `logits`: it is asked for twice");
+    insta::assert_snapshot!(accepted(r#""outputs": [{"name": "logits", "parameters": {"classification": -1}}]"#).unwrap_err(), @"the body is not the JSON of an inference request: invalid value: integer `-1`, expected usize at line 1 column 171");
 }
 
 #[test]
@@ -218,7 +218,62 @@ fn names_never_collide() {
         [info("probabilities", Element::Float, &[4, 3]), info("mask", Element::Float, &[4, 1, 8, 8])];
     let model = Interface::new(&info("image", Element::Float16, &[4, 3, 8, 8]), &outputs, 3);
     let metadata = ModelMetadata::new("m", vec!["1".into()], &model);
-    insta::assert_json_snapshot!(metadata, @"");
+    insta::assert_json_snapshot!(metadata, @r#"
+        {
+          "name": "m",
+          "versions": [
+            "1"
+          ],
+          "platform": "onnx_onnxv1",
+          "inputs": [
+            {
+              "name": "image",
+              "datatype": "FP16",
+              "shape": [
+                -1,
+                3,
+                8,
+                8
+              ]
+            },
+            {
+              "name": "encoded_image",
+              "datatype": "BYTES",
+              "shape": [
+                -1
+              ]
+            }
+          ],
+          "outputs": [
+            {
+              "name": "probabilities",
+              "datatype": "FP32",
+              "shape": [
+                -1,
+                3
+              ]
+            },
+            {
+              "name": "mask",
+              "datatype": "FP32",
+              "shape": [
+                -1,
+                1,
+                8,
+                8
+              ]
+            },
+            {
+              "name": "class_probabilities",
+              "datatype": "FP32",
+              "shape": [
+                -1,
+                3
+              ]
+            }
+          ]
+        }
+        "#);
 }
 
 #[test]
@@ -234,7 +289,7 @@ fn a_response_is_json_with_binary_data_after_it() {
     let plain = response(vec![output(Form::Values, false), output(Form::Classes(2), false)]);
     let (body, header) = plain.to_json().unwrap();
     assert_eq!(header, None);
-    insta::assert_snapshot!(str::from_utf8(&body).unwrap(), @"");
+    insta::assert_snapshot!(str::from_utf8(&body).unwrap(), @r#"{"model_name":"m","model_version":"1","outputs":[{"name":"y","datatype":"FP32","shape":[2,3],"data":[0.5,2.0,2.0,-1.0,1e-8,0.25]},{"name":"y","datatype":"BYTES","shape":[2,2],"data":["2:1:b:c","2:2:d","0.25:2:d","0.00000001:1:b:c"]}]}"#);
 
     let mixed = response(vec![output(Form::Values, true), output(Form::Classes(9), true)]);
     let (body, header) = mixed.to_json().unwrap();
@@ -255,11 +310,11 @@ fn what_json_cannot_express_is_refused() {
     let output = OutputTensor::new(wanted(Form::Values), values.clone(), &[]).unwrap();
     let mut response =
         Response { model_name: "m".into(), model_version: "1".into(), id: "1".into(), outputs: vec![output] };
-    insta::assert_snapshot!(response.to_json().unwrap_err().message(), @"");
+    insta::assert_snapshot!(response.to_json().unwrap_err().message(), @"output `y`: it holds -inf: ask for it as binary data");
     response.outputs[0].binary = true;
     assert!(response.to_json().is_ok());
     let error = OutputTensor::new(wanted(Form::Classes(1)), values, &["a".into()]).unwrap_err();
-    insta::assert_snapshot!(error.message(), @"");
+    insta::assert_snapshot!(error.message(), @"output `y`: `classification` needs one score for each of 1 classes, and its shape is [1, 2]");
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Command `infer serve`: answers requests for classification.
 
+mod signals;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use ferronnx_infer::device::short_name;
 use ferronnx_infer::serve::{LoadError, ServedModel, Server};
 use ferronnx_infer::{Error, ErrorKind};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::ServeArgs;
 use crate::exit::Done;
@@ -24,8 +25,7 @@ pub fn run(args: &ServeArgs) -> Result<Done> {
 
 async fn serve(args: &ServeArgs) -> Result<Done> {
     let start = Instant::now();
-    let mut end = End::new().context("cannot wait for signals")?;
-    let mut hang_up = signal(SignalKind::hangup()).context("cannot wait for signals")?;
+    let (mut end, mut hang_up) = signals::all().context("cannot wait for signals")?;
     let server = Server::bind(args.options()?).await?;
     tokio::select! {
         loaded = server.load() => loaded.map_err(|error| explained(args, error))?,
@@ -50,32 +50,12 @@ async fn serve(args: &ServeArgs) -> Result<Done> {
     }
 }
 
-/// Signals that end a server: SIGTERM and SIGINT.
-struct End {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl End {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// Waits for one of them.
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
 /// Loads the models again at each SIGHUP.
-async fn reload(server: &Server, hang_up: &mut Signal) {
-    while hang_up.recv().await.is_some() {
+async fn reload(server: &Server, hang_up: &mut signals::HangUp) {
+    loop {
+        hang_up.wait().await;
         server.reload().await;
     }
-    std::future::pending().await
 }
 
 /// Adds the flag that helps.
