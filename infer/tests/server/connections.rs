@@ -95,7 +95,7 @@ fn half_closed_connections_end() {
         let answer = Answer::read(stream).unwrap();
         assert!(answer.is_none_or(|answer| answer.status == 200 || answer.status == 429));
     }
-    server.is_well();
+    server.wait_until("free of permits", || server.classify().is_some_and(|answer| answer.status == 200));
 }
 
 #[test]
