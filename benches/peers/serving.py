@@ -14,9 +14,10 @@ PHOTO is enlarged to each size, with some noise, and sent as a JPEG. First the s
 3. Rounds, in turns: one client and --clients clients against each server, and `infer bench --images` for what the
    library does in process. Load comes from `oha` on the same cores.
 
-"beyond its steps" is the median of a request's time beyond what the server reports for decoding, preprocessing and the
-network, so that it depends little on the machine's noise. "in process" is decoding + preprocessing + a pass of one image, each a median of `infer bench`. The library's rate is
-`end_to_end_ips`: it decodes from files while the network runs with batches of --batch, on the same cores.
+"in process" is decoding + preprocessing + a pass of one image, each a median of `infer bench`. "beyond its steps" is the
+median of a request's time beyond what the server reports for the same steps, which depends less on a noisy machine. The
+library's rate is `end_to_end_ips`: it decodes from files while the network runs with batches of --batch, on the same
+cores.
 """
 import argparse
 import contextlib
@@ -132,7 +133,7 @@ def load(options, port, body, clients, seconds):
 
 
 def overhead(port, body, seconds):
-    """Median ms of a request to `infer serve` beyond the steps that it reports: HTTP, threads, queue, and the client."""
+    """Median ms of a request to `infer serve` beyond the steps that it reports: HTTP, threads, queue and client."""
     connection = http.client.HTTPConnection("127.0.0.1", port)
     connection.connect()
     connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
