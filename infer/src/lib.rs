@@ -19,6 +19,7 @@
 //! | [`verify`] | an exported file | whether it is unchanged and computes the same here |
 //! | `serve` | requests over HTTP and gRPC | answers, under load |
 //! | `pages` | an evaluation or a benchmark | an HTML page |
+//! | `triton` | models | a model repository of Triton Inference Server |
 //!
 //! [`runtime`] opens ONNX Runtime when the program runs; nothing of it is linked. [`device`] names the devices.
 //! [`escape`] makes names safe for terminals.
@@ -28,7 +29,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `cli` | the program `infer` |
+//! | `cli` | the program `infer`, and `triton` |
 //! | `report` | `pages`, and the program's flag for them |
 //! | `bench` | `bench`, and the program's command for it |
 //! | `data` | `data_set` and `evaluate`: labelled images in folders and lists |
@@ -72,6 +73,7 @@ pub mod image_folder;
 pub mod image_list;
 pub mod inspect;
 mod model_error;
+pub mod model_spec;
 #[cfg(feature = "report")]
 pub mod pages;
 mod pipeline;
@@ -82,6 +84,8 @@ mod scores;
 #[cfg(feature = "serve")]
 pub mod serve;
 pub mod session;
+#[cfg(feature = "cli")]
+pub mod triton;
 pub mod verify;
 
 pub use classifier::{Classifier, ClassifierBuilder};

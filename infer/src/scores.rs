@@ -35,6 +35,12 @@ impl Scores {
         self.activation
     }
 
+    /// Thresholds from which classes are selected, of a model with several labels an image.
+    #[cfg(feature = "serve")]
+    pub(crate) fn threshold(&self) -> Option<&Threshold> {
+        self.threshold.as_ref()
+    }
+
     /// Tells whether any number of classes is right for an image, not exactly one.
     pub(crate) fn is_multi_label(&self) -> bool {
         self.threshold.is_some()

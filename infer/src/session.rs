@@ -6,6 +6,7 @@ mod io_binding;
 mod model;
 mod options;
 mod placement;
+mod threads;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -34,6 +35,8 @@ pub(crate) use input::{describe, fits, kind};
 use io_binding::BoundTensors;
 use model::{Built, Model};
 pub use options::{Optimization, Options};
+pub(crate) use threads::default_threads;
+use threads::limited_threads;
 
 /// Model that is ready to run, from any thread: passes take turns, each on all threads of the session.
 #[derive(Debug)]
@@ -297,7 +300,7 @@ fn configured(runtime: &Runtime, options: &Options) -> ort::Result<SessionBuilde
         .with_optimization_level(GraphOptimizationLevel::Level3)?
         .with_intra_op_spinning(options.spinning)?
         .with_inter_op_spinning(false)?;
-    let builder = match options.threads {
+    let builder = match options.threads.or_else(limited_threads) {
         Some(threads) => builder.with_intra_threads(threads)?,
         None => builder,
     };

@@ -1,8 +1,10 @@
-//! Atomic replacement of files: a reader never sees a half-written file.
+//! Atomic replacement of files and folders: a reader never sees a half-written one.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+
+use tempfile::TempDir;
 
 /// Replaces a file as a whole: readers see the old content until the new one is complete and on disk.
 ///
@@ -37,6 +39,53 @@ pub fn write_atomically(
     Ok(())
 }
 
+/// Folder that is filled under a temporary name and then put in place as a whole; removed if it never is.
+#[derive(Debug)]
+pub struct StagedFolder(TempDir);
+
+impl StagedFolder {
+    /// Creates an empty folder in `parent`, in which the final one will be.
+    ///
+    /// # Errors
+    /// [`io::Error`] of the system.
+    pub fn new(parent: impl AsRef<Path>) -> io::Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+        builder.prefix(".").suffix(".tmp").tempdir_in(parent).map(Self)
+    }
+
+    /// Path of the folder while it is filled.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Renames the folder to `path`, in the same parent. A folder that is there is moved aside first, and then removed.
+    ///
+    /// # Errors
+    /// [`io::Error`] of the system; the folder at `path` is then unchanged.
+    pub fn replace(self, path: impl AsRef<Path>) -> io::Result<()> {
+        let path = path.as_ref();
+        let parent = path.parent().unwrap_or(Path::new("."));
+        let aside = tempfile::Builder::new().prefix(".").suffix(".old").tempdir_in(parent)?;
+        let old = aside.path().join("old");
+        let is_moved = match fs::rename(path, &old) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        if let Err(error) = fs::rename(self.0.path(), path) {
+            if is_moved {
+                fs::rename(&old, path)?;
+            }
+            return Err(error);
+        }
+        let _ = self.0.keep(); // it has another name now, so that there is nothing to remove
+        sync(parent);
+        Ok(())
+    }
+}
+
 /// Writes a folder to disk, so that a renamed file in it survives a power cut.
 ///
 /// A failure is ignored: the content is safe already, and some systems cannot open folders.
@@ -66,6 +115,24 @@ mod tests {
         assert!(nowhere.starts_with("there is no folder ") && nowhere.ends_with("/none"), "{nowhere}");
     }
 
+    #[test]
+    fn a_folder_is_replaced_as_a_whole() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("folder");
+        for content in ["old", "new"] {
+            let staged = StagedFolder::new(parent.path()).unwrap();
+            fs::write(staged.path().join(content), content).unwrap();
+            staged.replace(&path).unwrap();
+        }
+        let dropped = StagedFolder::new(parent.path()).unwrap();
+        fs::write(dropped.path().join("never"), "").unwrap();
+        drop(dropped);
+        let names = |folder: &Path| -> Vec<_> {
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+        };
+        assert_eq!((names(parent.path()), names(&path)), (vec!["folder".into()], vec!["new".into()]));
+    }
+
     #[cfg(unix)]
     #[test]
     fn others_can_read_what_is_written() {
@@ -74,7 +141,10 @@ mod tests {
         let [plain, atomic] = ["plain", "atomic"].map(|name| folder.path().join(name));
         fs::write(&plain, "").unwrap();
         write_atomically(&atomic, |_| Ok(())).unwrap();
-        let mode = |path| fs::metadata(path).unwrap().permissions().mode();
-        assert_eq!(mode(plain), mode(atomic));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&plain), mode(&atomic));
+        let plain = folder.path().join("plain-folder");
+        fs::create_dir(&plain).unwrap();
+        assert_eq!(mode(&plain), mode(StagedFolder::new(folder.path()).unwrap().path()));
     }
 }

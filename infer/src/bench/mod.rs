@@ -24,7 +24,7 @@ use crate::device::{Device, short_name};
 use crate::error::{ErrorKind, Result};
 use crate::files;
 use crate::pipeline::milliseconds;
-use crate::session::{Options, Session, describe, kind};
+use crate::session::{Options, Session, default_threads, describe, kind};
 
 /// Fewest passes that are measured, however long they take.
 const FEWEST: usize = 10;
@@ -35,7 +35,7 @@ const FEWEST: usize = 10;
 pub struct Plan {
     /// Batch sizes.
     pub batches: Vec<usize>,
-    /// Numbers of threads; ONNX Runtime's choice where absent.
+    /// Numbers of threads; the default of [`Options::threads`] where absent.
     pub threads: Vec<Option<usize>>,
     /// Devices.
     pub devices: Vec<Device>,
@@ -169,7 +169,7 @@ impl Benchmark {
                     let latency_ms = Latency::of(&samples);
                     runs.push(Run {
                         provider: session.provider().into(),
-                        threads: threads.unwrap_or_else(cores),
+                        threads: threads.unwrap_or_else(default_threads),
                         batch,
                         iterations: samples.len(),
                         latency_ms,

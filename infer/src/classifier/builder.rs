@@ -61,7 +61,8 @@ impl ClassifierBuilder {
         self
     }
 
-    /// Sets the number of threads, of the network and for decoding; one per core by default.
+    /// Sets the number of threads, of the network and for decoding; by default one per core, at most as many as the CPU
+    /// quota and the affinity of the process allow.
     #[must_use]
     pub fn threads(mut self, threads: impl Into<Option<usize>>) -> Self {
         self.session.threads = threads.into();

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::failure::Failure;
+use super::record::Record;
 
 /// Patience with a client that sends a body.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +89,8 @@ impl Admission {
         let memory = self.memory.clone().try_acquire_many_owned(length as u32).map_err(|_| Refusal::Full)?;
         let (places, capacity) = (self.places.clone(), self.capacity);
         let memory = Arc::new(Memory(Mutex::new(memory)));
-        Ok(Admitted { place: Arc::new(Mutex::new(Some(place))), places, capacity, memory })
+        let (place, record) = (Arc::new(Mutex::new(Some(place))), Record::default());
+        Ok(Admitted { place, places, capacity, memory, record })
     }
 }
 
@@ -131,6 +133,8 @@ pub(crate) struct Admitted {
     places: Arc<Semaphore>,
     capacity: usize,
     memory: Arc<Memory>,
+    /// Facts for the log and the metrics.
+    pub(crate) record: Record,
 }
 
 /// Place of one image or row, with a share of the request's memory. Dropping it frees both.

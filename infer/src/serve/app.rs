@@ -9,6 +9,7 @@ use super::auth::ApiKeys;
 use super::engine::Engine;
 use super::failure::Failure;
 use super::grpc::Health;
+use super::metrics::{Metrics, ModelInfo};
 use super::registry::{Registry, Slot};
 
 /// State that all requests share.
@@ -19,6 +20,7 @@ pub(crate) struct App {
     /// Longest time for a request.
     pub(crate) timeout: Duration,
     pub(crate) phase: Phase,
+    pub(crate) metrics: Metrics,
     /// Health service of gRPC, which follows the phase.
     pub(crate) health: Health,
 }
@@ -86,6 +88,20 @@ impl App {
                 Failure::Overloaded { retry_after: Duration::from_secs(seconds as u64) }
             }
         }
+    }
+
+    /// Text of the metrics.
+    pub(crate) fn metrics_text(&self) -> String {
+        let info = |slot: &Slot| {
+            let engine = slot.engine()?;
+            Some(ModelInfo {
+                labels: slot.metrics().labels().clone(),
+                provider: engine.classifier().session().provider(),
+                sha256: engine.certificate().map_or_else(String::new, |found| found.sha256.clone()),
+            })
+        };
+        let (queued, capacity) = (self.admission.taken(), self.admission.capacity());
+        self.metrics.text(queued, capacity, self.models.slots().iter().filter_map(info))
     }
 
     /// Refuses work while models are being loaded. A server that is stopping answers what still comes over open connections.

@@ -15,6 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use super::app::App;
+
 /// Time for the first byte of a connection, and for the handshake of TLS.
 const FIRST: Duration = Duration::from_secs(10);
 
@@ -41,6 +43,7 @@ const WINDOWS: [u32; 2] = [256 << 10, 1 << 20];
 
 /// Listener with what each connection needs.
 pub(crate) struct Connections {
+    pub(crate) app: Arc<App>,
     pub(crate) router: Router,
     pub(crate) tls: Option<TlsAcceptor>,
     /// Places for connections.
@@ -89,6 +92,7 @@ impl Connections {
         _place: OwnedSemaphorePermit,
         mut stop: watch::Receiver<bool>,
     ) {
+        let _counted = self.app.metrics.connection();
         let _ = stream.set_nodelay(true);
         let stopped = async move {
             let _ = stop.wait_for(|stop| *stop).await;

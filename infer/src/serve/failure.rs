@@ -88,17 +88,6 @@ impl Failure {
             Self::Unavailable(_) => tonic::Code::Unavailable,
         }
     }
-
-    /// Outcome of a request that failed so, as a label of metrics.
-    pub fn outcome(&self) -> &'static str {
-        match self {
-            Self::Overloaded { .. } => "overloaded",
-            Self::Deadline => "deadline",
-            Self::Network(_) | Self::Internal => "error",
-            Self::Unavailable(_) => "unavailable",
-            _ => "refused",
-        }
-    }
 }
 
 impl From<Failure> for tonic::Status {

@@ -37,6 +37,7 @@ pub(crate) async fn infer(
     read: impl FnOnce(&Interface, usize) -> Result<Accepted, Failure> + Send + 'static,
 ) -> Result<Response, Failure> {
     let (slot, engine) = app.engine(target.name, target.version)?;
+    admitted.record.set_model(slot);
     let deadline = app.deadline(timeout);
     let (interface, most) = (interface(&engine), app.admission.capacity());
     let accepted = match size {
@@ -51,11 +52,12 @@ pub(crate) async fn infer(
     admitted.hold(content.bytes()).map_err(|refusal| app.refusal(refusal))?;
 
     let (names, rows) = (fetched(&engine, &outputs), content.rows());
+    admitted.record.set_images(rows);
     let items = items(content, engine.max_batch());
     let is_one = items.len() == 1;
     let mut jobs = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
-        let permit = admitted.permit(count(&item)).map_err(|refusal| app.refusal(refusal))?;
+        let permit = admitted.permit(item.rows()).map_err(|refusal| app.refusal(refusal))?;
         let run = engine.run(item, &names, deadline, permit);
         jobs.push(
             async move { run.await.map_err(|failure| if is_one { failure } else { at(index, failure) }) },
@@ -120,15 +122,6 @@ fn items(content: Content, max_batch: usize) -> Vec<Item> {
         Content::Images(images) => images.into_iter().map(Item::Encoded).collect(),
         Content::Floats(tensor) => chunks(tensor, max_batch, Item::Floats),
         Content::Bytes(tensor) => chunks(tensor, max_batch, Item::Bytes),
-    }
-}
-
-/// Number of images in an item.
-fn count(item: &Item) -> usize {
-    match item {
-        Item::Encoded(_) => 1,
-        Item::Floats(tensor) => tensor.shape()[0],
-        Item::Bytes(tensor) => tensor.shape()[0],
     }
 }
 

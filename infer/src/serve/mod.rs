@@ -17,8 +17,10 @@ mod failure;
 pub mod grpc;
 mod http;
 mod inference;
+mod metrics;
 mod options;
 pub mod protocol;
+mod record;
 mod registry;
 mod reload;
 mod tls;
@@ -42,8 +44,9 @@ use connections::Connections;
 use engine::Engine;
 pub use engine::{LoadError, LoadOptions};
 use grpc::Health;
+use metrics::Metrics;
 pub use options::{ServeOptions, TlsFiles};
-pub use registry::{DuplicateModel, ModelSpec, ParseModelError};
+pub use registry::DuplicateModel;
 use registry::{Registry, Slot};
 use reload::Reloader;
 pub use tls::TlsError;
@@ -109,7 +112,8 @@ impl Server {
     /// # Errors
     /// [`ServeError`].
     pub async fn bind(options: ServeOptions) -> Result<Self, ServeError> {
-        let models = Registry::new(options.models)?;
+        let metrics = Metrics::default();
+        let models = Registry::new(options.models, &metrics)?;
         let keys = options.api_keys.as_deref().map(ApiKeys::from_file).transpose()?;
         let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
         let listening = |source| ServeError::Listen { address: options.listen, source };
@@ -118,10 +122,10 @@ impl Server {
         let admission = Admission::new(options.queue, options.max_body, options.body_memory);
         let (timeout, phase) = (options.timeout, Phase::default());
         let health = Health::new().await;
-        let app = Arc::new(App { models, admission, keys, timeout, phase, health });
+        let app = Arc::new(App { models, admission, keys, timeout, phase, health, metrics });
         let is_secure = tls.is_some();
         let places = Arc::new(Semaphore::new(most_connections(options.connections)));
-        let connections = Connections { router: http::router(app.clone()), tls, places };
+        let connections = Connections { app: app.clone(), router: http::router(app.clone()), tls, places };
         let (stop, stopped) = watch::channel(false);
         let accepting = tokio::spawn(connections.accept(listener, stopped));
         let reloader = Arc::new(Reloader::new(app.clone(), options.load));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::engine::LoadOptions;
-use super::registry::ModelSpec;
+use crate::model_spec::ModelSpec;
 
 /// Options of a server.
 #[derive(Debug, Clone)]

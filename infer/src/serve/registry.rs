@@ -1,76 +1,20 @@
 //! Models of a server, by name and version.
 
 use std::cmp::Reverse;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
 use super::engine::Engine;
 use super::failure::Failure;
-
-/// Longest name of a model or a version.
-const MAX_NAME: usize = 128;
-
-/// Model to serve: `[NAME[:VERSION]=]FILE`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelSpec {
-    /// Name; the file's without its ending by default.
-    pub name: String,
-    /// Version; `1` by default.
-    pub version: String,
-    /// File of the model.
-    pub path: PathBuf,
-}
-
-/// Text that names no model to serve.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}`: names and versions have 1 to {MAX_NAME} letters of A-Z a-z 0-9 . _ - (NAME:VERSION=FILE)")]
-pub struct ParseModelError(String);
-
-impl ModelSpec {
-    /// Names a model after its file.
-    ///
-    /// # Errors
-    /// [`ParseModelError`] when the name of the file has other letters than names of models.
-    pub fn of_file(path: impl Into<PathBuf>) -> Result<Self, ParseModelError> {
-        let path = path.into();
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Self::new(&stem, "1", path)
-    }
-
-    fn new(name: &str, version: &str, path: PathBuf) -> Result<Self, ParseModelError> {
-        match [name, version].into_iter().find(|name| !is_name(name)) {
-            Some(wrong) => Err(ParseModelError(wrong.into())),
-            None => Ok(Self { name: name.into(), version: version.into(), path }),
-        }
-    }
-}
-
-impl FromStr for ModelSpec {
-    type Err = ParseModelError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once('=') {
-            Some((name, path)) => {
-                let (name, version) = name.split_once(':').unwrap_or((name, "1"));
-                Self::new(name, version, path.into())
-            }
-            None => Self::of_file(text),
-        }
-    }
-}
-
-/// Tells whether a text is a name of a model or a version. Neither `.` nor `..` is one.
-fn is_name(text: &str) -> bool {
-    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(letter) && text.bytes().any(|byte| byte != b'.')
-}
+use super::metrics::{Metrics, ModelLabels, ModelMetrics};
+use crate::model_spec::{MAX_NAME, ModelSpec};
 
 /// Model of a server, whose engine is replaced when its file is.
 pub(crate) struct Slot {
     pub(crate) spec: ModelSpec,
+    metrics: Arc<ModelMetrics>,
     engine: ArcSwapOption<Engine>,
 }
 
@@ -96,6 +40,11 @@ impl Slot {
     pub(crate) fn path(&self) -> &Path {
         &self.spec.path
     }
+
+    /// Metrics of the model, whichever file it has.
+    pub(crate) fn metrics(&self) -> &Arc<ModelMetrics> {
+        &self.metrics
+    }
 }
 
 /// Models of a server.
@@ -110,18 +59,21 @@ pub(crate) struct Registry {
 pub struct DuplicateModel(String, String);
 
 impl Registry {
-    /// Creates slots without engines.
+    /// Creates slots without engines, and their series in `metrics`.
     ///
     /// # Errors
     /// [`DuplicateModel`].
-    pub(crate) fn new(mut specs: Vec<ModelSpec>) -> Result<Self, DuplicateModel> {
+    pub(crate) fn new(mut specs: Vec<ModelSpec>, metrics: &Metrics) -> Result<Self, DuplicateModel> {
         let rank = |version: &str| (version.parse::<u64>().ok(), version.to_owned());
         specs.sort_by_key(|spec| (spec.name.clone(), Reverse(rank(&spec.version))));
         let same = |pair: &&[ModelSpec]| pair[0].name == pair[1].name && pair[0].version == pair[1].version;
         if let Some(pair) = specs.windows(2).find(same) {
             return Err(DuplicateModel(pair[0].name.clone(), pair[0].version.clone()));
         }
-        let slots = specs.into_iter().map(|spec| Slot { spec, engine: ArcSwapOption::empty() });
+        let slots = specs.into_iter().map(|spec| {
+            let labels = ModelLabels { model: spec.name.clone(), version: spec.version.clone() };
+            Slot { metrics: Arc::new(metrics.model(labels)), spec, engine: ArcSwapOption::empty() }
+        });
         Ok(Self { slots: slots.collect() })
     }
 
@@ -176,24 +128,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_versions_come_before_the_file() {
-        let spec = |name: &str, version: &str, path: &str| ModelSpec {
-            name: name.into(),
-            version: version.into(),
-            path: path.into(),
-        };
-        assert_eq!("a/model.onnx".parse(), Ok(spec("model", "1", "a/model.onnx")));
-        assert_eq!("cats=a.onnx".parse(), Ok(spec("cats", "1", "a.onnx")));
-        assert_eq!("cats:7=a=b.onnx".parse(), Ok(spec("cats", "7", "a=b.onnx")));
-        for wrong in ["..=a.onnx", "=a.onnx", "a/b=c.onnx", "a:=b", "a:../2=b", "\u{e9}=b", "a b.onnx"] {
-            assert!(wrong.parse::<ModelSpec>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn the_highest_version_is_the_default() {
         let specs = ["m:9=a", "m:10=b", "m:beta=c", "n=d"].map(|text| text.parse().unwrap());
-        let registry = Registry::new(specs.to_vec()).unwrap();
+        let registry = Registry::new(specs.to_vec(), &Metrics::default()).unwrap();
         assert_eq!(registry.find("m", None).unwrap().version(), "10");
         assert_eq!(registry.find("m", Some("")).unwrap().version(), "10");
         assert_eq!(registry.versions("m"), ["10", "9", "beta"]);
@@ -201,6 +138,6 @@ mod tests {
         assert!(matches!(registry.find("x", None), Err(Failure::NotFound(_))));
         assert!(matches!(registry.only(), Err(Failure::Invalid(_))));
         let twice = ["m=a", "m:1=b"].map(|text| text.parse().unwrap());
-        assert!(Registry::new(twice.to_vec()).is_err());
+        assert!(Registry::new(twice.to_vec(), &Metrics::default()).is_err());
     }
 }

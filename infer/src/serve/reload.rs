@@ -99,8 +99,12 @@ impl Reloader {
     async fn replace(&self, slot: &Slot) {
         let (model, version) = (slot.name(), slot.version());
         match self.load(slot).await {
-            Ok(()) => tracing::info!(model, version, "the model was replaced"),
+            Ok(()) => {
+                self.app.metrics.reloaded(slot.metrics().labels(), true);
+                tracing::info!(model, version, "the model was replaced");
+            }
             Err(error) => {
+                self.app.metrics.reloaded(slot.metrics().labels(), false);
                 let reason = crate::error::chain(&error);
                 tracing::error!(model, version, reason, "the new file is refused, the old model stays");
             }
@@ -108,8 +112,8 @@ impl Reloader {
     }
 
     async fn load(&self, slot: &Slot) -> Result<(), LoadError> {
-        let (path, options) = (slot.path().to_owned(), self.options.clone());
-        let loading = tokio::task::spawn_blocking(move || Engine::load(&path, &options));
+        let (path, options, metrics) = (slot.path().to_owned(), self.options.clone(), slot.metrics().clone());
+        let loading = tokio::task::spawn_blocking(move || Engine::load(&path, &options, metrics));
         slot.replace(loading.await.map_err(|_| LoadError::Internal(slot.path().into()))??);
         Ok(())
     }

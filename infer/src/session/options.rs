@@ -11,7 +11,8 @@ use crate::device::{CudaOptions, Device};
 pub struct Options {
     /// Device to run on.
     pub device: Device,
-    /// Threads inside an operator on the CPU; one per core when absent.
+    /// Threads inside an operator on the CPU; when absent one per physical core, at most as many as the CPU quota and the
+    /// affinity of the process allow.
     pub threads: Option<usize>,
     /// ONNX Runtime's library or its folder; searched for when absent, see [`runtime`](crate::runtime).
     pub runtime: Option<PathBuf>,

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{RED, Said, Workplace};
+use crate::support::{RED, Said, Workplace, runtime};
 
 const QUICK: [&str; 6] = ["--seconds", "0.05", "--warm-up", "0", "--device", "cpu"];
 
@@ -44,6 +44,24 @@ fn json_has_the_contracts_keys() {
     assert_eq!((&images["count"], &images["end_to_end_batch"]), (&2.into(), &3.into()));
     assert!(images["decode_ms"]["p50"].as_f64().unwrap() > 0.0);
     assert!(images["end_to_end_ips"].as_f64().unwrap() > 0.0);
+}
+
+/// A CPU quota and an affinity are limits of the same kind; only the second can be set without being root.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_default_threads_are_those_that_the_process_may_use() {
+    let place = Workplace::new();
+    let program = place.infer().get_program().to_owned();
+    let mut limited = assert_cmd::Command::new("taskset");
+    limited
+        .args(["--cpu-list", "0"])
+        .arg(program)
+        .arg("bench")
+        .args(QUICK)
+        .args(["--batch", "1", "--format", "json"]);
+    let said = Said::by(limited.current_dir(place.path("")).env("ORT_DYLIB_PATH", runtime()));
+    let found: Value = serde_json::from_str(&said.stdout).expect(&said.stderr);
+    assert_eq!((&found["environment"]["cores"], &found["runs"][0]["threads"]), (&1.into(), &1.into()));
 }
 
 #[test]

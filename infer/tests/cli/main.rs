@@ -15,5 +15,7 @@ mod formats;
 mod inspect;
 mod library;
 mod multi_label;
+mod page;
 mod support;
+mod triton_repo;
 mod verify;

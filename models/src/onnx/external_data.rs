@@ -127,19 +127,26 @@ impl Loaded {
 
 /// The one file that external weights are in, if there are any.
 fn location(model: &mut Model) -> Result<Option<String>, ExternalDataError> {
-    let mut found: Option<String> = None;
-    model.each_tensor(&mut |name, tensor| {
+    let mut files = locations(model)?.into_iter();
+    match (files.next(), files.next()) {
+        (Some(one), Some(other)) => Err(ExternalDataError::SeveralFiles(one, other)),
+        (one, _) => Ok(one),
+    }
+}
+
+/// Names of the files that hold external values of `model`, each once, in the order of the tensors.
+///
+/// # Errors
+/// [`ExternalDataError::Incomplete`] when a tensor does not name its file.
+pub fn locations(model: &mut Model) -> Result<Vec<String>, ExternalDataError> {
+    let mut found: Vec<String> = Vec::new();
+    model.each_tensor(&mut |name, tensor| -> Result<(), ExternalDataError> {
         let Some(place) = tensor.external() else { return Ok(()) };
         let place = place.ok_or_else(|| ExternalDataError::Incomplete(name.into()))?.location;
-        match &found {
-            Some(known) if known != place => {
-                Err(ExternalDataError::SeveralFiles(known.clone(), place.into()))
-            }
-            _ => {
-                found = Some(place.into());
-                Ok(())
-            }
+        if found.iter().all(|known| known != place) {
+            found.push(place.into());
         }
+        Ok(())
     })?;
     Ok(found)
 }

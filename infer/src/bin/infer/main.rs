@@ -5,6 +5,8 @@
 mod args;
 mod commands;
 mod exit;
+#[cfg(feature = "serve")]
+mod logs;
 mod messages;
 mod output;
 
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => commands::inspect::run(&args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => commands::serve::run(&args),
+        Command::TritonRepo(args) => commands::triton_repo::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
     };
     match result {

@@ -103,14 +103,18 @@ fn normalization(error: &NormalizationError) -> &'static str {
 
 /// Lists what was assumed about a model without a card.
 pub fn assumed(assumed: &[Assumed]) {
-    if assumed.is_empty() {
-        return;
-    }
-    note("the model has no card, so this is assumed:");
+    assumptions(assumed).iter().for_each(note);
+}
+
+/// Lines that list what was assumed about a model without a card; none if nothing was.
+pub fn assumptions(assumed: &[Assumed]) -> Vec<String> {
     let width = assumed.iter().map(|one| one.what.len()).max().unwrap_or(0);
-    for one in assumed {
-        note(format_args!("  {:width$}  {} ({})", one.what, one.text(), one.source));
+    let one = |one: &Assumed| format!("  {:width$}  {} ({})", one.what, one.text(), one.source);
+    let mut lines: Vec<_> = assumed.iter().map(one).collect();
+    if !lines.is_empty() {
+        lines.insert(0, "the model has no card, so this is assumed:".into());
     }
+    lines
 }
 
 /// Creates a progress bar over `images` on standard error; hidden when that is not a terminal.

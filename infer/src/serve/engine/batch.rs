@@ -10,6 +10,7 @@ use super::Passed;
 use super::queue::{Job, Queue, Rows};
 use crate::classifier::{Classifier, pass};
 use crate::serve::failure::Failure;
+use crate::serve::metrics::ModelMetrics;
 use crate::session::{Input, SessionError};
 
 /// Average time of the network for a row, of the last passes.
@@ -31,7 +32,7 @@ impl Pace {
 }
 
 /// Runs batches of the queue on the session of `classifier` until the queue is closed and empty.
-pub(super) fn work(queue: &Queue, classifier: &Classifier, pace: &Pace) {
+pub(super) fn work(queue: &Queue, classifier: &Classifier, pace: &Pace, metrics: &ModelMetrics) {
     while let Some(jobs) = queue.take() {
         let start = Instant::now();
         // A panic is a fault of ours; the next batch is none the worse.
@@ -39,6 +40,7 @@ pub(super) fn work(queue: &Queue, classifier: &Classifier, pace: &Pace) {
         let elapsed = start.elapsed();
         let rows = jobs.iter().map(|job| job.rows.count()).sum();
         pace.add(elapsed, rows);
+        metrics.pass(rows);
         match outputs {
             Ok(Ok(outputs)) => answer(jobs, &outputs, start, elapsed, rows),
             Ok(Err(error)) => refuse(jobs, &error.into()),
@@ -133,6 +135,7 @@ fn answer(jobs: Vec<Job>, outputs: &Outputs, start: Instant, elapsed: Duration, 
         let outputs = job.outputs.iter().map(own).collect::<Result<_, _>>();
         let passed = outputs.map(|outputs| Passed {
             outputs,
+            prepared: job.prepared,
             queue: start.saturating_duration_since(job.since),
             compute: elapsed,
             batch,

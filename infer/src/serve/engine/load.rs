@@ -1,6 +1,5 @@
 //! Loading of an engine: reading, verification, sessions and warm-up.
 
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -17,7 +16,8 @@ use crate::assume::Assumptions;
 use crate::classifier::{Classifier, pass};
 use crate::decode;
 use crate::error::{Error, ErrorKind};
-use crate::session::{self, Options, Session};
+use crate::serve::metrics::ModelMetrics;
+use crate::session::{self, Options, Session, default_threads};
 use crate::verify::Verification;
 
 /// Settings of every engine of a server.
@@ -86,7 +86,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`LoadError`]: the file cannot be used, or its certificate does not hold or is missing.
-    pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
+    pub(crate) fn load(
+        path: &Path,
+        options: &LoadOptions,
+        metrics: Arc<ModelMetrics>,
+    ) -> Result<Self, LoadError> {
         let content = session::read(path)?;
         let pool = Arc::new(decoders(options.session.threads)?);
         let settings = options.session.clone().threads(share(options));
@@ -105,7 +109,7 @@ impl Engine {
         }
         let limits = decode::Limits { max_bytes: options.max_pixel_bytes, ..decode::Limits::default() };
         let classifier = classifiers[0].clone();
-        let engine = Self { classifier, certificate, pool, queue, pace, limits, max_batch };
+        let engine = Self { classifier, certificate, pool, queue, pace, limits, max_batch, metrics };
         for classifier in classifiers {
             engine.start(classifier)?;
         }
@@ -114,8 +118,8 @@ impl Engine {
 
     /// Starts the thread that runs batches on the session of `classifier`.
     fn start(&self, classifier: Arc<Classifier>) -> Result<(), Error> {
-        let (queue, pace) = (self.queue.clone(), self.pace.clone());
-        let work = move || batch::work(&queue, &classifier, &pace);
+        let (queue, pace, metrics) = (self.queue.clone(), self.pace.clone(), self.metrics.clone());
+        let work = move || batch::work(&queue, &classifier, &pace, &metrics);
         let thread = thread::Builder::new().name("batcher".into()).spawn(work);
         thread.map(drop).map_err(|error| ErrorKind::Io(error).into())
     }
@@ -123,10 +127,9 @@ impl Engine {
 
 /// Threads of each session: an equal share.
 fn share(options: &LoadOptions) -> Option<usize> {
-    let all = || thread::available_parallelism().map_or(1, NonZero::get);
     match options.sessions {
         0 | 1 => options.session.threads,
-        sessions => Some((options.session.threads.unwrap_or_else(all) / sessions).max(1)),
+        sessions => Some((options.session.threads.unwrap_or_else(default_threads) / sessions).max(1)),
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::admission::Permit;
 use super::failure::Failure;
+use super::metrics::ModelMetrics;
 use crate::classifier::Classifier;
 use crate::decode;
 use crate::preprocess::Preprocessor;
@@ -36,6 +37,7 @@ pub(crate) struct Engine {
     pace: Arc<Pace>,
     limits: decode::Limits,
     max_batch: usize,
+    metrics: Arc<ModelMetrics>,
 }
 
 impl Drop for Engine {
@@ -55,10 +57,23 @@ pub(crate) enum Item {
     Bytes(ArrayD<u8>),
 }
 
+impl Item {
+    /// Number of rows of the network's input.
+    pub(crate) fn rows(&self) -> usize {
+        let first = |shape: &[usize]| shape.first().copied().unwrap_or(1);
+        match self {
+            Self::Encoded(_) => 1,
+            Self::Floats(values) => first(values.shape()),
+            Self::Bytes(values) => first(values.shape()),
+        }
+    }
+}
+
 /// Result of a pass, for one job.
 #[derive(Debug)]
 struct Passed {
     outputs: Vec<ArrayD<f32>>,
+    prepared: Prepared,
     queue: Duration,
     compute: Duration,
     batch: usize,
@@ -118,14 +133,14 @@ impl Engine {
     ) -> Result<Answer, Failure> {
         let (reply, answer) = oneshot::channel();
         let (outputs, queue) = (outputs.clone(), self.queue.clone());
-        let job = move |rows, reply| {
+        let job = move |rows, prepared, reply| {
             let since = Instant::now();
-            queue.push(Job { rows, outputs, deadline, since, reply, _permit: permit });
+            queue.push(Job { rows, outputs, deadline, since, prepared, reply, _permit: permit });
         };
-        let (prepared, mut preparation) = oneshot::channel();
+        let rows = item.rows();
         match item {
-            Item::Floats(values) => job(Rows::Floats(values), reply),
-            Item::Bytes(values) => job(Rows::Bytes(values), reply),
+            Item::Floats(values) => job(Rows::Floats(values), Prepared::default(), reply),
+            Item::Bytes(values) => job(Rows::Bytes(values), Prepared::default(), reply),
             Item::Encoded(encoded) => {
                 let (preprocessor, limits) = (self.classifier.shared_preprocessor(), self.limits);
                 self.pool.spawn_fifo(move || {
@@ -137,10 +152,7 @@ impl Engine {
                         false => Err(Failure::Deadline),
                     };
                     match result {
-                        Ok((image, facts)) => {
-                            let _ = prepared.send(facts);
-                            job(Rows::Image(image), reply);
-                        }
+                        Ok((image, prepared)) => job(Rows::Image(image), prepared, reply),
                         Err(failure) => drop(reply.send(Err(failure))),
                     }
                 });
@@ -150,11 +162,10 @@ impl Engine {
             Ok(answer) => answer.map_err(|_| Failure::Internal)??,
             Err(_) => return Err(Failure::Deadline),
         };
-        // Sent before the job was queued; a tensor has none.
-        let facts = preparation.try_recv().ok();
-        let (seen, timings) = facts.map_or_else(Default::default, |facts| (Some(facts.seen), facts.timings));
-        let Passed { outputs, queue, compute, batch } = passed;
-        Ok(Answer { outputs, seen, timings: Timings { queue, compute, batch, ..timings } })
+        let Passed { outputs, prepared: Prepared { seen, timings }, queue, compute, batch } = passed;
+        let timings = Timings { queue, compute, batch, ..timings };
+        self.metrics.answer(rows, &timings);
+        Ok(Answer { outputs, seen, timings })
     }
 
     /// Classifier of the first session: card, labels, preprocessing, meaning of the scores. Passes go through
@@ -179,9 +190,10 @@ impl Engine {
     }
 }
 
-/// Facts about a prepared image.
+/// Facts about a prepared image; none about a tensor.
+#[derive(Debug, Default)]
 struct Prepared {
-    seen: [f64; 4],
+    seen: Option<[f64; 4]>,
     timings: Timings,
 }
 
@@ -196,5 +208,5 @@ fn prepare(
     let start = Instant::now();
     let prepared = decode::guard(|| Ok(preprocessor.prepare(&image)))?;
     let timings = Timings { decode, preprocess: start.elapsed(), ..Timings::default() };
-    Ok((prepared, Prepared { seen: preprocessor.seen(image.width(), image.height()), timings }))
+    Ok((prepared, Prepared { seen: Some(preprocessor.seen(image.width(), image.height())), timings }))
 }

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::super::admission::Permit;
 use super::super::failure::Failure;
-use super::Passed;
+use super::{Passed, Prepared};
 
 /// Rows of a model's input.
 #[derive(Debug)]
@@ -52,6 +52,7 @@ pub(super) struct Job {
     pub(super) deadline: Instant,
     /// Moment at which it was queued.
     pub(super) since: Instant,
+    pub(super) prepared: Prepared,
     pub(super) reply: oneshot::Sender<Result<Passed, Failure>>,
     /// Place in the server, freed with the job.
     pub(super) _permit: Permit,
@@ -180,8 +181,15 @@ mod tests {
         let (reply, answer) = oneshot::channel();
         let admitted = Admission::new(1, 1, 1).admit(&HeaderMap::new()).unwrap();
         let (outputs, since) = (Arc::from(["y".to_owned()]), Instant::now());
-        let job =
-            Job { rows, outputs, deadline: since + left, since, reply, _permit: admitted.permit(1).unwrap() };
+        let job = Job {
+            rows,
+            outputs,
+            deadline: since + left,
+            since,
+            prepared: Prepared::default(),
+            reply,
+            _permit: admitted.permit(1).unwrap(),
+        };
         (job, answer)
     }
 

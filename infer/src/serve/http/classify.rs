@@ -111,7 +111,9 @@ pub(super) async fn classify(
         return Err(Failure::Invalid(text));
     }
     let deadline = app.deadline(choices.timeout_ms.map(Duration::from_millis));
+    admitted.record.set_model(slot);
     let photos = photos(request).await?;
+    admitted.record.set_images(photos.len());
     let permits = admitted.permits(photos.len()).map_err(|refusal| app.refusal(refusal))?;
     let scores = engine.classifier().meaning().output.clone();
     let outputs: Arc<[String]> = std::iter::once(scores).chain(masks).collect();

@@ -2,6 +2,8 @@
 
 mod classify;
 mod models;
+mod page;
+mod request_log;
 mod unread;
 mod v2;
 
@@ -17,6 +19,7 @@ use axum::routing::{get, post};
 use super::app::App;
 use super::failure::Failure;
 use super::grpc;
+use super::record::Record;
 
 /// Largest body of a request that asks for no inference, in bytes.
 const SMALL_BODY: usize = 64 << 10;
@@ -26,6 +29,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/classify", post(classify::classify))
         .route("/v1/models", get(models::list))
+        .route("/metrics", get(metrics))
+        .merge(page::routes())
         .merge(v2::routes())
         .merge(grpc::routes(&app))
         .fallback(unknown)
@@ -34,8 +39,14 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), admit))
         .layer(middleware::from_fn_with_state(app.clone(), authorize))
         .layer(middleware::from_fn_with_state(app.clone(), part))
+        .layer(middleware::from_fn_with_state(app.clone(), request_log::log))
         .layer(middleware::from_fn_with_state(app.clone(), unread::discard))
         .with_state(app)
+}
+
+/// Metrics for Prometheus.
+async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, super::metrics::CONTENT_TYPE)], app.metrics_text())
 }
 
 async fn unknown(request: Request) -> Response {
@@ -76,7 +87,8 @@ impl Kind {
         }
         let is_open = path.starts_with("/v2/health/")
             || path.starts_with("/grpc.health.v1.Health/")
-            || matches!(path, "/" | "/page.css" | "/page.js" | "/openapi.json")
+            || path.starts_with("/page/")
+            || matches!(path, "/" | "/openapi.json")
             || path == "/inference.GRPCInferenceService/ServerLive"
             || path == "/inference.GRPCInferenceService/ServerReady";
         if is_open { Self::Open } else { Self::Other }
@@ -127,7 +139,7 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     let admitted = app
         .check_loaded()
         .and_then(|()| app.admission.admit(request.headers()).map_err(|refusal| app.refusal(refusal)));
-    let admitted = match admitted {
+    let mut admitted = match admitted {
         Ok(admitted) => admitted,
         Err(failure) => return refuse(failure, grpc),
     };
@@ -136,6 +148,9 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
         false => |failure| failure.into(),
     };
     let (mut parts, body) = request.into_parts();
+    if let Some(record) = parts.extensions.get::<Record>() {
+        admitted.record = record.clone();
+    }
     let body = admitted.metered(body, app.admission.max_body(), failed);
     parts.extensions.insert(admitted);
     next.run(Request::from_parts(parts, body)).await

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use ferronnx_models::card::Threshold;
 use serde::Serialize;
 
 use crate::assume::Assumed;
@@ -32,6 +33,9 @@ struct Facts {
     labels: Vec<String>,
     /// True if any number of labels is right for an image.
     multi_label: bool,
+    /// Probability from which a label is selected: one for all, or one for each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<Threshold>,
     /// Height and width of the input, in pixels.
     image_size: [u32; 2],
     /// True if the file has a certificate, which holds on this device.
@@ -69,6 +73,7 @@ fn facts(engine: &Engine) -> Facts {
     Facts {
         labels: classifier.card().labels.clone(),
         multi_label: classifier.is_multi_label(),
+        threshold: classifier.meaning().threshold().cloned(),
         image_size: [size.height, size.width],
         certified: engine.certificate().is_some(),
         weights_sha256: engine.certificate().map(|found| found.sha256.clone()),

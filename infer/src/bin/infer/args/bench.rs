@@ -30,7 +30,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,8", value_parser = at_least_one(4096))]
     pub batch: Vec<usize>,
 
-    /// Numbers of threads, separated by commas [default: one per core]
+    /// Numbers of threads, separated by commas [default: one per core, within the CPU quota]
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = at_least_one(1024))]
     pub threads: Vec<usize>,
 

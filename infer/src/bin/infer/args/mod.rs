@@ -10,6 +10,7 @@ mod inspect;
 mod model;
 #[cfg(feature = "serve")]
 mod serve;
+mod triton_repo;
 mod verify;
 
 use clap::builder::RangedU64ValueParser;
@@ -27,7 +28,8 @@ pub use model::EngineArgs;
 use model::probability;
 pub use model::{AssumeArgs, FileArgs, ModelArgs};
 #[cfg(feature = "serve")]
-pub use serve::ServeArgs;
+pub use serve::{LogFormat, ServeArgs};
+pub use triton_repo::TritonRepoArgs;
 pub use verify::VerifyArgs;
 
 /// Run exported image classifiers on ONNX Runtime.
@@ -62,6 +64,9 @@ pub enum Command {
     #[cfg(feature = "serve")]
     #[command(after_help = serve::HELP)]
     Serve(Box<ServeArgs>),
+    /// Write a model repository for Triton Inference Server
+    #[command(after_help = triton_repo::HELP)]
+    TritonRepo(TritonRepoArgs),
     /// Check that a model file is unchanged and computes the same on this machine
     #[command(after_help = verify::HELP)]
     Verify(VerifyArgs),

@@ -24,7 +24,7 @@ pub struct ModelArgs {
     #[arg(long, default_value_t)]
     pub device: Device,
 
-    /// Number of threads, of the network and for decoding [default: one per core]
+    /// Number of threads, of the network and for decoding [default: one per core, within the CPU quota]
     #[arg(long, value_name = "N", value_parser = at_least_one(1024))]
     pub threads: Option<usize>,
 

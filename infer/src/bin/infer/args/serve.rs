@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
-use ferronnx_infer::serve::{LoadOptions, ModelSpec, ServeOptions, TlsFiles};
+use clap::{Args, ValueEnum};
+use ferronnx_infer::model_spec::ModelSpec;
+use ferronnx_infer::serve::{LoadOptions, ServeOptions, TlsFiles};
+use tracing::level_filters::LevelFilter;
 
 use super::{AssumeArgs, ModelArgs, at_least_one, not_negative, seconds};
 
@@ -90,6 +92,14 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one(170))]
     pub max_megapixels: usize,
 
+    /// Format of the log on standard error
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub log: LogFormat,
+
+    /// Least severe events to log: requests are `info`; off, error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value_t = LevelFilter::INFO)]
+    pub log_level: LevelFilter,
+
     /// Model without a name, and the device.
     #[command(flatten)]
     pub model: ModelArgs,
@@ -97,6 +107,16 @@ pub struct ServeArgs {
     /// Facts about models without a card.
     #[command(flatten)]
     pub assume: AssumeArgs,
+}
+
+/// Format of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LogFormat {
+    /// Text for people
+    #[default]
+    Text,
+    /// JSON object per line
+    Json,
 }
 
 impl ServeArgs {

@@ -10,4 +10,5 @@ pub mod inspect;
 mod model;
 #[cfg(feature = "serve")]
 pub mod serve;
+pub mod triton_repo;
 pub mod verify;

@@ -11,6 +11,7 @@ use ferronnx_infer::{Error, ErrorKind};
 
 use crate::args::ServeArgs;
 use crate::exit::Done;
+use crate::logs::Log;
 use crate::messages;
 
 /// Pause between two looks at the files of the models.
@@ -19,11 +20,12 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Serves until a signal ends it.
 pub fn run(args: &ServeArgs) -> Result<Done> {
     messages::panics_end_one_request();
+    let log = Log::start(args.log, args.log_level).context("cannot start the log")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start the threads of the server")?.block_on(serve(args))
+    runtime.context("cannot start the threads of the server")?.block_on(serve(args, &log))
 }
 
-async fn serve(args: &ServeArgs) -> Result<Done> {
+async fn serve(args: &ServeArgs, log: &Log) -> Result<Done> {
     let start = Instant::now();
     let (mut end, mut hang_up) = signals::all().context("cannot wait for signals")?;
     let server = Server::bind(args.options()?).await?;
@@ -31,20 +33,17 @@ async fn serve(args: &ServeArgs) -> Result<Done> {
         loaded = server.load() => loaded.map_err(|error| explained(args, error))?,
         () = end.wait() => return Ok(Done::All),
     }
-    introduce(args, &server, start.elapsed());
+    introduce(args, log, &server, start.elapsed());
     tokio::select! {
         () = end.wait() => {}
         () = server.watch(LOOK) => {}
         () = reload(&server, &mut hang_up) => {}
     }
-    messages::note("stopping: what was accepted is answered");
+    log.note("stopping: what was accepted is answered");
     match server.stop(Duration::from_secs_f64(args.drain)).await {
         0 => Ok(Done::All),
         left => {
-            messages::line(
-                "error",
-                format_args!("{left} images were not answered within --drain {} s", args.drain),
-            );
+            log.error(format_args!("{left} images were not answered within --drain {} s", args.drain));
             Ok(Done::Some)
         }
     }
@@ -79,27 +78,26 @@ fn is_missing(error: &Error) -> bool {
 }
 
 /// Says what is served, where, and how to try it.
-fn introduce(args: &ServeArgs, server: &Server, took: Duration) {
+fn introduce(args: &ServeArgs, log: &Log, server: &Server, took: Duration) {
     let models = server.models();
     for model in &models {
         if let Some(warning) = &model.warning {
-            messages::line("warning", warning);
+            log.warn(warning);
         }
-        messages::assumed(&model.assumed);
-        messages::note(described(model));
+        for line in messages::assumptions(&model.assumed) {
+            log.note(line);
+        }
+        log.note(described(model));
     }
     let url = server.url();
     if !server.address().ip().is_loopback() && args.api_key_file.is_none() {
-        messages::line(
-            "warning",
-            "everyone on the network may use this server: --api-key-file asks for a key",
-        );
+        log.warn("everyone on the network may use this server: --api-key-file asks for a key");
     }
     let choice = if models.len() > 1 { format!("?model={}", models[0].name) } else { String::new() };
-    messages::note(format_args!(
-        "listening on {url} (ready in {:.2} s)\n  curl --data-binary @photo.jpg '{url}/v1/classify{choice}'\n  {url}/ in a browser",
-        took.as_secs_f64()
-    ));
+    let took = took.as_secs_f64();
+    log.note(format_args!("listening on {url} (ready in {took:.2} s)"));
+    log.note(format_args!("  curl --data-binary @photo.jpg '{url}/v1/classify{choice}'"));
+    log.note(format_args!("  {url}/ in a browser"));
 }
 
 fn described(model: &ServedModel) -> String {
