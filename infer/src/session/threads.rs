@@ -10,6 +10,7 @@ use std::{fs, thread};
 const CPUS: &str = "/sys/devices/system/cpu";
 
 /// Number of threads of a session by default: one per physical core, at most as many as quota and affinity allow.
+#[cfg(any(feature = "bench", feature = "serve", test))]
 pub(crate) fn default_threads() -> usize {
     let allowed = allowed();
     online().map_or(allowed, |online| allowed.min(physical_cores(&online)))
