@@ -42,7 +42,13 @@ pub(crate) async fn infer(
     let (interface, most) = (interface(&engine), app.admission.capacity());
     let accepted = match size {
         LARGE.. => {
-            let reading = tokio::task::spawn_blocking(move || read(&interface, most));
+            // The place and the memory are held until it is read, also if the client goes before.
+            let held = admitted.clone();
+            let reading = tokio::task::spawn_blocking(move || {
+                let accepted = read(&interface, most);
+                drop(held);
+                accepted
+            });
             reading.await.map_err(|_| Failure::Internal)??
         }
         _ => read(&interface, most)?,

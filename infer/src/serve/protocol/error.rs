@@ -111,6 +111,14 @@ pub enum InputError {
         /// Datatype of the model.
         takes: &'static str,
     },
+    /// The shape has another number of dimensions than the model's.
+    #[error("the model takes the shape {takes}, not one of {given} dimensions")]
+    Rank {
+        /// Number of dimensions of the request.
+        given: usize,
+        /// Shape of the model.
+        takes: String,
+    },
     /// The shape is not the model's.
     #[error("the model takes the shape {takes}, not {given:?} (-1 stands for any size from 1)")]
     Shape {
@@ -179,6 +187,12 @@ pub enum InputError {
     /// An element in JSON is wrong, or they are not as many as the shape says.
     #[error("`data` does not fit its shape and datatype")]
     Data(#[source] serde_json::Error),
+    /// An encoded image is text in JSON.
+    #[error(
+        "strings in JSON are text: give images as {{\"b64\": \"...\"}}, or as Base64 with the parameter \"content_type\": \
+         \"base64\", or as binary data after the JSON"
+    )]
+    Text,
     /// Lists in JSON are nested in another way than the shape says.
     #[error("`data` is nested {depth} deep: give a flat list, or one nested as its shape")]
     Nested {

@@ -161,6 +161,9 @@ impl Interface {
             return Err(InputError::Datatype { given: input.datatype, takes: tensor.datatype.name() });
         }
         let takes = format!("{:?}", tensor.shape);
+        if input.shape.len() != tensor.shape.len() {
+            return Err(InputError::Rank { given: input.shape.len(), takes });
+        }
         let sizes = input.sizes(&takes)?;
         if !tensor.fits(&sizes) {
             return Err(InputError::Shape { given: input.shape, takes });

@@ -135,18 +135,17 @@ impl OutputTensor {
 /// Encoded image as JSON has it where its strings are text.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[serde(
-    expecting = "an image as {\"b64\": \"...\"}, or as Base64 with the parameter \"content_type\": \"base64\""
-)]
 struct Image {
     b64: Base64,
 }
 
 /// Reads `count` encoded images from a list of strings or objects.
 pub(super) fn strings(data: &RawValue, count: usize, base64: bool) -> Result<Vec<Bytes>, InputError> {
-    let decoded: Vec<Base64> = match base64 {
-        true => list(data, &[count])?,
-        false => list::<Image>(data, &[count])?.into_iter().map(|image| image.b64).collect(),
+    let first = data.get().bytes().find(|byte| !byte.is_ascii_whitespace() && *byte != b'[');
+    let decoded: Vec<Base64> = match (base64, first) {
+        (false, Some(b'"')) => return Err(InputError::Text),
+        (true, _) => list(data, &[count])?,
+        (false, _) => list::<Image>(data, &[count])?.into_iter().map(|image| image.b64).collect(),
     };
     Ok(decoded.into_iter().map(|image| Bytes::from(image.0)).collect())
 }
