@@ -35,6 +35,7 @@ pub(crate) use input::{describe, fits, kind};
 use io_binding::BoundTensors;
 use model::{Built, Model};
 pub use options::{Optimization, Options};
+#[cfg(any(feature = "bench", feature = "serve"))]
 pub(crate) use threads::default_threads;
 use threads::limited_threads;
 

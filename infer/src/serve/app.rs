@@ -8,6 +8,7 @@ use super::admission::{self, Admission, Refusal};
 use super::auth::ApiKeys;
 use super::engine::Engine;
 use super::failure::Failure;
+use super::from_files::FromFiles;
 use super::grpc::Health;
 use super::metrics::{Metrics, ModelInfo};
 use super::registry::{Registry, Slot};
@@ -16,7 +17,7 @@ use super::registry::{Registry, Slot};
 pub(crate) struct App {
     pub(crate) models: Registry,
     pub(crate) admission: Admission,
-    pub(crate) keys: Option<ApiKeys>,
+    pub(crate) keys: Option<FromFiles<ApiKeys>>,
     /// Longest time for a request.
     pub(crate) timeout: Duration,
     pub(crate) phase: Phase,

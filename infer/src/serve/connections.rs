@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::app::App;
+use super::from_files::FromFiles;
 
 /// Time for the first byte of a connection, and for the handshake of TLS.
 const FIRST: Duration = Duration::from_secs(10);
@@ -45,7 +46,7 @@ const WINDOWS: [u32; 2] = [256 << 10, 1 << 20];
 pub(crate) struct Connections {
     pub(crate) app: Arc<App>,
     pub(crate) router: Router,
-    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) tls: Option<Arc<FromFiles<TlsAcceptor>>>,
     /// Places for connections.
     pub(crate) places: Arc<Semaphore>,
 }
@@ -109,7 +110,7 @@ impl Connections {
         }
         match &self.tls {
             None => self.converse(stream, builder, watcher).await,
-            Some(tls) => match timeout(FIRST, tls.accept(stream)).await {
+            Some(tls) => match timeout(FIRST, tls.get().accept(stream)).await {
                 Ok(Ok(stream)) => self.converse(stream, builder, watcher).await,
                 Ok(Err(error)) => tracing::debug!(%error, "TLS failed"),
                 Err(_) => {}

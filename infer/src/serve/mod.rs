@@ -14,6 +14,7 @@ mod auth;
 mod connections;
 mod engine;
 mod failure;
+mod from_files;
 pub mod grpc;
 mod http;
 mod inference;
@@ -35,6 +36,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_rustls::TlsAcceptor;
 
 use admission::Admission;
 use app::{App, Phase};
@@ -43,6 +45,7 @@ use auth::ApiKeys;
 use connections::Connections;
 use engine::Engine;
 pub use engine::{LoadError, LoadOptions};
+use from_files::FromFiles;
 use grpc::Health;
 use metrics::Metrics;
 pub use options::{ServeOptions, TlsFiles};
@@ -56,7 +59,7 @@ pub struct Server {
     app: Arc<App>,
     reloader: Arc<Reloader>,
     address: SocketAddr,
-    is_secure: bool,
+    tls: Option<Arc<FromFiles<TlsAcceptor>>>,
     stop: watch::Sender<bool>,
     accepting: JoinHandle<GracefulShutdown>,
 }
@@ -114,8 +117,9 @@ impl Server {
     pub async fn bind(options: ServeOptions) -> Result<Self, ServeError> {
         let metrics = Metrics::default();
         let models = Registry::new(options.models, &metrics)?;
-        let keys = options.api_keys.as_deref().map(ApiKeys::from_file).transpose()?;
-        let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
+        let keys = options.api_keys.map(|file| FromFiles::new(move || Ok(ApiKeys::from_file(&file)?)));
+        let tls = options.tls.map(|files| FromFiles::new(move || Ok(tls::acceptor(&files)?)));
+        let (keys, tls) = (keys.transpose()?, tls.transpose()?.map(Arc::new));
         let listening = |source| ServeError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
@@ -123,13 +127,13 @@ impl Server {
         let (timeout, phase) = (options.timeout, Phase::default());
         let health = Health::new().await;
         let app = Arc::new(App { models, admission, keys, timeout, phase, health, metrics });
-        let is_secure = tls.is_some();
         let places = Arc::new(Semaphore::new(most_connections(options.connections)));
-        let connections = Connections { app: app.clone(), router: http::router(app.clone()), tls, places };
+        let (router, acceptor) = (http::router(app.clone()), tls.clone());
+        let connections = Connections { app: app.clone(), router, tls: acceptor, places };
         let (stop, stopped) = watch::channel(false);
         let accepting = tokio::spawn(connections.accept(listener, stopped));
         let reloader = Arc::new(Reloader::new(app.clone(), options.load));
-        Ok(Self { app, reloader, address, is_secure, stop, accepting })
+        Ok(Self { app, reloader, address, tls, stop, accepting })
     }
 
     /// Address on which it listens.
@@ -139,7 +143,7 @@ impl Server {
 
     /// Address for browsers and clients: `http://127.0.0.1:8000`.
     pub fn url(&self) -> String {
-        format!("{}://{}", if self.is_secure { "https" } else { "http" }, self.address)
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
     }
 
     /// Loads, verifies and warms up all models; from then on the server is ready.
@@ -163,8 +167,10 @@ impl Server {
         self.reloader.watch(every).await;
     }
 
-    /// Loads all files again. One that cannot be served is refused, and the old one stays.
+    /// Reads all files again: models, API keys, the certificate of TLS. What cannot be used is refused, and the old stays.
     pub async fn reload(&self) {
+        self.app.keys.iter().for_each(FromFiles::reload);
+        self.tls.iter().for_each(|tls| tls.reload());
         self.reloader.reload_all().await;
     }
 

@@ -46,9 +46,12 @@ return low;
 class Server:
     """`infer serve` with `models`, on a free port."""
 
+    started = []  # processes, to be ended whatever happens
+
     def __init__(self, infer, *args):
         command = [infer, "serve", "--device", "cpu", "--listen", "127.0.0.1:0", *args]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        Server.started.append(self.process)
         self.url = None
         for line in self.process.stderr:
             if found := re.search(r"listening on (http://\S+)", line):
@@ -93,7 +96,13 @@ def pixels(browser, name):
 
 
 def shares(predictions):
-    return [f"{100 * one['probability']:.1f} %" for one in predictions]
+    """Probabilities as the page shows them: nothing is called certain or impossible that is not."""
+    def share(probability):
+        text = f"{100 * probability:.1f} %"
+        if text == "100.0 %" and probability < 1:
+            return "> 99.9 %"
+        return "< 0.1 %" if text == "0.0 %" and probability > 0 else text
+    return [share(one["probability"]) for one in predictions]
 
 
 def test_photos(browser, infer, folder):
@@ -103,13 +112,14 @@ def test_photos(browser, infer, folder):
     browser.look(1280, "light")
     browser.open(server.url)
     browser.wait("document.querySelector('#state').dataset.state === 'ready'")
-    assert browser.run("document.querySelector('.model').innerText.replace(/\\s+/g, ' ').trim()") == "masks 3 classes"
+    facts = ["#model-name", "#model-facts"]
+    assert [browser.run("document.querySelector(arguments[0]).textContent", fact) for fact in facts] == ["masks", "3 classes"]
     choose(browser, [folder / name for name in ALL])
 
     red = card(browser, "red.png")
     expected = classified(infer, model, folder / "red.png")
     assert red["labels"] == [one["label"] for one in expected] and red["labels"][0] == "red", red
-    assert [share.replace("> ", "").replace("< ", "") for share in red["shares"]][0] == shares(expected)[0], red
+    assert red["shares"] == shares(expected), (red, expected)
     assert red["chosen"] == ["red"] and red["best"][0].startswith("red "), red
     assert red["times"] == ["decode", "preprocess", "queue", "inference", "round trip"], red
     assert red["layers"] == ["photo", "attention"] and red["marks"] == 0, red
@@ -150,6 +160,7 @@ def test_policy(browser):
       const image = document.createElement('img');
       image.src = 'http://127.0.0.2/x.png';
       document.body.append(image);
+      [script, image].forEach((node) => node.remove());
       return window.ran === undefined;
     """)
     assert blocked
@@ -177,11 +188,14 @@ def test_keyboard(browser):
     assert browser.run("document.activeElement.className") == "close", "the focus stays in the list"
 
 
-def test_gone(browser, server):
+def test_gone(browser, server, folder):
     """A server that has stopped is told in words."""
-    server.stop()
     browser.click("#clear")
     assert browser.run("document.querySelectorAll('.card').length") == 0
+    server.stop()
+    choose(browser, [folder / "red.png"])
+    assert card(browser, "red.png")["error"] == ["The server cannot be reached. Is it still running?"]
+    assert browser.run("document.querySelector('#state').dataset.state") == "wrong"
 
 
 def test_labels_and_models(browser, infer, folder):
@@ -227,13 +241,15 @@ def main():
         test_looks(browser, screenshots)
         test_policy(browser)
         test_keyboard(browser)
-        test_gone(browser, server)
+        test_gone(browser, server, folder)
         server = test_labels_and_models(browser, infer, folder)
         test_looks(browser, screenshots / "labels" if screenshots else None)
         server.stop()
         test_key(browser, infer, folder)
     finally:
         browser.close()
+        for process in Server.started:
+            process.kill()
     print("the page works")
 
 

@@ -19,7 +19,8 @@ class Browser:
 
     def __init__(self, chromium, chromedriver):
         self.profile = tempfile.mkdtemp()
-        self.driver = subprocess.Popen([chromedriver, "--port=0"], stdout=subprocess.PIPE, text=True)
+        self.driver = subprocess.Popen(
+            [chromedriver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.url = self._address()
         options = {"binary": chromium, "args": [*FLAGS, f"--user-data-dir={self.profile}"]}
         wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
@@ -82,6 +83,7 @@ class Browser:
         self.command("Emulation.setEmulatedMedia", features=[feature])
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.command("Emulation.setDeviceMetricsOverride", **size)
+        time.sleep(0.4)  # colours change gradually
 
     def screenshot(self, path):
         with open(path, "wb") as file:

@@ -95,7 +95,7 @@ fn half_closed_connections_end() {
         let answer = Answer::read(stream).unwrap();
         assert!(answer.is_none_or(|answer| answer.status == 200 || answer.status == 429));
     }
-    server.is_well();
+    server.wait_until("free of permits", || server.classify().is_some_and(|answer| answer.status == 200));
 }
 
 #[test]
@@ -150,4 +150,24 @@ fn beyond_the_queue_requests_are_told_to_come_again() {
         assert!(answer.text().contains("\"error\""), "{answer:?}");
     }
     server.is_well();
+}
+
+#[test]
+fn a_client_that_sends_everything_first_reads_why_it_is_refused() {
+    let server = Server::start(&["--queue", "1"]);
+    let mut first = connect(server.address);
+    let request = post("/v1/classify", "image/png", &png(RED));
+    first.write_all(&request[..request.len() - 1]).unwrap();
+    for (path, status) in [("/v1/classify", 429), ("/v2/models/model/infer", 429), ("/nowhere", 404)] {
+        server.wait_until("full", || server.classify().is_some_and(|answer| answer.status == 429));
+        let mut stream = connect(server.address);
+        stream.write_all(&post(path, "image/png", &vec![0; 25_000_000])).unwrap();
+        let answer = Answer::read(&stream).unwrap().expect("an answer");
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+        // The connection can be used again.
+        stream.write_all(b"GET /v2/health/live HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        assert_eq!(Answer::read(&stream).unwrap().expect("an answer").status, 200);
+    }
+    first.write_all(&request[request.len() - 1..]).unwrap();
+    assert_eq!(Answer::read(first).unwrap().expect("an answer").status, 200);
 }

@@ -193,6 +193,38 @@ fn headers_that_unpack_to_many() {
 }
 
 #[test]
+fn grpc_messages_that_lie() {
+    let server = Server::start(&["--queue", "2"]);
+    let before = server.resident();
+    let head = fields("/inference.GRPCInferenceService/ModelInfer", Some("application/grpc"));
+    // A flag for compression, and the length of the message.
+    let message = |flag: u8, length: u32, bytes: &[u8]| [&[flag], &length.to_be_bytes()[..], bytes].concat();
+    let messages = [
+        Vec::new(),
+        vec![0],
+        message(0, 0, &[]),
+        message(0, u32::MAX, b"abc"),
+        message(0, 10, b"abc"),
+        message(0, 3, b"abcdef"),
+        message(0, 8, &[0xff; 8]),
+        message(1, 3, b"abc"),
+        message(7, 3, b"abc"),
+        // Fields of protobuf whose lengths are not there: a name, an input, raw contents.
+        message(0, 6, &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]),
+        message(0, 6, &[0x2a, 0xff, 0xff, 0xff, 0xff, 0x7f]),
+        message(0, 7, &[0x3a, 0x80, 0x80, 0x80, 0x80, 0x08, 0]),
+    ];
+    for message in &messages {
+        for flags in [0, END_STREAM] {
+            let frames = [frame(HEADERS, END_HEADERS, 1, &head), frame(DATA, flags, 1, message)];
+            flood(open(&server, &[]), frames);
+        }
+    }
+    server.is_well();
+    assert!(server.resident() < before + GROWTH, "{before} -> {} MiB", server.resident());
+}
+
+#[test]
 fn frames_that_are_wrong() {
     let server = Server::start(&["--queue", "2"]);
     let wrong = [

@@ -16,6 +16,7 @@ mod connections;
 mod http2;
 mod life;
 mod malformed;
+mod observe;
 mod reload;
 mod server;
 mod tensors;

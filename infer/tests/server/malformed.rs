@@ -5,7 +5,7 @@ use std::io::Write;
 
 use crate::client::{Answer, ask, ask_and_end, connect, post};
 use crate::server::{Server, png};
-use crate::support::RED;
+use crate::support::{Model, RED, Workplace};
 
 /// Memory that a server may grow by in a test, in MiB.
 pub const GROWTH: u64 = 96;
@@ -160,4 +160,71 @@ fn unexpected_methods_are_refused() {
         }
     }
     server.is_well();
+}
+
+#[test]
+fn choices_that_are_wrong_are_refused() {
+    let server = Server::start(&["--queue", "2"]);
+    let status = |choices: &str| {
+        let answer =
+            server.post(&format!("/v1/classify?{choices}"), "image/png", &png(RED)).expect("an answer");
+        assert!(answer.status == 200 || answer.text().contains("\"error\""), "{choices}: {answer:?}");
+        answer.status
+    };
+    for right in [
+        "",
+        "top_k=1",
+        "top_k=18446744073709551615",
+        "model=model",
+        "model=model&version=1",
+        "timeout_ms=60000",
+    ] {
+        assert_eq!(status(right), 200, "{right}");
+    }
+    for wrong in [
+        "top_k=-1",
+        "top_k=1.5",
+        "top_k=a",
+        "top_k=99999999999999999999",
+        "top_k=1&top_k=2",
+        "topk=1",
+        "timeout_ms=-1",
+        "attention=maybe",
+        "attention=true",
+        "%ff",
+    ] {
+        assert_eq!(status(wrong), 400, "{wrong}");
+    }
+    for missing in
+        ["model=other", "model=..%2fmodel", "model=model&version=2", "model=", "model=model&version=a"]
+    {
+        assert!(matches!(status(missing), 400 | 404), "{missing}");
+    }
+    assert_eq!(status("timeout_ms=0"), 504);
+    server.is_well();
+}
+
+#[test]
+fn without_a_key_nothing_is_told() {
+    let place = Workplace::without_model();
+    std::fs::write(place.path("model.onnx"), Model::default().certified()).unwrap();
+    std::fs::write(place.path("keys.txt"), "# of the tests\nopen sesame\n").unwrap();
+    let server = Server::of(place, &["--queue", "2", "--api-key-file", "keys.txt"]);
+    let ask_with = |request: &str, header: &str| {
+        let request = format!("{request} HTTP/1.1\r\nhost: a\r\n{header}content-length: 0\r\n\r\n");
+        ask(server.address, request.as_bytes()).expect("an answer").status
+    };
+    for request in
+        ["GET /v2", "GET /v1/models", "GET /v2/models/model", "POST /v1/classify", "GET /metrics", "GET /x"]
+    {
+        for wrong in ["", "x-api-key: \r\n", "x-api-key: sesame\r\n", "authorization: Basic open sesame\r\n"]
+        {
+            assert_eq!(ask_with(request, wrong), 401, "{request} with {wrong:?}");
+        }
+        for right in ["x-api-key: open sesame\r\n", "authorization: Bearer open sesame\r\n"] {
+            assert_ne!(ask_with(request, right), 401, "{request} with {right:?}");
+        }
+    }
+    assert_eq!(server.get("/v2/health/ready").status, 200);
+    server.did_not_panic();
 }

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::client::{ask, post};
 use crate::server::{Server, png};
-use crate::support::{Model, RED};
+use crate::support::{Model, RED, Workplace};
 
 /// Certified model whose labels are these.
 fn model(labels: [&str; 3]) -> Vec<u8> {
@@ -124,5 +124,26 @@ fn many_replacements_do_not_grow_the_server() {
         }
     }
     assert!(server.resident() < before + 48, "{before} -> {} MiB", server.resident());
+    server.did_not_panic();
+}
+
+#[test]
+fn api_keys_are_read_again_after_sighup() {
+    let place = Workplace::without_model();
+    fs::write(place.path("model.onnx"), Model::default().certified()).unwrap();
+    fs::write(place.path("keys"), "first\n").unwrap();
+    let server = Server::of(place, &["--api-key-file", "keys"]);
+    let status = |key: &str| {
+        let request = format!("GET /v1/models HTTP/1.1\r\nhost: test\r\nx-api-key: {key}\r\n\r\n");
+        ask(server.address, request.as_bytes()).expect("an answer").status
+    };
+    assert_eq!((status("first"), status("second")), (200, 401));
+    fs::write(server.place.path("keys"), "second\n").unwrap();
+    server.signal(Signal::HUP);
+    server.wait_until("replaced", || (status("first"), status("second")) == (401, 200));
+    fs::write(server.place.path("keys"), "\n").unwrap();
+    server.signal(Signal::HUP);
+    server.wait_until("refused", || server.output().contains("the old ones stay"));
+    assert_eq!(status("second"), 200);
     server.did_not_panic();
 }

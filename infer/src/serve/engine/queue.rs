@@ -59,8 +59,8 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// Tells whether the answer is still wanted; a client whose deadline has passed is told so.
-    fn is_wanted(self) -> Option<Self> {
+    /// Returns the job if its answer is still wanted; a client whose deadline has passed is told so.
+    fn unless_over(self) -> Option<Self> {
         if self.reply.is_closed() {
             return None;
         }
@@ -151,7 +151,7 @@ impl State {
         let mut batch: Vec<Job> = Vec::new();
         let mut rows = 0;
         while let Some(job) = self.jobs.pop_front() {
-            let Some(job) = job.is_wanted() else { continue };
+            let Some(job) = job.unless_over() else { continue };
             let is_like = batch.first().is_none_or(|first| first.rows.is_like(&job.rows));
             if !batch.is_empty() && (!is_like || rows + job.rows.count() > max) {
                 self.jobs.push_front(job);

@@ -97,10 +97,11 @@ pub(super) async fn classify(
     request: Request,
 ) -> Result<Response, Failure> {
     let Query(choices) = choices.map_err(|error| Failure::Invalid(error.body_text()))?;
-    let slot = match &choices.model {
-        Some(name) => app.models.find(name, choices.version.as_deref())?,
-        None => app.models.only()?,
+    let name = match &choices.model {
+        Some(name) => name,
+        None => app.models.only()?.name(),
     };
+    let slot = app.models.find(name, choices.version.as_deref())?;
     let engine = app.engine_of(slot)?;
     let masks = match choices.attention {
         true => mask_outputs(engine.classifier().session()),

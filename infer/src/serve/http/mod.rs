@@ -121,7 +121,7 @@ async fn part(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
 /// Refuses requests without an API key.
 async fn authorize(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let is_allowed = Kind::of(&request) == Kind::Open
-        || app.keys.as_ref().is_none_or(|keys| keys.admit(request.headers()));
+        || app.keys.as_ref().is_none_or(|keys| keys.get().admit(request.headers()));
     match is_allowed {
         true => next.run(request).await,
         false => refuse(Failure::Unauthorized, is_grpc(&request)),

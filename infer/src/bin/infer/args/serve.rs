@@ -22,7 +22,7 @@ Examples:
 
 The server speaks the Open Inference Protocol (KServe, Triton) over HTTP and gRPC, and has a page for browsers at /. A model \
 is served when its certificate holds on this device. A model file that is replaced, best by a rename, is verified and takes \
-over between two passes; SIGHUP looks at once. SIGTERM answers what was accepted and ends.
+over between two passes; SIGHUP looks at once, and reads API keys and the certificate of TLS again. SIGTERM answers what was accepted and ends.
 
 Exit codes:
   0  stopped by a signal, everything that was accepted was answered
