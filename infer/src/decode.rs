@@ -99,7 +99,7 @@ pub fn bytes(encoded: &[u8]) -> Result<RgbImage> {
 /// Decodes an image from `encoded`, the content of a file, unless it exceeds `limits`.
 ///
 /// # Errors
-/// Those of [`bytes`].
+/// Those of [`bytes()`].
 pub fn bytes_within(encoded: &[u8], limits: &Limits) -> Result<RgbImage> {
     if encoded.is_empty() {
         return Err(DecodeError::Empty.into());

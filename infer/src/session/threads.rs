@@ -10,7 +10,7 @@ use std::{fs, thread};
 const CPUS: &str = "/sys/devices/system/cpu";
 
 /// Number of threads of a session by default: one per physical core, at most as many as quota and affinity allow.
-#[cfg(any(feature = "bench", feature = "serve"))]
+#[cfg(any(feature = "bench", feature = "serve", test))]
 pub(crate) fn default_threads() -> usize {
     let allowed = allowed();
     online().map_or(allowed, |online| allowed.min(physical_cores(&online)))
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg(all(target_os = "linux", any(feature = "bench", feature = "serve")))]
+    #[cfg(target_os = "linux")]
     fn the_default_never_exceeds_what_is_allowed() {
         let cpus = online().expect("Linux lists its CPUs");
         assert!((1..=cpus.len()).contains(&physical_cores(&cpus)));

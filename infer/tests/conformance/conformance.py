@@ -24,6 +24,8 @@ import onnxruntime
 import tritonclient.grpc
 import tritonclient.grpc.service_pb2 as messages
 import tritonclient.http
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
 
 TESTS = pathlib.Path(__file__).resolve().parent.parent
@@ -443,6 +445,40 @@ class Grpc(Conformance, unittest.TestCase):
         name = b"inference.GRPCInferenceService"
         self.assertEqual(self.call(b"\x0a" + bytes([len(name)]) + name, "/grpc.health.v1.Health/Check"), serving)
         self.fails(grpc.StatusCode.NOT_FOUND, b"\x0a\x01x", "/grpc.health.v1.Health/Check")
+
+
+class TritonRepository(unittest.TestCase):
+    """What `infer triton-repo` writes, read with Triton's own definition and compared with the files."""
+
+    def test_configurations(self):
+        with tempfile.TemporaryDirectory() as folder:
+            models = [f"{name}={path}" for name, path in (MODELS | FOREIGN).items()]
+            command = [PROGRAM, "triton-repo", *models, "--out", folder, "--max-batch", "5"]
+            subprocess.run(command, check=True, capture_output=True)
+            found = sorted(pathlib.Path(folder).iterdir())
+            self.assertEqual([path.name for path in found], ["bytes", "double", "four", "half", "net", "several"])
+            for path in found:
+                text = (path / "config.pbtxt").read_text()
+                self.check(path, text_format.Parse(text, model_config_pb2.ModelConfig()))
+
+    def check(self, folder, config):
+        versions = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        self.assertEqual(versions, ["1", "2"] if folder.name == "net" else ["1"])
+        self.assertEqual((config.name, config.platform), (folder.name, "onnxruntime_onnx"))
+        self.assertEqual(config.max_batch_size, 0 if folder.name == "four" else 5)
+        self.assertEqual(config.HasField("dynamic_batching"), config.max_batch_size > 1)
+        self.assertEqual(config.HasField("version_policy"), len(versions) > 1)
+        for version in versions:
+            session = onnxruntime.InferenceSession(folder / version / "model.onnx")
+            ports = [*session.get_inputs(), *session.get_outputs()]
+            for port, told in zip(ports, [*config.input, *config.output], strict=True):
+                shape = [size if isinstance(size, int) else -1 for size in port.shape]
+                self.assertEqual(([-1] if config.max_batch_size else []) + list(told.dims), shape)
+                types = {"TYPE_FP16": "float16", "TYPE_FP32": "float", "TYPE_FP64": "double", "TYPE_UINT8": "uint8"}
+                name = types[model_config_pb2.DataType.Name(told.data_type)]
+                self.assertEqual((told.name, f"tensor({name})"), (port.name, port.type))
+        labels = (folder / config.output[0].label_filename).read_text().splitlines()
+        self.assertEqual(len(labels), config.output[0].dims[-1])
 
 
 def main():

@@ -68,7 +68,7 @@ fn elements_are_typed_or_raw() {
         assert_eq!(tensor.into_iter().collect::<Vec<_>>(), [0, 255]);
     }
     for message in
-        [message("BYTES", images.clone(), &[]), message("BYTES", none(), &[b"\x01\0\0\0a\x02\0\0\0bc"])]
+        [message("BYTES", images, &[]), message("BYTES", none(), &[b"\x01\0\0\0a\x02\0\0\0bc"])]
     {
         let content = accept(Element::Float, &message).unwrap().content;
         assert_eq!(content, Content::Images(vec![Bytes::from_static(b"a"), Bytes::from_static(b"bc")]));
@@ -78,7 +78,7 @@ fn elements_are_typed_or_raw() {
     insta::assert_snapshot!(refused(message("FP32", none(), &[])), @"input `input`: it has no elements: give `data` or `binary_data_size` in JSON, contents or raw_input_contents in a message");
     insta::assert_snapshot!(refused(message("FP32", floats.clone(), &[raw])), @"input `input`: it has contents and raw_input_contents: give one of them");
     insta::assert_snapshot!(refused(message("FP32", none(), &[raw, raw])), @"2 raw_input_contents for 1 inputs: each input has one, or its own contents");
-    insta::assert_snapshot!(refused(message("FP32", bytes.clone(), &[])), @"input `input`: FP32 elements cannot be in this field: send them as fp32_contents");
+    insta::assert_snapshot!(refused(message("FP32", bytes, &[])), @"input `input`: FP32 elements cannot be in this field: send them as fp32_contents");
     insta::assert_snapshot!(refused(message("FP32", InferTensorContents { int64_contents: vec![1], ..floats.clone() }, &[])), @"input `input`: FP32 elements cannot be in this field: send them as fp32_contents");
     insta::assert_snapshot!(refused(message("FP32", none(), &[b"\0\0\0"])), @"input `input`: it has 3 bytes, and its shape and datatype take 8");
     let large = InferTensorContents { uint_contents: vec![0, 256], ..none() };

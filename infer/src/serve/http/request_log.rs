@@ -19,6 +19,9 @@ use crate::serve::record::Record;
 /// Header with the id of a request, given by the client or made here.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Longest part of a method or a path that is logged, in characters: lines wait in memory, and clients choose both.
+const LOGGED: usize = 256;
+
 /// Longest id that is taken from a client, in bytes.
 const LONGEST: usize = 128;
 
@@ -28,7 +31,8 @@ const LONGEST: usize = 128;
 pub(crate) async fn log(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let (start, id, record) = (Instant::now(), id_of(&request), Record::default());
     let protocol = protocol(&request);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let [method, path] = [request.method().as_str(), request.uri().path()]
+        .map(|text| text.chars().take(LOGGED).collect::<String>());
     request.extensions_mut().insert(record.clone());
     let mut response = next.run(request).await;
     let elapsed = start.elapsed();
@@ -43,7 +47,7 @@ pub(crate) async fn log(State(app): State<Arc<App>>, mut request: Request, next:
     tracing::info!(
         target: "infer::request",
         id = id.to_str().unwrap_or_default(),
-        %method,
+        method,
         path,
         status = response.status().as_u16(),
         grpc_status = grpc_status(&response),
