@@ -67,9 +67,7 @@ fn elements_are_typed_or_raw() {
         let Content::Bytes(tensor) = accept(Element::Uint8, &message).unwrap().content else { panic!() };
         assert_eq!(tensor.into_iter().collect::<Vec<_>>(), [0, 255]);
     }
-    for message in
-        [message("BYTES", images, &[]), message("BYTES", none(), &[b"\x01\0\0\0a\x02\0\0\0bc"])]
-    {
+    for message in [message("BYTES", images, &[]), message("BYTES", none(), &[b"\x01\0\0\0a\x02\0\0\0bc"])] {
         let content = accept(Element::Float, &message).unwrap().content;
         assert_eq!(content, Content::Images(vec![Bytes::from_static(b"a"), Bytes::from_static(b"bc")]));
     }
