@@ -14,6 +14,9 @@ pub enum ModelError {
     /// The path is a folder.
     #[error("is a folder, not an ONNX model")]
     Folder,
+    /// The path is a device or a pipe, which may never end.
+    #[error("is not a regular file")]
+    NotAFile,
     /// The bytes are not an ONNX file.
     #[error("not an ONNX model (is it complete? {bytes} bytes)")]
     NotOnnx {

@@ -101,6 +101,8 @@ pub(crate) enum Refusal {
     Full,
     /// The body is larger than allowed.
     TooLarge,
+    /// So many images are more than there are places.
+    TooMany(usize),
 }
 
 /// Memory that a request holds.
@@ -148,10 +150,10 @@ impl Admitted {
     /// Takes places for `count` images or rows, one permit with all of them.
     ///
     /// # Errors
-    /// [`Refusal::Full`] when there are not as many, [`Refusal::TooLarge`] when there never are.
+    /// [`Refusal::Full`] when there are not as many, [`Refusal::TooMany`] when there never are.
     pub(crate) fn permit(&self, count: usize) -> Result<Permit, Refusal> {
         if count > self.capacity {
-            return Err(Refusal::TooLarge);
+            return Err(Refusal::TooMany(count));
         }
         let first = self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
         let held = first.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
@@ -307,7 +309,7 @@ mod tests {
         let other = admission.admit(&HeaderMap::new()).unwrap();
         assert_eq!(admission.taken(), 2);
         assert_eq!(admitted.permits(3).unwrap_err(), Refusal::Full);
-        assert_eq!(other.permits(4).unwrap_err(), Refusal::TooLarge);
+        assert_eq!(other.permits(4).unwrap_err(), Refusal::TooMany(4));
         let permits = other.permits(2).unwrap();
         drop((admitted, other));
         assert_eq!((permits.len(), admission.taken()), (2, 2));

@@ -81,6 +81,12 @@ impl App {
     pub(crate) fn refusal(&self, refusal: Refusal) -> Failure {
         match refusal {
             Refusal::TooLarge => admission::too_large(self.admission.max_body()),
+            Refusal::TooMany(images) => {
+                let most = self.admission.capacity();
+                Failure::TooLarge(format!(
+                    "{images} images, and this server takes at most {most} at once: send them in several requests"
+                ))
+            }
             Refusal::Full => {
                 let engines = self.models.slots().iter().filter_map(Slot::engine);
                 let pace = engines.filter_map(|engine| engine.time_per_row()).max().unwrap_or_default();

@@ -117,6 +117,8 @@ fn forms_that_are_damaged_or_too_long_are_refused() {
     let right = multipart(&[(PART, &image)]);
     let form = "multipart/form-data; boundary=x";
     assert_eq!(server.post("/v1/classify", form, &right).unwrap().status, 200);
+    let three = server.post("/v1/classify", form, &multipart(&[(PART, &image[..]); 3])).unwrap();
+    assert!(three.status == 413 && three.text().contains("3 images"), "{three:?}");
     let many: Vec<(&str, &[u8])> = vec![(PART, &image); 10_000];
     let bodies = [
         (form, right[..right.len() - 20].to_vec()),

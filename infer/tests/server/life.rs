@@ -55,6 +55,10 @@ fn files_that_are_no_models_are_refused() {
     assert!(errors.contains("model.onnx"), "{errors}");
     let certified = Model::default().certified();
     let half = &certified[..certified.len() / 2];
+    std::os::unix::fs::symlink("/dev/zero", place.path("model.onnx")).unwrap();
+    let errors = is_refused(&place, &[]);
+    assert!(errors.contains("not a regular file"), "{errors}");
+    fs::remove_file(place.path("model.onnx")).unwrap();
     for bytes in [&[][..], b"not a model", half] {
         fs::write(place.path("model.onnx"), bytes).unwrap();
         let errors = is_refused(&place, &[]);

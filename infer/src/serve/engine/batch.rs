@@ -140,13 +140,12 @@ fn answer(jobs: Vec<Job>, outputs: &Outputs, start: Instant, elapsed: Duration, 
             compute: elapsed,
             batch,
         });
-        // A client that has gone needs no answer.
-        let _ = job.reply.send(passed);
+        job.reply.send(passed);
     }
 }
 
 fn refuse(jobs: Vec<Job>, failure: &Failure) {
     for job in jobs {
-        let _ = job.reply.send(Err(failure.clone()));
+        job.reply.send(Err(failure.clone()));
     }
 }

@@ -15,7 +15,8 @@ use super::queue::Queue;
 use crate::assume::Assumptions;
 use crate::classifier::{Classifier, pass};
 use crate::decode;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, ModelError};
+use crate::files;
 use crate::serve::metrics::ModelMetrics;
 use crate::session::{self, Options, Session, default_threads};
 use crate::verify::Verification;
@@ -91,6 +92,11 @@ impl Engine {
         options: &LoadOptions,
         metrics: Arc<ModelMetrics>,
     ) -> Result<Self, LoadError> {
+        let metadata = files::metadata(path)?;
+        // Reading anything else may take for ever, and a server has to stop when it is told to.
+        if !metadata.is_file() && !metadata.is_dir() {
+            return Err(Error::from(ModelError::NotAFile).at(path).into());
+        }
         let content = session::read(path)?;
         let pool = Arc::new(decoders(options.session.threads)?);
         let settings = options.session.clone().threads(share(options));

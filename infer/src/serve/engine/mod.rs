@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ndarray::ArrayD;
 use rayon::ThreadPool;
-use tokio::sync::oneshot;
 
 use super::admission::Permit;
 use super::failure::Failure;
@@ -25,7 +24,7 @@ use crate::preprocess::Preprocessor;
 use crate::verify::Verification;
 use batch::Pace;
 pub use load::{LoadError, LoadOptions};
-use queue::{Job, Queue, Rows};
+use queue::{Job, Queue, Reply, Rows};
 
 /// One verified model with its sessions, its queue and the threads that decode images.
 pub(crate) struct Engine {
@@ -131,11 +130,11 @@ impl Engine {
         deadline: Instant,
         permit: Permit,
     ) -> Result<Answer, Failure> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Reply::new(permit);
         let (outputs, queue) = (outputs.clone(), self.queue.clone());
         let job = move |rows, prepared, reply| {
             let since = Instant::now();
-            queue.push(Job { rows, outputs, deadline, since, prepared, reply, _permit: permit });
+            queue.push(Job { rows, outputs, deadline, since, prepared, reply });
         };
         let rows = item.rows();
         match item {
@@ -153,7 +152,7 @@ impl Engine {
                     };
                     match result {
                         Ok((image, prepared)) => job(Rows::Image(image), prepared, reply),
-                        Err(failure) => drop(reply.send(Err(failure))),
+                        Err(failure) => reply.send(Err(failure)),
                     }
                 });
             }

@@ -53,9 +53,32 @@ pub(super) struct Job {
     /// Moment at which it was queued.
     pub(super) since: Instant,
     pub(super) prepared: Prepared,
-    pub(super) reply: oneshot::Sender<Result<Passed, Failure>>,
-    /// Place in the server, freed with the job.
-    pub(super) _permit: Permit,
+    pub(super) reply: Reply,
+}
+
+/// Way to whoever waits for an answer, with the place that the question takes in the server.
+pub(super) struct Reply {
+    sender: oneshot::Sender<Result<Passed, Failure>>,
+    permit: Permit,
+}
+
+impl Reply {
+    pub(super) fn new(permit: Permit) -> (Self, oneshot::Receiver<Result<Passed, Failure>>) {
+        let (sender, answer) = oneshot::channel();
+        (Self { sender, permit }, answer)
+    }
+
+    /// Tells whether nobody waits any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Frees the place and answers, in this order: a client that has its answer finds a place for its next question.
+    pub(super) fn send(self, result: Result<Passed, Failure>) {
+        drop(self.permit);
+        // A client that has gone needs no answer.
+        let _ = self.sender.send(result);
+    }
 }
 
 impl Job {
@@ -65,7 +88,7 @@ impl Job {
             return None;
         }
         if self.deadline <= Instant::now() {
-            let _ = self.reply.send(Err(Failure::Deadline));
+            self.reply.send(Err(Failure::Deadline));
             return None;
         }
         Some(self)
@@ -178,18 +201,10 @@ mod tests {
     const FAR: Duration = Duration::from_secs(60);
 
     fn job(rows: Rows, left: Duration) -> (Job, Answer) {
-        let (reply, answer) = oneshot::channel();
         let admitted = Admission::new(1, 1, 1).admit(&HeaderMap::new()).unwrap();
+        let (reply, answer) = Reply::new(admitted.permit(1).unwrap());
         let (outputs, since) = (Arc::from(["y".to_owned()]), Instant::now());
-        let job = Job {
-            rows,
-            outputs,
-            deadline: since + left,
-            since,
-            prepared: Prepared::default(),
-            reply,
-            _permit: admitted.permit(1).unwrap(),
-        };
+        let job = Job { rows, outputs, deadline: since + left, since, prepared: Prepared::default(), reply };
         (job, answer)
     }
 

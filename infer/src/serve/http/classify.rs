@@ -133,6 +133,11 @@ pub(super) async fn classify(
 /// Reads the images of a request. A body of any type but multipart is one image: its format is in its content.
 async fn photos(request: Request) -> Result<Vec<Photo>, Failure> {
     let content_type = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let content_type = content_type.to_ascii_lowercase();
+    if request.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        let text = "send the image without Content-Encoding: image formats are compressed already";
+        return Err(Failure::MediaType(text.into()));
+    }
     if content_type.starts_with(b"application/json") {
         let text = "send the image itself as the body, or several as multipart/form-data";
         return Err(Failure::MediaType(text.into()));

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, Version, header};
+use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::timeout;
 
+use super::is_grpc;
 use crate::serve::app::App;
 
 /// Longest time for the rest of a body.
@@ -28,9 +29,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Drops what is left of the body once there is a response.
 ///
-/// Not over HTTP/2, which ends a single stream, and not for clients that wait for `100 Continue` or were too slow.
+/// Over HTTP/2 too: a stream that is reset after its answer makes curl and others drop the answer. Not for gRPC, whose
+/// clients do not, and not for clients that wait for `100 Continue` or were too slow.
 pub(super) async fn discard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    if request.version() > Version::HTTP_11 || request.headers().contains_key(header::EXPECT) {
+    if is_grpc(&request) || request.headers().contains_key(header::EXPECT) {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();

@@ -37,7 +37,7 @@ pub struct ServeArgs {
     pub models: Vec<ModelSpec>,
 
     /// Address to listen on; 0.0.0.0:8000 for all networks, port 0 for a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000", value_parser = address)]
     pub listen: SocketAddr,
 
     /// Most images in a pass of the network
@@ -61,7 +61,7 @@ pub struct ServeArgs {
     pub drain: f64,
 
     /// Time after which a request is given up, in seconds
-    #[arg(long, value_name = "S", default_value_t = 30.0, value_parser = seconds)]
+    #[arg(long, value_name = "S", default_value_t = 30.0, value_parser = some_seconds)]
     pub timeout: f64,
 
     /// Certificate chain for TLS, in PEM
@@ -72,7 +72,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 
-    /// File with API keys, one a line; all requests but health and the page then need one
+    /// File with API keys, one a line, comments after #; all requests but health and the page then need one
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
 
@@ -147,6 +147,21 @@ impl ServeArgs {
             options.tls = Some(TlsFiles { certificate: certificate.clone(), key: key.clone() });
         }
         Ok(options)
+    }
+}
+
+/// Parses an address and a port.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "expected an IP address and a port, as 127.0.0.1:8000, 0.0.0.0:8000 or [::1]:8000".into()
+    })
+}
+
+/// Parses a duration in seconds that is not zero.
+fn some_seconds(text: &str) -> Result<f64, String> {
+    match seconds(text)? {
+        0.0 => Err("expected more than 0 seconds, as 0.5".into()),
+        some => Ok(some),
     }
 }
 

@@ -22,7 +22,11 @@ pub fn run(args: &ServeArgs) -> Result<Done> {
     messages::panics_end_one_request();
     let log = Log::start(args.log, args.log_level).context("cannot start the log")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start the threads of the server")?.block_on(serve(args, &log))
+    let runtime = runtime.context("cannot start the threads of the server")?;
+    let done = runtime.block_on(serve(args, &log));
+    // A file that cannot be read to its end, on a network drive say, does not hold up the exit.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    done
 }
 
 async fn serve(args: &ServeArgs, log: &Log) -> Result<Done> {
