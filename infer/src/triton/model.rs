@@ -104,7 +104,7 @@ impl Checked {
         let beside = locations(&mut graph).map_err(|_| not_onnx())?;
         let outputs: Vec<String> = graph.graph.outputs.iter().map(|output| output.name.to_string()).collect();
         drop(graph);
-        let session = Session::from_file(path, &settings.session)?;
+        let session = Session::from_content(path, &content, &settings.session)?;
         let mut notes = vec![Note::Images(match session.input().element {
             Element::Uint8 => InputForm::Uint8,
             _ => InputForm::Float,
@@ -115,7 +115,7 @@ impl Checked {
             notes.push(Note::LeftOut(left_out));
         }
         match session.metadata(CERTIFICATE_KEY) {
-            Some(_) => verify(path, &content, settings)?,
+            Some(_) => verify(path, &content, &session)?,
             None => notes.push(Note::NoCertificate),
         }
         let facts = Facts::of(&session).map_err(|error| error.at(path))?;
@@ -152,8 +152,8 @@ impl Checked {
 }
 
 /// Recomputes the certificate of the file.
-fn verify(path: &Path, content: &[u8], settings: &Settings) -> Result<(), TritonError> {
-    let found = Verification::of_bytes(content, &settings.session, None).map_err(|error| error.at(path))?;
+fn verify(path: &Path, content: &[u8], session: &Session) -> Result<(), TritonError> {
+    let found = Verification::of_session(content, session, None).map_err(|error| error.at(path))?;
     match found.failures() {
         failures if failures.is_empty() => Ok(()),
         failures => Err(TritonError::Certificate { path: path.into(), failures }),
