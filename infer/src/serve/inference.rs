@@ -39,7 +39,7 @@ pub(crate) async fn infer(
     let (slot, engine) = app.engine(target.name, target.version)?;
     admitted.record.set_model(slot);
     let deadline = app.deadline(timeout);
-    let (interface, most) = (interface(&engine), app.admission.capacity());
+    let (interface, most) = (engine.interface().clone(), app.admission.capacity());
     let accepted = match size {
         LARGE.. => {
             // The place and the memory are held until it is read, also if the client goes before.
@@ -76,16 +76,6 @@ pub(crate) async fn infer(
     Ok(Response { model_name: slot.name().into(), model_version: slot.version().into(), id, outputs })
 }
 
-/// Inputs and outputs of a model.
-pub(crate) fn interface(engine: &Engine) -> Interface {
-    let classifier = engine.classifier();
-    Interface::new(
-        classifier.session().input(),
-        classifier.session().outputs(),
-        classifier.card().labels.len(),
-    )
-}
-
 /// Describes a model with all its versions.
 ///
 /// # Errors
@@ -93,7 +83,7 @@ pub(crate) fn interface(engine: &Engine) -> Interface {
 pub(crate) fn metadata(app: &App, target: Target<'_>) -> Result<ModelMetadata, Failure> {
     let (slot, engine) = app.engine(target.name, target.version)?;
     let versions = app.models.versions(slot.name()).into_iter().map(str::to_owned).collect();
-    Ok(ModelMetadata::new(slot.name(), versions, &interface(&engine)))
+    Ok(ModelMetadata::new(slot.name(), versions, engine.interface()))
 }
 
 /// Outputs of the file that are needed, each once.

@@ -18,6 +18,7 @@ use crate::decode;
 use crate::error::{Error, ErrorKind, ModelError};
 use crate::files;
 use crate::serve::metrics::ModelMetrics;
+use crate::serve::protocol::Interface;
 use crate::session::{self, Options, Session, default_threads};
 use crate::verify::Verification;
 
@@ -115,7 +116,10 @@ impl Engine {
         }
         let limits = decode::Limits { max_bytes: options.max_pixel_bytes, ..decode::Limits::default() };
         let classifier = classifiers[0].clone();
-        let engine = Self { classifier, certificate, pool, queue, pace, limits, max_batch, metrics };
+        let (session, classes) = (classifier.session(), classifier.card().labels.len());
+        let interface = Arc::new(Interface::new(session.input(), session.outputs(), classes));
+        let engine =
+            Self { classifier, certificate, interface, pool, queue, pace, limits, max_batch, metrics };
         for classifier in classifiers {
             engine.start(classifier)?;
         }

@@ -18,6 +18,7 @@ use rayon::ThreadPool;
 use super::admission::Permit;
 use super::failure::Failure;
 use super::metrics::ModelMetrics;
+use super::protocol::Interface;
 use crate::classifier::Classifier;
 use crate::decode;
 use crate::preprocess::Preprocessor;
@@ -31,6 +32,8 @@ pub(crate) struct Engine {
     /// Classifier of the first session, for what all have in common.
     classifier: Arc<Classifier>,
     certificate: Option<Verification>,
+    /// Inputs and outputs as clients see them.
+    interface: Arc<Interface>,
     pool: Arc<ThreadPool>,
     queue: Arc<Queue>,
     pace: Arc<Pace>,
@@ -176,6 +179,11 @@ impl Engine {
     /// Result of the verification; none for a file without a certificate.
     pub(crate) fn certificate(&self) -> Option<&Verification> {
         self.certificate.as_ref()
+    }
+
+    /// Inputs and outputs as clients see them.
+    pub(crate) fn interface(&self) -> &Arc<Interface> {
+        &self.interface
     }
 
     /// Largest number of rows in a pass.
