@@ -8,6 +8,7 @@ mod error;
 mod patterns;
 mod phase;
 mod schedule;
+mod unused;
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +26,8 @@ use crate::error::SettingError;
 use crate::optimizer::Settings;
 
 /// Names and texts of the recipes that ship with the project.
-pub const BUILT_IN: [(&str, &str); 4] = [
+pub const BUILT_IN: [(&str, &str); 5] = [
+    ("fine-tune", include_str!("../recipes/fine-tune.toml")),
     ("three-phase", include_str!("../recipes/three-phase.toml")),
     ("differential", include_str!("../recipes/differential.toml")),
     ("one-cycle", include_str!("../recipes/one-cycle.toml")),
@@ -115,6 +117,14 @@ impl Recipe {
     /// # Errors
     /// [`RecipeError`] when there is neither, when the file is not a recipe, and when a setting is out of range.
     pub fn load(name_or_path: impl AsRef<Path>) -> Result<Self, RecipeError> {
+        Self::load_with_notes(name_or_path).map(|(recipe, _)| recipe)
+    }
+
+    /// Loads a recipe as [`Recipe::load`] does, with a sentence about each setting that is given and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Recipe::load`].
+    pub fn load_with_notes(name_or_path: impl AsRef<Path>) -> Result<(Self, Vec<String>), RecipeError> {
         let path = name_or_path.as_ref();
         if let Some((name, text)) = BUILT_IN.iter().find(|(name, _)| path == Path::new(name)) {
             return Self::parse(text, name);
@@ -124,13 +134,15 @@ impl Recipe {
         Self::parse(&text, &path.display().to_string())
     }
 
-    fn parse(text: &str, origin: &str) -> Result<Self, RecipeError> {
-        let recipe: Self = toml::from_str(text)
-            .map_err(|source| RecipeError::Parse { origin: origin.into(), source: Box::new(source) })?;
+    fn parse(text: &str, origin: &str) -> Result<(Self, Vec<String>), RecipeError> {
+        let faulty = |source| RecipeError::Parse { origin: origin.into(), source: Box::new(source) };
+        let recipe: Self = toml::from_str(text).map_err(faulty)?;
         recipe
             .check()
             .map_err(|source| RecipeError::Invalid { origin: origin.into(), source: source.into() })?;
-        Ok(recipe)
+        let table = toml::from_str(text).map_err(faulty)?;
+        let notes = unused::unused(&table, &recipe);
+        Ok((recipe, notes))
     }
 
     /// Checks that every setting is in range.
@@ -322,7 +334,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_recipe_is_named() {
-        let text = BUILT_IN[0].1;
+        let text = BUILT_IN[1].1;
         let why =
             |from: &str, to: &str| chain(&Recipe::parse(&text.replacen(from, to, 1), "my.toml").unwrap_err());
         assert!(why("batch_size = 64", "batch_size = 1").contains("batch_size must be at least 2"));

@@ -25,9 +25,7 @@ fn fit_export_and_classify_agree_image_by_image() {
     fit(dir.path())
         .assert()
         .success()
-        .stdout(
-            contains("test accuracy").and(contains("epoch 3/3")).and(contains("recipe      from-scratch")),
-        )
+        .stdout(contains("test accuracy").and(contains("epoch 3/3")).and(contains("recipe      one-cycle")))
         .stderr(is_empty());
     let run = dir.path().join("run");
     for file in [

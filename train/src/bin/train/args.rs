@@ -66,8 +66,8 @@ pub struct FitArgs {
         "image_size", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp",
     ])]
     pub resume: Option<PathBuf>,
-    /// Recipe: three-phase, differential, from-scratch, or a TOML file [default: three-phase with pretrained
-    /// weights, else from-scratch]
+    /// Recipe: one-cycle, fine-tune, three-phase, differential, from-scratch, or a TOML file [default: fine-tune with
+    /// pretrained weights, else one-cycle]
     #[arg(long, value_name = "NAME|FILE")]
     pub recipe: Option<String>,
     /// Pretrained weights: a .safetensors or .pth file, imagenet (timm's resnet18.tv_in1k, downloaded once), or

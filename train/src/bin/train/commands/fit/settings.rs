@@ -20,8 +20,9 @@ use crate::fetch;
 
 /// Loads the recipe and applies the flags that change it.
 pub fn recipe(args: &FitArgs) -> Result<Recipe> {
-    let default = if args.pretrained == "none" { "from-scratch" } else { "three-phase" };
-    let mut recipe = Recipe::load(args.recipe.as_deref().unwrap_or(default))?;
+    let default = if args.pretrained == "none" { "one-cycle" } else { "fine-tune" };
+    let (mut recipe, notes) = Recipe::load_with_notes(args.recipe.as_deref().unwrap_or(default))?;
+    notes.iter().for_each(|note| say!("note: {note}"));
     if let Some(epochs) = args.epochs {
         recipe = recipe.scaled_to(epochs as usize);
     }
