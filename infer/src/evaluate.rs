@@ -10,7 +10,8 @@ use crate::classifier::Classifier;
 use crate::data_set::Sample;
 use crate::error::{ErrorKind, Result};
 use crate::results::{Classified, Failed, Outcome};
-use ferronnx_report::metrics::{Answer, Calibration, Confusion};
+use ferronnx_report::calibration::Calibration;
+use ferronnx_report::metrics::{Answer, Confusion};
 
 /// Number of classes that [`Evaluation::top_accuracy`] looks at.
 pub const TOP: usize = 5;

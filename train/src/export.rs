@@ -6,6 +6,7 @@ mod drift;
 mod goldens;
 mod images;
 mod reference;
+mod scaled;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ pub use self::card::card;
 pub use self::drift::Drift;
 pub use self::images::Images;
 use self::reference::Reference;
+use self::scaled::Scaled;
 use crate::error::TorchError;
 use crate::params::Params;
 use crate::trainer::TrainError;
@@ -210,13 +212,20 @@ pub struct Trained<'a, M> {
     pub network: &'a M,
     /// Weights of the network.
     pub weights: &'a Weights,
-    /// Model card: labels, preprocessing, architecture.
+    /// Model card: labels, preprocessing, architecture. With a
+    /// [temperature](ferronnx_models::card::TemperatureScaling) the file's logits are divided by it.
     pub card: &'a ModelCard,
     /// Training images for the ranges of int8; [`CALIBRATION_IMAGES`] are enough.
     pub calibration: &'a [RgbImage],
 }
 
-impl<M: Module> Trained<'_, M> {
+impl<'a, M: Module> Trained<'a, M> {
+    /// Network with the card's temperature, which every step of an export runs.
+    fn scaled(&self) -> Scaled<'a, M> {
+        let scaling = self.card.temperature_scaling.as_ref();
+        Scaled { network: self.network, temperature: scaling.map(|scaling| scaling.temperature) }
+    }
+
     /// Writes the model to `path` once ONNX Runtime and libtorch agree on `images`.
     ///
     /// # Errors
@@ -227,7 +236,17 @@ impl<M: Module> Trained<'_, M> {
         images: &Images,
         options: &ExportOptions,
     ) -> Result<Exported, ExportError> {
-        let path = path.as_ref();
+        let network = self.scaled();
+        Trained { network: &network, ..*self }.write(path.as_ref(), images, options)
+    }
+
+    /// Writes the model, as [`export`](Self::export), without regard to the card's temperature.
+    fn write(
+        &self,
+        path: &Path,
+        images: &Images,
+        options: &ExportOptions,
+    ) -> Result<Exported, ExportError> {
         let started = Instant::now();
         let model = self.model(options)?;
         let card = ModelCard {
@@ -284,7 +303,9 @@ impl<M: Module> Trained<'_, M> {
     /// # Errors
     /// [`ExportError`] when the graph cannot be made or an engine fails.
     pub fn drift(&self, images: &Images, options: &ExportOptions) -> Result<Vec<Drift>, ExportError> {
-        drift::drift(&self.reference(options)?, self.model(options)?, options.input, images)
+        let network = self.scaled();
+        let trained = Trained { network: &network, ..*self };
+        drift::drift(&trained.reference(options)?, trained.model(options)?, options.input, images)
     }
 
     /// Makes the model in the form that `options` ask for.

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::axis::Axis;
 use super::charts::{LineChart, Series};
-use crate::metrics::Calibration;
+use crate::calibration::Calibration;
 
 /// Renders the reliability diagram: accuracy of each confidence bin beside the diagonal of perfect calibration, and the
 /// number of answers in each bin.
