@@ -17,15 +17,18 @@ use ferronnx_infer::preprocess::{CHANNELS, Preprocessor};
 use ferronnx_infer::runtime;
 use ferronnx_infer::session::Options;
 use ferronnx_infer::verify::Verification;
-use ferronnx_models::card::{CARD_KEY, InputForm, ModelCard, Precision, Preprocessing, PreprocessingError};
+use ferronnx_models::card::{
+    CARD_KEY, InputForm, ModelCard, Precision, Preprocessing, PreprocessingError, TemperatureScaling,
+};
 use ferronnx_models::certificate::{CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate};
 use ferronnx_models::onnx::digest::DigestError;
 use ferronnx_models::onnx::passes::{self, EmbedError, HalfError, QuantizeError, Ranges};
 use ferronnx_models::onnx::{self, Interface, Model, Opset, TraceError, WeightsDigest};
 use ferronnx_models::parity::{Comparison, Disagreement, Parity};
 use ferronnx_models::{Module, Weights, shapes};
+use ferronnx_report::temperature::moved_threshold;
 use image::{ImageError, RgbImage};
-use ndarray::{Array2, ArrayD};
+use ndarray::{Array2, ArrayD, Axis};
 use tch::Device;
 
 pub use self::calibration::{CALIBRATION_IMAGES, Calibration};
@@ -36,6 +39,7 @@ use self::reference::Reference;
 use self::scaled::Scaled;
 use crate::error::TorchError;
 use crate::params::Params;
+use crate::temperature::{self, Labelled, TemperatureError, Truth};
 use crate::trainer::TrainError;
 
 /// Batch size of the comparison.
@@ -58,6 +62,9 @@ pub struct ExportOptions {
     pub calibration: Calibration,
     /// Largest difference to libtorch, relative to the largest logit; `None` for [`default_tolerance`].
     pub tolerance: Option<f64>,
+    /// True if the logits are divided by a temperature: the card's, or else one that is fitted on the labelled images of
+    /// the comparison.
+    pub calibrate: bool,
 }
 
 impl Default for ExportOptions {
@@ -70,6 +77,7 @@ impl Default for ExportOptions {
             fold: true,
             calibration: Calibration::default(),
             tolerance: None,
+            calibrate: false,
         }
     }
 }
@@ -98,6 +106,8 @@ pub struct Exported {
     pub disagreeing: Vec<Disagreement>,
     /// Numbers of images that libtorch and the file classify correctly, if the classes are known.
     pub right: Option<[usize; 2]>,
+    /// Temperature that is part of the file's logits, if there is one.
+    pub temperature_scaling: Option<TemperatureScaling>,
     /// Size of the file in bytes.
     pub bytes: u64,
     /// Time for graph, passes and writing, without verification.
@@ -131,6 +141,12 @@ pub enum ExportError {
     /// int8 was asked for without calibration images.
     #[error("int8 needs images to find the ranges of values on")]
     NoCalibration,
+    /// A temperature was asked for without images whose classes are known.
+    #[error("a temperature is fitted on validation images, and there are no images with known classes")]
+    NoLabels,
+    /// No temperature makes the probabilities match the validation images.
+    #[error("the logits cannot be calibrated")]
+    Temperature(#[from] TemperatureError),
     /// The weights are not this network's.
     #[error("these are not the weights of this network")]
     Weights(#[source] WeightsFault),
@@ -220,10 +236,39 @@ pub struct Trained<'a, M> {
 }
 
 impl<'a, M: Module> Trained<'a, M> {
-    /// Network with the card's temperature, which every step of an export runs.
-    fn scaled(&self) -> Scaled<'a, M> {
-        let scaling = self.card.temperature_scaling.as_ref();
+    /// Network with the temperature of `card`, which every step of an export runs.
+    fn scaled(&self, card: &ModelCard) -> Scaled<'a, M> {
+        let scaling = card.temperature_scaling.as_ref();
         Scaled { network: self.network, temperature: scaling.map(|scaling| scaling.temperature) }
+    }
+
+    /// Card with the temperature that `options` ask for, and with the thresholds that make the same decisions then.
+    fn calibrated(&self, images: &Images, options: &ExportOptions) -> Result<ModelCard, ExportError> {
+        let mut card = self.card.clone();
+        if options.calibrate && card.temperature_scaling.is_none() {
+            card.temperature_scaling = Some(self.temperature(images, options)?);
+        }
+        if let (Some(threshold), Some(scaling)) = (&mut card.threshold, &card.temperature_scaling) {
+            let moved = |threshold: f32| moved_threshold(threshold.into(), scaling.temperature.into()) as f32;
+            *threshold = threshold.map(moved);
+        }
+        Ok(card)
+    }
+
+    /// Fits a temperature on images whose classes are known.
+    fn temperature(
+        &self,
+        images: &Images,
+        options: &ExportOptions,
+    ) -> Result<TemperatureScaling, ExportError> {
+        let labels =
+            images.labels.as_ref().filter(|labels| !labels.is_empty()).ok_or(ExportError::NoLabels)?;
+        let reference = self.reference(options)?;
+        let batches = images.images.chunks(BATCH).map(|batch| reference.logits(batch));
+        let batches = batches.collect::<Result<Vec<_>, _>>()?;
+        let rows: Vec<_> = batches.iter().map(Array2::view).collect();
+        let logits = ndarray::concatenate(Axis(0), &rows).expect("a network has one number of classes");
+        Ok(temperature::fit(Labelled { logits: &logits, truth: Truth::Class(labels) }, None)?)
     }
 
     /// Writes the model to `path` once ONNX Runtime and libtorch agree on `images`.
@@ -236,17 +281,15 @@ impl<'a, M: Module> Trained<'a, M> {
         images: &Images,
         options: &ExportOptions,
     ) -> Result<Exported, ExportError> {
-        let network = self.scaled();
-        Trained { network: &network, ..*self }.write(path.as_ref(), images, options)
+        let card = self.calibrated(images, options)?;
+        let network = self.scaled(&card);
+        let trained =
+            Trained { network: &network, card: &card, weights: self.weights, calibration: self.calibration };
+        trained.write(path.as_ref(), images, options)
     }
 
     /// Writes the model, as [`export`](Self::export), without regard to the card's temperature.
-    fn write(
-        &self,
-        path: &Path,
-        images: &Images,
-        options: &ExportOptions,
-    ) -> Result<Exported, ExportError> {
+    fn write(&self, path: &Path, images: &Images, options: &ExportOptions) -> Result<Exported, ExportError> {
         let started = Instant::now();
         let model = self.model(options)?;
         let card = ModelCard {
@@ -291,6 +334,7 @@ impl<'a, M: Module> Trained<'a, M> {
             disagreeing: comparison.disagreeing().to_vec(),
             right: images.labels.is_some().then(|| comparison.right()),
             certificate,
+            temperature_scaling: card.temperature_scaling,
             bytes: bytes.len() as u64,
             written,
         })
@@ -303,8 +347,9 @@ impl<'a, M: Module> Trained<'a, M> {
     /// # Errors
     /// [`ExportError`] when the graph cannot be made or an engine fails.
     pub fn drift(&self, images: &Images, options: &ExportOptions) -> Result<Vec<Drift>, ExportError> {
-        let network = self.scaled();
-        let trained = Trained { network: &network, ..*self };
+        let network = self.scaled(self.card);
+        let Self { weights, card, calibration, .. } = *self;
+        let trained = Trained { network: &network, weights, card, calibration };
         drift::drift(&trained.reference(options)?, trained.model(options)?, options.input, images)
     }
 

@@ -21,6 +21,7 @@ pub mod recipe;
 pub mod report;
 pub mod run;
 pub mod summary;
+pub mod temperature;
 pub mod tensorboard;
 pub mod trainer;
 

@@ -3,6 +3,7 @@
 //! The page holds no time and no speed, so that an interrupted and resumed run has the same page as an uninterrupted
 //! one. [`ReportWriter`] keeps it up to date during a run.
 
+mod calibration;
 pub mod curves;
 pub mod modules;
 pub mod sections;
@@ -14,6 +15,7 @@ use ferronnx_report::html::page::{Headline, page, percent, section};
 use ferronnx_report::metrics::Confusion;
 use maud::html;
 
+pub use self::calibration::Calibrated;
 pub use self::writer::ReportWriter;
 use crate::run::{RunConfig, in_words};
 use crate::trainer::EpochMetrics;
@@ -34,6 +36,8 @@ pub struct Report<'a> {
     pub best_epoch: Option<usize>,
     /// Evaluation of the best weights, once the run has ended.
     pub evaluated: Option<Evaluated<'a>>,
+    /// Calibration of their probabilities.
+    pub calibrated: Option<Calibrated<'a>>,
 }
 
 impl Report<'_> {
@@ -52,6 +56,7 @@ impl Report<'_> {
             @if let Some((evaluated, confusion)) = &counted {
                 (evaluation(evaluated, confusion, &config.labels))
             }
+            @if let Some(calibrated) = &self.calibrated { (calibrated.render()) }
             @if !self.phases.is_empty() { (sections::phases(self.phases, self.metrics)) }
             (sections::configuration(self.config_toml))
         };

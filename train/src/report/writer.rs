@@ -3,11 +3,14 @@
 use std::path::Path;
 
 use ferronnx_infer::preprocess::Preprocessor;
+use ferronnx_report::activation::softmax;
 use ferronnx_report::html::evaluation::Evaluated;
 use ferronnx_report::metrics::Answer;
+use ferronnx_report::scored::Scored;
 
-use super::Report;
+use super::{Calibrated, Report};
 use crate::run::{Finished, Observer, RunConfig, RunError, RunFolder};
+use crate::temperature::{Labelled, Truth};
 use crate::trainer::{Epoch, EpochMetrics, PhaseRecord};
 
 /// Writes the report of a run after every epoch and at the end.
@@ -38,7 +41,12 @@ impl<'a> ReportWriter<'a> {
         self.config.short(path).display().to_string()
     }
 
-    fn write(&self, best_epoch: usize, evaluated: Option<Evaluated<'_>>) -> Result<(), RunError> {
+    fn write(
+        &self,
+        best_epoch: usize,
+        evaluated: Option<Evaluated<'_>>,
+        calibrated: Option<Calibrated<'_>>,
+    ) -> Result<(), RunError> {
         // Phases that have not begun have nothing to show yet.
         let entered = self.metrics.last().map_or(0, |last| {
             self.phases.iter().position(|phase| phase.name == last.phase).map_or(0, |index| index + 1)
@@ -50,6 +58,7 @@ impl<'a> ReportWriter<'a> {
             metrics: &self.metrics,
             best_epoch: Some(best_epoch),
             evaluated,
+            calibrated,
         };
         self.folder.write_report(&report.render())
     }
@@ -58,7 +67,7 @@ impl<'a> ReportWriter<'a> {
 impl Observer for ReportWriter<'_> {
     fn epoch(&mut self, epoch: &Epoch) -> Result<(), RunError> {
         self.metrics.push(epoch.metrics.clone());
-        self.write(epoch.best_epoch, None)
+        self.write(epoch.best_epoch, None, None)
     }
 
     fn finished(&mut self, end: &Finished<'_>) -> Result<(), RunError> {
@@ -72,13 +81,26 @@ impl Observer for ReportWriter<'_> {
                 probability: prediction.probability,
             })
             .collect();
+        let truth: Vec<usize> = answers.iter().map(|answer| answer.actual).collect();
+        let mut scored = Scored::new(self.config.labels.len());
+        for (row, &actual) in end.evaluation.logits.rows().into_iter().zip(&truth) {
+            scored.add(&softmax(&row.to_vec(), 1.0), actual);
+        }
         let image = |answer: usize| {
             let path = end.set.path(predictions[answer].index);
             let image = ferronnx_infer::decode::file(path).ok()?;
             Some((self.name(path), preprocessor.prepare(&image)))
         };
         let split = end.split.to_string();
-        let evaluated = Evaluated { split: &split, answers: &answers, image: &image };
-        self.write(end.result.best_epoch, Some(evaluated))
+        let evaluated = Evaluated { split: &split, answers: &answers, scored: Some(&scored), image: &image };
+        let labelled = Labelled { logits: &end.evaluation.logits, truth: Truth::Class(&truth) };
+        let scaling = end.temperature.as_ref().ok();
+        let calibrated = Calibrated {
+            split: &split,
+            before: labelled.calibration(1.0),
+            after: scaling.map(|scaling| labelled.calibration(scaling.temperature)),
+            temperature: end.temperature,
+        };
+        self.write(end.result.best_epoch, Some(evaluated), Some(calibrated))
     }
 }

@@ -12,7 +12,8 @@ use super::{Outcome, RunConfig, RunError, RunFolder, RunResult, Split};
 use crate::data::batches::Loader;
 use crate::data::images::ImageSet;
 use crate::params::Params;
-use crate::trainer::{Options, Position, Snapshot, TrainError, Trainer, evaluate};
+use crate::temperature::{self, Labelled, Truth};
+use crate::trainer::{Evaluation, Options, Position, Snapshot, TrainError, Trainer, evaluate};
 
 /// Longest time between two saved states: a kill costs no more.
 const SAVE_EVERY: Duration = Duration::from_secs(300);
@@ -100,14 +101,32 @@ impl<M: Module> Session<'_, M> {
         if tested {
             folder.write_predictions(set, &evaluation.predictions, config)?;
         }
+        let truth = labels(set, &evaluation);
+        let evaluated = Labelled { logits: &evaluation.logits, truth: Truth::Class(&truth) };
+        let temperature = match tested {
+            true => {
+                let validation = evaluate(network, params, self.loader(&sets.validation))?;
+                let truth = labels(&sets.validation, &validation);
+                let validation = Labelled { logits: &validation.logits, truth: Truth::Class(&truth) };
+                temperature::fit(validation, Some(evaluated))
+            }
+            false => temperature::fit(evaluated, None),
+        };
         let result = RunResult {
+            temperature_scaling: temperature.clone().ok(),
             epochs: position.epoch,
             best_epoch: position.best.epoch,
             validation_accuracy: position.best.accuracy,
             test_accuracy: tested.then_some(evaluation.accuracy),
             train_images: sets.train.len(),
         };
-        observer.finished(&Finished { result: &result, split, set, evaluation: &evaluation })?;
+        observer.finished(&Finished {
+            result: &result,
+            split,
+            set,
+            evaluation: &evaluation,
+            temperature: &temperature,
+        })?;
         folder.finish(&result)?;
         Ok(result)
     }
@@ -121,4 +140,9 @@ impl<M: Module> Session<'_, M> {
         let last = self.folder.path("last");
         RunError::Train { last: last.is_dir().then_some((last, epoch)), source: source.into() }
     }
+}
+
+/// True classes of evaluated images, in the order of their logits.
+fn labels(set: &ImageSet, evaluation: &Evaluation) -> Vec<usize> {
+    evaluation.predictions.iter().map(|prediction| set.label(prediction.index)).collect()
 }

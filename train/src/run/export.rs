@@ -44,7 +44,8 @@ impl RunFolder {
 impl<M: Module> Run<M> {
     /// Writes the best weights to the ONNX file `path`, once ONNX Runtime and libtorch agree on the validation images.
     ///
-    /// int8 takes the ranges of values from training images.
+    /// int8 takes the ranges of values from training images. The temperature of a calibrated file was fitted at the end of
+    /// the run; that of an unfinished run is fitted on the images of the comparison.
     ///
     /// # Errors
     /// [`RunExportError::Run`] when the run has no weights or its images are not there any more,
@@ -67,7 +68,10 @@ impl<M: Module> Run<M> {
             Precision::Int8 => load(&splits.train, CALIBRATION_IMAGES)?.images,
             Precision::Fp32 | Precision::Fp16 => Vec::new(),
         };
-        let card = folder.card(config)?;
+        let mut card = folder.card(config)?;
+        if options.calibrate {
+            card.temperature_scaling = folder.result()?.and_then(|result| result.temperature_scaling);
+        }
         let trained = Trained { network, weights: &weights, card: &card, calibration: &calibration };
         Ok(trained.export(path, &images, options)?)
     }

@@ -2,9 +2,12 @@
 
 use std::ops::ControlFlow;
 
+use ferronnx_models::card::TemperatureScaling;
+
 use super::{RunConfig, RunError, RunFolder, RunPlan, RunResult, Split};
 use crate::data::images::ImageSet;
 use crate::recipe::Phase;
+use crate::temperature::TemperatureError;
 use crate::trainer::{Epoch, Evaluation, PhaseRecord, Position, Progress};
 
 /// Receives the events of a run.
@@ -119,6 +122,8 @@ pub struct Finished<'a> {
     pub set: &'a ImageSet,
     /// Evaluation of the best weights.
     pub evaluation: &'a Evaluation,
+    /// Temperature fitted on the validation images, or the reason why there is none.
+    pub temperature: &'a Result<TemperatureScaling, TemperatureError>,
 }
 
 /// Calls a function after every epoch.

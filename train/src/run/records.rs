@@ -1,5 +1,6 @@
 //! Records of a run: what it began with, and how it ended.
 
+use ferronnx_models::card::TemperatureScaling;
 use serde::{Deserialize, Serialize};
 
 use crate::trainer::PhaseRecord;
@@ -38,4 +39,7 @@ pub struct RunResult {
     pub test_accuracy: Option<f64>,
     /// Number of training images.
     pub train_images: usize,
+    /// Temperature of these weights, fitted on the validation images, if it can be fitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature_scaling: Option<TemperatureScaling>,
 }

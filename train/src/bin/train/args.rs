@@ -166,6 +166,7 @@ Examples:
   train export runs/photos
   train export runs/photos -o photos.onnx --precision fp16 --input uint8
   train export runs/photos -o small.onnx --precision int8
+  train export runs/photos --calibrate
   train export weights.pth --labels labels.txt --image-size 32 --images photos/test
 
 The file is run on ONNX Runtime and compared with libtorch before it is kept."
@@ -196,6 +197,9 @@ pub struct ExportArgs {
     /// [default: 1e-4 for fp32, 1e-2 for fp16, 0.1 for int8]
     #[arg(long, value_name = "X")]
     pub tolerance: Option<f64>,
+    /// Divide the logits by a temperature, so that probabilities match reality; it is fitted on the validation images
+    #[arg(long)]
+    pub calibrate: bool,
     /// Images to verify on: class folders, or a folder of images
     /// [default: the run's validation images; generated ones for a bare checkpoint]
     #[arg(long, alias = "pictures", value_name = "DIR")]

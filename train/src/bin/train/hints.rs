@@ -49,6 +49,7 @@ fn export(error: &ExportError) -> Option<&'static str> {
     match error {
         ExportError::Unfolded => Some(": leave out --no-fold"),
         ExportError::NoCalibration => Some(": a run's training images, or --calibration DIR"),
+        ExportError::NoLabels => Some(": name class folders with --images"),
         _ => None,
     }
 }

@@ -5,7 +5,10 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use ferronnx_infer::escape;
 use ferronnx_infer::inspect::Inspection;
-use ferronnx_models::card::{Activation, CentreRounding, Fit, ModelCard, Preprocessing, ResizeFilter};
+use ferronnx_models::card::{
+    Activation, CalibrationErrors, CentreRounding, Fit, ModelCard, Preprocessing, ResizeFilter,
+    TemperatureScaling,
+};
 use ferronnx_models::onnx::fuse::{Fusion, Kind, Rejected};
 use ferronnx_models::onnx::{Port, Stored};
 use ferronnx_report::text;
@@ -129,8 +132,25 @@ fn card_fields(card: &ModelCard) -> Vec<(&'static str, String)> {
             ),
         ));
     }
+    if let Some(scaling) = &card.temperature_scaling {
+        fields.push(("calibrated", calibrated(scaling)));
+    }
     fields.push(("made", format!("{} by {}", provenance.created, provenance.producer)));
     fields
+}
+
+/// Text of the temperature in the logits, with the calibration errors before and after it.
+fn calibrated(scaling: &TemperatureScaling) -> String {
+    let errors = |name: &str, errors: &CalibrationErrors| {
+        let CalibrationErrors { images, before, after } = errors;
+        format!(
+            "expected calibration error {:.2} % before, {:.2} % after, on {images} {name} images",
+            100.0 * before,
+            100.0 * after
+        )
+    };
+    let test = scaling.test.as_ref().map_or_else(String::new, |test| format!("; {}", errors("test", test)));
+    format!("temperature {:.4}, {}{test}", scaling.temperature, errors("validation", &scaling.validation))
 }
 
 /// Text of the steps from an image to the input.
