@@ -211,13 +211,15 @@ impl Classifier {
         let inference = milliseconds(start) / images.len().max(1) as f64;
 
         let mut rows = scores.as_ref().map(|rows| rows.iter());
-        let mut predict = || match &mut rows {
-            Ok(rows) => {
-                let row = rows.next().expect("one row for each image that was prepared");
-                let probabilities = self.scores.probabilities(row)?;
-                Ok((self.scores.ranked(row, &probabilities, self.top_k), probabilities))
+        let mut predict = || -> std::result::Result<_, SessionError> {
+            match &mut rows {
+                Ok(rows) => {
+                    let row = rows.next().expect("one row for each image that was prepared");
+                    let probabilities = self.scores.probabilities(row)?;
+                    Ok((self.scores.ranked(row, &probabilities, self.top_k), probabilities))
+                }
+                Err(error) => Err((*error).clone()),
             }
-            Err(error) => Err((*error).clone()),
         };
         let outcome = |Prepared { path, image, timings }: Prepared| match image.and_then(|_| Ok(predict()?)) {
             Ok((predictions, probabilities)) => {

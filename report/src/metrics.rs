@@ -142,12 +142,16 @@ impl Confusion {
 
     /// Mean scores over the classes that have images, each class with the same weight (`macro avg`).
     pub fn macro_average(&self) -> Scores {
-        Scores::mean((0..self.classes).map(|class| self.scores(class)), |_| 1.0)
+        Scores::mean(self.all_scores().iter().copied(), |_| 1.0)
     }
 
     /// Mean scores over the classes, weighted by their images (`weighted avg`).
     pub fn weighted_average(&self) -> Scores {
-        Scores::mean((0..self.classes).map(|class| self.scores(class)), |scores| scores.support as f64)
+        Scores::mean(self.all_scores().iter().copied(), |scores| scores.support as f64)
+    }
+
+    fn all_scores(&self) -> Vec<Scores> {
+        (0..self.classes).map(|class| self.scores(class)).collect()
     }
 
     /// Pairs `(actual, predicted)` of confused classes, the most frequent first.

@@ -26,9 +26,8 @@ use ferronnx_models::onnx::passes::{self, EmbedError, HalfError, QuantizeError, 
 use ferronnx_models::onnx::{self, Interface, Model, Opset, TraceError, WeightsDigest};
 use ferronnx_models::parity::{Comparison, Disagreement, Parity};
 use ferronnx_models::{Module, Weights, shapes};
-use ferronnx_report::temperature::moved_threshold;
 use image::{ImageError, RgbImage};
-use ndarray::{Array2, ArrayD, Axis};
+use ndarray::{Array2, ArrayD};
 use tch::Device;
 
 pub use self::calibration::{CALIBRATION_IMAGES, Calibration};
@@ -36,10 +35,9 @@ pub use self::card::card;
 pub use self::drift::Drift;
 pub use self::images::Images;
 use self::reference::Reference;
-use self::scaled::Scaled;
 use crate::error::TorchError;
 use crate::params::Params;
-use crate::temperature::{self, Labelled, TemperatureError, Truth};
+use crate::temperature::TemperatureError;
 use crate::trainer::TrainError;
 
 /// Batch size of the comparison.
@@ -235,42 +233,7 @@ pub struct Trained<'a, M> {
     pub calibration: &'a [RgbImage],
 }
 
-impl<'a, M: Module> Trained<'a, M> {
-    /// Network with the temperature of `card`, which every step of an export runs.
-    fn scaled(&self, card: &ModelCard) -> Scaled<'a, M> {
-        let scaling = card.temperature_scaling.as_ref();
-        Scaled { network: self.network, temperature: scaling.map(|scaling| scaling.temperature) }
-    }
-
-    /// Card with the temperature that `options` ask for, and with the thresholds that make the same decisions then.
-    fn calibrated(&self, images: &Images, options: &ExportOptions) -> Result<ModelCard, ExportError> {
-        let mut card = self.card.clone();
-        if options.calibrate && card.temperature_scaling.is_none() {
-            card.temperature_scaling = Some(self.temperature(images, options)?);
-        }
-        if let (Some(threshold), Some(scaling)) = (&mut card.threshold, &card.temperature_scaling) {
-            let moved = |threshold: f32| moved_threshold(threshold.into(), scaling.temperature.into()) as f32;
-            *threshold = threshold.map(moved);
-        }
-        Ok(card)
-    }
-
-    /// Fits a temperature on images whose classes are known.
-    fn temperature(
-        &self,
-        images: &Images,
-        options: &ExportOptions,
-    ) -> Result<TemperatureScaling, ExportError> {
-        let labels =
-            images.labels.as_ref().filter(|labels| !labels.is_empty()).ok_or(ExportError::NoLabels)?;
-        let reference = self.reference(options)?;
-        let batches = images.images.chunks(BATCH).map(|batch| reference.logits(batch));
-        let batches = batches.collect::<Result<Vec<_>, _>>()?;
-        let rows: Vec<_> = batches.iter().map(Array2::view).collect();
-        let logits = ndarray::concatenate(Axis(0), &rows).expect("a network has one number of classes");
-        Ok(temperature::fit(Labelled { logits: &logits, truth: Truth::Class(labels) }, None)?)
-    }
-
+impl<M: Module> Trained<'_, M> {
     /// Writes the model to `path` once ONNX Runtime and libtorch agree on `images`.
     ///
     /// # Errors

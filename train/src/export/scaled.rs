@@ -1,12 +1,17 @@
-//! Network with its logits divided by a temperature.
+//! Temperature scaling of exported logits: fitted, or as the card says.
 
-use ferronnx_models::roles::Roles;
-use ferronnx_models::{Module, Ops};
+use ferronnx_models::card::{ModelCard, TemperatureScaling};
+use ferronnx_models::{Module, Ops, Roles};
+use ferronnx_report::temperature::moved_threshold;
+use ndarray::{Array2, Axis};
+
+use super::{BATCH, ExportError, ExportOptions, Images, Trained};
+use crate::temperature::{self, Labelled, Truth};
 
 /// Network whose output is divided by a temperature, or left as it is without one.
 pub(super) struct Scaled<'a, M> {
-    pub(super) network: &'a M,
-    pub(super) temperature: Option<f32>,
+    network: &'a M,
+    temperature: Option<f32>,
 }
 
 impl<M: Module> Module for Scaled<'_, M> {
@@ -20,5 +25,46 @@ impl<M: Module> Module for Scaled<'_, M> {
 
     fn roles(&self) -> Roles {
         self.network.roles()
+    }
+}
+
+impl<'a, M: Module> Trained<'a, M> {
+    /// Network with the temperature of `card`, which every step of an export runs.
+    pub(super) fn scaled(&self, card: &ModelCard) -> Scaled<'a, M> {
+        let scaling = card.temperature_scaling.as_ref();
+        Scaled { network: self.network, temperature: scaling.map(|scaling| scaling.temperature) }
+    }
+
+    /// Card with the temperature that `options` ask for, and with the thresholds that make the same decisions then.
+    pub(super) fn calibrated(
+        &self,
+        images: &Images,
+        options: &ExportOptions,
+    ) -> Result<ModelCard, ExportError> {
+        let mut card = self.card.clone();
+        if options.calibrate && card.temperature_scaling.is_none() {
+            card.temperature_scaling = Some(self.temperature(images, options)?);
+        }
+        if let (Some(threshold), Some(scaling)) = (&mut card.threshold, &card.temperature_scaling) {
+            let moved = |threshold: f32| moved_threshold(threshold.into(), scaling.temperature.into()) as f32;
+            *threshold = threshold.map(moved);
+        }
+        Ok(card)
+    }
+
+    /// Fits a temperature on images whose classes are known.
+    fn temperature(
+        &self,
+        images: &Images,
+        options: &ExportOptions,
+    ) -> Result<TemperatureScaling, ExportError> {
+        let labels =
+            images.labels.as_ref().filter(|labels| !labels.is_empty()).ok_or(ExportError::NoLabels)?;
+        let reference = self.reference(options)?;
+        let batches = images.images.chunks(BATCH).map(|batch| reference.logits(batch));
+        let batches = batches.collect::<Result<Vec<_>, _>>()?;
+        let rows: Vec<_> = batches.iter().map(Array2::view).collect();
+        let logits = ndarray::concatenate(Axis(0), &rows).expect("a network has one number of classes");
+        Ok(temperature::fit(Labelled { logits: &logits, truth: Truth::Class(labels) }, None)?)
     }
 }
