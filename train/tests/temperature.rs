@@ -152,7 +152,7 @@ fn errors_before_and_after_are_those_of_validation_and_test() {
     // Three of four images are right with a confidence of 0.88, so the first one is overconfident.
     let logits = |count| {
         let all: Vec<_> = (0..count).map(|_| arr2(&[[2.0_f32, 0.0]])).collect();
-        let rows: Vec<_> = all.iter().map(Array2::view).collect();
+        let rows: Vec<_> = all.iter().map(|rows| rows.view()).collect();
         ndarray::concatenate(Axis(0), &rows).unwrap()
     };
     let (validation, test) = (logits(4), logits(2));

@@ -63,7 +63,7 @@ impl<'a, M: Module> Trained<'a, M> {
         let reference = self.reference(options)?;
         let batches = images.images.chunks(BATCH).map(|batch| reference.logits(batch));
         let batches = batches.collect::<Result<Vec<_>, _>>()?;
-        let rows: Vec<_> = batches.iter().map(Array2::view).collect();
+        let rows: Vec<_> = batches.iter().map(|rows| rows.view()).collect();
         let logits = ndarray::concatenate(Axis(0), &rows).expect("a network has one number of classes");
         Ok(temperature::fit(Labelled { logits: &logits, truth: Truth::Class(labels) }, None)?)
     }
