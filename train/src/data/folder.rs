@@ -141,7 +141,7 @@ mod tests {
         let dir = tree(&["dog/b.png", "dog/a.JPG", "cat/deep/c.webp", ".hidden/x.png", "dog/notes.txt"]);
         let found = ImageFolder::scan(dir.path()).unwrap();
         assert_eq!(found.classes, ["cat", "dog"]);
-        assert_eq!(found.train.iter().map(|sample| sample.label).collect::<Vec<_>>(), [0, 1, 1]);
+        assert_eq!(found.train.iter().map(Sample::label).collect::<Vec<_>>(), [0, 1, 1]);
         assert!(found.train[1].path.ends_with("dog/a.JPG"));
         assert_eq!((found.validation, found.test, found.notes.len()), (None, None, 0));
         assert_eq!(found.left_out.len(), 2, "{}", found.left_out);
@@ -152,7 +152,7 @@ mod tests {
         for held_out in ["test", "val"] {
             let dir = tree(&["train/a/1.png", "train/b/2.png", &format!("{held_out}/b/3.png")]);
             let found = ImageFolder::scan(dir.path()).unwrap();
-            assert_eq!((found.test.unwrap()[0].label, found.validation), (1, None));
+            assert_eq!((found.test.unwrap()[0].label(), found.validation), (1, None));
             assert!(
                 found.notes.iter().any(|note| note == &format!("no {} images of a", found_name(held_out)))
             );
@@ -200,7 +200,7 @@ mod tests {
         };
         let found = scan("path,label,split\n3.png,dog,test\n1.png,dog,train\n2.png,cat,train\n").unwrap();
         assert_eq!(found.classes, ["cat", "dog"]);
-        assert_eq!(found.train.iter().map(|sample| sample.label).collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(found.train.iter().map(Sample::label).collect::<Vec<_>>(), [1, 0]);
         assert_eq!(found.notes, ["2 training images, 1 test images", "no test images of cat"]);
         let found = scan("path,label\n1.png,dog\n2.png,cat\n").unwrap();
         assert_eq!((found.train.len(), found.test), (2, None));

@@ -35,7 +35,7 @@ impl Images {
         for (sample, image) in prepared(samples, preprocessor, skip_bad)? {
             images.images.push(image);
             images.names.push(sample.path.display().to_string());
-            images.labels.get_or_insert_default().push(sample.label);
+            images.labels.get_or_insert_default().push(sample.label());
         }
         Ok(images)
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::EpochMetrics;
 use super::precision::ScalerState;
 use super::totals::Sums;
-use crate::recipe::{Rates, Recipe, Schedule};
+use crate::recipe::{BestBy, Rates, Recipe, Schedule};
 
 /// Position of a run, without its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub struct Snapshot {
     pub optimizer: Weights,
 }
 
-/// Best epoch so far, by validation accuracy, then by loss.
+/// Best epoch so far, by the recipe's [metric](crate::recipe::BestBy), then by loss.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     /// Epoch, counted from 1; 0 before there is one.
@@ -59,16 +59,19 @@ pub struct Best {
     pub accuracy: f64,
     /// Validation loss, mean cross-entropy.
     pub loss: f64,
+    /// Value of the metric that chooses, higher is better; absent in the state of older runs, which took the accuracy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
 }
 
 impl Best {
     /// Replaces the best epoch by a better one; returns whether it is better.
-    pub(super) fn improves(&mut self, metrics: &EpochMetrics) -> bool {
+    pub(super) fn improves(&mut self, metrics: &EpochMetrics, by: BestBy) -> bool {
         let (epoch, accuracy, loss) = (metrics.epoch, metrics.validation_accuracy, metrics.validation_loss);
-        let better =
-            self.epoch == 0 || accuracy > self.accuracy || (accuracy == self.accuracy && loss < self.loss);
+        let (value, before) = (by.value(metrics), self.value.unwrap_or(self.accuracy));
+        let better = self.epoch == 0 || value > before || (value == before && loss < self.loss);
         if better {
-            *self = Self { epoch, accuracy, loss };
+            *self = Self { epoch, accuracy, loss, value: Some(value) };
         }
         better
     }

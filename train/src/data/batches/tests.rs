@@ -23,7 +23,7 @@ fn folder(bad: &[usize]) -> (TempDir, Vec<Sample>) {
         } else {
             noise(index as u32, SIZE + index as u32 % 3, SIZE).save(&path).unwrap();
         }
-        Sample { path, label: index % 3 }
+        Sample { path, labels: vec![index % 3] }
     };
     let samples = (0..COUNT).map(sample).collect();
     (dir, samples)
@@ -92,7 +92,7 @@ fn evaluation_sees_what_deployment_sees_to_the_bit() {
     RgbImage::from_fn(SIZE, SIZE, |x, y| Rgb([0, 85, 170].map(|shift| (x + SIZE * y + shift) as u8)))
         .save(&path)
         .unwrap();
-    samples.push(Sample { path, label: 0 });
+    samples.push(Sample { path, labels: vec![0] });
     for statistics in [Preprocessing::for_size(32), Preprocessing::for_size(224)] {
         let Preprocessing { mean, std, .. } = statistics;
         let preprocessor = Preprocessor::new(&Preprocessing { mean, std, ..Preprocessing::for_size(SIZE) });

@@ -207,7 +207,7 @@ fn chosen_images(folder: &Path, labels: &[String], preprocessor: &Preprocessor) 
 fn unlabelled(folder: &Path, flag: &str, most: usize) -> Result<Vec<Sample>> {
     let paths = ferronnx_infer::files::images_in(folder)?;
     ensure!(!paths.is_empty(), "{flag} {}: there are no images", folder.display());
-    let samples: Vec<_> = paths.into_iter().map(|path| Sample { path, label: 0 }).collect();
+    let samples: Vec<_> = paths.into_iter().map(|path| Sample { path, labels: Vec::new() }).collect();
     Ok(split::limited(&samples, most, 0))
 }
 
