@@ -10,6 +10,7 @@
 //! # Ok(()) }
 //! ```
 
+mod copies;
 mod error;
 
 use std::collections::{BTreeSet, HashMap};
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use unicode_normalization::UnicodeNormalization;
 
+pub use copies::MergedCopies;
 pub use error::{DataSetError, ImagePlace};
 
 use crate::error::Error;
@@ -30,7 +32,8 @@ use crate::image_list::ImageList;
 pub struct LabelledImage {
     /// Path of the file.
     pub path: PathBuf,
-    /// Names of its classes in the normal form NFC; several or none only in a list.
+    /// Names of its classes in the normal form NFC; none only in a list, several in a list or of
+    /// [merged copies](DataSet::merge_copies).
     pub labels: Vec<String>,
     /// Part of the data set, if it has parts.
     pub split: Option<Split>,

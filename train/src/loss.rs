@@ -61,7 +61,8 @@ impl Loss {
         let wrong = log_p.f_exp()?.f_neg()?.f_add_scalar(1.0)?.f_clamp_min(f64::from(f32::EPSILON))?;
         let losses = wrong.f_pow_tensor_scalar(gamma)?.f_mul(&log_p)?.f_neg()?;
         let targets = log_p.f_zeros_like()?.f_scatter_value(1, &labels.f_unsqueeze(1)?, 1.0)?;
-        let targets = targets.f_mul_scalar(1.0 - self.smoothing)?.f_add_scalar(self.smoothing / classes as f64)?;
+        let targets =
+            targets.f_mul_scalar(1.0 - self.smoothing)?.f_add_scalar(self.smoothing / classes as f64)?;
         let losses = losses.f_mul(&targets)?;
         Ok(match &self.weights {
             None => losses.f_sum(Kind::Float)?.f_div_scalar(logits.size()[0])?,

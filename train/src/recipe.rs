@@ -4,9 +4,9 @@
 //! their names (`*` matches anything) or by the [roles](ferronnx_models::Roles) that the network declares (`@head`).
 //! It says nothing about the data.
 
+mod best;
 mod error;
 mod patterns;
-mod best;
 mod phase;
 mod schedule;
 

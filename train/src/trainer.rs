@@ -23,8 +23,8 @@ use tch::{Device, Kind, Tensor};
 use self::average::Average;
 pub use self::error::TrainError;
 pub use self::evaluate::{Evaluation, Prediction, evaluate, logits};
-pub use self::label_scores::label_scores;
 use self::label_scores::ValidationScores;
+pub use self::label_scores::label_scores;
 pub use self::metrics::{Epoch, EpochMetrics, Progress};
 pub use self::plan::{PhaseRecord, Plan};
 use self::precision::Scaler;
@@ -37,7 +37,7 @@ use crate::error::TorchError;
 use crate::loss::{Loss, class_weights};
 use crate::optimizer::Optimizer;
 use crate::params::Params;
-use crate::recipe::{BestBy, RecipeFault, Phase, Recipe};
+use crate::recipe::{BestBy, Phase, Recipe, RecipeFault};
 
 /// Options of a trainer, besides its recipe.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -112,8 +112,7 @@ mod tests {
 
     #[test]
     fn images_of_several_classes_are_drawn_for_each_and_those_of_none_too() {
-        let sample =
-            |labels: &[usize]| Sample { path: format!("{labels:?}").into(), labels: labels.into() };
+        let sample = |labels: &[usize]| Sample { path: format!("{labels:?}").into(), labels: labels.into() };
         let samples = [sample(&[0, 1]), sample(&[0]), sample(&[0]), sample(&[]), sample(&[0])];
         let times = |index: usize| {
             (0..600).flat_map(|seed| draws(&samples, seed)).filter(|draw| draw.image == index).count()

@@ -189,10 +189,8 @@ mod tests {
 
     #[test]
     fn a_rare_class_reaches_both_parts_and_a_single_image_is_learned_from() {
-        let sample = |index: usize, labels: &[usize]| Sample {
-            path: index.to_string().into(),
-            labels: labels.into(),
-        };
+        let sample =
+            |index: usize, labels: &[usize]| Sample { path: index.to_string().into(), labels: labels.into() };
         // Class 1 is on two images and class 2 on one, always beside class 0.
         let mut all: Vec<Sample> = (0..40).map(|index| sample(index, &[0])).collect();
         all.extend([sample(40, &[0, 1]), sample(41, &[0, 1]), sample(42, &[0, 2])]);
