@@ -69,7 +69,8 @@ fn render(labels: &[&str], metrics: &[EpochMetrics], evaluated: Option<Evaluated
     let phases = [phase("first"), phase("second")];
     let best_epoch = metrics.last().map(|last| last.epoch);
     let config_toml = "seed = 42\nname = \"<b>\"";
-    Report { config: &config, config_toml, phases: &phases, metrics, best_epoch, evaluated, labels: None }.render()
+    Report { config: &config, config_toml, phases: &phases, metrics, best_epoch, evaluated, labels: None }
+        .render()
 }
 
 #[test]
