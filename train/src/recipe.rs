@@ -94,10 +94,6 @@ fn default_validation() -> f64 {
     0.1
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
 fn one() -> usize {
     1
 }

@@ -38,6 +38,8 @@ impl RunFolder {
             epoch: result.best_epoch,
             validation_accuracy: result.validation_accuracy,
             test_accuracy: result.test_accuracy,
+            validation_map: result.validation_map,
+            test_map: result.test_map,
             seed: config.seed,
         });
         let RunConfig { labels, preprocessing, architecture, .. } = config.clone();
