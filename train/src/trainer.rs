@@ -80,7 +80,7 @@ impl<'a, M: Module> Trainer<'a, M> {
     /// Makes a trainer before its first step; `new` names the parameters that were not loaded.
     ///
     /// # Errors
-    /// [`TrainError::Weights`] or [`TrainError::Recipe`] when the recipe does not fit the classes or the task of the
+    /// [`TrainError::Recipe`] when the recipe does not fit the classes or the task of the
     /// images, [`TrainError::Torch`] when memory runs out.
     pub fn new(
         network: &'a M,
@@ -400,7 +400,8 @@ impl<'a, M: Module> Trainer<'a, M> {
 fn loss(recipe: &Recipe, train: &Loader<'_>, labels: &[String], device: Device) -> Result<Loss, TrainError> {
     let weights = recipe.loss.class_weights.as_ref().map(|weights| {
         let counts = train.set().class_counts(labels.len());
-        let values = class_weights(weights, train.task(), labels, &counts, train.set().len())?;
+        let values = class_weights(weights, train.task(), labels, &counts, train.set().len())
+            .map_err(RecipeFault::from)?;
         let values: Vec<f32> = values.into_iter().map(|weight| weight as f32).collect();
         let tensor = Tensor::f_from_slice(&values).and_then(|values| values.f_to_device(device));
         tensor.map_err(TrainError::from)

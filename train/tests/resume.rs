@@ -34,6 +34,12 @@ clip_norm = 1.0
 ema = 0.9
 label_smoothing = 0.1
 early_stopping = 9
+sampling = "balanced"
+best = "macro-f1"
+
+[loss]
+name = "focal"
+class_weights = "balanced"
 
 [optimizer]
 name = "adamw"

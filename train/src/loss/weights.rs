@@ -28,6 +28,22 @@ fn few(names: &[String]) -> String {
     }
 }
 
+impl ClassWeights {
+    /// Checks that all named classes are in `labels`.
+    ///
+    /// # Errors
+    /// [`WeightsError::Unknown`] with those that are not.
+    pub fn check(&self, labels: &[String]) -> Result<(), WeightsError> {
+        let Self::Named(named) = self else { return Ok(()) };
+        let is_known = |name: &str| labels.iter().any(|label| *label == nfc(name));
+        let unknown: Vec<String> = named.keys().filter(|name| !is_known(name)).cloned().collect();
+        match unknown.is_empty() {
+            true => Ok(()),
+            false => Err(WeightsError::Unknown { unknown, known: labels.to_vec() }),
+        }
+    }
+}
+
 /// Computes the weight of each class in `labels`, of which `counts` of all `images` training images have each.
 ///
 /// Balanced weights are those of scikit-learn for one label: images / (classes * images of the class). For several
@@ -55,11 +71,7 @@ pub fn class_weights(
             Ok(counts.iter().map(weight).collect())
         }
         ClassWeights::Named(named) => {
-            let is_known = |name: &str| labels.iter().any(|label| *label == nfc(name));
-            let unknown: Vec<String> = named.keys().filter(|name| !is_known(name)).cloned().collect();
-            if !unknown.is_empty() {
-                return Err(WeightsError::Unknown { unknown, known: labels.to_vec() });
-            }
+            weights.check(labels)?;
             let weight = |label: &String| {
                 named.iter().find(|(name, _)| nfc(name) == *label).map_or(1.0, |(_, weight)| *weight)
             };

@@ -83,14 +83,16 @@ impl RunConfig {
         }
     }
 
-    /// Checks that the recipe and the preprocessing are in range.
+    /// Checks that the recipe and the preprocessing are in range, and that the recipe fits the classes and the task.
     ///
     /// # Errors
     /// [`RunError::Preprocessing`] or [`RunError::Recipe`].
     pub fn check(&self) -> Result<(), RunError> {
         self.preprocessing.check()?;
         self.recipe.check().map_err(|source| self.recipe_error(source))?;
-        self.best_by().map(|_| ()).map_err(|source| self.recipe_error(source.into()))
+        self.best_by().map_err(|source| self.recipe_error(source.into()))?;
+        let Some(weights) = &self.recipe.loss.class_weights else { return Ok(()) };
+        weights.check(&self.labels).map_err(|source| self.recipe_error(source.into()))
     }
 
     /// Metric that chooses the best epoch.

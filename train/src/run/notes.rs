@@ -8,7 +8,6 @@ use crate::data::images::ImageSet;
 use crate::loss::class_weights;
 use crate::recipe::BestBy;
 use crate::task::Task;
-use crate::trainer::TrainError;
 
 /// Says how classes are weighted and drawn, and what chooses the best epoch if that is not the default.
 pub(super) fn training(config: &RunConfig, train: &ImageSet) -> Result<Vec<String>, RunError> {
@@ -28,8 +27,8 @@ pub(super) fn training(config: &RunConfig, train: &ImageSet) -> Result<Vec<Strin
         ));
     }
     if let Some(weights) = &recipe.loss.class_weights {
-        let weights =
-            class_weights(weights, *task, labels, &counts, train.len()).map_err(TrainError::from)?;
+        let weights = class_weights(weights, *task, labels, &counts, train.len())
+            .map_err(|source| config.recipe_error(source.into()))?;
         let [lowest, highest] = extremes(&weights, labels);
         let of = match task {
             Task::SingleLabel => "class weights",
@@ -75,15 +74,15 @@ fn drawn(config: &RunConfig, train: &ImageSet, counts: &[usize]) -> String {
     let mut classes: Vec<(usize, &String)> =
         counts.iter().copied().zip(&config.labels).filter(|(count, _)| *count > 0).collect();
     classes.sort_by_key(|(count, _)| *count);
-    let times = |(count, label): &(usize, &String)| {
-        let times = significant(share / *count as f64);
-        format!("{times} times ({}, {count} images)", escape::name(label))
-    };
+    let times = |count: usize| significant(share / count as f64);
     match &classes[..] {
-        [rarest, .., commonest] => format!(
-            "balanced sampling draws an image of the rarest class {}, of the most frequent class {}",
-            times(rarest),
-            times(commonest)
+        [(few, rare), .., (many, common)] => format!(
+            "balanced sampling: an image of {} (the rarest, {few} images) is drawn {} times in an epoch, one of {} ({many} \
+             images) {} times",
+            escape::name(rare),
+            times(*few),
+            escape::name(common),
+            times(*many)
         ),
         _ => "balanced sampling has one class only".into(),
     }

@@ -3,7 +3,6 @@
 use crate::data::DataError;
 use crate::eager::EagerError;
 use crate::error::TorchError;
-use crate::loss::WeightsError;
 use crate::optimizer::StateError;
 use crate::recipe::RecipeFault;
 
@@ -25,9 +24,6 @@ pub enum TrainError {
     /// The recipe does not fit the network.
     #[error(transparent)]
     Recipe(#[from] RecipeFault),
-    /// The recipe's class weights do not fit the classes.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
     /// The recipe has no further epoch.
     #[error("the recipe has ended")]
     Ended,
