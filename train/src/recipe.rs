@@ -29,9 +29,10 @@ use crate::loss::LossSettings;
 use crate::optimizer::Settings;
 
 /// Names and texts of the recipes that ship with the project.
-pub const BUILT_IN: [(&str, &str); 3] = [
+pub const BUILT_IN: [(&str, &str); 4] = [
     ("three-phase", include_str!("../recipes/three-phase.toml")),
     ("differential", include_str!("../recipes/differential.toml")),
+    ("one-cycle", include_str!("../recipes/one-cycle.toml")),
     ("from-scratch", include_str!("../recipes/from-scratch.toml")),
 ];
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ferronnx_infer::preprocess::{CHANNELS, Preprocessor};
 use tch::{Device, Kind, TchError, Tensor};
 
+use super::augment::cutout;
 use super::augment::mix::{self, Mix};
 use super::augment::resized::{CropBox, resized_crop};
 use super::augment::{self, Augment, ImageDraw};
@@ -208,11 +209,15 @@ impl<'a> Loader<'a> {
         let Images { mut bytes, drawn, skipped } = images;
         let indices: Vec<usize> = drawn.iter().map(|draw| draw.image).collect();
         let labels = self.labels(&indices)?;
-        if let Some(draws) = draws {
-            bytes = augment::apply(&bytes, &draws.of(&drawn))?;
+        let augmented = draws.map(|draws| (draws.of(&drawn), draws.augment.crop_border));
+        if let Some((draws, border)) = &augmented {
+            bytes = augment::apply(&bytes, draws, *border)?;
         }
-        let mut batch =
-            Batch { images: self.normalise(&bytes)?, labels, mixed: None, indices, skipped, step };
+        let normalised = self.normalise(&bytes)?;
+        if let Some((draws, _)) = &augmented {
+            cutout::erase(&normalised, draws)?;
+        }
+        let mut batch = Batch { images: normalised, labels, mixed: None, indices, skipped, step };
         if let Some(mix) = draws.and_then(|draws| draws.mix(step)) {
             let share = mix.share(i64::from(self.preprocessor.size().height));
             batch.images = mix.apply(&batch.images)?;
