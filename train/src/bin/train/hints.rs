@@ -4,7 +4,7 @@ use std::error::Error;
 
 use ferronnx_infer::data_set::DataSetError;
 use ferronnx_models::checkpoint::Misfit;
-use ferronnx_train::data::DataError;
+use ferronnx_train::data::{DataError, ScanError};
 use ferronnx_train::device::DeviceError;
 use ferronnx_train::export::ExportError;
 use ferronnx_train::run::RunError;
@@ -23,7 +23,9 @@ fn of(error: &(dyn Error + 'static)) -> Option<&'static str> {
     if let Some(error) = error.downcast_ref() {
         return export(error);
     }
-    if let Some(DataSetError::SeveralLabels { .. } | DataSetError::NoLabel(_)) = error.downcast_ref() {
+    if let Some(ScanError::DataSet(DataSetError::SeveralLabels { .. } | DataSetError::NoLabel(_))) =
+        error.downcast_ref()
+    {
         return Some("; --multi-label trains on any number of labels an image");
     }
     if let Some(Misfit::Beside { .. }) = error.downcast_ref() {
