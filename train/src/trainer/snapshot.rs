@@ -127,3 +127,53 @@ impl Position {
         Some(!complete)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epoch(epoch: usize, accuracy: f64, macro_f1: f64, loss: f64) -> EpochMetrics {
+        EpochMetrics {
+            epoch,
+            phase: "all".into(),
+            learning_rates: Default::default(),
+            train_loss: 0.0,
+            train_accuracy: 0.0,
+            validation_loss: loss,
+            validation_accuracy: accuracy,
+            validation_macro_f1: Some(macro_f1),
+            validation_map: None,
+            images_per_second: 1.0,
+            seconds: 1.0,
+        }
+    }
+
+    fn best(by: BestBy) -> usize {
+        let epochs = [
+            epoch(1, 0.5, 0.3, 1.0),
+            epoch(2, 0.6, 0.2, 1.2),
+            epoch(3, 0.6, 0.3, 0.9),
+            epoch(4, 0.4, 0.1, 0.8),
+        ];
+        let mut best = Best::default();
+        for epoch in &epochs {
+            best.improves(epoch, by);
+        }
+        assert_eq!(best.accuracy, epochs[best.epoch - 1].validation_accuracy);
+        best.epoch
+    }
+
+    #[test]
+    fn the_recipe_chooses_the_metric_of_the_best_epoch() {
+        assert_eq!(best(BestBy::Accuracy), 3, "of two with one accuracy, that of the lower loss");
+        assert_eq!(best(BestBy::MacroF1), 3);
+        assert_eq!(best(BestBy::Loss), 4);
+    }
+
+    #[test]
+    fn the_state_of_an_older_run_took_the_accuracy() {
+        let mut best: Best = serde_json::from_str(r#"{"epoch": 2, "accuracy": 0.6, "loss": 1.0}"#).unwrap();
+        assert!(!best.improves(&epoch(3, 0.55, 0.9, 0.5), BestBy::Accuracy));
+        assert!(best.improves(&epoch(4, 0.6, 0.1, 0.9), BestBy::Accuracy));
+    }
+}
