@@ -80,10 +80,10 @@ impl Evaluation {
         let Classified { path, predictions, .. } = classified;
         let Some(best) = predictions.first() else { return };
         self.found +=
-            usize::from(predictions.iter().take(TOP).any(|prediction| prediction.index == sample.label));
+            usize::from(predictions.iter().take(TOP).any(|prediction| prediction.index == sample.label()));
         let (predicted, probability) = (best.index, best.probability);
-        self.answers.push(Answer { actual: sample.label, predicted, probability });
-        self.scored.add(probabilities, sample.label);
+        self.answers.push(Answer { actual: sample.label(), predicted, probability });
+        self.scored.add(probabilities, sample.label());
         self.paths.push(path);
     }
 

@@ -10,6 +10,7 @@
 //! | [`interval`] | confidence intervals |
 //! | [`activation`] | softmax and sigmoid |
 //! | [`multi_label`] | mean average precision and the like, where several classes are right for an image |
+//! | [`thresholds`] | the probability from which a class is selected, by the highest F1 |
 //! | `html` | pages, charts, matrices and image tiles that need no script and no network |
 //! | `text` | tables and lists for terminals |
 //!
@@ -29,3 +30,4 @@ pub mod scored;
 pub mod temperature;
 #[cfg(feature = "text")]
 pub mod text;
+pub mod thresholds;

@@ -295,7 +295,7 @@ impl<M: Module> Trained<'_, M> {
         written += started.elapsed();
         Ok(Exported {
             disagreeing: comparison.disagreeing().to_vec(),
-            right: images.labels.is_some().then(|| comparison.right()),
+            right: (images.labels.is_some() && !card.is_multi_label()).then(|| comparison.right()),
             certificate,
             temperature_scaling: card.temperature_scaling,
             bytes: bytes.len() as u64,

@@ -3,23 +3,55 @@
 use ferronnx_models::card::{CalibrationErrors, TemperatureScaling};
 use ferronnx_report::calibration::Calibration;
 use ferronnx_report::temperature::Logits;
-pub use ferronnx_report::temperature::{FEW_IMAGES, TemperatureError, Truth};
+use ferronnx_report::temperature::Truth;
+pub use ferronnx_report::temperature::{FEW_IMAGES, TemperatureError};
 use ndarray::Array2;
 
-/// Logits of labelled images.
-#[derive(Debug, Clone, Copy)]
+use crate::data::images::ImageSet;
+use crate::task::Task;
+use crate::trainer::Evaluation;
+
+/// Logits of images with their true classes.
+#[derive(Debug, Clone)]
 pub struct Labelled<'a> {
     /// Logits `[N, classes]`.
     pub logits: &'a Array2<f32>,
     /// True classes of the same images.
-    pub truth: Truth<'a>,
+    pub truth: TrueClasses,
 }
 
-impl Labelled<'_> {
+/// True classes of images.
+#[derive(Debug, Clone)]
+pub enum TrueClasses {
+    /// Index of the one true class of each image.
+    Single(Vec<usize>),
+    /// Whether each class is right for each image, `[N, classes]`, image by image.
+    Several(Vec<bool>),
+}
+
+impl<'a> Labelled<'a> {
+    /// Takes the logits of an evaluation of `set`.
+    pub fn of(evaluation: &'a Evaluation, set: &ImageSet, task: Task) -> Self {
+        let images = evaluation.predictions.iter().map(|prediction| prediction.index);
+        let classes = 0..evaluation.logits.ncols();
+        let truth = match task {
+            Task::SingleLabel => TrueClasses::Single(images.map(|image| set.label(image)).collect()),
+            Task::MultiLabel => {
+                let row = |image| classes.clone().map(move |class| set.labels(image).contains(&class));
+                TrueClasses::Several(images.flat_map(row).collect())
+            }
+        };
+        Self { logits: &evaluation.logits, truth }
+    }
+
     fn with<T>(&self, of: impl FnOnce(Logits<'_>) -> T) -> T {
         let logits = self.logits.as_standard_layout();
         let values = logits.as_slice().expect("the standard layout is one slice");
-        of(Logits { classes: logits.ncols(), values, truth: self.truth })
+        let truth = match &self.truth {
+            TrueClasses::Single(classes) => Truth::Class(classes),
+            TrueClasses::Several(labels) => Truth::Labels(labels),
+        };
+        of(Logits { classes: logits.ncols(), values, truth })
     }
 
     /// Calibration after division of the logits by a temperature.
@@ -43,8 +75,8 @@ impl Labelled<'_> {
 /// # Errors
 /// [`TemperatureError`] when the likelihood of the validation images has no maximum.
 pub fn fit(
-    validation: Labelled<'_>,
-    test: Option<Labelled<'_>>,
+    validation: &Labelled<'_>,
+    test: Option<&Labelled<'_>>,
 ) -> Result<TemperatureScaling, TemperatureError> {
     let temperature = validation.with(|logits| logits.fit())? as f32;
     Ok(TemperatureScaling {

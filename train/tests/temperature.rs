@@ -16,7 +16,7 @@ use ferronnx_models::onnx::Opset;
 use ferronnx_models::resnet::{Architecture, ResNet18};
 use ferronnx_models::{Weights, testing};
 use ferronnx_train::export::{ExportError, ExportOptions, Images, Trained, card};
-use ferronnx_train::temperature::{Labelled, TemperatureError, Truth, fit};
+use ferronnx_train::temperature::{Labelled, TemperatureError, TrueClasses, fit};
 use ndarray::{Array2, Axis, arr2};
 
 const SIZE: u32 = 16;
@@ -109,7 +109,8 @@ fn a_temperature_is_fitted_on_labelled_images() {
         .collect();
     images.labels = Some(labels.clone());
     let found = trained.export(&path, &images, &options).unwrap().temperature_scaling.unwrap();
-    let expected = fit(Labelled { logits: &plain, truth: Truth::Class(&labels) }, None).unwrap();
+    let expected =
+        fit(&Labelled { logits: &plain, truth: TrueClasses::Single(labels.clone()) }, None).unwrap();
     assert!((found.temperature / expected.temperature - 1.0).abs() < 1e-3, "{found:?} {expected:?}");
     assert_eq!(found.validation.images, images.images.len());
     let scaled = logits(&path, &images);
@@ -156,10 +157,10 @@ fn errors_before_and_after_are_those_of_validation_and_test() {
         ndarray::concatenate(Axis(0), &rows).unwrap()
     };
     let (validation, test) = (logits(4), logits(2));
-    let truth = [0, 0, 0, 1];
-    let validation = Labelled { logits: &validation, truth: Truth::Class(&truth) };
-    let test = Labelled { logits: &test, truth: Truth::Class(&truth[2..]) };
-    let found = fit(validation, Some(test)).unwrap();
+    let truth = vec![0, 0, 0, 1];
+    let validation = Labelled { logits: &validation, truth: TrueClasses::Single(truth.clone()) };
+    let test = Labelled { logits: &test, truth: TrueClasses::Single(truth[2..].to_vec()) };
+    let found = fit(&validation, Some(&test)).unwrap();
     let confidence = 1.0 / (1.0 + (-2.0_f64).exp());
     assert!((f64::from(found.temperature) - 2.0 / 3f64.ln()).abs() < 1e-6, "{found:?}");
     assert!((found.validation.before - (confidence - 0.75)).abs() < 1e-9, "{found:?}");

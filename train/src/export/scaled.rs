@@ -6,7 +6,7 @@ use ferronnx_report::temperature::moved_threshold;
 use ndarray::{Array2, Axis};
 
 use super::{BATCH, ExportError, ExportOptions, Images, Trained};
-use crate::temperature::{self, Labelled, Truth};
+use crate::temperature::{self, Labelled, TrueClasses};
 
 /// Network whose output is divided by a temperature, or left as it is without one.
 pub(super) struct Scaled<'a, M> {
@@ -58,13 +58,16 @@ impl<'a, M: Module> Trained<'a, M> {
         images: &Images,
         options: &ExportOptions,
     ) -> Result<TemperatureScaling, ExportError> {
-        let labels =
-            images.labels.as_ref().filter(|labels| !labels.is_empty()).ok_or(ExportError::NoLabels)?;
+        // One label an image says nothing about the other labels of a multi-label model.
+        let single = !self.card.is_multi_label();
+        let labels = images.labels.as_ref().filter(|labels| single && !labels.is_empty());
+        let labels = labels.ok_or(ExportError::NoLabels)?;
         let reference = self.reference(options)?;
         let batches = images.images.chunks(BATCH).map(|batch| reference.logits(batch));
         let batches = batches.collect::<Result<Vec<_>, _>>()?;
         let rows: Vec<_> = batches.iter().map(|rows| rows.view()).collect();
         let logits = ndarray::concatenate(Axis(0), &rows).expect("a network has one number of classes");
-        Ok(temperature::fit(Labelled { logits: &logits, truth: Truth::Class(labels) }, None)?)
+        let truth = TrueClasses::Single(labels.clone());
+        Ok(temperature::fit(&Labelled { logits: &logits, truth }, None)?)
     }
 }

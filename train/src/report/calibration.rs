@@ -26,7 +26,7 @@ impl Calibrated<'_> {
     /// Renders the reliability diagram, with the calibration errors before and after temperature scaling.
     pub(super) fn render(&self) -> Markup {
         let explanation = format!(
-            "Share of right answers by the confidence of the model, for the {} images. Below the line it is overconfident.",
+            "Share that is right by the probability that the model gives, for the {} images. Below the line it is overconfident.",
             self.split
         );
         let mut series = vec![("accuracy", &self.before)];

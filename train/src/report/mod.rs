@@ -6,6 +6,7 @@
 mod calibration;
 pub mod curves;
 pub mod modules;
+pub mod multi_label;
 pub mod sections;
 mod writer;
 
@@ -16,6 +17,7 @@ use ferronnx_report::metrics::Confusion;
 use maud::html;
 
 pub use self::calibration::Calibrated;
+pub use self::multi_label::LabelsEvaluated;
 pub use self::writer::ReportWriter;
 use crate::run::{RunConfig, in_words};
 use crate::trainer::EpochMetrics;
@@ -38,6 +40,8 @@ pub struct Report<'a> {
     pub evaluated: Option<Evaluated<'a>>,
     /// Calibration of their probabilities.
     pub calibrated: Option<Calibrated<'a>>,
+    /// Evaluation of the best weights in a multi-label task, once the run has ended.
+    pub labels: Option<LabelsEvaluated<'a>>,
 }
 
 impl Report<'_> {
@@ -56,6 +60,7 @@ impl Report<'_> {
             @if let Some((evaluated, confusion)) = &counted {
                 (evaluation(evaluated, confusion, &config.labels))
             }
+            @if let Some(evaluated) = self.labels { (multi_label::classes(evaluated, &config.labels)) }
             @if let Some(calibrated) = &self.calibrated { (calibrated.render()) }
             @if !self.phases.is_empty() { (sections::phases(self.phases, self.metrics)) }
             (sections::configuration(self.config_toml))
@@ -82,10 +87,17 @@ impl Report<'_> {
                 note: format!("of {} images", evaluated.answers.len()),
             });
         }
+        if let Some(evaluated) = self.labels.filter(|evaluated| evaluated.split == "test") {
+            headlines.extend(multi_label::headlines(evaluated));
+        }
         if let Some(best) = best {
+            let (name, value) = match best.validation_map {
+                Some(map) => ("Validation mAP", map),
+                None => ("Validation accuracy", best.validation_accuracy),
+            };
             headlines.push(Headline {
-                name: "Validation accuracy",
-                value: percent(best.validation_accuracy),
+                name,
+                value: percent(value),
                 note: format!("loss {}", charts::significant(best.validation_loss)),
             });
             headlines.push(Headline {

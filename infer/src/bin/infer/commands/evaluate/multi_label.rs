@@ -27,7 +27,7 @@ pub(super) fn run(
     images: &[LabelledImage],
 ) -> Result<Done> {
     let samples = data.label_sets(images, &classifier.card().labels).context("--data")?;
-    if images.iter().all(|image| image.line.is_none()) {
+    if images.iter().all(|image| image.line.is_none() && image.labels.len() == 1) {
         messages::line("note", "class folders give each image one label: its other labels count as wrong");
     }
     let progress = messages::progress(samples.len(), false);
