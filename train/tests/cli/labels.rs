@@ -120,6 +120,16 @@ fn several_labels_are_learned_exported_and_selected() {
         let names: Vec<&str> = selected.iter().map(|prediction| prediction.label.as_str()).collect();
         assert_eq!(names.join(";"), fields[2], "{}", fields[0]);
     }
+
+    // Thresholds move with the logits, so the same labels are selected.
+    if let Some(scaling) = result.temperature_scaling {
+        train(dir.path()).args(["export", "run", "-o", "even.onnx", "--calibrate"]).assert().success();
+        let even = Classifier::builder().load(dir.path().join("even.onnx")).unwrap();
+        assert_eq!(even.card().temperature_scaling, Some(scaling));
+        assert_ne!(even.card().threshold, Some(Threshold::Each(thresholds)));
+        let found = evaluated(&dir.path().join("even.onnx"), &dir.path().join("list.csv"));
+        assert!((1.0 - found.hamming_loss - result.test_accuracy.unwrap()).abs() < 1e-9, "{found:?}");
+    }
 }
 
 #[test]
