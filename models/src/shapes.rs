@@ -260,6 +260,10 @@ impl Ops for Shapes {
         self.broadcast(a, b)
     }
 
+    fn divide(&self, x: &Shape, _: f32) -> Result<Shape, ShapeError> {
+        Ok(x.clone())
+    }
+
     fn reduce(&self, x: &Shape, _: Reduce, axes: &[usize], keep_dims: bool) -> Result<Shape, ShapeError> {
         if let Some(&axis) = axes.iter().find(|&&axis| axis >= x.len()) {
             return Err(self.here(ShapeProblem::Axis { axis, shape: x.clone() }));

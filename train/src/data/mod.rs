@@ -8,8 +8,11 @@ pub mod folder;
 pub mod images;
 mod prefetch;
 mod random;
+mod sampling;
 pub mod split;
 
 pub use error::{BadImages, DataError, ScanError};
 pub use ferronnx_infer::data_set::Sample;
 pub use ferronnx_infer::image_folder::Split;
+
+pub use self::sampling::Sampling;

@@ -8,7 +8,7 @@
 //! | `config.toml` | everything needed to repeat the run: [`RunConfig`] |
 //! | `plan.json` | tensors that were loaded, and the trained parameters of each phase: [`RunPlan`] |
 //! | `metrics.jsonl` | an [`EpochMetrics`](crate::trainer::EpochMetrics) per line |
-//! | `best.safetensors` | weights of the epoch with the best validation accuracy |
+//! | `best.safetensors` | weights of the best epoch, by the recipe's [metric](crate::recipe::BestBy) |
 //! | `last/` | state that the run resumes from: weights, optimizer, position |
 //! | `result.json` | the [`RunResult`], once the run has ended |
 //! | `predictions.csv` | prediction for every test image, by the best weights |
@@ -21,7 +21,9 @@ mod error;
 mod export;
 mod folder;
 mod images;
+mod notes;
 mod observer;
+mod outcome;
 mod records;
 mod start;
 mod state;
@@ -39,6 +41,7 @@ pub use self::folder::RunFolder;
 use self::images::Sets;
 pub use self::images::{Split, Splits};
 pub use self::observer::{EachEpoch, Finished, Observer, Started, Step};
+pub use self::outcome::EvaluatedLabels;
 pub use self::records::{RunPlan, RunResult};
 use self::start::Start;
 use crate::data::folder::ImageFolder;
@@ -161,6 +164,9 @@ impl<M: Module> Run<M> {
         let done = snapshot.as_ref().map_or(0, |snapshot| snapshot.position.epoch);
         folder.truncate_metrics(done)?;
         observer.ready(&sets.counts())?;
+        for note in notes::training(config, &sets.train)? {
+            observer.note(&note)?;
+        }
         let mut events = EventWriter::create(folder.path(""), done + 1)?;
         let mut report = ReportWriter::new(config, folder, &start.plan.phases)?;
         let session = Session { config, folder, network, params, sets: &sets, preprocessor: &preprocessor };

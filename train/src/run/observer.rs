@@ -2,9 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use super::{RunConfig, RunError, RunFolder, RunPlan, RunResult, Split};
+use ferronnx_models::card::TemperatureScaling;
+
+use super::{EvaluatedLabels, RunConfig, RunError, RunFolder, RunPlan, RunResult, Split};
 use crate::data::images::ImageSet;
 use crate::recipe::Phase;
+use crate::temperature::TemperatureError;
 use crate::trainer::{Epoch, Evaluation, PhaseRecord, Position, Progress};
 
 /// Receives the events of a run.
@@ -42,6 +45,15 @@ pub trait Observer {
     /// Any error ends the run.
     fn ready(&mut self, images: &[(Split, usize)]) -> Result<(), RunError> {
         let _ = images;
+        Ok(())
+    }
+
+    /// Something about the classes that changes what is learned or selected, as a sentence for people.
+    ///
+    /// # Errors
+    /// Any error ends the run.
+    fn note(&mut self, note: &str) -> Result<(), RunError> {
+        let _ = note;
         Ok(())
     }
 
@@ -119,6 +131,10 @@ pub struct Finished<'a> {
     pub set: &'a ImageSet,
     /// Evaluation of the best weights.
     pub evaluation: &'a Evaluation,
+    /// Temperature fitted on the validation images, or the reason why there is none.
+    pub temperature: &'a Result<TemperatureScaling, TemperatureError>,
+    /// Thresholds and selected labels, in a multi-label task.
+    pub labels: Option<&'a EvaluatedLabels>,
 }
 
 /// Calls a function after every epoch.
@@ -157,6 +173,10 @@ impl<O: Observer> Observer for &mut O {
 
     fn ready(&mut self, images: &[(Split, usize)]) -> Result<(), RunError> {
         (**self).ready(images)
+    }
+
+    fn note(&mut self, note: &str) -> Result<(), RunError> {
+        (**self).note(note)
     }
 
     fn phase(&mut self, phase: &Phase, record: &PhaseRecord) -> Result<(), RunError> {
@@ -199,6 +219,11 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn ready(&mut self, images: &[(Split, usize)]) -> Result<(), RunError> {
         self.0.ready(images)?;
         self.1.ready(images)
+    }
+
+    fn note(&mut self, note: &str) -> Result<(), RunError> {
+        self.0.note(note)?;
+        self.1.note(note)
     }
 
     fn phase(&mut self, phase: &Phase, record: &PhaseRecord) -> Result<(), RunError> {

@@ -9,6 +9,7 @@ mod data;
 mod export;
 mod fit;
 mod interrupted;
+mod labels;
 
 use std::path::Path;
 

@@ -8,8 +8,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 use ferronnx_infer::assume::parse_channels;
 use ferronnx_models::layers::Attention;
 use ferronnx_models::resnet::Stem;
+use ferronnx_train::data::Sampling;
 use ferronnx_train::device::DeviceRequest;
 use ferronnx_train::export::Calibration;
+use ferronnx_train::loss::{ClassWeights, LossName};
 use ferronnx_train::pretrained::StemInit;
 use ferronnx_train::trainer::Amp;
 
@@ -63,7 +65,8 @@ pub struct FitArgs {
     /// Resume a run exactly where it stopped
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "data", "recipe", "pretrained", "pretrained_key", "stem_init", "freeze_stem", "out", "epochs", "batch_size", "early_stopping",
-        "image_size", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp",
+        "image_size", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp", "multi_label",
+        "loss", "class_weights", "sampling",
     ])]
     pub resume: Option<PathBuf>,
     /// Recipe: one-cycle, fine-tune, three-phase, differential, from-scratch, or a TOML file [default: fine-tune with
@@ -116,6 +119,18 @@ pub struct FitArgs {
     /// Kernel size of the spatial attention, odd
     #[arg(long, default_value_t = Attention::default().kernel)]
     pub attention_kernel: usize,
+    /// Train on images with any number of labels each
+    #[arg(long)]
+    pub multi_label: bool,
+    /// Loss: cross-entropy, or focal for classes of unequal size [default: the recipe's]
+    #[arg(long, value_enum)]
+    pub loss: Option<LossArg>,
+    /// Weights of the classes in the loss: balanced, or CLASS=WEIGHT,CLASS=WEIGHT [default: the recipe's]
+    #[arg(long, value_name = "WEIGHTS")]
+    pub class_weights: Option<ClassWeights>,
+    /// Draw every image once in an epoch, or every class equally often [default: the recipe's]
+    #[arg(long, value_enum)]
+    pub sampling: Option<SamplingArg>,
     /// Seed of every random choice
     #[arg(long, default_value_t = 42)]
     pub seed: u64,
@@ -125,6 +140,42 @@ pub struct FitArgs {
     /// Leave out images that cannot be decoded, and report their number
     #[arg(long)]
     pub skip_bad: bool,
+}
+
+/// Values of `--loss`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LossArg {
+    /// Cross-entropy; of each class with --multi-label
+    CrossEntropy,
+    /// Focal loss: images that are easy already count less
+    Focal,
+}
+
+impl From<LossArg> for LossName {
+    fn from(loss: LossArg) -> Self {
+        match loss {
+            LossArg::CrossEntropy => Self::CrossEntropy,
+            LossArg::Focal => Self::Focal,
+        }
+    }
+}
+
+/// Values of `--sampling`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SamplingArg {
+    /// Every image once
+    Shuffled,
+    /// Every class equally often
+    Balanced,
+}
+
+impl From<SamplingArg> for Sampling {
+    fn from(sampling: SamplingArg) -> Self {
+        match sampling {
+            SamplingArg::Shuffled => Self::Shuffled,
+            SamplingArg::Balanced => Self::Balanced,
+        }
+    }
 }
 
 /// Values of `--stem`.
@@ -166,6 +217,7 @@ Examples:
   train export runs/photos
   train export runs/photos -o photos.onnx --precision fp16 --input uint8
   train export runs/photos -o small.onnx --precision int8
+  train export runs/photos --calibrate
   train export weights.pth --labels labels.txt --image-size 32 --images photos/test
 
 The file is run on ONNX Runtime and compared with libtorch before it is kept."
@@ -196,6 +248,9 @@ pub struct ExportArgs {
     /// [default: 1e-4 for fp32, 1e-2 for fp16, 0.1 for int8]
     #[arg(long, value_name = "X")]
     pub tolerance: Option<f64>,
+    /// Divide the logits by a temperature, so that probabilities match reality; it is fitted on the validation images
+    #[arg(long)]
+    pub calibrate: bool,
     /// Images to verify on: class folders, or a folder of images
     /// [default: the run's validation images; generated ones for a bare checkpoint]
     #[arg(long, alias = "pictures", value_name = "DIR")]

@@ -11,6 +11,7 @@ use ferronnx_train::data::folder::ImageFolder;
 use ferronnx_train::device::{CudaLibrary, DeviceRequest};
 use ferronnx_train::interrupt::Interrupt;
 use ferronnx_train::run::{Outcome, Run, RunFolder};
+use ferronnx_train::task::Task;
 
 use super::architecture;
 use crate::Interrupted;
@@ -34,8 +35,9 @@ fn begin(args: &FitArgs) -> Result<()> {
     let data = fetch::data(args.data.as_deref().context("--data is missing")?)?;
     let pretrained = settings::pretrained(&args.pretrained)?;
     let interrupt = listen()?;
+    let task = if args.multi_label { Task::MultiLabel } else { Task::SingleLabel };
     data.metadata().with_context(|| format!("cannot read --data {}", data.display()))?;
-    let data = ImageFolder::scan(data)?;
+    let data = ImageFolder::scan_for(task, data)?;
     display::data(&data);
     let (config, network) = settings::config(args, &data, pretrained, recipe, device)?;
     let out = args.out.clone().unwrap_or_else(|| settings::default_out(&config));
