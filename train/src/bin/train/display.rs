@@ -190,7 +190,7 @@ fn pretrained(file: Option<&Path>, plan: &RunPlan) {
         say!("no pretrained weights: every layer is new and learns in every phase");
         return;
     };
-    let RunPlan { loaded, new, adapted, ignored, prefix, alternatives, .. } = plan;
+    let RunPlan { loaded, summed, new, adapted, ignored, prefix, alternatives, .. } = plan;
     say!("pretrained weights: {} tensors loaded from {}", loaded.len(), file.display());
     if !prefix.is_empty() {
         say!("  under {prefix}");
@@ -198,6 +198,9 @@ fn pretrained(file: Option<&Path>, plan: &RunPlan) {
     if !alternatives.is_empty() {
         let others = alternatives.iter().map(|prefix| self::prefix(prefix));
         list("passed over, a whole network as well", &others.collect::<Vec<_>>().join(", "));
+    }
+    if !summed.is_empty() {
+        list("summed over red, green and blue, for gray images", &summed.join(", "));
     }
     list("new", &if new.is_empty() { "none".into() } else { new.join(", ") });
     if !adapted.is_empty() {
