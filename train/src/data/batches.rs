@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ferronnx_infer::preprocess::{CHANNELS, Preprocessor};
+use ferronnx_infer::preprocess::Preprocessor;
 use rand::seq::SliceRandom;
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -18,7 +18,7 @@ use crate::native;
 /// A batch of images and labels on the device.
 #[derive(Debug)]
 pub struct Batch {
-    /// Normalised images, `[N, 3, H, W]`.
+    /// Normalised images, `[N, C, H, W]`.
     pub images: Tensor,
     /// Class indices, `[N]`.
     pub labels: Tensor,
@@ -158,12 +158,13 @@ impl<'a> Loader<'a> {
             _ => {
                 let samples = Arc::clone(self.set.samples());
                 let preprocessor = self.preprocessor.clone();
+                let channels = preprocessor.input_shape()[0];
                 let work = move |index: usize| {
                     decode(&samples[index].path, |image| match &resized {
-                        Some(draws) => draws.resized_crop(index, &image),
+                        Some(draws) => draws.resized_crop(index, &preprocessor.recolored(&image)),
                         None => preprocessor.prepare(&image),
                     })
-                    .map(|image| planar(&image))
+                    .map(|image| planar(&image, channels))
                 };
                 Box::new(Prefetch::start(groups, work).map(move |decoded| loader.received(decoded?)))
             }
@@ -176,8 +177,8 @@ impl<'a> Loader<'a> {
         if !bad.is_empty() && !acceptable {
             return Err(BadImages(bad).into());
         }
-        let side = i64::from(self.preprocessor.size().height);
-        let shape = [indices.len() as i64, CHANNELS as i64, side, side];
+        let [channels, height, width] = self.preprocessor.input_shape().map(|size| size as i64);
+        let shape = [indices.len() as i64, channels, height, width];
         let bytes = native::upload(&Tensor::f_from_slice(&bytes)?.f_view(shape)?, self.device)?;
         Ok(Images { bytes, indices, skipped: bad.len() })
     }
@@ -199,10 +200,10 @@ impl<'a> Loader<'a> {
         Ok(batch)
     }
 
-    /// Normalises bytes `[N, 3, H, W]` as [`Preprocessor::normalize_into`] does, to the bit on the CPU.
+    /// Normalises bytes `[N, C, H, W]` as [`Preprocessor::normalize_into`] does, to the bit on the CPU.
     fn normalise(&self, bytes: &Tensor) -> Result<Tensor, TchError> {
         let channels = |values: &[f32]| {
-            native::upload(&Tensor::f_from_slice(values)?.f_view([CHANNELS as i64, 1, 1])?, self.device)
+            native::upload(&Tensor::f_from_slice(values)?.f_view([-1, 1, 1])?, self.device)
         };
         let [mean, std] = self.preprocessor.mean_and_std();
         let mut values = bytes.f_to_kind(Kind::Float)?;
@@ -210,7 +211,7 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// Bytes `[N, 3, H, W]` on the device, with the indices of their images.
+/// Bytes `[N, C, H, W]` on the device, with the indices of their images.
 struct Images {
     bytes: Tensor,
     indices: Vec<usize>,

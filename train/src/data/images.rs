@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ferronnx_infer::preprocess::{CHANNELS, Preprocessor};
+use ferronnx_infer::preprocess::Preprocessor;
 use image::RgbImage;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
@@ -40,7 +40,7 @@ impl Loading {
 #[derive(Debug)]
 pub struct ImageSet {
     samples: Arc<[Sample]>,
-    /// Bytes `[N, 3, size, size]`.
+    /// Bytes `[N, C, size, size]`.
     cached: Option<Tensor>,
     skip_bad: bool,
     skipped: usize,
@@ -98,14 +98,14 @@ impl ImageSet {
         how: Loading,
         done: impl Fn() + Sync,
     ) -> Result<Self, DataError> {
-        let side = i64::from(preprocessor.size().height);
-        let item = [CHANNELS as i64, side, side];
+        let channels = preprocessor.input_shape()[0];
+        let item = preprocessor.input_shape().map(|size| size as i64);
         let shape = [samples.len() as i64, item[0], item[1], item[2]];
         let all = Tensor::f_zeros(shape, (Kind::Uint8, how.device))?;
         let work = |index: usize| {
             let image = decode(&samples[index].path, |image| preprocessor.prepare(&image));
             done();
-            image.map(|image| planar(&image))
+            image.map(|image| planar(&image, channels))
         };
         let (mut kept, mut bad) = (Vec::with_capacity(samples.len()), Vec::new());
         for chunk in (0..samples.len()).collect::<Vec<_>>().chunks(CHUNK) {

@@ -63,7 +63,7 @@ pub struct FitArgs {
     /// Resume a run exactly where it stopped
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "data", "recipe", "pretrained", "pretrained_key", "stem_init", "freeze_stem", "out", "epochs", "batch_size", "early_stopping",
-        "image_size", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp",
+        "image_size", "channels", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp",
     ])]
     pub resume: Option<PathBuf>,
     /// Recipe: three-phase, differential, from-scratch, or a TOML file [default: three-phase with pretrained
@@ -104,6 +104,9 @@ pub struct FitArgs {
     /// Height and width of the network's input [default: 32 for small images, else 224]
     #[arg(long, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub image_size: Option<u32>,
+    /// Channels of the network's input: rgb, or gray for images without colour
+    #[arg(long, value_enum, default_value = "rgb")]
+    pub channels: ChannelsArg,
     /// First layers of the network [default: by image size]
     #[arg(long, value_enum)]
     pub stem: Option<StemArg>,
@@ -125,6 +128,25 @@ pub struct FitArgs {
     /// Leave out images that cannot be decoded, and report their number
     #[arg(long)]
     pub skip_bad: bool,
+}
+
+/// Values of `--channels`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ChannelsArg {
+    /// Red, green and blue
+    Rgb,
+    /// One channel: the luma, as Pillow's `L`
+    Gray,
+}
+
+impl ChannelsArg {
+    /// Number of channels.
+    pub fn count(self) -> usize {
+        match self {
+            Self::Rgb => 3,
+            Self::Gray => 1,
+        }
+    }
 }
 
 /// Values of `--stem`.

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{self, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use ferronnx_infer::preprocess::CHANNELS;
 use ferronnx_models::card::IMAGENET_MIN_SIZE;
 use ferronnx_models::layers::Attention;
 use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
@@ -15,6 +14,7 @@ use ferronnx_train::recipe::Recipe;
 use ferronnx_train::run::RunConfig;
 use ferronnx_train::trainer::Amp;
 
+use super::super::preprocessing;
 use crate::args::{AttentionArg, FitArgs};
 use crate::fetch;
 
@@ -61,7 +61,7 @@ pub fn config(
         AttentionArg::None => None,
     };
     let stem = args.stem.map_or_else(|| Stem::for_size(size), Into::into);
-    let architecture = Architecture { classes: data.classes.len(), stem, attention };
+    let architecture = Architecture { classes: data.classes.len(), channels: args.channels.count(), stem, attention };
     let network = ResNet18::new(&architecture)?;
     let mut config = RunConfig {
         limit: args.limit.map(|limit| limit as usize),
@@ -72,17 +72,19 @@ pub fn config(
         pretrained,
         pretrained_key: args.pretrained_key.clone(),
         stem_init: args.stem_init,
+        preprocessing: preprocessing(&architecture, size),
         architecture: serde_json::to_value(architecture)?,
         ..RunConfig::new(data, recipe, size)
     };
     if args.freeze_stem {
-        freeze_stem(&mut config.recipe, &network, size as usize)?;
+        let input = [1, architecture.channels, size as usize, size as usize];
+        freeze_stem(&mut config.recipe, &network, &input)?;
     }
     Ok((config, network))
 }
 
-fn freeze_stem(recipe: &mut Recipe, network: &ResNet18, size: usize) -> Result<()> {
-    let described = shapes::describe(network, &[1, CHANNELS, size, size])?;
+fn freeze_stem(recipe: &mut Recipe, network: &ResNet18, input: &[usize]) -> Result<()> {
+    let described = shapes::describe(network, input)?;
     let names: Vec<&str> = described.params.iter().map(|param| param.name.as_str()).collect();
     Ok(recipe.freeze_stem(&names, &network.roles())?)
 }
