@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use ferronnx_infer::decode;
 use ferronnx_infer::preprocess::CHANNELS;
 use image::RgbImage;
 use rayon::prelude::*;
@@ -52,8 +53,20 @@ pub(super) fn decode(
     path: &Path,
     prepare: impl FnOnce(RgbImage) -> RgbImage,
 ) -> Result<RgbImage, ferronnx_infer::Error> {
-    let prepared = || ferronnx_infer::decode::file(path).map(prepare);
-    ferronnx_infer::decode::guard(prepared).map_err(|error| error.at(path))
+    read(path, |_, decoded| prepare(decoded.image))
+}
+
+/// Reads and decodes the image at `path`, and calls `work` with its bytes and the image. A decoder that panics is an error
+/// of the image.
+pub(super) fn read<T>(
+    path: &Path,
+    work: impl FnOnce(&[u8], decode::Decoded) -> T,
+) -> Result<T, ferronnx_infer::Error> {
+    let worked = || {
+        let encoded = decode::encoded(path)?;
+        Ok(work(&encoded, decode::described(&encoded, &decode::Limits::default())?))
+    };
+    decode::guard(worked).map_err(|error| error.at(path))
 }
 
 /// Converts an image to bytes `[C, H, W]`: its three channels, or the first one of a gray image.

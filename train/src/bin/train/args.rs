@@ -47,6 +47,7 @@ pub enum Command {
     after_help = "\
 Examples:
   train fit --data photos
+  train fit --data photos --dry-run                                 look at the data first
   train fit --data photos --epochs 10 --out runs/ten
   train fit --data photos --pretrained imagenet --image-size 224
   train fit --data cifar10 --pretrained resnet18.pth --recipe differential
@@ -128,6 +129,21 @@ pub struct FitArgs {
     /// Leave out images that cannot be decoded, and report their number
     #[arg(long)]
     pub skip_bad: bool,
+    /// Train nothing; say what is in the data: classes, sizes, duplicates, unreadable images
+    #[arg(long, conflicts_with = "resume")]
+    pub dry_run: bool,
+    /// Output format of --dry-run
+    #[arg(long, value_enum, default_value = "text", requires = "dry_run")]
+    pub format: DryRunFormat,
+}
+
+/// Values of `--format` of `train fit --dry-run`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DryRunFormat {
+    /// Tables and sentences
+    Text,
+    /// One JSON object
+    Json,
 }
 
 /// Values of `--channels`.

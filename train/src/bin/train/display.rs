@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 
 use ferronnx_infer::escape;
 pub use ferronnx_report::text::table;
+use ferronnx_train::data::duplicates::Duplicates;
 use ferronnx_train::data::folder::ImageFolder;
 use ferronnx_train::recipe::Phase;
 use ferronnx_train::report::modules::collapse;
 use ferronnx_train::run::{Finished, Observer, RunConfig, RunError, RunPlan, Split, Started, Step};
 use ferronnx_train::trainer::{Epoch, EpochMetrics, PhaseRecord};
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::findings;
 
 /// Prints a line on standard output with [`print`](crate::display::print()).
 macro_rules! say {
@@ -32,14 +35,19 @@ pub fn print_error(text: impl Display) {
 
 /// Prints how the images of a data set are used, and what was left out.
 pub fn data(data: &ImageFolder) {
+    let left_out = (!data.left_out.is_empty()).then(|| format!("left out    {}", data.left_out));
+    for line in data.notes.iter().map(|note| format!("data        {note}")).chain(left_out) {
+        say!("{}", wrapped(&line));
+    }
+}
+
+/// Wraps a line with its heading at 80 columns.
+pub fn wrapped(line: &str) -> String {
     let how = textwrap::Options::new(80)
         .subsequent_indent("            ")
         .break_words(false)
         .word_splitter(textwrap::WordSplitter::NoHyphenation);
-    let left_out = (!data.left_out.is_empty()).then(|| format!("left out    {}", data.left_out));
-    for line in data.notes.iter().map(|note| format!("data        {note}")).chain(left_out) {
-        say!("{}", textwrap::fill(&line, &how));
-    }
+    textwrap::fill(line, how)
 }
 
 /// Prints a list of names after its heading, wrapped at 80 columns.
@@ -123,6 +131,12 @@ impl Observer for Terminal {
             say!("{skipped} {split} images left out: they cannot be decoded");
         }
         ControlFlow::Continue(())
+    }
+
+    fn duplicates(&mut self, found: &Duplicates) -> Result<(), RunError> {
+        let warnings = findings::leaks(found).into_iter().chain(findings::contradictions(found));
+        warnings.for_each(|warning| print_error(wrapped(&format!("warning: {warning}"))));
+        Ok(())
     }
 
     fn ready(&mut self, images: &[(Split, usize)]) -> Result<(), RunError> {

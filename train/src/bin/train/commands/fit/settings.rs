@@ -43,18 +43,19 @@ pub fn check_amp(amp: Option<Amp>, device: DeviceRequest) -> Result<()> {
     Ok(())
 }
 
-/// Makes the configuration of a new run, and its network.
+/// Makes the configuration of a new run, and its network; with `skip_bad`, an image that cannot be decoded is no reason to
+/// refuse the size of another.
 pub fn config(
     args: &FitArgs,
     data: &ImageFolder,
     pretrained: Option<PathBuf>,
     recipe: Recipe,
     device: DeviceRequest,
+    skip_bad: bool,
 ) -> Result<(RunConfig, ResNet18)> {
-    check_amp(args.amp, device)?;
     let size = match args.image_size {
         Some(size) => size,
-        None => natural_size(data, args.skip_bad)?,
+        None => natural_size(data, skip_bad)?,
     };
     let attention = match args.attention {
         AttentionArg::Cbam => Some(Attention { ratio: args.attention_ratio, kernel: args.attention_kernel }),
