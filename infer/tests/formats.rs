@@ -72,8 +72,7 @@ fn other_kinds_are_refused_by_name() {
 }
 
 /// Values of the images in `formats/sixteen`.
-const SIXTEEN: [u16; 14] =
-    [0, 127, 128, 129, 255, 256, 257, 385, 386, 4_095, 32_767, 65_279, 65_280, 65_535];
+const SIXTEEN: [u16; 14] = [0, 127, 128, 129, 255, 256, 257, 385, 386, 4_095, 32_767, 65_279, 65_280, 65_535];
 
 #[test]
 fn sixteen_bits_are_scaled_from_their_whole_range_whoever_wrote_them() {

@@ -331,7 +331,9 @@ impl<M: Module> Trained<'_, M> {
 
     fn interface(&self, options: &ExportOptions) -> Interface {
         let side = self.card.preprocessing.crop.height as usize;
-        Interface::new([self.card.preprocessing.color.channels(), side, side]).output("logits").observed(options.observed)
+        Interface::new([self.card.preprocessing.color.channels(), side, side])
+            .output("logits")
+            .observed(options.observed)
     }
 
     /// Loads the weights into libtorch, after checking that they are exactly this network's.

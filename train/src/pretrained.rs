@@ -274,7 +274,8 @@ impl Network<'_> {
         let expected: Vec<usize> = expected.into_iter().map(|size| size as usize).collect();
         // A tensor of a kind that cannot be read is refused by name when it is.
         let Some(found) = tensor.shape() else { return Fit::Same };
-        let channels_fit = |found, expected| found == expected || (found, expected) == (RGB, 1) && self.first.is_match(own);
+        let channels_fit =
+            |found, expected| found == expected || (found, expected) == (RGB, 1) && self.first.is_match(own);
         fit(own, found, expected, &self.head, self.roles, channels_fit)
     }
 }

@@ -73,7 +73,8 @@ pub(super) fn decode(encoded: &[u8], limits: &Limits) -> Result<Decoded> {
     } else {
         unusual(encoded, limits)?
     };
-    let stored = Stored::new(ImageFormat::Jpeg, if checked.is_gray { ColorType::L8 } else { ColorType::Rgb8 });
+    let stored =
+        Stored::new(ImageFormat::Jpeg, if checked.is_gray { ColorType::L8 } else { ColorType::Rgb8 });
     Ok(Decoded { image, stored }.upright(orientation::of(checked.exif, checked.xmp)))
 }
 

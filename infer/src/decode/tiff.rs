@@ -62,8 +62,7 @@ fn pixels(encoded: &[u8], directory: &Directory, limits: &Limits) -> Result<Deco
     if first(directory, COMPRESSION, 1) == JPEG {
         jpeg::check(encoded, directory, limits)?;
     }
-    let decoded =
-        |image, color| Decoded { image, stored: Stored::new(ImageFormat::Tiff, color) };
+    let decoded = |image, color| Decoded { image, stored: Stored::new(ImageFormat::Tiff, color) };
     match (photometric, first(directory, BITS_PER_SAMPLE, 1)) {
         (3, _) | (0 | 1, 2 | 4) => {
             let image = indexed::decode(encoded, directory, photometric, limits)?;

@@ -202,9 +202,8 @@ impl<'a> Loader<'a> {
 
     /// Normalises bytes `[N, C, H, W]` as [`Preprocessor::normalize_into`] does, to the bit on the CPU.
     fn normalise(&self, bytes: &Tensor) -> Result<Tensor, TchError> {
-        let channels = |values: &[f32]| {
-            native::upload(&Tensor::f_from_slice(values)?.f_view([-1, 1, 1])?, self.device)
-        };
+        let channels =
+            |values: &[f32]| native::upload(&Tensor::f_from_slice(values)?.f_view([-1, 1, 1])?, self.device);
         let [mean, std] = self.preprocessor.mean_and_std();
         let mut values = bytes.f_to_kind(Kind::Float)?;
         values.f_div_scalar_(255.0)?.f_sub_(&channels(mean)?)?.f_div_(&channels(std)?)

@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn the_size_belongs_to_the_pixels() {
-        let [wide, high] = [(4, 1), (1, 4)].map(|(width, height)| Digest::of_pixels(&RgbImage::new(width, height)));
+        let [wide, high] =
+            [(4, 1), (1, 4)].map(|(width, height)| Digest::of_pixels(&RgbImage::new(width, height)));
         assert_ne!(wide, high);
     }
 }

@@ -72,7 +72,8 @@ impl Duplicates {
 
     /// Groups whose images have different classes.
     pub fn contradictions(&self) -> impl Iterator<Item = &Vec<Copy>> {
-        let classes = |group: &Vec<Copy>| group.iter().map(|copy| &copy.classes).collect::<BTreeSet<_>>().len();
+        let classes =
+            |group: &Vec<Copy>| group.iter().map(|copy| &copy.classes).collect::<BTreeSet<_>>().len();
         self.groups.iter().filter(move |group| classes(group) > 1)
     }
 }
@@ -103,7 +104,10 @@ mod tests {
         };
         assert_eq!(names(found.leaks(Split::Test)), ["e=b", "f=b"]);
         assert!(found.leaks(Split::Validation).is_empty());
-        assert_eq!([Split::Train, Split::Validation, Split::Test].map(|part| found.repeated(part)), [1, 0, 1]);
+        assert_eq!(
+            [Split::Train, Split::Validation, Split::Test].map(|part| found.repeated(part)),
+            [1, 0, 1]
+        );
         let contradictions: Vec<_> = found.contradictions().map(|group| &group[0].path).collect();
         assert_eq!(contradictions, [std::path::Path::new("a")]);
     }

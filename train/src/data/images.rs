@@ -1,8 +1,8 @@
 //! Sets of labelled images, decoded in memory if they fit.
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use ferronnx_infer::preprocess::Preprocessor;
 use image::RgbImage;
@@ -90,7 +90,13 @@ impl ImageSet {
         let bytes = samples.len() as u64 * preprocessor.input_len() as u64;
         if how.originals || bytes > how.budget {
             let samples = samples.into();
-            return Ok(Self { samples, cached: None, skip_bad: how.skip_bad, skipped: 0, digests: Vec::new() });
+            return Ok(Self {
+                samples,
+                cached: None,
+                skip_bad: how.skip_bad,
+                skipped: 0,
+                digests: Vec::new(),
+            });
         }
         Self::cached(samples, preprocessor, how, done)
     }

@@ -32,7 +32,8 @@ impl Moved {
     /// Describes a move; `from` and `to` are class and part.
     pub(super) fn new(from: [&str; 2], to: [&str; 2], path: &str) -> Self {
         let differing = (0..2).filter(|&place| from[place] != to[place]);
-        let difference = |place: usize| format!("{}, was {}", escape::name(to[place]), escape::name(from[place]));
+        let difference =
+            |place: usize| format!("{}, was {}", escape::name(to[place]), escape::name(from[place]));
         Self { path: path.into(), difference: differing.map(difference).collect::<Vec<_>>().join("; ") }
     }
 }
@@ -60,13 +61,17 @@ fn counted(names: &[String], kind: &str) -> Option<String> {
 /// `2 gone (a.png, b.png), 1 in another class or part (c.png: cat, was dog)`
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let escaped = |paths: &[String]| -> Vec<String> { paths.iter().map(|path| escape::path(path).to_string()).collect() };
+        let escaped = |paths: &[String]| -> Vec<String> {
+            paths.iter().map(|path| escape::path(path).to_string()).collect()
+        };
         let moved = |of: &Moved| match &*of.difference {
             "" => escape::path(&of.path).to_string(),
             difference => format!("{}: {difference}", escape::path(&of.path)),
         };
-        let (elsewhere, labelled): (Vec<_>, Vec<_>) = self.moved.iter().partition(|moved| moved.difference.is_empty());
-        let [elsewhere, labelled] = [elsewhere, labelled].map(|list| list.into_iter().map(moved).collect::<Vec<_>>());
+        let (elsewhere, labelled): (Vec<_>, Vec<_>) =
+            self.moved.iter().partition(|moved| moved.difference.is_empty());
+        let [elsewhere, labelled] =
+            [elsewhere, labelled].map(|list| list.into_iter().map(moved).collect::<Vec<_>>());
         let kinds = [
             counted(&escaped(&self.gone), "gone"),
             counted(&escaped(&self.added), "added"),

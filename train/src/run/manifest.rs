@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -57,7 +56,11 @@ impl Manifest {
         };
         let samples = parts.into_iter().filter_map(|(part, samples)| Some((part, samples?)));
         let entries = samples.flat_map(|(part, samples)| samples.iter().map(move |sample| (part, sample)));
-        let root = if config.data.is_dir() { config.data.clone() } else { config.data.parent().map(Into::into).unwrap_or_default() };
+        let root = if config.data.is_dir() {
+            config.data.clone()
+        } else {
+            config.data.parent().map(Into::into).unwrap_or_default()
+        };
         Self { root, entries: entries.map(|(part, sample)| entry(part, sample)).collect() }
     }
 
@@ -72,7 +75,8 @@ impl Manifest {
     /// Differences of the images `now` to these, by path, class, part and size.
     pub fn changes(&self, now: &Self) -> Changes {
         let mut changes = Changes::default();
-        let mut others: HashMap<&str, &Entry> = now.entries.iter().map(|entry| (&*entry.path, entry)).collect();
+        let mut others: HashMap<&str, &Entry> =
+            now.entries.iter().map(|entry| (&*entry.path, entry)).collect();
         let mut gone = Vec::new();
         for entry in &self.entries {
             match others.remove(&*entry.path) {
@@ -183,9 +187,7 @@ impl RunFolder {
             writer.flush()?;
             writer.into_inner().map_err(|error| error.into_error().into())
         };
-        let bytes = table().map_err(|source| RunError::Encode { path: self.path(MANIFEST), source: source.into() })?;
-        ferronnx_models::files::write_atomically(self.path(MANIFEST), |out| out.write_all(&bytes))
-            .map_err(|source| RunError::Io { action: "cannot write", path: self.path(MANIFEST), source })
+        self.write(MANIFEST, &table().map_err(|error| self.encode(MANIFEST, error))?)
     }
 
     /// Reads `images.csv`; `None` for a run that began before there was one.

@@ -29,7 +29,8 @@ impl MemoryEstimate {
     pub fn new(config: &RunConfig, network: &Description, counts: &[usize]) -> Self {
         let product = |shape: &[usize]| shape.iter().product::<usize>() as u64;
         let crop = config.preprocessing.crop;
-        let item = config.preprocessing.color.channels() as u64 * u64::from(crop.height) * u64::from(crop.width);
+        let item =
+            config.preprocessing.color.channels() as u64 * u64::from(crop.height) * u64::from(crop.width);
         let batch_size = config.recipe.batch_size as u64;
         let originals = config.recipe.augment.needs_originals(crop.height);
         let images = counts.iter().enumerate().map(|(set, &count)| {
@@ -40,7 +41,8 @@ impl MemoryEstimate {
         let images = images.sum();
         let float = size_of::<f32>() as u64;
         let copies = COPIES + u64::from(config.recipe.ema.is_some());
-        let network_bytes = float * copies * network.params.iter().map(|param| product(&param.shape)).sum::<u64>();
+        let network_bytes =
+            float * copies * network.params.iter().map(|param| product(&param.shape)).sum::<u64>();
         let values: u64 = network.layers.iter().map(|layer| product(&layer.output)).sum();
         let batch = float * batch_size * (values + item);
         Self { images, network: network_bytes, batch, total: images + network_bytes + batch }

@@ -51,14 +51,20 @@ fn images_that_were_added_removed_and_moved_are_named() {
     fs::create_dir(train.join("blue/deep")).unwrap();
     fs::rename(train.join("red/003.png"), train.join("blue/deep/003.png")).unwrap();
     let error = stderr(&mut resume(dir.path()));
-    assert!(error.contains("with: 1 in another class or part (train/blue/deep/003.png: blue, was red):"), "{error}");
+    assert!(
+        error.contains("with: 1 in another class or part (train/blue/deep/003.png: blue, was red):"),
+        "{error}"
+    );
 }
 
 #[test]
 fn images_of_other_content_are_named() {
     let dir = begun();
     let manifest = fs::read_to_string(dir.path().join("run/images.csv")).unwrap();
-    assert!(manifest.starts_with("path,part,class,bytes,sha256\ntrain/blue/000.png,train,blue,"), "{manifest}");
+    assert!(
+        manifest.starts_with("path,part,class,bytes,sha256\ntrain/blue/000.png,train,blue,"),
+        "{manifest}"
+    );
     assert_eq!(manifest.lines().count(), 1 + 3 * 18);
     // As long as before: only the digest tells, of an image that the limit chose.
     let used = manifest.lines().skip(1).find(|line| !line.ends_with(',')).unwrap();
@@ -71,7 +77,9 @@ fn images_of_other_content_are_named() {
     if let Some(other) = other {
         fs::write(&path, other).unwrap();
         let error = stderr(&mut resume(dir.path()));
-        assert!(error.contains("with: 1 with other content (") && error.contains(used.split(',').next().unwrap()));
+        assert!(
+            error.contains("with: 1 with other content (") && error.contains(used.split(',').next().unwrap())
+        );
     }
     fs::write(&path, [&good[..], b"more"].concat()).unwrap();
     let error = stderr(&mut resume(dir.path()));

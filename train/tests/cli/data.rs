@@ -198,7 +198,8 @@ fn a_list_of_a_spreadsheet_is_trained_on_resumed_and_exported() {
             text += &format!("\"Farbe, {class}\"\t{split}\t{path}\r\n");
         }
     }
-    let bytes: Vec<u8> = "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    let bytes: Vec<u8> =
+        "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
     fs::write(dir.path().join("list.txt"), bytes).unwrap();
     let counts = "images      9 train, 3 validation, 6 test";
     begin(dir.path(), "list.txt").assert().success().stdout(contains(counts));
@@ -222,7 +223,8 @@ fn a_list_of_a_spreadsheet_is_trained_on_resumed_and_exported() {
     );
     let part = line("valid\tp\\blue\\003.png", "test\tp\\blue\\003.png");
     assert!(part.contains("1 in another class or part (p/blue/003.png: test, was validation)"), "{part}");
-    fs::write(dir.path().join("list.txt"), text.replace("\"Farbe, blue\"\ttest\tp\\blue\\004.png\r\n", "")).unwrap();
+    fs::write(dir.path().join("list.txt"), text.replace("\"Farbe, blue\"\ttest\tp\\blue\\004.png\r\n", ""))
+        .unwrap();
     let gone = stderr(train(dir.path()).args(["fit", "--resume", "run"]));
     assert!(gone.contains("1 gone (p/blue/004.png)"), "{gone}");
 }

@@ -62,13 +62,17 @@ fn what_is_wrong_with_a_set_is_named() {
     assert_eq!(found["left_out"][0]["reason"], "not_an_image");
     assert_eq!(found["duplicates"].as_array().unwrap().len(), 2);
     let warnings = found["warnings"].to_string();
-    for part in ["1 test image is among the training images too", "test/red/leak.png is ", "with different classes"] {
+    for part in
+        ["1 test image is among the training images too", "test/red/leak.png is ", "with different classes"]
+    {
         assert!(warnings.contains(part), "{part}: {warnings}");
     }
     let text = fit(dir.path()).arg("--dry-run").output().unwrap();
     assert_eq!(text.status.code(), Some(1));
     let text = String::from_utf8(text.stdout).unwrap();
-    for part in ["unreadable: ", "000.png: ", "warning: 1 test image", "left out       not an image: 1 (", "2.2 to 1"] {
+    for part in
+        ["unreadable: ", "000.png: ", "warning: 1 test image", "left out       not an image: 1 (", "2.2 to 1"]
+    {
         assert!(text.contains(part), "{part}: {text}");
     }
     fit(dir.path()).args(["--dry-run", "--skip-bad"]).assert().success();

@@ -26,7 +26,10 @@ fn a_gray_network_is_trained_resumed_and_exported_in_every_form() {
         .args(["--channels", "gray", "--recipe", "all.toml", "--epochs", "1"])
         .assert()
         .success()
-        .stdout(contains("3x3 stem, gray images, 3 classes").and(contains("gray images have no hue and saturation")));
+        .stdout(
+            contains("3x3 stem, gray images, 3 classes")
+                .and(contains("gray images have no hue and saturation")),
+        );
     let config = fs::read_to_string(at("run/config.toml")).unwrap();
     assert!(config.contains("color = \"gray\"") && config.contains("channels = 1"), "{config}");
     fs::remove_file(at("run/result.json")).unwrap();
@@ -35,11 +38,17 @@ fn a_gray_network_is_trained_resumed_and_exported_in_every_form() {
     for (precision, input) in [("fp32", "float"), ("fp16", "uint8"), ("int8", "float"), ("fp32", "uint8")] {
         let file = format!("{precision}-{input}.onnx");
         let forms = ["--precision", precision, "--input", input, "--attention-outputs", "-o", &file];
-        train(dir.path()).args(["export", "run"]).args(forms).assert().success().stdout(contains("agreement"));
+        train(dir.path())
+            .args(["export", "run"])
+            .args(forms)
+            .assert()
+            .success()
+            .stdout(contains("agreement"));
         let classifier = Classifier::builder().device(Device::Cpu).load(at(&file)).unwrap();
         let preprocessing = &classifier.card().preprocessing;
         assert_eq!((preprocessing.color, preprocessing.mean.len()), (ColorOrder::Gray, 1));
-        let Some(Outcome::Classified(found)) = classifier.classify_files([data.join("test/red/000.png")]).next()
+        let Some(Outcome::Classified(found)) =
+            classifier.classify_files([data.join("test/red/000.png")]).next()
         else {
             panic!("{file}")
         };
@@ -57,7 +66,12 @@ fn a_gray_network_is_trained_resumed_and_exported_in_every_form() {
         .success()
         .stdout(contains("assumed     gray images of 8 pixels, mean [0.48"));
     train(dir.path()).arg("summary").arg(&best).assert().success().stdout(contains("at 1x32x32"));
-    let error = stderr(train(dir.path()).arg("export").arg(&best).args(["--mean", "0.5,0.5,0.5", "--image-size", "8"]));
+    let error = stderr(train(dir.path()).arg("export").arg(&best).args([
+        "--mean",
+        "0.5,0.5,0.5",
+        "--image-size",
+        "8",
+    ]));
     assert!(error.contains("--mean and --std"), "{error}");
 }
 

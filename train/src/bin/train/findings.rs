@@ -18,7 +18,9 @@ pub fn leaks(found: &Duplicates) -> Vec<String> {
         (!leaks.is_empty()).then(|| {
             let (images, are) = images(leaks.len(), part);
             let named = few(leaks.iter().map(pair), leaks.len());
-            format!("{images} {are} among the training images too: the {part} accuracy will be too high ({named})")
+            format!(
+                "{images} {are} among the training images too: the {part} accuracy will be too high ({named})"
+            )
         })
     };
     [Split::Validation, Split::Test].into_iter().filter_map(sentence).collect()
@@ -60,7 +62,10 @@ pub fn dark(survey: &Survey) -> Option<String> {
 pub fn colourless(survey: &Survey, channels: usize) -> Option<String> {
     let all = survey.is_colourless() && channels > 1;
     all.then(|| {
-        format!("all {} images looked at are gray: --channels gray trains a network of one channel", survey.decoded())
+        format!(
+            "all {} images looked at are gray: --channels gray trains a network of one channel",
+            survey.decoded()
+        )
     })
 }
 

@@ -21,7 +21,8 @@ fn everything_about_a_set_is_found() {
     let deep: ImageBuffer<Luma<u16>, _> = ImageBuffer::from_fn(3, 3, |x, _| Luma([x as u16 * 2_000]));
     DynamicImage::ImageLuma16(deep).save(at("deep.png")).unwrap();
     fs::write(at("bad.png"), "no image").unwrap();
-    let train = ["a.png", "turned.png", "colourless.png", "deep.png", "bad.png"].map(|name| sample(dir.path(), name, 0));
+    let train = ["a.png", "turned.png", "colourless.png", "deep.png", "bad.png"]
+        .map(|name| sample(dir.path(), name, 0));
     let train = [&train[..], &[sample(dir.path(), "gone.png", 1)]].concat();
     let test = [sample(dir.path(), "again.bmp", 1)];
     let done = AtomicUsize::new(0);

@@ -157,8 +157,14 @@ impl Findings<'_> {
         let Self { parts, survey, network, recipe, memory, .. } = self;
         let mut fields = vec![
             ("data", self.data.clone()),
-            ("images", format!("{} train, {} validation, {} test", parts.train, parts.validation, parts.test)),
-            ("imbalance", format!("{:.1} to 1, the largest training class to the smallest", survey.imbalance)),
+            (
+                "images",
+                format!("{} train, {} validation, {} test", parts.train, parts.validation, parts.test),
+            ),
+            (
+                "imbalance",
+                format!("{:.1} to 1, the largest training class to the smallest", survey.imbalance),
+            ),
         ];
         fields.extend(survey.sizes.map(|sizes| ("sizes", in_words(&sizes))));
         fields.push(("formats", counted(survey.formats.iter().map(|(name, count)| (*name, *count)))));
@@ -193,12 +199,20 @@ fn classes(classes: &[ClassCount]) -> String {
     }
     let row = |class: &&ClassCount| {
         let count = |count: usize| HumanCount(count as u64).to_string();
-        [escape::name(&class.name).into_owned(), count(class.train), count(class.validation), count(class.test)]
+        [
+            escape::name(&class.name).into_owned(),
+            count(class.train),
+            count(class.validation),
+            count(class.test),
+        ]
     };
     let table = display::table(["class", "train", "validation", "test"], sorted.iter().map(row));
     match left_out {
         0 => table,
-        more => format!("{table}\n{more} classes between the largest and the smallest {} are left out", CLASSES / 2),
+        more => format!(
+            "{table}\n{more} classes between the largest and the smallest {} are left out",
+            CLASSES / 2
+        ),
     }
 }
 

@@ -62,7 +62,8 @@ pub fn config(
         AttentionArg::None => None,
     };
     let stem = args.stem.map_or_else(|| Stem::for_size(size), Into::into);
-    let architecture = Architecture { classes: data.classes.len(), channels: args.channels.count(), stem, attention };
+    let architecture =
+        Architecture { classes: data.classes.len(), channels: args.channels.count(), stem, attention };
     let network = ResNet18::new(&architecture)?;
     let mut config = RunConfig {
         limit: args.limit.map(|limit| limit as usize),
