@@ -73,9 +73,9 @@ impl Evaluation {
     fn add(&mut self, sample: &Sample, Classified { path, predictions, .. }: Classified) {
         let Some(best) = predictions.first() else { return };
         self.found +=
-            usize::from(predictions.iter().take(TOP).any(|prediction| prediction.index == sample.label));
+            usize::from(predictions.iter().take(TOP).any(|prediction| prediction.index == sample.label()));
         let (predicted, probability) = (best.index, best.probability);
-        self.answers.push(Answer { actual: sample.label, predicted, probability });
+        self.answers.push(Answer { actual: sample.label(), predicted, probability });
         self.paths.push(path);
     }
 

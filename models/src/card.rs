@@ -124,6 +124,13 @@ pub struct TrainingSummary {
     pub validation_accuracy: f64,
     /// Accuracy on the test set, in [0, 1], if there is one.
     pub test_accuracy: Option<f64>,
+    /// Mean average precision on the validation split (mAP), of a multi-label model; its accuracies are shares of right
+    /// decisions among all images and classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_map: Option<f64>,
+    /// Mean average precision on the test set, of a multi-label model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_map: Option<f64>,
     /// Seed of the run.
     pub seed: u64,
 }

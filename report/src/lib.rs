@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`metrics`] | accuracy, precision, recall, F1, confusion matrix, calibration error |
 //! | [`multi_label`] | mean average precision and the like, where several classes are right for an image |
+//! | [`thresholds`] | the probability from which a class is selected, by the highest F1 |
 //! | `html` | pages, charts, matrices and image tiles that need no script and no network |
 //! | `text` | tables and lists for terminals |
 //!
@@ -17,3 +18,4 @@ pub mod metrics;
 pub mod multi_label;
 #[cfg(feature = "text")]
 pub mod text;
+pub mod thresholds;

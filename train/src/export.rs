@@ -270,7 +270,7 @@ impl<M: Module> Trained<'_, M> {
         written += started.elapsed();
         Ok(Exported {
             disagreeing: comparison.disagreeing().to_vec(),
-            right: images.labels.is_some().then(|| comparison.right()),
+            right: (images.labels.is_some() && !card.is_multi_label()).then(|| comparison.right()),
             certificate,
             bytes: bytes.len() as u64,
             written,

@@ -13,6 +13,7 @@ pub mod error;
 pub mod export;
 pub mod fit;
 pub mod interrupt;
+pub mod loss;
 mod native;
 pub mod optimizer;
 pub mod params;
@@ -21,6 +22,7 @@ pub mod recipe;
 pub mod report;
 pub mod run;
 pub mod summary;
+pub mod task;
 pub mod tensorboard;
 pub mod trainer;
 

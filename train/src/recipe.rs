@@ -4,6 +4,7 @@
 //! their names (`*` matches anything) or by the [roles](ferronnx_models::Roles) that the network declares (`@head`).
 //! It says nothing about the data.
 
+mod best;
 mod error;
 mod patterns;
 mod phase;
@@ -15,13 +16,16 @@ use std::path::Path;
 use ferronnx_models::Roles;
 use serde::{Deserialize, Serialize};
 
+pub use self::best::BestBy;
 pub use self::error::{PhaseFault, RecipeError, RecipeFault};
 pub use self::patterns::PatternError;
 pub(crate) use self::patterns::role;
 pub use self::phase::{Group, Phase};
 pub use self::schedule::{Course, Cycle, Plateau, Rates, Schedule};
+use crate::data::Sampling;
 use crate::data::augment::Augment;
 use crate::error::SettingError;
+use crate::loss::LossSettings;
 use crate::optimizer::Settings;
 
 /// Names and texts of the recipes that ship with the project.
@@ -52,6 +56,15 @@ pub struct Recipe {
     /// Share of the target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567).
     #[serde(default)]
     pub label_smoothing: f64,
+    /// Loss, with the weights of the classes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub loss: LossSettings,
+    /// Choice of the images of an epoch.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sampling: Sampling,
+    /// Metric of the validation images that chooses the best epoch; the task's [default](BestBy::of) if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<BestBy>,
     /// Decay of the moving average of the weights, which is validated and saved instead of the weights themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
@@ -82,10 +95,6 @@ fn default_validation() -> f64 {
     0.1
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
 fn one() -> usize {
     1
 }
@@ -93,6 +102,10 @@ fn one() -> usize {
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
 fn is_one(value: &usize) -> bool {
     *value == 1
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Behaviour of batch norm in frozen layers.
@@ -149,6 +162,7 @@ impl Recipe {
         SettingError::fraction(self.validation, "validation")?;
         self.augment.check()?;
         self.check_optimisation()?;
+        self.loss.check()?;
         if self.phases.is_empty() {
             return Err(RecipeFault::NoPhase);
         }

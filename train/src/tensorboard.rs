@@ -63,7 +63,12 @@ impl EventWriter {
             ("accuracy/validation", metrics.validation_accuracy),
             ("images_per_second", metrics.images_per_second),
         ];
-        let scalars = scalars.into_iter().map(|(tag, value)| Value::new(tag, value));
+        let scores = [
+            ("macro_f1/validation", metrics.validation_macro_f1),
+            ("map/validation", metrics.validation_map),
+        ];
+        let scores = scores.into_iter().filter_map(|(tag, value)| Some((tag, value?)));
+        let scalars = scalars.into_iter().chain(scores).map(|(tag, value)| Value::new(tag, value));
         let rates = metrics
             .learning_rates
             .iter()
@@ -179,6 +184,8 @@ mod tests {
             train_accuracy: 0.25,
             validation_loss: 1.75,
             validation_accuracy: 0.5,
+            validation_macro_f1: None,
+            validation_map: None,
             images_per_second: 20.0,
             seconds: 2.0,
         }

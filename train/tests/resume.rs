@@ -34,6 +34,12 @@ clip_norm = 1.0
 ema = 0.9
 label_smoothing = 0.1
 early_stopping = 9
+sampling = "balanced"
+best = "macro-f1"
+
+[loss]
+name = "focal"
+class_weights = "balanced"
 
 [optimizer]
 name = "adamw"
@@ -81,7 +87,7 @@ fn train(stop_every: usize) -> (Vec<EpochMetrics>, Snapshot) {
         let seed = if snapshot.is_some() { 99 } else { 1 };
         let params = Params::initialise(&described, seed, Device::Cpu).unwrap();
         let loader = Loader::new(&set, &preprocessor, Device::Cpu);
-        let options = Options { seed: 5, amp: None };
+        let options = Options { seed: 5, ..Options::default() };
         let mut trainer = Trainer::new(&network, &params, &recipe, [loader; 2], &new, options).unwrap();
         if let Some(snapshot) = &snapshot {
             trainer.restore(snapshot).unwrap();

@@ -4,7 +4,7 @@ use ferronnx_report::multi_label::{LabelScores, MultiLabel};
 
 use super::classify;
 use crate::classifier::Classifier;
-use crate::data_set::LabelSet;
+use crate::data_set::Sample;
 use crate::error::Result;
 use crate::results::{Classified, Failed, Outcome};
 
@@ -26,7 +26,7 @@ impl MultiLabelEvaluation {
     /// # Errors
     /// [`Session`](crate::ErrorKind::Session) when the network cannot be run. An image that cannot be decoded is one of
     /// [`failed`](Self::failed).
-    pub fn run(classifier: &Classifier, samples: &[LabelSet], see: impl FnMut(&Outcome)) -> Result<Self> {
+    pub fn run(classifier: &Classifier, samples: &[Sample], see: impl FnMut(&Outcome)) -> Result<Self> {
         let mut evaluation = Self { labels: classifier.card().labels.clone(), ..Self::default() };
         let paths = samples.iter().map(|sample| &sample.path);
         evaluation.failed = classify(classifier, paths, see, |index, classified| {
@@ -35,7 +35,7 @@ impl MultiLabelEvaluation {
         Ok(evaluation)
     }
 
-    fn add(&mut self, sample: &LabelSet, classified: &Classified) {
+    fn add(&mut self, sample: &Sample, classified: &Classified) {
         let classes = self.labels.len();
         let mut scores = LabelScores {
             probabilities: vec![0.0; classes],

@@ -7,7 +7,7 @@ use ferronnx_infer::files::serialize_path;
 use serde::Serialize;
 
 use super::content::Digest;
-use super::{Sample, Split, labels};
+use super::{Sample, Split};
 
 /// Image of a group of duplicates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,7 +24,7 @@ pub struct Copy {
 impl Copy {
     /// Describes an image of a part; `classes` are the names of all classes.
     pub fn new(part: Split, sample: &Sample, classes: &[String]) -> Self {
-        let classes = labels(sample).iter().map(|&class| classes[class].clone()).collect();
+        let classes = sample.labels.iter().map(|&class| classes[class].clone()).collect();
         Self { path: sample.path.clone(), part, classes }
     }
 }

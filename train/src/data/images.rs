@@ -123,10 +123,10 @@ impl ImageSet {
         let (mut kept, mut bad) = (Vec::with_capacity(samples.len()), Vec::new());
         for chunk in (0..samples.len()).collect::<Vec<_>>().chunks(CHUNK) {
             let Some(decoded) = Decoded::make(chunk, work, &AtomicBool::new(false)) else { break };
-            let count = decoded.indices.len() as i64;
+            let count = decoded.items.len() as i64;
             let bytes = Tensor::f_from_slice(&decoded.bytes)?.f_view([count, item[0], item[1], item[2]])?;
             all.f_narrow(0, kept.len() as i64, count)?.f_copy_(&bytes)?;
-            kept.extend(decoded.indices);
+            kept.extend(decoded.items);
             bad.extend(decoded.bad);
         }
         if !bad.is_empty() && (!how.skip_bad || kept.is_empty() || !bad.iter().all(is_bad)) {
@@ -159,9 +159,25 @@ impl ImageSet {
         self.cached.is_some()
     }
 
-    /// Class of the image at `index`.
+    /// Classes of the image at `index`.
+    pub fn labels(&self, index: usize) -> &[usize] {
+        &self.samples[index].labels
+    }
+
+    /// Number of images of each of `classes` classes.
+    pub fn class_counts(&self, classes: usize) -> Vec<usize> {
+        let mut counts = vec![0; classes];
+        let labels = self.samples.iter().flat_map(|sample| &sample.labels);
+        labels.filter(|&&label| label < classes).for_each(|&label| counts[label] += 1);
+        counts
+    }
+
+    /// Class of the image at `index`, which has exactly one.
+    ///
+    /// # Panics
+    /// When the image has no class.
     pub fn label(&self, index: usize) -> usize {
-        self.samples[index].label
+        self.samples[index].label()
     }
 
     /// File of the image at `index`.

@@ -10,6 +10,7 @@ pub mod folder;
 pub mod images;
 mod prefetch;
 mod random;
+mod sampling;
 pub mod split;
 pub mod survey;
 
@@ -17,7 +18,4 @@ pub use error::{BadImages, DataError, ScanError};
 pub use ferronnx_infer::data_set::Sample;
 pub use ferronnx_infer::image_folder::Split;
 
-/// Indices of the classes of an image.
-pub(crate) fn labels(sample: &Sample) -> &[usize] {
-    std::slice::from_ref(&sample.label)
-}
+pub use self::sampling::Sampling;

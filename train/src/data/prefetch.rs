@@ -14,31 +14,31 @@ use rayon::prelude::*;
 
 use super::error::DataError;
 
-/// Decoded images of one size, and the errors of others.
-#[derive(Debug, Default)]
-pub(super) struct Decoded {
-    /// Indices of the decoded images.
-    pub(super) indices: Vec<usize>,
+/// Decoded images of one size, each with its item `I`, and the errors of others.
+#[derive(Debug)]
+pub(super) struct Decoded<I> {
+    /// Items of the decoded images.
+    pub(super) items: Vec<I>,
     /// Decoded and resized images, as bytes `[N, C, H, W]`.
     pub(super) bytes: Vec<u8>,
     /// Errors of the images that could not be decoded.
     pub(super) bad: Vec<ferronnx_infer::Error>,
 }
 
-impl Decoded {
-    /// Decodes the images at `indices` in parallel; `None` when `stop` was set meanwhile.
+impl<I: Copy + Send + Sync> Decoded<I> {
+    /// Decodes the images of `items` in parallel; `None` when `stop` was set meanwhile.
     pub(super) fn make(
-        indices: &[usize],
-        work: impl Fn(usize) -> Result<Vec<u8>, ferronnx_infer::Error> + Sync,
+        items: &[I],
+        work: impl Fn(I) -> Result<Vec<u8>, ferronnx_infer::Error> + Sync,
         stop: &AtomicBool,
     ) -> Option<Self> {
-        let each = |&index: &usize| (!stop.load(Ordering::Relaxed)).then(|| work(index));
-        let results: Vec<_> = indices.par_iter().map(each).collect::<Option<_>>()?;
-        let mut decoded = Self::default();
-        for (&index, result) in indices.iter().zip(results) {
+        let each = |&item: &I| (!stop.load(Ordering::Relaxed)).then(|| work(item));
+        let results: Vec<_> = items.par_iter().map(each).collect::<Option<_>>()?;
+        let mut decoded = Self { items: Vec::new(), bytes: Vec::new(), bad: Vec::new() };
+        for (&item, result) in items.iter().zip(results) {
             match result {
                 Ok(bytes) => {
-                    decoded.indices.push(index);
+                    decoded.items.push(item);
                     decoded.bytes.extend(bytes);
                 }
                 Err(error) => decoded.bad.push(error),
@@ -86,17 +86,17 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 /// The channel holds one group. With the one being decoded and the one in use, three are in memory. Dropping the
 /// iterator stops the work at the next image.
 #[derive(Debug)]
-pub(super) struct Prefetch {
-    groups: Option<Receiver<Decoded>>,
+pub(super) struct Prefetch<I> {
+    groups: Option<Receiver<Decoded<I>>>,
     stop: Arc<AtomicBool>,
     worker: Option<JoinHandle<()>>,
 }
 
-impl Prefetch {
+impl<I: Copy + Send + Sync + 'static> Prefetch<I> {
     /// Starts a thread that decodes the images of each group with `work`.
-    pub(super) fn start<W>(groups: Vec<Vec<usize>>, work: W) -> Self
+    pub(super) fn start<W>(groups: Vec<Vec<I>>, work: W) -> Self
     where
-        W: Fn(usize) -> Result<Vec<u8>, ferronnx_infer::Error> + Send + Sync + 'static,
+        W: Fn(I) -> Result<Vec<u8>, ferronnx_infer::Error> + Send + Sync + 'static,
     {
         let (sender, receiver) = sync_channel(1);
         let stop = Arc::new(AtomicBool::new(false));
@@ -106,11 +106,11 @@ impl Prefetch {
     }
 }
 
-fn produce(
-    groups: &[Vec<usize>],
-    work: &(impl Fn(usize) -> Result<Vec<u8>, ferronnx_infer::Error> + Sync),
+fn produce<I: Copy + Send + Sync>(
+    groups: &[Vec<I>],
+    work: &(impl Fn(I) -> Result<Vec<u8>, ferronnx_infer::Error> + Sync),
     stop: &AtomicBool,
-    sender: &SyncSender<Decoded>,
+    sender: &SyncSender<Decoded<I>>,
 ) {
     for group in groups {
         let Some(decoded) = Decoded::make(group, work, stop) else { return };
@@ -121,8 +121,8 @@ fn produce(
     }
 }
 
-impl Iterator for Prefetch {
-    type Item = Result<Decoded, DataError>;
+impl<I> Iterator for Prefetch<I> {
+    type Item = Result<Decoded<I>, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(decoded) = self.groups.as_ref().and_then(|groups| groups.recv().ok()) {
@@ -134,7 +134,7 @@ impl Iterator for Prefetch {
     }
 }
 
-impl Drop for Prefetch {
+impl<I> Drop for Prefetch<I> {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         // Without a receiver, a waiting worker goes on and ends.
@@ -164,7 +164,7 @@ mod tests {
         };
         let all: Vec<_> = Prefetch::start(groups(5, 4), work).map(Result::unwrap).collect();
         assert_eq!(all.len(), 5);
-        assert_eq!(all[1].indices, [4, 5, 6]);
+        assert_eq!(all[1].items, [4, 5, 6]);
         assert_eq!(all[1].bytes, [4, 4, 4, 5, 5, 5, 6, 6, 6]);
         assert_eq!(all[4].bad[0].to_string(), "19: no such file or folder");
     }

@@ -12,7 +12,7 @@ use super::content::Digest;
 use super::duplicates::{Copy, Duplicates};
 use super::error::is_bad;
 use super::prefetch::read;
-use super::{Sample, Split, labels};
+use super::{Sample, Split};
 
 /// Findings about the images of a data set.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -144,7 +144,7 @@ impl Survey {
         let count = |name: &String| ClassCount { name: name.clone(), train: 0, validation: 0, test: 0 };
         let mut counts: Vec<_> = classes.iter().map(count).collect();
         for (part, sample) in images {
-            for &class in labels(sample) {
+            for &class in &sample.labels {
                 *counts[class].of(*part) += 1;
             }
         }

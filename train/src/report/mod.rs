@@ -5,6 +5,7 @@
 
 pub mod curves;
 pub mod modules;
+pub mod multi_label;
 pub mod sections;
 mod writer;
 
@@ -14,6 +15,7 @@ use ferronnx_report::html::page::{Headline, page, percent, section};
 use ferronnx_report::metrics::Confusion;
 use maud::html;
 
+pub use self::multi_label::LabelsEvaluated;
 pub use self::writer::ReportWriter;
 use crate::run::{RunConfig, in_words};
 use crate::trainer::EpochMetrics;
@@ -34,6 +36,8 @@ pub struct Report<'a> {
     pub best_epoch: Option<usize>,
     /// Evaluation of the best weights, once the run has ended.
     pub evaluated: Option<Evaluated<'a>>,
+    /// Evaluation of the best weights in a multi-label task, once the run has ended.
+    pub labels: Option<LabelsEvaluated<'a>>,
 }
 
 impl Report<'_> {
@@ -52,6 +56,7 @@ impl Report<'_> {
             @if let Some((evaluated, confusion)) = &counted {
                 (evaluation(evaluated, confusion, &config.labels))
             }
+            @if let Some(evaluated) = self.labels { (multi_label::classes(evaluated, &config.labels)) }
             @if !self.phases.is_empty() { (sections::phases(self.phases, self.metrics)) }
             (sections::configuration(self.config_toml))
         };
@@ -77,10 +82,17 @@ impl Report<'_> {
                 note: format!("of {} images", evaluated.answers.len()),
             });
         }
+        if let Some(evaluated) = self.labels.filter(|evaluated| evaluated.split == "test") {
+            headlines.extend(multi_label::headlines(evaluated));
+        }
         if let Some(best) = best {
+            let (name, value) = match best.validation_map {
+                Some(map) => ("Validation mAP", map),
+                None => ("Validation accuracy", best.validation_accuracy),
+            };
             headlines.push(Headline {
-                name: "Validation accuracy",
-                value: percent(best.validation_accuracy),
+                name,
+                value: percent(value),
                 note: format!("loss {}", charts::significant(best.validation_loss)),
             });
             headlines.push(Headline {

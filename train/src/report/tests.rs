@@ -37,6 +37,8 @@ fn epoch(epoch: usize, phase: &str) -> EpochMetrics {
         train_accuracy: 0.5,
         validation_loss: 2.5 / epoch as f64,
         validation_accuracy: 0.4,
+        validation_macro_f1: None,
+        validation_map: None,
         // Figures of the clock, which must not show.
         images_per_second: 7777.0,
         seconds: 8888.0,
@@ -67,7 +69,8 @@ fn render(labels: &[&str], metrics: &[EpochMetrics], evaluated: Option<Evaluated
     let phases = [phase("first"), phase("second")];
     let best_epoch = metrics.last().map(|last| last.epoch);
     let config_toml = "seed = 42\nname = \"<b>\"";
-    Report { config: &config, config_toml, phases: &phases, metrics, best_epoch, evaluated }.render()
+    Report { config: &config, config_toml, phases: &phases, metrics, best_epoch, evaluated, labels: None }
+        .render()
 }
 
 #[test]
@@ -151,6 +154,7 @@ fn the_headlines_are_these() {
         metrics: &metrics,
         best_epoch: Some(2),
         evaluated: None,
+        labels: None,
     };
     let lines: Vec<String> =
         report.headlines(None).iter().map(|h| format!("{}: {} {}", h.name, h.value, h.note)).collect();

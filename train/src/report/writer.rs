@@ -6,7 +6,7 @@ use ferronnx_infer::preprocess::Preprocessor;
 use ferronnx_report::html::evaluation::Evaluated;
 use ferronnx_report::metrics::Answer;
 
-use super::Report;
+use super::{LabelsEvaluated, Report};
 use crate::run::{Finished, Observer, RunConfig, RunError, RunFolder};
 use crate::trainer::{Epoch, EpochMetrics, PhaseRecord};
 
@@ -38,7 +38,12 @@ impl<'a> ReportWriter<'a> {
         self.config.short(path).display().to_string()
     }
 
-    fn write(&self, best_epoch: usize, evaluated: Option<Evaluated<'_>>) -> Result<(), RunError> {
+    fn write(
+        &self,
+        best_epoch: usize,
+        evaluated: Option<Evaluated<'_>>,
+        labels: Option<LabelsEvaluated<'_>>,
+    ) -> Result<(), RunError> {
         // Phases that have not begun have nothing to show yet.
         let entered = self.metrics.last().map_or(0, |last| {
             self.phases.iter().position(|phase| phase.name == last.phase).map_or(0, |index| index + 1)
@@ -50,6 +55,7 @@ impl<'a> ReportWriter<'a> {
             metrics: &self.metrics,
             best_epoch: Some(best_epoch),
             evaluated,
+            labels,
         };
         self.folder.write_report(&report.render())
     }
@@ -58,10 +64,15 @@ impl<'a> ReportWriter<'a> {
 impl Observer for ReportWriter<'_> {
     fn epoch(&mut self, epoch: &Epoch) -> Result<(), RunError> {
         self.metrics.push(epoch.metrics.clone());
-        self.write(epoch.best_epoch, None)
+        self.write(epoch.best_epoch, None, None)
     }
 
     fn finished(&mut self, end: &Finished<'_>) -> Result<(), RunError> {
+        let split = end.split.to_string();
+        if let Some(found) = end.labels {
+            let labels = LabelsEvaluated { split: &split, found };
+            return self.write(end.result.best_epoch, None, Some(labels));
+        }
         let preprocessor = Preprocessor::new(&self.config.preprocessing);
         let predictions = &end.evaluation.predictions;
         let answers: Vec<Answer> = predictions
@@ -77,8 +88,7 @@ impl Observer for ReportWriter<'_> {
             let image = ferronnx_infer::decode::file(path).ok()?;
             Some((self.name(path), preprocessor.prepare(&image)))
         };
-        let split = end.split.to_string();
         let evaluated = Evaluated { split: &split, answers: &answers, image: &image };
-        self.write(end.result.best_epoch, Some(evaluated))
+        self.write(end.result.best_epoch, Some(evaluated), None)
     }
 }

@@ -51,7 +51,7 @@ impl Splits {
     /// # Errors
     /// [`RunError::OtherImages`] names what has changed since the run began, [`RunError::Scan`] when they cannot be listed.
     pub fn find(config: &RunConfig, run: &RunFolder) -> Result<Self, RunError> {
-        let mut folder = ImageFolder::scan(&config.data)?;
+        let mut folder = ImageFolder::scan_for(config.task, &config.data)?;
         let changes = run.manifest()?.map(|manifest| manifest.changes(&Manifest::new(&folder, config)));
         if folder.digest() != config.data_digest {
             // Runs of programs before November 2026 used no validation images beside test images.

@@ -14,7 +14,7 @@ use super::images::Sets;
 use super::{RunConfig, RunError, RunFolder};
 use crate::data::content::Digest;
 use crate::data::folder::ImageFolder;
-use crate::data::{Sample, Split, labels};
+use crate::data::{Sample, Split};
 
 const MANIFEST: &str = "images.csv";
 
@@ -50,7 +50,7 @@ impl Manifest {
         let entry = |part: Split, sample: &Sample| Entry {
             path: key(config, sample),
             part: part.to_string(),
-            class: labels(sample).iter().map(|&class| &*folder.classes[class]).collect::<Vec<_>>().join(";"),
+            class: sample.labels.iter().map(|&class| &*folder.classes[class]).collect::<Vec<_>>().join(";"),
             bytes: fs::metadata(&sample.path).ok().map(|metadata| metadata.len()),
             sha256: None,
         };

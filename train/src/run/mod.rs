@@ -9,7 +9,7 @@
 //! | `images.csv` | images with their parts, classes and digests, by which a changed data set is named |
 //! | `plan.json` | tensors that were loaded, and the trained parameters of each phase: [`RunPlan`] |
 //! | `metrics.jsonl` | an [`EpochMetrics`](crate::trainer::EpochMetrics) per line |
-//! | `best.safetensors` | weights of the epoch with the best validation accuracy |
+//! | `best.safetensors` | weights of the best epoch, by the recipe's [metric](crate::recipe::BestBy) |
 //! | `last/` | state that the run resumes from: weights, optimizer, position |
 //! | `result.json` | the [`RunResult`], once the run has ended |
 //! | `predictions.csv` | prediction for every test image, by the best weights |
@@ -25,7 +25,9 @@ mod folder;
 mod images;
 mod manifest;
 mod memory;
+mod notes;
 mod observer;
+mod outcome;
 mod records;
 mod start;
 mod state;
@@ -46,6 +48,7 @@ pub use self::images::{Split, Splits};
 use self::manifest::Manifest;
 pub use self::memory::MemoryEstimate;
 pub use self::observer::{EachEpoch, Finished, Observer, Started, Step};
+pub use self::outcome::EvaluatedLabels;
 pub use self::records::{RunPlan, RunResult};
 use self::start::Start;
 use crate::data::folder::ImageFolder;
@@ -168,6 +171,9 @@ impl<M: Module> Run<M> {
         let done = snapshot.as_ref().map_or(0, |snapshot| snapshot.position.epoch);
         folder.truncate_metrics(done)?;
         observer.ready(&sets.counts())?;
+        for note in notes::training(config, &sets.train)? {
+            observer.note(&note)?;
+        }
         let mut events = EventWriter::create(folder.path(""), done + 1)?;
         let mut report = ReportWriter::new(config, folder, &start.plan.phases)?;
         let session = Session { config, folder, network, params, sets: &sets, preprocessor: &preprocessor };

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{RunConfig, RunError, RunFolder, RunPlan, RunResult, Split};
+use super::{EvaluatedLabels, RunConfig, RunError, RunFolder, RunPlan, RunResult, Split};
 use crate::data::duplicates::Duplicates;
 use crate::data::images::ImageSet;
 use crate::recipe::Phase;
@@ -52,6 +52,15 @@ pub trait Observer {
     /// Any error ends the run.
     fn ready(&mut self, images: &[(Split, usize)]) -> Result<(), RunError> {
         let _ = images;
+        Ok(())
+    }
+
+    /// Something about the classes that changes what is learned or selected, as a sentence for people.
+    ///
+    /// # Errors
+    /// Any error ends the run.
+    fn note(&mut self, note: &str) -> Result<(), RunError> {
+        let _ = note;
         Ok(())
     }
 
@@ -129,6 +138,8 @@ pub struct Finished<'a> {
     pub set: &'a ImageSet,
     /// Evaluation of the best weights.
     pub evaluation: &'a Evaluation,
+    /// Thresholds and selected labels, in a multi-label task.
+    pub labels: Option<&'a EvaluatedLabels>,
 }
 
 /// Calls a function after every epoch.
@@ -171,6 +182,10 @@ impl<O: Observer> Observer for &mut O {
 
     fn ready(&mut self, images: &[(Split, usize)]) -> Result<(), RunError> {
         (**self).ready(images)
+    }
+
+    fn note(&mut self, note: &str) -> Result<(), RunError> {
+        (**self).note(note)
     }
 
     fn phase(&mut self, phase: &Phase, record: &PhaseRecord) -> Result<(), RunError> {
@@ -218,6 +233,11 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn ready(&mut self, images: &[(Split, usize)]) -> Result<(), RunError> {
         self.0.ready(images)?;
         self.1.ready(images)
+    }
+
+    fn note(&mut self, note: &str) -> Result<(), RunError> {
+        self.0.note(note)?;
+        self.1.note(note)
     }
 
     fn phase(&mut self, phase: &Phase, record: &PhaseRecord) -> Result<(), RunError> {

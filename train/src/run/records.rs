@@ -35,10 +35,27 @@ pub struct RunResult {
     pub epochs: usize,
     /// Epoch, counted from 1, whose weights are in `best.safetensors`.
     pub best_epoch: usize,
-    /// Accuracy of these weights on the validation images, in [0, 1].
+    /// Accuracy of these weights on the validation images, in [0, 1]; in a multi-label task the share of right decisions
+    /// among all images and classes, at 0.5.
     pub validation_accuracy: f64,
-    /// Accuracy of these weights on the test images, in [0, 1], if there are any.
+    /// Accuracy of these weights on the test images, in [0, 1], if there are any; in a multi-label task the share
+    /// of right decisions at the [thresholds](Self::thresholds).
     pub test_accuracy: Option<f64>,
     /// Number of training images.
     pub train_images: usize,
+    /// Mean F1 of the classes on the validation images, each class with the same weight; absent in older runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_macro_f1: Option<f64>,
+    /// Mean F1 of the classes on the test images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_macro_f1: Option<f64>,
+    /// Mean average precision on the validation images (mAP), of a multi-label task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_map: Option<f64>,
+    /// Mean average precision on the test images, of a multi-label task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_map: Option<f64>,
+    /// Probability from which each class is selected, in the order of the labels, of a multi-label task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Vec<f32>>,
 }

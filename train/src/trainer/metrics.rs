@@ -17,11 +17,19 @@ pub struct EpochMetrics {
     /// Mean loss over the training images, in training mode.
     pub train_loss: f64,
     /// Training accuracy, in [0, 1], in training mode; under mixup and cutmix, of the image with the larger share.
+    ///
+    /// Accuracies of a multi-label task are shares of right decisions among all images and classes, at 0.5.
     pub train_accuracy: f64,
-    /// Mean cross-entropy over the validation images.
+    /// Mean cross-entropy over the validation images, without class weights, focusing and smoothing.
     pub validation_loss: f64,
     /// Validation accuracy, in [0, 1].
     pub validation_accuracy: f64,
+    /// Mean F1 of the classes on the validation images, each class with the same weight; absent in older runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_macro_f1: Option<f64>,
+    /// Mean average precision on the validation images (mAP), of a multi-label task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_map: Option<f64>,
     /// Training images per second, validation excluded.
     pub images_per_second: f64,
     /// Duration of the epoch, validation included.
@@ -29,14 +37,18 @@ pub struct EpochMetrics {
 }
 
 impl EpochMetrics {
-    /// Formats all but the epoch's number, for people.
+    /// Formats all but the epoch's number, for people; a multi-label task has its mAP in place of the accuracy.
     pub fn numbers(&self) -> String {
+        let (train, name, validation) = match self.validation_map {
+            None => ("acc", "", self.validation_accuracy),
+            Some(map) => ("label acc", "mAP ", map),
+        };
         format!(
-            "loss {:.4} acc {:5.1} %  val {:.4} {:5.1} %  {:.0} img/s {:.0} s",
+            "loss {:.4} {train} {:5.1} %  val {:.4} {name}{:5.1} %  {:.0} img/s {:.0} s",
             self.train_loss,
             100.0 * self.train_accuracy,
             self.validation_loss,
-            100.0 * self.validation_accuracy,
+            100.0 * validation,
             self.images_per_second,
             self.seconds,
         )

@@ -12,6 +12,7 @@ mod export;
 mod fit;
 mod gray;
 mod interrupted;
+mod labels;
 
 use std::path::Path;
 

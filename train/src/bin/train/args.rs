@@ -8,8 +8,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 use ferronnx_infer::assume::parse_channels;
 use ferronnx_models::layers::Attention;
 use ferronnx_models::resnet::Stem;
+use ferronnx_train::data::Sampling;
 use ferronnx_train::device::DeviceRequest;
 use ferronnx_train::export::Calibration;
+use ferronnx_train::loss::{ClassWeights, LossName};
 use ferronnx_train::pretrained::StemInit;
 use ferronnx_train::trainer::Amp;
 
@@ -64,7 +66,8 @@ pub struct FitArgs {
     /// Resume a run exactly where it stopped
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "data", "recipe", "pretrained", "pretrained_key", "stem_init", "freeze_stem", "out", "epochs", "batch_size", "early_stopping",
-        "image_size", "channels", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp",
+        "image_size", "channels", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp", "multi_label",
+        "loss", "class_weights", "sampling",
     ])]
     pub resume: Option<PathBuf>,
     /// Recipe: three-phase, differential, from-scratch, or a TOML file [default: three-phase with pretrained
@@ -120,6 +123,18 @@ pub struct FitArgs {
     /// Kernel size of the spatial attention, odd
     #[arg(long, default_value_t = Attention::default().kernel)]
     pub attention_kernel: usize,
+    /// Train on images with any number of labels each
+    #[arg(long)]
+    pub multi_label: bool,
+    /// Loss: cross-entropy, or focal for classes of unequal size [default: the recipe's]
+    #[arg(long, value_enum)]
+    pub loss: Option<LossArg>,
+    /// Weights of the classes in the loss: balanced, or CLASS=WEIGHT,CLASS=WEIGHT [default: the recipe's]
+    #[arg(long, value_name = "WEIGHTS")]
+    pub class_weights: Option<ClassWeights>,
+    /// Draw every image once in an epoch, or every class equally often [default: the recipe's]
+    #[arg(long, value_enum)]
+    pub sampling: Option<SamplingArg>,
     /// Seed of every random choice
     #[arg(long, default_value_t = 42)]
     pub seed: u64,
@@ -161,6 +176,42 @@ impl ChannelsArg {
         match self {
             Self::Rgb => 3,
             Self::Gray => 1,
+        }
+    }
+}
+
+/// Values of `--loss`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LossArg {
+    /// Cross-entropy; of each class with --multi-label
+    CrossEntropy,
+    /// Focal loss: images that are easy already count less
+    Focal,
+}
+
+impl From<LossArg> for LossName {
+    fn from(loss: LossArg) -> Self {
+        match loss {
+            LossArg::CrossEntropy => Self::CrossEntropy,
+            LossArg::Focal => Self::Focal,
+        }
+    }
+}
+
+/// Values of `--sampling`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SamplingArg {
+    /// Every image once
+    Shuffled,
+    /// Every class equally often
+    Balanced,
+}
+
+impl From<SamplingArg> for Sampling {
+    fn from(sampling: SamplingArg) -> Self {
+        match sampling {
+            SamplingArg::Shuffled => Self::Shuffled,
+            SamplingArg::Balanced => Self::Balanced,
         }
     }
 }

@@ -9,9 +9,10 @@ use ferronnx_infer::escape;
 pub use ferronnx_report::text::table;
 use ferronnx_train::data::duplicates::Duplicates;
 use ferronnx_train::data::folder::ImageFolder;
-use ferronnx_train::recipe::Phase;
+use ferronnx_train::recipe::{BestBy, Phase};
 use ferronnx_train::report::modules::collapse;
 use ferronnx_train::run::{Finished, Observer, RunConfig, RunError, RunPlan, Split, Started, Step};
+use ferronnx_train::task::Task;
 use ferronnx_train::trainer::{Epoch, EpochMetrics, PhaseRecord};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -81,6 +82,9 @@ pub struct Terminal {
     /// Lines about the run, which wait until its images are read.
     announcement: Vec<String>,
     epochs: usize,
+    task: Task,
+    /// Metric that the recipe names to choose the best epoch.
+    best: Option<BestBy>,
     images: ProgressBar,
     epoch: Option<ProgressBar>,
 }
@@ -95,6 +99,8 @@ impl Terminal {
             prefix: prefix.into(),
             announcement: Vec::new(),
             epochs: 0,
+            task: Task::default(),
+            best: None,
             images: ProgressBar::hidden(),
             epoch: None,
         }
@@ -103,8 +109,9 @@ impl Terminal {
 
 impl Observer for Terminal {
     fn started(&mut self, start: &Started<'_>) -> Result<(), RunError> {
-        let RunConfig { recipe, amp, device, preprocessing, .. } = start.config;
+        let RunConfig { recipe, amp, device, preprocessing, task, .. } = start.config;
         self.epochs = recipe.epochs();
+        (self.task, self.best) = (*task, recipe.best);
         let amp = amp.map_or_else(String::new, |amp| format!(", mixed precision {amp}"));
         self.announcement = vec![
             format!("at {}", preprocessing.crop),
@@ -148,6 +155,12 @@ impl Observer for Terminal {
         Ok(())
     }
 
+    fn note(&mut self, note: &str) -> Result<(), RunError> {
+        let how = textwrap::Options::new(80).subsequent_indent("            ").break_words(false);
+        say!("{}", textwrap::fill(&format!("classes     {note}"), &how));
+        Ok(())
+    }
+
     fn phase(&mut self, phase: &Phase, record: &PhaseRecord) -> Result<(), RunError> {
         self::phase(phase, record, &self.prefix);
         Ok(())
@@ -159,7 +172,8 @@ impl Observer for Terminal {
         bar.set_position(progress.images as u64);
         let rate = bar.per_sec();
         let (loss, accuracy) = (progress.loss, 100.0 * progress.accuracy);
-        bar.set_message(format!("loss {loss:.3} acc {accuracy:.1} % {rate:.0} images/s"));
+        let name = if self.task.is_multi_label() { "label acc" } else { "acc" };
+        bar.set_message(format!("loss {loss:.3} {name} {accuracy:.1} % {rate:.0} images/s"));
         ControlFlow::Continue(())
     }
 
@@ -179,9 +193,22 @@ impl Observer for Terminal {
 
     fn finished(&mut self, end: &Finished<'_>) -> Result<(), RunError> {
         let result = end.result;
-        let validation = 100.0 * result.validation_accuracy;
-        say!("best epoch {} (*), validation accuracy {validation:.2} %", result.best_epoch);
-        if let Some(accuracy) = result.test_accuracy {
+        let by = self.best.map_or_else(String::new, |by| format!(", by {by}"));
+        let (name, value) = match result.validation_map {
+            Some(map) => ("mAP", map),
+            None => ("accuracy", result.validation_accuracy),
+        };
+        say!("best epoch {} (*{by}), validation {name} {:.2} %", result.best_epoch, 100.0 * value);
+        if let (Some(labels), Some(accuracy)) = (end.labels, result.test_accuracy) {
+            let metrics = &labels.metrics;
+            say!(
+                "test mAP {:.2} % of {} images, macro F1 {:.3}, label accuracy {:.2} %",
+                100.0 * metrics.mean_average_precision,
+                metrics.images,
+                metrics.macro_average.f1,
+                100.0 * accuracy
+            );
+        } else if let Some(accuracy) = result.test_accuracy {
             let images = end.evaluation.predictions.len();
             say!("test accuracy {:.2} % of {images} images", 100.0 * accuracy);
         }
@@ -286,6 +313,8 @@ mod tests {
             train_accuracy: 0.8123,
             validation_loss: 12.6,
             validation_accuracy: 1.0,
+            validation_macro_f1: None,
+            validation_map: None,
             images_per_second: 1234.5,
             seconds: 612.0,
         };

@@ -7,7 +7,7 @@ use image::{DynamicImage, ImageBuffer, Luma, Rgb, RgbImage};
 use super::*;
 
 fn sample(dir: &Path, name: &str, label: usize) -> Sample {
-    Sample { path: dir.join(name), label }
+    Sample { path: dir.join(name), labels: vec![label] }
 }
 
 #[test]

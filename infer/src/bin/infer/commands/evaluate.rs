@@ -39,7 +39,13 @@ pub fn run(args: &EvaluateArgs) -> Result<Done> {
     let builder = Classifier::builder().top_k(TOP).batch(args.batch).threshold(args.threshold);
     let builder = builder.assume(args.assume.assumptions()?);
     let classifier = model::classifier(&args.model, builder, Optimization::Full)?;
-    let data = DataSet::open(&args.data).context("--data")?;
+    let mut data = DataSet::open(&args.data).context("--data")?;
+    if classifier.is_multi_label() {
+        let merged = data.merge_copies().context("--data")?;
+        if merged.images > 0 {
+            messages::line("note", &merged.to_string());
+        }
+    }
     let (split, images) = data.held_out().context("--data")?;
     if classifier.is_multi_label() {
         return multi_label::run(args, classifier, &data, split, &images);

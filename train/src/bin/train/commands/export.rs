@@ -93,7 +93,8 @@ fn report(args: &ExportArgs, source: &Source, exported: &Exported, took: Duratio
         agreement.mean_difference,
     );
     let ties = if agreement.ties == 0 { String::new() } else { format!(", {} ties", agreement.ties) };
-    say!("agreement   top-1 {} of {}{ties}", agreement.agreeing, agreement.images);
+    let top = if source.card.is_multi_label() { "likeliest label" } else { "top-1" };
+    say!("agreement   {top} {} of {}{ties}", agreement.agreeing, agreement.images);
     for Disagreement { image, reference, found, margin } in exported.disagreeing.iter().take(DISAGREEING) {
         let (name, labels) = (&source.images.names[*image], &source.card.labels);
         let (reference, found) = (&labels[*reference], &labels[*found]);
@@ -193,7 +194,7 @@ fn chosen_images(folder: &Path, labels: &[String], preprocessor: &Preprocessor) 
     let description = format!("images of {}", folder.display());
     let most = Images::most(preprocessor);
     let labelled =
-        |set: DataSet| -> Result<Vec<Sample>, DataSetError> { set.samples(&set.held_out()?.1, labels) };
+        |set: DataSet| -> Result<Vec<Sample>, DataSetError> { set.label_sets(&set.held_out()?.1, labels) };
     if let Ok(samples) = DataSet::open(folder).and_then(labelled) {
         let samples = split::limited(&samples, most, 0);
         return Ok((Images::load(&samples, preprocessor, false)?, description));
@@ -207,7 +208,7 @@ fn chosen_images(folder: &Path, labels: &[String], preprocessor: &Preprocessor) 
 fn unlabelled(folder: &Path, flag: &str, most: usize) -> Result<Vec<Sample>> {
     let paths = ferronnx_infer::files::images_in(folder)?;
     ensure!(!paths.is_empty(), "{flag} {}: there are no images", folder.display());
-    let samples: Vec<_> = paths.into_iter().map(|path| Sample { path, label: 0 }).collect();
+    let samples: Vec<_> = paths.into_iter().map(|path| Sample { path, labels: Vec::new() }).collect();
     Ok(split::limited(&samples, most, 0))
 }
 

@@ -12,6 +12,7 @@ use ferronnx_train::data::folder::ImageFolder;
 use ferronnx_train::device::{CudaLibrary, DeviceRequest};
 use ferronnx_train::interrupt::Interrupt;
 use ferronnx_train::run::{Outcome, Run, RunFolder};
+use ferronnx_train::task::Task;
 
 use super::architecture;
 use crate::Interrupted;
@@ -32,16 +33,17 @@ pub fn run(args: &FitArgs) -> Result<()> {
 fn look(args: &FitArgs) -> Result<()> {
     let recipe = settings::recipe(args)?;
     dry_run::check_pretrained(&args.pretrained)?;
-    let data = scan(fetch::data(args.data.as_deref().context("--data is missing")?)?)?;
+    let data = scan(args, fetch::data(args.data.as_deref().context("--data is missing")?)?)?;
     // What cannot be decoded is one of the findings.
     let (mut config, network) = settings::config(args, &data, None, recipe, DeviceRequest::Cpu, true)?;
     config.skip_bad = args.skip_bad;
     dry_run::run(args, data, &config, &network)
 }
 
-fn scan(data: PathBuf) -> Result<ImageFolder> {
+fn scan(args: &FitArgs, data: PathBuf) -> Result<ImageFolder> {
+    let task = if args.multi_label { Task::MultiLabel } else { Task::SingleLabel };
     data.metadata().with_context(|| format!("cannot read --data {}", data.display()))?;
-    Ok(ImageFolder::scan(data)?)
+    Ok(ImageFolder::scan_for(task, data)?)
 }
 
 fn begin(args: &FitArgs) -> Result<()> {
@@ -52,7 +54,7 @@ fn begin(args: &FitArgs) -> Result<()> {
     let data = fetch::data(args.data.as_deref().context("--data is missing")?)?;
     let pretrained = settings::pretrained(&args.pretrained)?;
     let interrupt = listen()?;
-    let data = scan(data)?;
+    let data = scan(args, data)?;
     display::data(&data);
     settings::check_amp(args.amp, device)?;
     let (config, network) = settings::config(args, &data, pretrained, recipe, device, args.skip_bad)?;

@@ -28,7 +28,7 @@ pub(super) fn run(
 ) -> Result<Done> {
     let classifier = classifier.with_top_k(usize::MAX);
     let samples = data.label_sets(images, &classifier.card().labels).context("--data")?;
-    if images.iter().all(|image| image.line.is_none()) {
+    if images.iter().all(|image| image.line.is_none() && image.labels.len() == 1) {
         messages::line("note", "class folders give each image one label: its other labels count as wrong");
     }
     let progress = messages::progress(samples.len(), false);

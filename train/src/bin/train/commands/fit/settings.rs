@@ -10,6 +10,7 @@ use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
 use ferronnx_models::{Module, shapes};
 use ferronnx_train::data::folder::ImageFolder;
 use ferronnx_train::device::DeviceRequest;
+use ferronnx_train::loss::LossName;
 use ferronnx_train::recipe::Recipe;
 use ferronnx_train::run::RunConfig;
 use ferronnx_train::trainer::Amp;
@@ -31,7 +32,24 @@ pub fn recipe(args: &FitArgs) -> Result<Recipe> {
     if let Some(patience) = args.early_stopping {
         recipe.early_stopping = Some(patience as usize);
     }
+    balance(&mut recipe, args);
+    recipe.check()?;
     Ok(recipe)
+}
+
+/// Applies the flags for imbalanced classes.
+fn balance(recipe: &mut Recipe, args: &FitArgs) {
+    if let Some(loss) = args.loss.map(LossName::from) {
+        // The exponent belongs to the recipe's own loss.
+        recipe.loss.gamma = recipe.loss.gamma.filter(|_| recipe.loss.name == loss);
+        recipe.loss.name = loss;
+    }
+    if let Some(weights) = &args.class_weights {
+        recipe.loss.class_weights = Some(weights.clone());
+    }
+    if let Some(sampling) = args.sampling {
+        recipe.sampling = sampling.into();
+    }
 }
 
 /// Refuses mixed precision on devices where it is slower.
