@@ -33,7 +33,6 @@ pub use self::snapshot::{Best, Position, Snapshot};
 use self::totals::{NotFinite, Totals, Watch};
 use crate::data::batches::{Batch, Loader};
 use crate::eager::Eager;
-use crate::error::TorchError;
 use crate::loss::{Loss, class_weights};
 use crate::optimizer::Optimizer;
 use crate::params::Params;
