@@ -53,13 +53,14 @@ impl Duplicates {
         Self { groups }
     }
 
-    /// Validation or test images that are among the training images too, each beside the first training image that it
-    /// equals.
+    /// Images of a part that an earlier part has too, each beside the first of that: validation images that are among the
+    /// training images, test images that are among the training or validation images.
     pub fn leaks(&self, part: Split) -> Vec<[&Copy; 2]> {
         let mut leaks = Vec::new();
         for group in &self.groups {
-            let Some(train) = group.iter().find(|copy| copy.part == Split::Train) else { continue };
-            leaks.extend(group.iter().filter(|copy| copy.part == part).map(|copy| [copy, train]));
+            let earlier = group.iter().filter(|copy| copy.part < part).min_by_key(|copy| copy.part);
+            let Some(earlier) = earlier else { continue };
+            leaks.extend(group.iter().filter(|copy| copy.part == part).map(|copy| [copy, earlier]));
         }
         leaks
     }

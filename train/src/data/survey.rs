@@ -21,8 +21,8 @@ pub struct Survey {
     pub images: usize,
     /// Images of each class, in the order of the classes.
     pub classes: Vec<ClassCount>,
-    /// Number of training images of the largest class, divided by that of the smallest.
-    pub imbalance: f64,
+    /// Number of training images of the largest class, divided by that of the smallest; none if that has none.
+    pub imbalance: Option<f64>,
     /// Sizes of the images, in pixels; none if no image can be decoded.
     pub sizes: Option<Sizes>,
     /// Number of images by format: `JPEG`, `PNG`.
@@ -152,7 +152,7 @@ impl Survey {
         let [most, least] = [trained().max(), trained().min()].map(Option::unwrap_or_default);
         Self {
             images: images.len(),
-            imbalance: most as f64 / least.max(1) as f64,
+            imbalance: (least > 0).then(|| most as f64 / least as f64),
             classes: counts,
             sizes: None,
             formats: BTreeMap::new(),

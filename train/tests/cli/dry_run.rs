@@ -58,21 +58,27 @@ fn what_is_wrong_with_a_set_is_named() {
     let unreadable = &found["unreadable"];
     assert!(unreadable[0]["path"].as_str().unwrap().ends_with("train/blue/000.png"), "{unreadable}");
     assert_eq!((unreadable.as_array().unwrap().len(), &unreadable[0]["damaged"]), (1, &json!(true)));
-    assert_eq!((&found["imbalance"], &found["sizes"]["largest"]), (&json!(2.25), &json!([30, 20])));
+    assert_eq!((&found["imbalance"], &found["sizes"]["largest"]), (&json!(2.5), &json!([30, 20])));
     assert_eq!(found["left_out"][0]["reason"], "not_an_image");
     assert_eq!(found["duplicates"].as_array().unwrap().len(), 2);
     let warnings = found["warnings"].to_string();
-    for part in
-        ["1 test image is among the training images too", "test/red/leak.png is ", "with different classes"]
-    {
+    for part in [
+        "1 test image has the content of training or validation images",
+        "test/red/leak.png is ",
+        "with different classes",
+    ] {
         assert!(warnings.contains(part), "{part}: {warnings}");
     }
     let text = fit(dir.path()).arg("--dry-run").output().unwrap();
     assert_eq!(text.status.code(), Some(1));
     let text = String::from_utf8(text.stdout).unwrap();
-    for part in
-        ["unreadable: ", "000.png: ", "warning: 1 test image", "left out       not an image: 1 (", "2.2 to 1"]
-    {
+    for part in [
+        "unreadable: ",
+        "000.png: ",
+        "warning: 1 test image has",
+        "left out       not an image: 1 (",
+        "2.5 to 1",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     fit(dir.path()).args(["--dry-run", "--skip-bad"]).assert().success();
@@ -82,7 +88,7 @@ fn what_is_wrong_with_a_set_is_named() {
 fn a_real_run_warns_of_leaks_and_of_dark_images() {
     let (dir, data) = colour_set();
     fs::copy(data.join("test/red/001.png"), data.join("train/red/leak.png")).unwrap();
-    let leak = contains("1 test image is among the training images too: the test accuracy");
+    let leak = contains("1 test image has the content of training or validation images: the test");
     fit(dir.path()).args(["--epochs", "1"]).assert().success().stderr(leak);
     let dark = dir.path().join("dark");
     for (class, step) in [("a", 100), ("b", 200)] {

@@ -10,16 +10,18 @@ use indicatif::HumanCount;
 /// Number of images named in a sentence.
 const NAMED: usize = 3;
 
-/// Warns of validation and test images that are among the training images too.
+/// Warns of validation and test images that earlier parts have too.
 pub fn leaks(found: &Duplicates) -> Vec<String> {
     let sentence = |part: Split| {
         let leaks = found.leaks(part);
-        let pair = |[copy, train]: &[&Copy; 2]| format!("{} is {}", path(copy), path(train));
+        let pair = |[copy, earlier]: &[&Copy; 2]| format!("{} is {}", path(copy), path(earlier));
         (!leaks.is_empty()).then(|| {
-            let (images, are) = images(leaks.len(), part);
+            let have = if leaks.len() == 1 { "has" } else { "have" };
+            let earlier = if part == Split::Test { "training or validation" } else { "training" };
             let named = few(leaks.iter().map(pair), leaks.len());
             format!(
-                "{images} {are} among the training images too: the {part} accuracy will be too high ({named})"
+                "{} {have} the content of {earlier} images: the {part} accuracy will be too high ({named})",
+                images(leaks.len(), part)
             )
         })
     };
@@ -41,7 +43,7 @@ pub fn contradictions(found: &Duplicates) -> Option<String> {
 pub fn repeated(found: &Duplicates) -> Option<String> {
     let part = |part: Split| {
         let count = found.repeated(part);
-        (count > 0).then(|| images(count, part).0)
+        (count > 0).then(|| images(count, part))
     };
     let parts: Vec<_> = [Split::Train, Split::Validation, Split::Test].into_iter().filter_map(part).collect();
     (!parts.is_empty()).then(|| format!("{} repeat others of their part", parts.join(", ")))
@@ -50,10 +52,11 @@ pub fn repeated(found: &Duplicates) -> Option<String> {
 /// Warns of 16-bit images that are nearly black as 8-bit ones.
 pub fn dark(survey: &Survey) -> Option<String> {
     let Range { images, largest, used, .. } = survey.sixteen_bits.filter(Range::is_dark)?;
-    let percent = 100.0 * used;
+    let (percent, levels) = (100.0 * used, (255.0 * used).round() as u32 + 1);
     Some(format!(
         "the values of {images} 16-bit images use {percent:.1} % of their range (up to {} of 65,535): as 8-bit images they \
-         are nearly black; scale their values before training, and in the same way before classifying",
+         are dark, with {levels} of 256 levels; scale their values before training, and in the same way before \
+         classifying",
         HumanCount(largest.into()),
     ))
 }
@@ -75,13 +78,10 @@ pub fn idle(augment: &Augment, channels: usize) -> Option<String> {
     idle.then(|| "gray images have no hue and saturation: the recipe's changes of them do nothing".into())
 }
 
-/// Number of images of a part, with its verb.
-fn images(count: usize, part: Split) -> (String, &'static str) {
+/// Number of images of a part.
+fn images(count: usize, part: Split) -> String {
     let part = if part == Split::Train { "training".into() } else { part.to_string() };
-    match count {
-        1 => (format!("1 {part} image"), "is"),
-        _ => (format!("{} {part} images", HumanCount(count as u64)), "are"),
-    }
+    format!("{} {part} image{}", HumanCount(count as u64), if count == 1 { "" } else { "s" })
 }
 
 fn path(copy: &Copy) -> String {

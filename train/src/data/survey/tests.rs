@@ -33,7 +33,7 @@ fn everything_about_a_set_is_found() {
     assert_eq!((found.images, found.decoded(), done.into_inner()), (7, 5, 7));
     let count = |name: &str, train, test| ClassCount { name: name.into(), train, validation: 0, test };
     assert_eq!(found.classes, [count("cat", 5, 0), count("dog", 1, 1)]);
-    assert!((found.imbalance - 5.0).abs() < 1e-9);
+    assert_eq!(found.imbalance, Some(5.0));
     let sizes = found.sizes.unwrap();
     assert_eq!((sizes.smallest, sizes.median, sizes.largest, sizes.different), ([2, 4], [4, 3], [9, 9], 4));
     assert_eq!(found.formats, BTreeMap::from([("BMP", 1), ("PNG", 4)]));

@@ -155,23 +155,20 @@ impl Findings<'_> {
 
     fn fields(&self) -> Vec<(&'static str, String)> {
         let Self { parts, survey, network, recipe, memory, .. } = self;
-        let mut fields = vec![
-            ("data", self.data.clone()),
-            (
-                "images",
-                format!("{} train, {} validation, {} test", parts.train, parts.validation, parts.test),
-            ),
-            (
-                "imbalance",
-                format!("{:.1} to 1, the largest training class to the smallest", survey.imbalance),
-            ),
-        ];
+        let images = format!("{} train, {} validation, {} test", parts.train, parts.validation, parts.test);
+        let imbalance = match survey.imbalance {
+            Some(ratio) => format!("{ratio:.1} to 1, the largest training class to the smallest"),
+            None => "a class has no training images".into(),
+        };
+        let mut fields = vec![("data", self.data.clone()), ("images", images), ("imbalance", imbalance)];
         fields.extend(survey.sizes.map(|sizes| ("sizes", in_words(&sizes))));
         fields.push(("formats", counted(survey.formats.iter().map(|(name, count)| (*name, *count)))));
         fields.push(("pixels", counted(survey.pixels.iter().map(|(name, count)| (&**name, *count)))));
-        let copies = survey.duplicates.groups.len();
-        fields.push(("duplicates", format!("{copies} images with equal pixels are there several times")));
-        fields.push(("unreadable", format!("{} images", survey.unreadable.len())));
+        fields.push((
+            "duplicates",
+            number(survey.duplicates.groups.len(), "images are there several times, by their pixels"),
+        ));
+        fields.push(("unreadable", number(survey.unreadable.len(), "images")));
         if !self.left_out.is_empty() {
             fields.push(("left out", self.left_out.to_string()));
         }
@@ -228,6 +225,11 @@ fn in_words(sizes: &Sizes) -> String {
             HumanCount(different as u64)
         ),
     }
+}
+
+/// Number of things, or `none`.
+fn number(count: usize, of: &str) -> String {
+    if count == 0 { "none".into() } else { format!("{} {of}", HumanCount(count as u64)) }
 }
 
 fn counted<'n>(counts: impl Iterator<Item = (&'n str, usize)>) -> String {
