@@ -76,7 +76,7 @@ fn what_is_wrong_with_a_set_is_named() {
         "unreadable: ",
         "000.png: ",
         "warning: 1 test image has",
-        "left out       not an image: 1 (",
+        "left out       not an image: 1",
         "2.5 to 1",
     ] {
         assert!(text.contains(part), "{part}: {text}");

@@ -164,11 +164,9 @@ impl Findings<'_> {
         fields.extend(survey.sizes.map(|sizes| ("sizes", in_words(&sizes))));
         fields.push(("formats", counted(survey.formats.iter().map(|(name, count)| (*name, *count)))));
         fields.push(("pixels", counted(survey.pixels.iter().map(|(name, count)| (&**name, *count)))));
-        fields.push((
-            "duplicates",
-            number(survey.duplicates.groups.len(), "images are there several times, by their pixels"),
-        ));
-        fields.push(("unreadable", number(survey.unreadable.len(), "images")));
+        let copies = survey.duplicates.groups.len();
+        fields.push(("duplicates", number(copies, "groups of images with equal pixels")));
+        fields.push(("unreadable", number(survey.unreadable.len(), "of the images")));
         if !self.left_out.is_empty() {
             fields.push(("left out", self.left_out.to_string()));
         }
