@@ -321,7 +321,7 @@ mod tests {
 
     fn resnet18(attention: bool, stem: Stem, classes: usize, side: usize) -> Description {
         let attention = attention.then(crate::layers::Attention::default);
-        let network = ResNet18::new(&Architecture { classes, stem, attention }).unwrap();
+        let network = ResNet18::new(&Architecture { classes, channels: 3, stem, attention }).unwrap();
         describe(&network, &[1, 3, side, side]).unwrap()
     }
 

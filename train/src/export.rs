@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ferronnx_infer::Session;
-use ferronnx_infer::preprocess::{CHANNELS, Preprocessor};
+use ferronnx_infer::preprocess::Preprocessor;
 use ferronnx_infer::runtime;
 use ferronnx_infer::session::Options;
 use ferronnx_infer::verify::Verification;
@@ -360,14 +360,17 @@ impl<M: Module> Trained<'_, M> {
 
     fn interface(&self, options: &ExportOptions) -> Interface {
         let side = self.card.preprocessing.crop.height as usize;
-        Interface::new([CHANNELS, side, side]).output("logits").observed(options.observed)
+        Interface::new([self.card.preprocessing.color.channels(), side, side])
+            .output("logits")
+            .observed(options.observed)
     }
 
     /// Loads the weights into libtorch, after checking that they are exactly this network's.
     fn params(&self) -> Result<Params, ExportError> {
-        let side = self.card.preprocessing.crop.height as usize;
+        let Preprocessing { crop, color, .. } = self.card.preprocessing;
+        let side = crop.height as usize;
         let described =
-            shapes::describe(self.network, &[1, CHANNELS, side, side]).map_err(TraceError::from)?;
+            shapes::describe(self.network, &[1, color.channels(), side, side]).map_err(TraceError::from)?;
         let classes = described.output.last().copied().unwrap_or(0);
         if classes != self.card.labels.len() {
             let labels = self.card.labels.len();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ferronnx_infer::preprocess::{CHANNELS, Preprocessor};
+use ferronnx_infer::preprocess::Preprocessor;
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::augment::cutout;
@@ -20,7 +20,7 @@ use crate::task::Task;
 /// A batch of images and labels on the device.
 #[derive(Debug)]
 pub struct Batch {
-    /// Normalised images, `[N, 3, H, W]`.
+    /// Normalised images, `[N, C, H, W]`.
     pub images: Tensor,
     /// Class indices, `[N]`; in a multi-label task 1 for each class that is right and 0 for the others, `[N, classes]`.
     pub labels: Tensor,
@@ -181,12 +181,13 @@ impl<'a> Loader<'a> {
             _ => {
                 let samples = Arc::clone(self.set.samples());
                 let preprocessor = self.preprocessor.clone();
+                let channels = preprocessor.input_shape()[0];
                 let work = move |draw: Draw| {
                     decode(&samples[draw.image].path, |image| match &resized {
-                        Some(draws) => draws.resized_crop(draw.stream, &image),
+                        Some(draws) => draws.resized_crop(draw.stream, &preprocessor.recolored(&image)),
                         None => preprocessor.prepare(&image),
                     })
-                    .map(|image| planar(&image))
+                    .map(|image| planar(&image, channels))
                 };
                 Box::new(Prefetch::start(groups, work).map(move |decoded| loader.received(decoded?)))
             }
@@ -199,8 +200,8 @@ impl<'a> Loader<'a> {
         if !bad.is_empty() && !acceptable {
             return Err(BadImages(bad).into());
         }
-        let side = i64::from(self.preprocessor.size().height);
-        let shape = [drawn.len() as i64, CHANNELS as i64, side, side];
+        let [channels, height, width] = self.preprocessor.input_shape().map(|size| size as i64);
+        let shape = [drawn.len() as i64, channels, height, width];
         let bytes = native::upload(&Tensor::f_from_slice(&bytes)?.f_view(shape)?, self.device)?;
         Ok(Images { bytes, drawn, skipped: bad.len() })
     }
@@ -240,18 +241,17 @@ impl<'a> Loader<'a> {
         native::upload(&Tensor::f_from_slice(&targets)?.f_view(shape)?, self.device)
     }
 
-    /// Normalises bytes `[N, 3, H, W]` as [`Preprocessor::normalize_into`] does, to the bit on the CPU.
+    /// Normalises bytes `[N, C, H, W]` as [`Preprocessor::normalize_into`] does, to the bit on the CPU.
     fn normalise(&self, bytes: &Tensor) -> Result<Tensor, TchError> {
-        let channels = |values: &[f32]| {
-            native::upload(&Tensor::f_from_slice(values)?.f_view([CHANNELS as i64, 1, 1])?, self.device)
-        };
+        let channels =
+            |values: &[f32]| native::upload(&Tensor::f_from_slice(values)?.f_view([-1, 1, 1])?, self.device);
         let [mean, std] = self.preprocessor.mean_and_std();
         let mut values = bytes.f_to_kind(Kind::Float)?;
         values.f_div_scalar_(255.0)?.f_sub_(&channels(mean)?)?.f_div_(&channels(std)?)
     }
 }
 
-/// Bytes `[N, 3, H, W]` on the device, with their images.
+/// Bytes `[N, C, H, W]` on the device, with their images.
 struct Images {
     bytes: Tensor,
     drawn: Vec<Draw>,

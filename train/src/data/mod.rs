@@ -3,6 +3,8 @@
 pub mod augment;
 pub mod batches;
 pub mod cifar;
+pub mod content;
+pub mod duplicates;
 mod error;
 pub mod folder;
 pub mod images;
@@ -10,6 +12,7 @@ mod prefetch;
 mod random;
 mod sampling;
 pub mod split;
+pub mod survey;
 
 pub use error::{BadImages, DataError, ScanError};
 pub use ferronnx_infer::data_set::Sample;

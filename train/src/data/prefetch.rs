@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use ferronnx_infer::decode;
+use ferronnx_infer::preprocess::CHANNELS;
 use image::RgbImage;
 use rayon::prelude::*;
 
@@ -17,7 +19,7 @@ use super::error::DataError;
 pub(super) struct Decoded<I> {
     /// Items of the decoded images.
     pub(super) items: Vec<I>,
-    /// Decoded and resized images, as bytes `[N, 3, H, W]`.
+    /// Decoded and resized images, as bytes `[N, C, H, W]`.
     pub(super) bytes: Vec<u8>,
     /// Errors of the images that could not be decoded.
     pub(super) bad: Vec<ferronnx_infer::Error>,
@@ -51,14 +53,26 @@ pub(super) fn decode(
     path: &Path,
     prepare: impl FnOnce(RgbImage) -> RgbImage,
 ) -> Result<RgbImage, ferronnx_infer::Error> {
-    let prepared = || ferronnx_infer::decode::file(path).map(prepare);
-    ferronnx_infer::decode::guard(prepared).map_err(|error| error.at(path))
+    read(path, |_, decoded| prepare(decoded.image))
 }
 
-/// Converts an image to bytes `[3, H, W]`.
-pub(super) fn planar(image: &RgbImage) -> Vec<u8> {
-    let channel = |channel: usize| image.as_raw().iter().skip(channel).step_by(3);
-    (0..3).flat_map(channel).copied().collect()
+/// Reads and decodes the image at `path`, and calls `work` with its bytes and the image. A decoder that panics is an error
+/// of the image.
+pub(super) fn read<T>(
+    path: &Path,
+    work: impl FnOnce(&[u8], decode::Decoded) -> T,
+) -> Result<T, ferronnx_infer::Error> {
+    let worked = || {
+        let encoded = decode::encoded(path)?;
+        Ok(work(&encoded, decode::described(&encoded, &decode::Limits::default())?))
+    };
+    decode::guard(worked).map_err(|error| error.at(path))
+}
+
+/// Converts an image to bytes `[C, H, W]`: its three channels, or the first one of a gray image.
+pub(super) fn planar(image: &RgbImage, channels: usize) -> Vec<u8> {
+    let channel = |channel: usize| image.as_raw().iter().skip(channel).step_by(CHANNELS);
+    (0..channels).flat_map(channel).copied().collect()
 }
 
 /// Message of a panic.
@@ -208,7 +222,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.png");
         RgbImage::from_pixel(2, 1, image::Rgb([1, 2, 3])).save(&path).unwrap();
-        assert_eq!(planar(&decode(&path, |image| image).unwrap()), [1, 1, 2, 2, 3, 3]);
+        assert_eq!(planar(&decode(&path, |image| image).unwrap(), 3), [1, 1, 2, 2, 3, 3]);
         let error = decode(&path, |_| panic!("oh")).unwrap_err().to_string();
         assert_eq!(error, format!("{}: the decoder gave up: oh", path.display()));
     }

@@ -173,8 +173,8 @@ mod tests {
 
     #[test]
     fn any_architecture_survives_a_round_trip_and_reads_as_the_typed_one_did() {
-        for attention in [None, Architecture::default().attention] {
-            let typed = Architecture { classes: 2, stem: Stem::Imagenet, attention };
+        for (channels, attention) in [(3, None), (1, None), (3, Architecture::default().attention)] {
+            let typed = Architecture { classes: 2, channels, stem: Stem::Imagenet, attention };
             let config = config(serde_json::to_value(typed).unwrap());
             let text = toml::to_string(&config).unwrap();
             let read: RunConfig = toml::from_str(&text).unwrap();

@@ -209,7 +209,7 @@ impl RunFolder {
         RunError::Damaged { path: self.path(name), source: source.into() }
     }
 
-    fn encode(&self, name: &str, source: impl Error + Send + Sync + 'static) -> RunError {
+    pub(super) fn encode(&self, name: &str, source: impl Error + Send + Sync + 'static) -> RunError {
         RunError::Encode { path: self.path(name), source: source.into() }
     }
 }

@@ -6,6 +6,7 @@
 //! | file of a run folder | content |
 //! |---|---|
 //! | `config.toml` | everything needed to repeat the run: [`RunConfig`] |
+//! | `images.csv` | images with their parts, classes and digests, by which a changed data set is named |
 //! | `plan.json` | tensors that were loaded, and the trained parameters of each phase: [`RunPlan`] |
 //! | `metrics.jsonl` | an [`EpochMetrics`](crate::trainer::EpochMetrics) per line |
 //! | `best.safetensors` | weights of the best epoch, by the recipe's [metric](crate::recipe::BestBy) |
@@ -15,12 +16,15 @@
 //! | `report.html` | curves, evaluation, phases and configuration as a page |
 //! | `events.out.tfevents.*` | metrics for TensorBoard |
 
+mod changes;
 mod config;
 mod epoch;
 mod error;
 mod export;
 mod folder;
 mod images;
+mod manifest;
+mod memory;
 mod notes;
 mod observer;
 mod outcome;
@@ -33,6 +37,7 @@ use std::path::Path;
 use ferronnx_infer::preprocess::Preprocessor;
 use ferronnx_models::{Module, shapes};
 
+pub use self::changes::{Changes, Moved};
 pub use self::config::{RunConfig, in_words};
 use self::epoch::Session;
 pub use self::error::RunError;
@@ -40,6 +45,8 @@ pub use self::export::RunExportError;
 pub use self::folder::RunFolder;
 use self::images::Sets;
 pub use self::images::{Split, Splits};
+use self::manifest::Manifest;
+pub use self::memory::MemoryEstimate;
 pub use self::observer::{EachEpoch, Finished, Observer, Started, Step};
 pub use self::outcome::EvaluatedLabels;
 pub use self::records::{RunPlan, RunResult};
@@ -74,8 +81,8 @@ pub struct Run<M> {
     network: M,
     params: Params,
     start: Start,
-    /// Samples of a new run; those of a resumed one are listed when it trains.
-    splits: Option<Splits>,
+    /// Images of a new run; those of a resumed one are listed when it trains.
+    images: Option<(Splits, Manifest)>,
 }
 
 /// End of [`Run::train`].
@@ -107,13 +114,14 @@ impl<M: Module> Run<M> {
     ) -> Result<Self, RunError> {
         RunFolder::check_free(&path)?;
         config.check()?;
+        let manifest = Manifest::new(&data, &config);
         let splits = Splits::new(data, &config)?;
         let (config, params) = parameters(config, &network)?;
         let names: Vec<&str> = params.names().collect();
         config.recipe.check_names(&names, &network.roles()).map_err(|source| config.recipe_error(source))?;
         let start = Start::fresh(&config, &network, &params)?;
         let folder = RunFolder::at(&path);
-        Ok(Self { config, folder, network, params, start, splits: Some(splits) })
+        Ok(Self { config, folder, network, params, start, images: Some((splits, manifest)) })
     }
 
     /// Resumes the run in a folder that [`RunFolder::open`] opened, with its configuration and the same network.
@@ -125,7 +133,7 @@ impl<M: Module> Run<M> {
     pub fn resume(folder: RunFolder, config: RunConfig, network: M) -> Result<Self, RunError> {
         let (config, params) = parameters(config, &network)?;
         let start = Start::resumed(&folder, &config, &network, &params)?;
-        Ok(Self { config, folder, network, params, start, splits: None })
+        Ok(Self { config, folder, network, params, start, images: None })
     }
 
     /// Trains to the end of the recipe, or until `observer` breaks off; evaluates the best weights on the test images.
@@ -146,18 +154,17 @@ impl<M: Module> Run<M> {
         let position = snapshot.as_ref().map(|snapshot| &snapshot.position);
         let Self { config, folder, network, params, start, .. } = self;
         observer.started(&Started { config, folder, plan: &start.plan, position })?;
-        let splits = match self.splits.take() {
-            Some(splits) => splits,
-            None => Splits::find(config, folder)?,
+        let (splits, manifest) = match self.images.take() {
+            Some((splits, manifest)) => (splits, Some(manifest)),
+            None => (Splits::find(config, folder)?, None),
         };
         let preprocessor = Preprocessor::new(&config.preprocessing);
         let device = params.device();
         let Some(sets) = Sets::read(splits, config, &preprocessor, device, observer)? else {
             return Ok(Outcome::Interrupted { epoch: None });
         };
-        if !folder.exists() {
-            folder.create(config)?;
-        }
+        observer.duplicates(&sets.duplicates(&config.labels))?;
+        folder.keep_images(&sets, config, manifest)?;
         if snapshot.is_none() {
             folder.write_plan(&start.plan)?;
         }

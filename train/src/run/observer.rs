@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use ferronnx_models::card::TemperatureScaling;
 
 use super::{EvaluatedLabels, RunConfig, RunError, RunFolder, RunPlan, RunResult, Split};
+use crate::data::duplicates::Duplicates;
 use crate::data::images::ImageSet;
 use crate::recipe::Phase;
 use crate::temperature::TemperatureError;
@@ -37,6 +38,15 @@ pub trait Observer {
     fn read(&mut self, split: Split, skipped: usize) -> ControlFlow<()> {
         let _ = (split, skipped);
         ControlFlow::Continue(())
+    }
+
+    /// Files of equal content were found among the images in memory, or none; all of them are read.
+    ///
+    /// # Errors
+    /// Any error ends the run.
+    fn duplicates(&mut self, found: &Duplicates) -> Result<(), RunError> {
+        let _ = found;
+        Ok(())
     }
 
     /// All images are read, this many of each set, and the run folder exists.
@@ -171,6 +181,10 @@ impl<O: Observer> Observer for &mut O {
         (**self).read(split, skipped)
     }
 
+    fn duplicates(&mut self, found: &Duplicates) -> Result<(), RunError> {
+        (**self).duplicates(found)
+    }
+
     fn ready(&mut self, images: &[(Split, usize)]) -> Result<(), RunError> {
         (**self).ready(images)
     }
@@ -214,6 +228,11 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn read(&mut self, split: Split, skipped: usize) -> ControlFlow<()> {
         let first = self.0.read(split, skipped);
         either(first, self.1.read(split, skipped))
+    }
+
+    fn duplicates(&mut self, found: &Duplicates) -> Result<(), RunError> {
+        self.0.duplicates(found)?;
+        self.1.duplicates(found)
     }
 
     fn ready(&mut self, images: &[(Split, usize)]) -> Result<(), RunError> {

@@ -10,6 +10,9 @@ use crate::trainer::PhaseRecord;
 pub struct RunPlan {
     /// Tensors that were taken from the pretrained weights.
     pub loaded: Vec<String>,
+    /// Those of them that are sums over the channels of an RGB stem, for gray images.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub summed: Vec<String>,
     /// Parameters that were not: they learn in every phase unless the recipe freezes them by name.
     pub new: Vec<String>,
     /// New parameters that were made from pretrained weights nevertheless.

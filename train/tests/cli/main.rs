@@ -5,9 +5,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod changed_data;
 mod data;
+mod dry_run;
 mod export;
 mod fit;
+mod gray;
 mod interrupted;
 mod labels;
 

@@ -49,6 +49,7 @@ pub enum Command {
     after_help = "\
 Examples:
   train fit --data photos
+  train fit --data photos --dry-run                                 look at the data first
   train fit --data photos --epochs 10 --out runs/ten
   train fit --data photos --pretrained imagenet --image-size 224
   train fit --data cifar10 --pretrained resnet18.pth --recipe differential
@@ -65,7 +66,7 @@ pub struct FitArgs {
     /// Resume a run exactly where it stopped
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "data", "recipe", "pretrained", "pretrained_key", "stem_init", "freeze_stem", "out", "epochs", "batch_size", "early_stopping",
-        "image_size", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp", "multi_label",
+        "image_size", "channels", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp", "multi_label",
         "loss", "class_weights", "sampling",
     ])]
     pub resume: Option<PathBuf>,
@@ -107,6 +108,9 @@ pub struct FitArgs {
     /// Height and width of the network's input [default: 32 for small images, else 224]
     #[arg(long, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub image_size: Option<u32>,
+    /// Channels of the network's input: rgb, or gray for images without colour
+    #[arg(long, value_enum, default_value = "rgb")]
+    pub channels: ChannelsArg,
     /// First layers of the network [default: by image size]
     #[arg(long, value_enum)]
     pub stem: Option<StemArg>,
@@ -140,6 +144,40 @@ pub struct FitArgs {
     /// Leave out images that cannot be decoded, and report their number
     #[arg(long)]
     pub skip_bad: bool,
+    /// Train nothing; say what is in the data: classes, sizes, duplicates, unreadable images
+    #[arg(long, conflicts_with = "resume")]
+    pub dry_run: bool,
+    /// Output format of --dry-run
+    #[arg(long, value_enum, default_value = "text", requires = "dry_run")]
+    pub format: DryRunFormat,
+}
+
+/// Values of `--format` of `train fit --dry-run`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DryRunFormat {
+    /// Tables and sentences
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// Values of `--channels`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ChannelsArg {
+    /// Red, green and blue
+    Rgb,
+    /// One channel: the luma, as Pillow's `L`
+    Gray,
+}
+
+impl ChannelsArg {
+    /// Number of channels.
+    pub fn count(self) -> usize {
+        match self {
+            Self::Rgb => 3,
+            Self::Gray => 1,
+        }
+    }
 }
 
 /// Values of `--loss`.

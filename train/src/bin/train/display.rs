@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ferronnx_infer::escape;
 pub use ferronnx_report::text::table;
+use ferronnx_train::data::duplicates::Duplicates;
 use ferronnx_train::data::folder::ImageFolder;
 use ferronnx_train::recipe::{BestBy, Phase};
 use ferronnx_train::report::modules::collapse;
@@ -14,6 +15,8 @@ use ferronnx_train::run::{Finished, Observer, RunConfig, RunError, RunPlan, Spli
 use ferronnx_train::task::Task;
 use ferronnx_train::trainer::{Epoch, EpochMetrics, PhaseRecord};
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::findings;
 
 /// Prints a line on standard output with [`print`](crate::display::print()).
 macro_rules! say {
@@ -33,14 +36,19 @@ pub fn print_error(text: impl Display) {
 
 /// Prints how the images of a data set are used, and what was left out.
 pub fn data(data: &ImageFolder) {
+    let left_out = (!data.left_out.is_empty()).then(|| format!("left out    {}", data.left_out));
+    for line in data.notes.iter().map(|note| format!("data        {note}")).chain(left_out) {
+        say!("{}", wrapped(&line));
+    }
+}
+
+/// Wraps a line with its heading at 80 columns.
+pub fn wrapped(line: &str) -> String {
     let how = textwrap::Options::new(80)
         .subsequent_indent("            ")
         .break_words(false)
         .word_splitter(textwrap::WordSplitter::NoHyphenation);
-    let left_out = (!data.left_out.is_empty()).then(|| format!("left out    {}", data.left_out));
-    for line in data.notes.iter().map(|note| format!("data        {note}")).chain(left_out) {
-        say!("{}", textwrap::fill(&line, &how));
-    }
+    textwrap::fill(line, how)
 }
 
 /// Prints a list of names after its heading, wrapped at 80 columns.
@@ -132,6 +140,12 @@ impl Observer for Terminal {
         ControlFlow::Continue(())
     }
 
+    fn duplicates(&mut self, found: &Duplicates) -> Result<(), RunError> {
+        let warnings = findings::leaks(found).into_iter().chain(findings::contradictions(found));
+        warnings.for_each(|warning| print_error(wrapped(&format!("warning: {warning}"))));
+        Ok(())
+    }
+
     fn ready(&mut self, images: &[(Split, usize)]) -> Result<(), RunError> {
         let counts: Vec<String> = images.iter().map(|(split, count)| format!("{count} {split}")).collect();
         say!("network     {}", self.network);
@@ -217,7 +231,7 @@ fn pretrained(file: Option<&Path>, plan: &RunPlan) {
         say!("no pretrained weights: every layer is new and learns in every phase");
         return;
     };
-    let RunPlan { loaded, new, adapted, ignored, prefix, alternatives, .. } = plan;
+    let RunPlan { loaded, summed, new, adapted, ignored, prefix, alternatives, .. } = plan;
     say!("pretrained weights: {} tensors loaded from {}", loaded.len(), file.display());
     if !prefix.is_empty() {
         say!("  under {prefix}");
@@ -225,6 +239,9 @@ fn pretrained(file: Option<&Path>, plan: &RunPlan) {
     if !alternatives.is_empty() {
         let others = alternatives.iter().map(|prefix| self::prefix(prefix));
         list("passed over, a whole network as well", &others.collect::<Vec<_>>().join(", "));
+    }
+    if !summed.is_empty() {
+        list("summed over red, green and blue, for gray images", &summed.join(", "));
     }
     list("new", &if new.is_empty() { "none".into() } else { new.join(", ") });
     if !adapted.is_empty() {

@@ -21,7 +21,7 @@ use ferronnx_train::run::{RunFolder, Splits};
 use ferronnx_train::temperature::FEW_IMAGES;
 use image::RgbImage;
 
-use super::{architecture, is_run, network_in};
+use super::{architecture, is_run, network_in, preprocessing};
 use crate::args::{ExportArgs, PrecisionArg};
 use crate::display;
 
@@ -257,7 +257,7 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
     let mut notes = notes(&found);
     let Found { architecture, weights, .. } = found;
     let size = args.image_size.unwrap_or(architecture.stem.usual_size());
-    let mut preprocessing = Preprocessing::for_size(size);
+    let mut preprocessing = preprocessing(&architecture, size);
     let mean = args.mean.clone().unwrap_or(preprocessing.mean);
     let std = args.std.clone().unwrap_or(preprocessing.std);
     (preprocessing.mean, preprocessing.std) = assume::to_unit_range(mean, std).context("--mean and --std")?;
@@ -265,7 +265,10 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
     let labels = labels(args.labels.as_deref(), architecture.classes)?;
     if args.image_size.is_none() || args.mean.is_none() || args.std.is_none() {
         let Preprocessing { mean, std, .. } = &preprocessing;
-        notes.push(format!("assumed     images of {size} pixels, mean {mean:?}, standard deviation {std:?}"));
+        let gray = if architecture.channels == 1 { "gray " } else { "" };
+        notes.push(format!(
+            "assumed     {gray}images of {size} pixels, mean {mean:?}, standard deviation {std:?}"
+        ));
     }
     let preprocessor = Preprocessor::new(&preprocessing);
     let (images, description) = match &args.images {

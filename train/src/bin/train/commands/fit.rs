@@ -1,8 +1,9 @@
 //! `train fit`: trains a network in a run folder, or resumes a run.
 
+mod dry_run;
 mod settings;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use ferronnx_models::Module;
@@ -23,8 +24,26 @@ use crate::fetch;
 pub fn run(args: &FitArgs) -> Result<()> {
     match &args.resume {
         Some(path) => resume(args, path),
+        None if args.dry_run => look(args),
         None => begin(args),
     }
+}
+
+/// Says what is in the data set; libtorch is not asked for a device, and nothing is written or downloaded but images.
+fn look(args: &FitArgs) -> Result<()> {
+    let recipe = settings::recipe(args)?;
+    dry_run::check_pretrained(&args.pretrained)?;
+    let data = scan(args, fetch::data(args.data.as_deref().context("--data is missing")?)?)?;
+    // What cannot be decoded is one of the findings.
+    let (mut config, network) = settings::config(args, &data, None, recipe, DeviceRequest::Cpu, true)?;
+    config.skip_bad = args.skip_bad;
+    dry_run::run(args, data, &config, &network)
+}
+
+fn scan(args: &FitArgs, data: PathBuf) -> Result<ImageFolder> {
+    let task = if args.multi_label { Task::MultiLabel } else { Task::SingleLabel };
+    data.metadata().with_context(|| format!("cannot read --data {}", data.display()))?;
+    Ok(ImageFolder::scan_for(task, data)?)
 }
 
 fn begin(args: &FitArgs) -> Result<()> {
@@ -35,11 +54,11 @@ fn begin(args: &FitArgs) -> Result<()> {
     let data = fetch::data(args.data.as_deref().context("--data is missing")?)?;
     let pretrained = settings::pretrained(&args.pretrained)?;
     let interrupt = listen()?;
-    let task = if args.multi_label { Task::MultiLabel } else { Task::SingleLabel };
-    data.metadata().with_context(|| format!("cannot read --data {}", data.display()))?;
-    let data = ImageFolder::scan_for(task, data)?;
+    let data = scan(args, data)?;
     display::data(&data);
-    let (config, network) = settings::config(args, &data, pretrained, recipe, device)?;
+    settings::check_amp(args.amp, device)?;
+    let (config, network) = settings::config(args, &data, pretrained, recipe, device, args.skip_bad)?;
+    dry_run::glance(&data, &config);
     let out = args.out.clone().unwrap_or_else(|| settings::default_out(&config));
     train(Run::create(&out, data, config, network)?, &out, interrupt)
 }

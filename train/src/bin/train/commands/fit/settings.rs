@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{self, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use ferronnx_infer::preprocess::CHANNELS;
 use ferronnx_models::card::IMAGENET_MIN_SIZE;
 use ferronnx_models::layers::Attention;
 use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
@@ -16,6 +15,7 @@ use ferronnx_train::recipe::Recipe;
 use ferronnx_train::run::RunConfig;
 use ferronnx_train::trainer::Amp;
 
+use super::super::preprocessing;
 use crate::args::{AttentionArg, FitArgs};
 use crate::fetch;
 
@@ -62,25 +62,27 @@ pub fn check_amp(amp: Option<Amp>, device: DeviceRequest) -> Result<()> {
     Ok(())
 }
 
-/// Makes the configuration of a new run, and its network.
+/// Makes the configuration of a new run, and its network; with `skip_bad`, an image that cannot be decoded is no reason to
+/// refuse the size of another.
 pub fn config(
     args: &FitArgs,
     data: &ImageFolder,
     pretrained: Option<PathBuf>,
     recipe: Recipe,
     device: DeviceRequest,
+    skip_bad: bool,
 ) -> Result<(RunConfig, ResNet18)> {
-    check_amp(args.amp, device)?;
     let size = match args.image_size {
         Some(size) => size,
-        None => natural_size(data, args.skip_bad)?,
+        None => natural_size(data, skip_bad)?,
     };
     let attention = match args.attention {
         AttentionArg::Cbam => Some(Attention { ratio: args.attention_ratio, kernel: args.attention_kernel }),
         AttentionArg::None => None,
     };
     let stem = args.stem.map_or_else(|| Stem::for_size(size), Into::into);
-    let architecture = Architecture { classes: data.classes.len(), stem, attention };
+    let architecture =
+        Architecture { classes: data.classes.len(), channels: args.channels.count(), stem, attention };
     let network = ResNet18::new(&architecture)?;
     let mut config = RunConfig {
         limit: args.limit.map(|limit| limit as usize),
@@ -91,17 +93,19 @@ pub fn config(
         pretrained,
         pretrained_key: args.pretrained_key.clone(),
         stem_init: args.stem_init,
+        preprocessing: preprocessing(&architecture, size),
         architecture: serde_json::to_value(architecture)?,
         ..RunConfig::new(data, recipe, size)
     };
     if args.freeze_stem {
-        freeze_stem(&mut config.recipe, &network, size as usize)?;
+        let input = [1, architecture.channels, size as usize, size as usize];
+        freeze_stem(&mut config.recipe, &network, &input)?;
     }
     Ok((config, network))
 }
 
-fn freeze_stem(recipe: &mut Recipe, network: &ResNet18, size: usize) -> Result<()> {
-    let described = shapes::describe(network, &[1, CHANNELS, size, size])?;
+fn freeze_stem(recipe: &mut Recipe, network: &ResNet18, input: &[usize]) -> Result<()> {
+    let described = shapes::describe(network, input)?;
     let names: Vec<&str> = described.params.iter().map(|param| param.name.as_str()).collect();
     Ok(recipe.freeze_stem(&names, &network.roles())?)
 }
