@@ -13,6 +13,7 @@ pub mod error;
 pub mod export;
 pub mod fit;
 pub mod interrupt;
+pub mod lr_finder;
 mod native;
 pub mod optimizer;
 pub mod params;

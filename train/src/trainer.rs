@@ -10,6 +10,7 @@ mod metrics;
 mod plan;
 mod precision;
 mod snapshot;
+mod sweep;
 mod totals;
 
 use std::collections::HashSet;
@@ -27,6 +28,7 @@ pub use self::plan::{PhaseRecord, Plan};
 use self::precision::Scaler;
 pub use self::precision::{Amp, ParseAmpError};
 pub use self::snapshot::{Best, Position, Snapshot};
+pub use self::sweep::Sweep;
 use self::totals::{NotFinite, Totals, Watch};
 use crate::data::batches::{Batch, Loader};
 use crate::eager::Eager;
@@ -57,6 +59,8 @@ pub struct Trainer<'a, M> {
     active: Option<Active>,
     average: Option<Average>,
     scaler: Option<Scaler>,
+    /// Rates that replace those of the recipe.
+    sweep: Option<Sweep>,
 }
 
 /// State of the phase under way.
@@ -103,6 +107,7 @@ impl<'a, M: Module> Trainer<'a, M> {
             active,
             average,
             scaler,
+            sweep: None,
         })
     }
 
@@ -201,7 +206,7 @@ impl<'a, M: Module> Trainer<'a, M> {
             self.position.step = step + 1;
             progress.images = totals.images();
             // Reading a number waits for the device.
-            if group.is_multiple_of(READ_EVERY) || progress.loss.is_nan() {
+            if self.sweep.is_some() || group.is_multiple_of(READ_EVERY) || progress.loss.is_nan() {
                 self.check(watch.look()?)?;
                 (progress.loss, progress.accuracy) = totals.read()?.means();
             }
@@ -253,7 +258,10 @@ impl<'a, M: Module> Trainer<'a, M> {
     /// Updates the parameters by the gradients of the steps up to `step`.
     fn update(&mut self, step: usize, steps: usize) -> Result<(), TrainError> {
         let recipe = self.recipe;
-        let rates = self.rates(step, steps);
+        let rates = match &self.sweep {
+            Some(sweep) => sweep.rates(&recipe.phases[self.position.phase], self.position.updates),
+            None => self.rates(step, steps),
+        };
         let Some(Active { optimizer, .. }) = &mut self.active else { return Err(TrainError::Ended) };
         let overflow = match &mut self.scaler {
             Some(scaler) => Some(scaler.unscale(&optimizer.parameters())?),

@@ -25,6 +25,7 @@ mod observer;
 mod records;
 mod start;
 mod state;
+mod sweep;
 
 use std::path::Path;
 

@@ -29,17 +29,20 @@ pub struct EpochMetrics {
 }
 
 impl EpochMetrics {
-    /// Formats all but the epoch's number, for people.
-    pub fn numbers(&self) -> String {
+    /// Formats losses and accuracies, for people.
+    pub fn scores(&self) -> String {
         format!(
-            "loss {:.4} acc {:5.1} %  val {:.4} {:5.1} %  {:.0} img/s {:.0} s",
+            "loss {:.4} acc {:5.1} %  val {:.4} {:5.1} %",
             self.train_loss,
             100.0 * self.train_accuracy,
             self.validation_loss,
             100.0 * self.validation_accuracy,
-            self.images_per_second,
-            self.seconds,
         )
+    }
+
+    /// Formats all but the epoch's number, for people.
+    pub fn numbers(&self) -> String {
+        format!("{}  {:.0} img/s {:.0} s", self.scores(), self.images_per_second, self.seconds)
     }
 }
 

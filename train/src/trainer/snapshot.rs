@@ -94,14 +94,19 @@ impl Position {
         }
     }
 
-    /// Advances to the next epoch; at the end of a phase returns whether it ended early.
-    pub(super) fn advance(&mut self, recipe: &Recipe, validation_loss: f64) -> Option<bool> {
-        let phase = &recipe.phases[self.phase];
+    /// Begins the next epoch at its first step.
+    pub(super) fn next_epoch(&mut self) {
         self.epoch += 1;
-        self.phase_epoch += 1;
         self.step = 0;
         self.sums = Sums::default();
         self.seconds = 0.0;
+    }
+
+    /// Advances to the next epoch; at the end of a phase returns whether it ended early.
+    pub(super) fn advance(&mut self, recipe: &Recipe, validation_loss: f64) -> Option<bool> {
+        let phase = &recipe.phases[self.phase];
+        self.next_epoch();
+        self.phase_epoch += 1;
         if phase.schedule == Schedule::Plateau {
             self.rates.observe(validation_loss, &recipe.plateau);
         }

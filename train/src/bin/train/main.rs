@@ -38,6 +38,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let result = panic::catch_unwind(|| match args.command {
         Command::Fit(args) => commands::fit::run(&args),
+        Command::FindLr(args) => commands::find_lr::run(&args),
         Command::Export(args) => commands::export::run(&args),
         Command::Summary(args) => commands::summary::run(&args),
     });

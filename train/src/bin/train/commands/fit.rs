@@ -1,6 +1,6 @@
 //! `train fit`: trains a network in a run folder, or resumes a run.
 
-mod settings;
+pub mod settings;
 
 use std::path::Path;
 
@@ -27,17 +27,21 @@ pub fn run(args: &FitArgs) -> Result<()> {
 }
 
 fn begin(args: &FitArgs) -> Result<()> {
-    let device = find_device(args.device.unwrap_or_default())?;
-    let recipe = settings::recipe(args)?;
+    let setup = &args.setup;
+    let device = find_device(setup.device.unwrap_or_default())?;
+    let mut recipe = settings::recipe(setup)?;
+    if let Some(rate) = args.learning_rate {
+        recipe = recipe.with_learning_rate(rate);
+    }
     args.out.as_deref().map_or(Ok(()), RunFolder::check_free)?;
     // Before anything listens for Ctrl-C: a download ends at once, and continues the next time.
     let data = fetch::data(args.data.as_deref().context("--data is missing")?)?;
-    let pretrained = settings::pretrained(&args.pretrained)?;
+    let pretrained = settings::pretrained(&setup.pretrained)?;
     let interrupt = listen()?;
     data.metadata().with_context(|| format!("cannot read --data {}", data.display()))?;
     let data = ImageFolder::scan(data)?;
     display::data(&data);
-    let (config, network) = settings::config(args, &data, pretrained, recipe, device)?;
+    let (config, network) = settings::config(setup, &data, pretrained, recipe, device)?;
     let out = args.out.clone().unwrap_or_else(|| settings::default_out(&config));
     train(Run::create(&out, data, config, network)?, &out, interrupt)
 }
@@ -49,8 +53,8 @@ fn resume(args: &FitArgs, path: &Path) -> Result<()> {
         say!("next: train export {}", path.display());
         return Ok(());
     }
-    config.device = find_device(args.device.unwrap_or(config.device))?;
-    config.skip_bad |= args.skip_bad;
+    config.device = find_device(args.setup.device.unwrap_or(config.device))?;
+    config.skip_bad |= args.setup.skip_bad;
     settings::check_amp(config.amp, config.device)?;
     let interrupt = listen()?;
     let network = ResNet18::new(&architecture(&config, path)?)?;
@@ -74,12 +78,13 @@ fn train(mut run: Run<ResNet18>, out: &Path, interrupt: Interrupt) -> Result<()>
     Ok(())
 }
 
-fn listen() -> Result<Interrupt> {
+/// Listens for Ctrl-C.
+pub fn listen() -> Result<Interrupt> {
     Ok(Interrupt::listen(|| eprintln!("\nending after this step; press Ctrl-C again to end at once"))?)
 }
 
 /// Resolves a device. Call it before anything else of libtorch, which looks for CUDA once.
-fn find_device(request: DeviceRequest) -> Result<DeviceRequest> {
+pub fn find_device(request: DeviceRequest) -> Result<DeviceRequest> {
     let cuda = CudaLibrary::open(request);
     let device = cuda.resolve(request).with_context(|| format!("--device {request}"))?;
     if let Some(warning) = cuda.fell_back(request) {

@@ -1,6 +1,7 @@
 //! Subcommands, one file each.
 
 pub mod export;
+pub mod find_lr;
 pub mod fit;
 pub mod summary;
 

@@ -1,4 +1,4 @@
-//! Configuration of a new run from the flags of `train fit`.
+//! Configuration of a new run from the flags of `train fit` and `train find-lr`.
 
 use std::fs;
 use std::path::{self, Path, PathBuf};
@@ -15,11 +15,11 @@ use ferronnx_train::recipe::Recipe;
 use ferronnx_train::run::RunConfig;
 use ferronnx_train::trainer::Amp;
 
-use crate::args::{AttentionArg, FitArgs};
+use crate::args::{AttentionArg, SetupArgs};
 use crate::fetch;
 
 /// Loads the recipe and applies the flags that change it.
-pub fn recipe(args: &FitArgs) -> Result<Recipe> {
+pub fn recipe(args: &SetupArgs) -> Result<Recipe> {
     let default = if args.pretrained == "none" { "from-scratch" } else { "three-phase" };
     let mut recipe = Recipe::load(args.recipe.as_deref().unwrap_or(default))?;
     if let Some(epochs) = args.epochs {
@@ -45,7 +45,7 @@ pub fn check_amp(amp: Option<Amp>, device: DeviceRequest) -> Result<()> {
 
 /// Makes the configuration of a new run, and its network.
 pub fn config(
-    args: &FitArgs,
+    args: &SetupArgs,
     data: &ImageFolder,
     pretrained: Option<PathBuf>,
     recipe: Recipe,
