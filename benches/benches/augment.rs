@@ -7,7 +7,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use ferronnx_train::data::augment::{self, ImageDraw};
+use ferronnx_train::data::augment::{self, Border, ImageDraw};
 use ferronnx_train::recipe::Recipe;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -22,7 +22,7 @@ fn augmentation(criterion: &mut Criterion) {
     for threads in [1, 2] {
         tch::set_num_threads(threads);
         group.bench_function(BenchmarkId::new("threads", threads), |bencher| {
-            bencher.iter(|| black_box(augment::apply(&images, &draws).expect("libtorch runs")));
+            bencher.iter(|| black_box(augment::apply(&images, &draws, Border::Zero).expect("libtorch runs")));
         });
     }
     group.finish();

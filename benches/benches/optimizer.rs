@@ -37,7 +37,7 @@ fn adam(criterion: &mut Criterion) {
     for (name, tensor) in params.trainable() {
         ours.add(name, tensor, 0).expect("a parameter");
     }
-    group.bench_function("ours", |bencher| bencher.iter(|| ours.step(&[1e-3], None).expect("a step")));
+    group.bench_function("ours", |bencher| bencher.iter(|| ours.step(&[1e-3], None, None).expect("a step")));
     group.finish();
 }
 

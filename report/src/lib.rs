@@ -2,6 +2,7 @@
 //!
 //! | module | contains |
 //! |---|---|
+//! | [`interval`] | confidence intervals |
 //! | [`metrics`] | accuracy, precision, recall, F1, confusion matrix, calibration error |
 //! | [`multi_label`] | mean average precision and the like, where several classes are right for an image |
 //! | `html` | pages, charts, matrices and image tiles that need no script and no network |
@@ -13,6 +14,7 @@
 
 #[cfg(feature = "html")]
 pub mod html;
+pub mod interval;
 pub mod metrics;
 pub mod multi_label;
 #[cfg(feature = "text")]

@@ -18,6 +18,22 @@ impl SettingError {
     pub(crate) fn new(setting: impl Display, expected: impl Display, found: impl Display) -> Self {
         Self { setting: setting.to_string(), expected: expected.to_string(), found: found.to_string() }
     }
+
+    /// Checks that `value` is above 0 and finite.
+    pub(crate) fn positive(value: f64, setting: &str) -> Result<(), Self> {
+        match value > 0.0 && value.is_finite() {
+            true => Ok(()),
+            false => Err(Self::new(setting, "positive", value)),
+        }
+    }
+
+    /// Checks that `value` is in [0, 1).
+    pub(crate) fn fraction(value: f64, setting: &str) -> Result<(), Self> {
+        match (0.0..1.0).contains(&value) {
+            true => Ok(()),
+            false => Err(Self::new(setting, "at least 0 and below 1", value)),
+        }
+    }
 }
 
 /// An error message of libtorch, without the C++ backtrace.

@@ -1,59 +1,42 @@
-//! Adam and AdamW with a state that can be saved, so that training resumes to the same bits.
+//! Optimizers with a state that can be saved, so that training resumes to the same bits: SGD, Adam and AdamW.
 //!
-//! Kingma and Ba 2015, arXiv:1412.6980; Loshchilov and Hutter 2019, arXiv:1711.05101. Steps are libtorch's fused
-//! kernels. The state has PyTorch's names: `exp_avg`, `exp_avg_sq` and `step` of each parameter.
+//! Sutskever et al. 2013 (momentum and Nesterov's form of it, as PyTorch writes them); Kingma and Ba 2015,
+//! arXiv:1412.6980; Loshchilov and Hutter 2019, arXiv:1711.05101. Steps are libtorch's fused kernels. The state has
+//! PyTorch's names: `momentum_buffer`, or `exp_avg`, `exp_avg_sq` and `step`, of each parameter.
+
+mod settings;
 
 use ferronnx_models::Weights;
-use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+pub use self::settings::{Algorithm, Settings};
 use crate::error::TorchError;
-use crate::native::{self, AdamOptions, AdamSlot};
+use crate::native::{self, AdamOptions, AdamSlot, SgdOptions};
 use crate::params::{to_array, to_tensor};
 
-/// Settings of the optimizer, with PyTorch's names and defaults.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Settings {
-    /// Algorithm, by its treatment of weight decay.
-    pub name: Algorithm,
-    /// Decay rates of the two moments.
-    pub betas: [f64; 2],
-    /// Term added to the root of the second moment.
-    pub eps: f64,
-    /// Weight decay: L2 penalty under Adam, share of each weight removed per step under AdamW (times the learning
-    /// rate).
-    pub weight_decay: f64,
-}
-
-/// Optimizer algorithm.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Algorithm {
-    /// Weight decay is a part of the gradient.
-    #[default]
-    Adam,
-    /// Weight decay is decoupled from the gradient.
-    AdamW,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { name: Algorithm::Adam, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 }
-    }
-}
-
-/// A parameter with its state.
+/// Parameter with its state.
 #[derive(Debug)]
 struct Slot {
     name: String,
     group: usize,
+    /// True if weight decay applies to the parameter.
+    decays: bool,
     parameter: Tensor,
-    exp_avg: Tensor,
-    exp_avg_sq: Tensor,
-    /// Step count `[]`, a float as libtorch wants it: exact for 16 million steps.
-    step: Tensor,
+    /// Tensors that [`state_names`] names, in its order.
+    state: Vec<Tensor>,
 }
+
+/// Names of a parameter's state tensors, as in PyTorch.
+fn state_names(algorithm: Algorithm) -> &'static [&'static str] {
+    match algorithm {
+        Algorithm::Sgd => &["momentum_buffer"],
+        Algorithm::Adam | Algorithm::AdamW => &["exp_avg", "exp_avg_sq", STEP],
+    }
+}
+
+/// Step count `[]`, a float as libtorch wants it: exact for 16 million steps. All other tensors have the parameter's
+/// shape.
+const STEP: &str = "step";
 
 /// Optimizer over named parameters in groups of learning rates.
 #[derive(Debug)]
@@ -87,15 +70,15 @@ impl Optimizer {
     /// # Errors
     /// [`TorchError`] when memory runs out.
     pub fn add(&mut self, name: &str, parameter: &Tensor, group: usize) -> Result<(), TorchError> {
-        let slot = Slot {
-            name: name.into(),
-            group,
-            parameter: parameter.shallow_clone(),
-            exp_avg: parameter.f_zeros_like()?,
-            exp_avg_sq: parameter.f_zeros_like()?,
-            step: Tensor::f_zeros([], (Kind::Float, parameter.device()))?,
+        let zeros = |part: &&str| match *part {
+            STEP => Tensor::f_zeros([], (Kind::Float, parameter.device())),
+            _ => parameter.f_zeros_like(),
         };
-        self.slots.push(slot);
+        let state = state_names(self.settings.name).iter().map(zeros).collect::<Result<_, _>>()?;
+        // Biases, and scales and shifts of norms, are the parameters with one axis.
+        let decays = self.settings.decay_biases_and_norms || parameter.dim() > 1;
+        let parameter = parameter.shallow_clone();
+        self.slots.push(Slot { name: name.into(), group, decays, parameter, state });
         Ok(())
     }
 
@@ -121,38 +104,71 @@ impl Optimizer {
 
     /// Updates every parameter that has a gradient; `rates` holds the learning rate of each group.
     ///
-    /// Nothing changes where `found_inf` `[1]` holds 1; nothing waits for the device.
+    /// `momentum` replaces that of the settings (Adam's first decay rate), as cyclic schedules ask. Nothing changes
+    /// where `found_inf` `[1]` holds 1; nothing waits for the device.
     ///
     /// # Errors
     /// [`TorchError`] when libtorch fails.
-    pub fn step(&mut self, rates: &[f64], found_inf: Option<&Tensor>) -> Result<(), TorchError> {
-        let Settings { name, betas: [beta1, beta2], eps, weight_decay } = self.settings;
+    pub fn step(
+        &mut self,
+        rates: &[f64],
+        momentum: Option<f64>,
+        found_inf: Option<&Tensor>,
+    ) -> Result<(), TorchError> {
+        let momentum = momentum.unwrap_or(self.settings.own_momentum());
         for (group, &learning_rate) in rates.iter().enumerate() {
-            let slots: Vec<AdamSlot<'_>> = self
-                .slots
-                .iter()
-                .filter(|slot| slot.group == group)
-                .map(|Slot { parameter, exp_avg, exp_avg_sq, step, .. }| AdamSlot {
-                    parameter,
-                    exp_avg,
-                    exp_avg_sq,
-                    step,
-                })
-                .collect();
-            let decoupled = name == Algorithm::AdamW;
-            let options = AdamOptions { learning_rate, beta1, beta2, weight_decay, eps, decoupled };
-            native::adam(&slots, &options, found_inf)?;
+            for decays in [true, false] {
+                self.step_part(group, decays, learning_rate, momentum, found_inf)?;
+            }
         }
         Ok(())
     }
 
-    /// Copies the state to memory: `PARAMETER.exp_avg`, `PARAMETER.exp_avg_sq` and `PARAMETER.step`.
+    /// Updates the parameters of a group that weight decay applies to, or those that it leaves out.
+    fn step_part(
+        &self,
+        group: usize,
+        decays: bool,
+        learning_rate: f64,
+        momentum: f64,
+        found_inf: Option<&Tensor>,
+    ) -> Result<(), TorchError> {
+        let Settings { name, nesterov, betas: [_, beta2], eps, weight_decay, .. } = self.settings;
+        let weight_decay = if decays { weight_decay } else { 0.0 };
+        let slots = self.slots.iter().filter(|slot| slot.group == group && slot.decays == decays);
+        match name {
+            Algorithm::Sgd => {
+                let slots: Vec<_> = slots.map(|slot| (&slot.parameter, &slot.state[0])).collect();
+                native::sgd(
+                    &slots,
+                    &SgdOptions { learning_rate, momentum, weight_decay, nesterov },
+                    found_inf,
+                )
+            }
+            Algorithm::Adam | Algorithm::AdamW => {
+                let slots: Vec<_> = slots
+                    .map(|Slot { parameter, state, .. }| AdamSlot {
+                        parameter,
+                        exp_avg: &state[0],
+                        exp_avg_sq: &state[1],
+                        step: &state[2],
+                    })
+                    .collect();
+                let decoupled = name == Algorithm::AdamW;
+                let options =
+                    AdamOptions { learning_rate, beta1: momentum, beta2, weight_decay, eps, decoupled };
+                native::adam(&slots, &options, found_inf)
+            }
+        }
+    }
+
+    /// Copies the state to memory, as `PARAMETER.momentum_buffer` or `PARAMETER.exp_avg`.
     ///
     /// # Errors
     /// [`TorchError`] when libtorch fails.
     pub fn state(&self) -> Result<Weights, TorchError> {
         let parts = self.slots.iter().flat_map(|slot| {
-            slot.parts().map(|(part, tensor)| Ok((format!("{}.{part}", slot.name), to_array(tensor)?)))
+            self.parts(slot).map(|(part, tensor)| Ok((format!("{}.{part}", slot.name), to_array(tensor)?)))
         });
         parts.collect()
     }
@@ -163,7 +179,7 @@ impl Optimizer {
     /// [`StateError`] when a tensor is missing or has another shape.
     pub fn load_state(&mut self, state: &Weights) -> Result<(), StateError> {
         for slot in &self.slots {
-            for (part, tensor) in slot.parts() {
+            for (part, tensor) in self.parts(slot) {
                 let name = format!("{}.{part}", slot.name);
                 let values = state.get(&name).ok_or_else(|| StateError::Missing(name.clone()))?;
                 let values = to_tensor(values)?;
@@ -175,10 +191,8 @@ impl Optimizer {
         }
         Ok(())
     }
-}
 
-impl Slot {
-    fn parts(&self) -> [(&'static str, &Tensor); 3] {
-        [("exp_avg", &self.exp_avg), ("exp_avg_sq", &self.exp_avg_sq), ("step", &self.step)]
+    fn parts<'s>(&self, slot: &'s Slot) -> impl Iterator<Item = (&'static str, &'s Tensor)> + use<'s> {
+        state_names(self.settings.name).iter().copied().zip(&slot.state)
     }
 }

@@ -19,15 +19,16 @@ pub use self::error::{PhaseFault, RecipeError, RecipeFault};
 pub use self::patterns::PatternError;
 pub(crate) use self::patterns::role;
 pub use self::phase::{Group, Phase};
-pub use self::schedule::{Plateau, Rates, Schedule};
+pub use self::schedule::{Course, Cycle, Plateau, Rates, Schedule};
 use crate::data::augment::Augment;
 use crate::error::SettingError;
 use crate::optimizer::Settings;
 
 /// Names and texts of the recipes that ship with the project.
-pub const BUILT_IN: [(&str, &str); 3] = [
+pub const BUILT_IN: [(&str, &str); 4] = [
     ("three-phase", include_str!("../recipes/three-phase.toml")),
     ("differential", include_str!("../recipes/differential.toml")),
+    ("one-cycle", include_str!("../recipes/one-cycle.toml")),
     ("from-scratch", include_str!("../recipes/from-scratch.toml")),
 ];
 
@@ -63,6 +64,9 @@ pub struct Recipe {
     /// Settings of the plateau schedule.
     #[serde(default)]
     pub plateau: Plateau,
+    /// Settings of schedules that rise to a peak.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cycle: Cycle,
     /// Random changes to training images.
     #[serde(default)]
     pub augment: Augment,
@@ -76,6 +80,10 @@ pub struct Recipe {
 
 fn default_validation() -> f64 {
     0.1
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn one() -> usize {
@@ -138,7 +146,7 @@ impl Recipe {
             let expected = "above 0, because the best weights are chosen by validation";
             return Err(SettingError::new("validation", expected, self.validation).into());
         }
-        fraction(self.validation, "validation")?;
+        SettingError::fraction(self.validation, "validation")?;
         self.augment.check()?;
         self.check_optimisation()?;
         if self.phases.is_empty() {
@@ -154,22 +162,17 @@ impl Recipe {
     }
 
     fn check_optimisation(&self) -> Result<(), SettingError> {
-        let settings = &self.optimizer;
-        fraction(settings.betas[0], "optimizer.betas[0]")?;
-        fraction(settings.betas[1], "optimizer.betas[1]")?;
-        positive(settings.eps, "optimizer.eps")?;
-        if !(settings.weight_decay >= 0.0 && settings.weight_decay.is_finite()) {
-            return Err(SettingError::new("optimizer.weight_decay", "at least 0", settings.weight_decay));
-        }
+        self.optimizer.check()?;
         if self.accumulate == 0 {
             return Err(SettingError::new("accumulate", "at least 1", 0));
         }
-        self.clip_norm.map_or(Ok(()), |norm| positive(norm, "clip_norm"))?;
-        fraction(self.label_smoothing, "label_smoothing")?;
-        self.ema.map_or(Ok(()), |decay| fraction(decay, "ema"))?;
+        self.clip_norm.map_or(Ok(()), |norm| SettingError::positive(norm, "clip_norm"))?;
+        SettingError::fraction(self.label_smoothing, "label_smoothing")?;
+        self.ema.map_or(Ok(()), |decay| SettingError::fraction(decay, "ema"))?;
         if self.early_stopping == Some(0) {
             return Err(SettingError::new("early_stopping", "at least 1 epoch", 0));
         }
+        self.cycle.check()?;
         self.plateau.check()
     }
 
@@ -230,20 +233,6 @@ impl Recipe {
             done = end;
         }
         Self { phases, ..self.clone() }
-    }
-}
-
-fn positive(value: f64, setting: &str) -> Result<(), SettingError> {
-    match value > 0.0 && value.is_finite() {
-        true => Ok(()),
-        false => Err(SettingError::new(setting, "positive", value)),
-    }
-}
-
-fn fraction(value: f64, setting: &str) -> Result<(), SettingError> {
-    match (0.0..1.0).contains(&value) {
-        true => Ok(()),
-        false => Err(SettingError::new(setting, "at least 0 and below 1", value)),
     }
 }
 

@@ -35,7 +35,7 @@ use crate::eager::Eager;
 use crate::error::TorchError;
 use crate::optimizer::Optimizer;
 use crate::params::Params;
-use crate::recipe::{Phase, Recipe};
+use crate::recipe::{Course, Phase, Recipe};
 
 /// Options of a trainer, besides its recipe.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -258,9 +258,10 @@ impl<'a, M: Module> Trainer<'a, M> {
     /// Updates the parameters by the gradients of the steps up to `step`.
     fn update(&mut self, step: usize, steps: usize) -> Result<(), TrainError> {
         let recipe = self.recipe;
-        let rates = match &self.sweep {
-            Some(sweep) => sweep.rates(&recipe.phases[self.position.phase], self.position.updates),
-            None => self.rates(step, steps),
+        let (course, update) = self.course(step, steps);
+        let (rates, momentum) = match &self.sweep {
+            Some(sweep) => (sweep.rates(&recipe.phases[self.position.phase], self.position.updates), None),
+            None => (self.position.rates.at(&course, update), course.momentum(update)),
         };
         let Some(Active { optimizer, .. }) = &mut self.active else { return Err(TrainError::Ended) };
         let overflow = match &mut self.scaler {
@@ -270,7 +271,7 @@ impl<'a, M: Module> Trainer<'a, M> {
         if let Some(norm) = recipe.clip_norm {
             optimizer.clip(norm)?;
         }
-        optimizer.step(&rates, overflow)?;
+        optimizer.step(&rates, momentum, overflow)?;
         if let Some(scaler) = &mut self.scaler {
             scaler.update()?;
         }
@@ -282,20 +283,26 @@ impl<'a, M: Module> Trainer<'a, M> {
         Ok(())
     }
 
-    /// Learning rate of each group at a step of the epoch under way.
-    fn rates(&self, step: usize, steps: usize) -> Vec<f64> {
+    /// Course of the phase's learning rates, and the update that `step` of the epoch under way belongs to.
+    fn course(&self, step: usize, steps: usize) -> (Course, usize) {
         let phase = &self.recipe.phases[self.position.phase];
         let updates = steps.div_ceil(self.recipe.accumulate);
         let update = self.position.phase_epoch * updates + step / self.recipe.accumulate;
-        let warm_up = (phase.warm_up * updates as f64).round() as usize;
-        self.position.rates.at(phase.schedule, update, warm_up, phase.epochs * updates)
+        let course = Course {
+            schedule: phase.schedule,
+            cycle: self.recipe.cycle,
+            warm_up: (phase.warm_up * updates as f64).round() as usize,
+            steps: phase.epochs * updates,
+        };
+        (course, update)
     }
 
     /// Completes the epoch: metrics, best epoch, learning rates, and the next phase if this one ends.
     fn complete(&mut self, validated: &Evaluation, train_seconds: f64, seconds: f64) -> Epoch {
         let phase = &self.recipe.phases[self.position.phase];
         let steps = self.train.steps(self.recipe.batch_size);
-        let rates = self.rates(steps.saturating_sub(1), steps);
+        let (course, update) = self.course(steps.saturating_sub(1), steps);
+        let rates = self.position.rates.at(&course, update);
         let names = phase.group_names().into_iter().map(Into::into);
         let sums = self.position.sums;
         let (train_loss, train_accuracy) = sums.means();

@@ -1,4 +1,4 @@
-//! Adam and AdamW compared with PyTorch's, and their saved state.
+//! SGD, Adam and AdamW compared with PyTorch's, and their saved state.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -8,14 +8,16 @@ use ferronnx_models::Weights;
 use ferronnx_models::checkpoint;
 use ferronnx_train::optimizer::{Algorithm, Optimizer, Settings};
 use ferronnx_train::params::{to_array, to_tensor};
+use ferronnx_train::recipe::{Course, Cycle, Schedule};
 use tch::{Device, Kind, Tensor};
 
 const STEPS: usize = 200;
 const NAMES: [&str; 2] = ["a", "b"];
 
-/// Steps that `optimizer/generate.py` recorded.
-fn recorded() -> Weights {
-    checkpoint::load(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/optimizer/adam.safetensors")).unwrap()
+/// Steps that `optimizer/generate.py` recorded of `adam` or `sgd`.
+fn recorded(of: &str) -> Weights {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/optimizer");
+    checkpoint::load(folder.join(format!("{of}.safetensors"))).unwrap()
 }
 
 fn cases() -> [(&'static str, f64, Settings); 3] {
@@ -25,6 +27,31 @@ fn cases() -> [(&'static str, f64, Settings); 3] {
         ("adam_decay", 3e-3, Settings { betas: [0.8, 0.99], eps: 1e-6, weight_decay: 0.05, ..default }),
         ("adamw", 1e-2, Settings { name: Algorithm::AdamW, weight_decay: 0.01, ..default }),
     ]
+}
+
+fn sgd_cases() -> [(&'static str, f64, Settings); 4] {
+    let sgd = Settings { name: Algorithm::Sgd, ..Settings::default() };
+    let nesterov = Settings { momentum: 0.9, nesterov: true, ..sgd };
+    [
+        ("sgd", 1e-2, sgd),
+        ("sgd_decay", 1e-2, Settings { momentum: 0.8, weight_decay: 0.05, ..sgd }),
+        ("nesterov", 1e-2, Settings { weight_decay: 5e-4, ..nesterov }),
+        (
+            "nesterov_weights_only",
+            0.1,
+            Settings { weight_decay: 0.05, decay_biases_and_norms: false, ..nesterov },
+        ),
+    ]
+}
+
+/// Rate and momentum of a step: those of PyTorch's `OneCycleLR` in the last case of SGD.
+fn at(case: &str, rate: f64, step: usize) -> (f64, Option<f64>) {
+    if case != "nesterov_weights_only" {
+        return (rate, None);
+    }
+    let cycle = Cycle { momentum: Some([0.95, 0.85]), ..Cycle::default() };
+    let course = Course { schedule: Schedule::OneCycle, cycle, warm_up: 0, steps: STEPS };
+    (rate * course.factor(step), course.momentum(step))
 }
 
 /// Makes the parameters at their start, and an optimizer over them.
@@ -55,12 +82,12 @@ fn assert_close(found: &Tensor, expected: &Tensor, tolerance: f64, what: &str) {
 
 #[test]
 fn two_hundred_steps_are_pytorchs() {
-    let recorded = recorded();
+    let recorded = recorded("adam");
     for (case, rate, settings) in cases() {
         let (parameters, mut optimizer) = begin(&recorded, settings);
         for step in 0..STEPS {
             backward(&recorded, &parameters, &optimizer, step);
-            optimizer.step(&[rate], None).unwrap();
+            optimizer.step(&[rate], None, None).unwrap();
         }
         let state = optimizer.state().unwrap();
         for (name, parameter) in NAMES.iter().zip(&parameters) {
@@ -77,9 +104,35 @@ fn two_hundred_steps_are_pytorchs() {
 }
 
 #[test]
+fn two_hundred_steps_of_sgd_are_pytorchs() {
+    let recorded = recorded("sgd");
+    for (case, rate, settings) in sgd_cases() {
+        let (parameters, mut optimizer) = begin(&recorded, settings);
+        for step in 0..STEPS {
+            backward(&recorded, &parameters, &optimizer, step);
+            let (rate, momentum) = at(case, rate, step);
+            optimizer.step(&[rate], momentum, None).unwrap();
+        }
+        let state = optimizer.state().unwrap();
+        for (name, parameter) in NAMES.iter().zip(&parameters) {
+            let expected = to_tensor(&recorded[&format!("{case}.{name}")]).unwrap();
+            assert_close(&parameter.detach(), &expected, 1e-6, &format!("{case}.{name}"));
+            let part = format!("{name}.momentum_buffer");
+            match recorded.get(&format!("{case}.{part}")) {
+                Some(expected) => {
+                    let (found, expected) = (to_tensor(&state[&part]).unwrap(), to_tensor(expected).unwrap());
+                    assert_close(&found, &expected, 3e-6, &format!("{case}.{part}"));
+                }
+                None => assert_eq!(settings.momentum, 0.0, "{case}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn a_saved_state_goes_on_to_the_bit() {
-    let recorded = recorded();
-    for (_, rate, settings) in cases() {
+    let recorded = recorded("sgd");
+    for (case, rate, settings) in cases().into_iter().chain(sgd_cases()) {
         let run = |interrupted: bool| {
             let (mut parameters, mut optimizer) = begin(&recorded, settings);
             for step in 0..STEPS {
@@ -93,7 +146,8 @@ fn a_saved_state_goes_on_to_the_bit() {
                     optimizer.load_state(&state).unwrap();
                 }
                 backward(&recorded, &parameters, &optimizer, step);
-                optimizer.step(&[rate], None).unwrap();
+                let (rate, momentum) = at(case, rate, step);
+                optimizer.step(&[rate], momentum, None).unwrap();
             }
             parameters.iter().map(|p| to_array(p).unwrap()).collect::<Vec<_>>()
         };
@@ -103,7 +157,7 @@ fn a_saved_state_goes_on_to_the_bit() {
 
 #[test]
 fn a_state_of_other_parameters_is_refused() {
-    let (_, optimizer) = begin(&recorded(), Settings::default());
+    let (_, optimizer) = begin(&recorded("adam"), Settings::default());
     let mut state = optimizer.state().unwrap();
     state.shift_remove("b.exp_avg");
     let mut other = Optimizer::new(Settings::default());
@@ -124,10 +178,10 @@ fn groups_move_at_their_own_rate_and_an_overflow_moves_nothing() {
         parameter.sum(Kind::Float).backward();
     }
     let overflow = Tensor::from_slice(&[1.0f32]);
-    optimizer.step(&[0.1, 0.2], Some(&overflow)).unwrap();
+    optimizer.step(&[0.1, 0.2], None, Some(&overflow)).unwrap();
     assert_eq!(parameters[0].abs().sum(Kind::Float).double_value(&[]), 0.0);
     assert_eq!(optimizer.state().unwrap()["0.step"].sum(), 0.0);
-    optimizer.step(&[0.1, 0.2], Some(&Tensor::from_slice(&[0.0f32]))).unwrap();
+    optimizer.step(&[0.1, 0.2], None, Some(&Tensor::from_slice(&[0.0f32]))).unwrap();
     // Adam's first step is the rate itself.
     let moved = parameters.map(|parameter| -parameter.double_value(&[0]));
     assert!((moved[0] - 0.1).abs() < 1e-6 && (moved[1] - 0.2).abs() < 1e-6, "{moved:?}");

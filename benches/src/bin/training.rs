@@ -62,7 +62,7 @@ fn time_steps(network: &ResNet18, params: &Params, steps: usize) -> Result<Vec<f
         optimizer.zero_grad();
         let logits = network.forward(&Eager::train(params, &none), &images)?;
         logits.cross_entropy_loss::<Tensor>(&labels, None, Reduction::Mean, -100, 0.0).backward();
-        optimizer.step(&[1e-3], None)?;
+        optimizer.step(&[1e-3], None, None)?;
         if step >= 2 {
             times.push(started.elapsed().as_secs_f64() * 1e3);
         }

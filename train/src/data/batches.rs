@@ -6,6 +6,7 @@ use ferronnx_infer::preprocess::{CHANNELS, Preprocessor};
 use rand::seq::SliceRandom;
 use tch::{Device, Kind, TchError, Tensor};
 
+use super::augment::cutout;
 use super::augment::mix::{self, Mix};
 use super::augment::resized::{CropBox, resized_crop};
 use super::augment::{self, Augment, ImageDraw};
@@ -186,11 +187,15 @@ impl<'a> Loader<'a> {
         let Images { mut bytes, indices, skipped } = images;
         let labels: Vec<usize> = indices.iter().map(|&index| self.set.label(index)).collect();
         let labels = upload(&labels, self.device)?;
-        if let Some(draws) = draws {
-            bytes = augment::apply(&bytes, &draws.of(&indices))?;
+        let augmented = draws.map(|draws| (draws.of(&indices), draws.augment.crop_border));
+        if let Some((draws, border)) = &augmented {
+            bytes = augment::apply(&bytes, draws, *border)?;
         }
-        let mut batch =
-            Batch { images: self.normalise(&bytes)?, labels, mixed: None, indices, skipped, step };
+        let normalised = self.normalise(&bytes)?;
+        if let Some((draws, _)) = &augmented {
+            cutout::erase(&normalised, draws)?;
+        }
+        let mut batch = Batch { images: normalised, labels, mixed: None, indices, skipped, step };
         if let Some(mix) = draws.and_then(|draws| draws.mix(step)) {
             let share = mix.share(i64::from(self.preprocessor.size().height));
             batch.images = mix.apply(&batch.images)?;

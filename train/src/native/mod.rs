@@ -21,6 +21,13 @@ unsafe extern "C" {
         options: *const AdamOptions,
         found_inf: *mut C_tensor,
     ) -> *mut c_char;
+    fn ferronnx_sgd(
+        parameters: Tensors,
+        momentum_buffers: Tensors,
+        count: usize,
+        options: *const SgdOptions,
+        found_inf: *mut C_tensor,
+    ) -> *mut c_char;
     fn ferronnx_unscale(
         parameters: Tensors,
         count: usize,
@@ -70,6 +77,36 @@ pub(crate) fn adam(
             exp_avgs.as_ptr(),
             exp_avg_sqs.as_ptr(),
             steps.as_ptr(),
+            slots.len(),
+            options,
+            found_inf.map_or(ptr::null_mut(), pointer),
+        )
+    })
+}
+
+/// Settings of one fused step of stochastic gradient descent.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SgdOptions {
+    pub learning_rate: f64,
+    pub momentum: f64,
+    pub weight_decay: f64,
+    pub nesterov: bool,
+}
+
+/// Performs one step on each parameter that has a gradient, with its momentum buffer; none when `found_inf` holds 1.
+pub(crate) fn sgd(
+    slots: &[(&Tensor, &Tensor)],
+    options: &SgdOptions,
+    found_inf: Option<&Tensor>,
+) -> Result<(), TorchError> {
+    let (parameters, buffers): (Vec<_>, Vec<_>) =
+        slots.iter().map(|(parameter, buffer)| (pointer(parameter), pointer(buffer))).unzip();
+    // SAFETY: both lists have the length that is passed and point to tensors borrowed for the call.
+    check(unsafe {
+        ferronnx_sgd(
+            parameters.as_ptr(),
+            buffers.as_ptr(),
             slots.len(),
             options,
             found_inf.map_or(ptr::null_mut(), pointer),

@@ -10,6 +10,7 @@
 #include <ATen/ops/_foreach_sub.h>
 #include <ATen/ops/_fused_adam.h>
 #include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/stack.h>
 
 #include <cstdlib>
@@ -50,6 +51,11 @@ struct AdamOptions {
   bool decoupled;
 };
 
+struct SgdOptions {
+  double learning_rate, momentum, weight_decay;
+  bool nesterov;
+};
+
 void ferronnx_free(char *message) { std::free(message); }
 
 // One step of Adam, or of AdamW when `decoupled`, on the parameters that have a gradient.
@@ -77,6 +83,25 @@ char *ferronnx_adam(at::Tensor *const *parameters, at::Tensor *const *exp_avgs, 
                        options->beta2, options->weight_decay, options->eps, false, false, std::nullopt, inf);
     }
     if (inf) at::_foreach_sub_(counters, std::vector<at::Tensor>(counters.size(), inf->squeeze()));
+  });
+}
+
+// One step of stochastic gradient descent on the parameters that have a gradient. Without momentum the list of buffers
+// is not read. A buffer of zeros makes the first step what PyTorch's is: the buffer becomes the gradient.
+char *ferronnx_sgd(at::Tensor *const *parameters, at::Tensor *const *momentum_buffers, size_t count,
+                   const SgdOptions *options, at::Tensor *found_inf) {
+  return guarded([&] {
+    std::vector<at::Tensor> values, grads, buffers;
+    for (size_t i = 0; i < count; ++i) {
+      if (!parameters[i]->grad().defined()) continue;
+      values.push_back(parameters[i]->detach());
+      grads.push_back(parameters[i]->grad());
+      if (options->momentum != 0) buffers.push_back(*momentum_buffers[i]);
+    }
+    if (values.empty()) return;
+    const auto inf = found_inf ? std::optional<at::Tensor>(*found_inf) : std::nullopt;
+    at::_fused_sgd_(values, grads, buffers, options->weight_decay, options->momentum, options->learning_rate,
+                    /*dampening=*/0, options->nesterov, /*maximize=*/false, /*is_first_step=*/false, std::nullopt, inf);
   });
 }
 

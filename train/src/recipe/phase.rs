@@ -78,6 +78,10 @@ impl Phase {
             let expected = format!("between 0 and its {} epochs", self.epochs);
             return Err(SettingError::new("warm_up", expected, self.warm_up).into());
         }
+        if self.schedule.has_peak() && self.warm_up > 0.0 {
+            let expected = "0 for a schedule that rises by itself (see cycle.rise)";
+            return Err(SettingError::new("warm_up", expected, self.warm_up).into());
+        }
         let names = self.group_names();
         if names.iter().enumerate().any(|(index, name)| names[..index].contains(name)) {
             return Err(PhaseFault::SameGroup(names.join(", ")));

@@ -2,7 +2,7 @@
 
 use ferronnx_models::Module;
 use ndarray::Array2;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::totals::{Sums, Totals};
 use super::{TrainError, cross_entropy};
@@ -22,7 +22,7 @@ pub struct Prediction {
     pub probability: f32,
 }
 
-/// Loss, accuracy and predictions on a set of images.
+/// Loss, accuracy, logits and predictions on a set of images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
     /// Mean cross-entropy.
@@ -31,6 +31,8 @@ pub struct Evaluation {
     pub accuracy: f64,
     /// Predictions, one per image that could be decoded.
     pub predictions: Vec<Prediction>,
+    /// Logits `[N, classes]` on the CPU, a row per prediction, in the same order.
+    pub logits: Array2<f32>,
 }
 
 /// Batch size of evaluation.
@@ -39,7 +41,8 @@ const EVALUATION_BATCH: usize = 100;
 /// Evaluates a network on a set of images.
 ///
 /// # Errors
-/// [`TrainError::NoImages`] when none can be decoded; others when libtorch fails.
+/// [`TrainError::NoImages`] when none can be decoded, [`TrainError::Output`] when the network does not give a row of
+/// logits for each image; others when libtorch fails.
 pub fn evaluate(
     network: &impl Module,
     params: &Params,
@@ -48,11 +51,12 @@ pub fn evaluate(
     let _guard = tch::no_grad_guard();
     let eager = Eager::eval(params);
     let mut totals = Totals::new(&Sums::default(), params.device())?;
-    let mut predictions = Vec::new();
+    let (mut predictions, mut rows) = (Vec::new(), Vec::new());
     for batch in images.in_order(EVALUATION_BATCH) {
         let batch = batch?;
         let logits = network.forward(&eager, &batch.images)?;
         totals.add(&cross_entropy(&logits, &batch, 0.0)?, &logits, &batch)?;
+        rows.push(logits.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?);
         let (probabilities, classes) = logits.f_softmax(1, Kind::Float)?.f_max_dim(1, false)?;
         let classes = Vec::<i64>::try_from(&classes)?;
         let probabilities = Vec::<f32>::try_from(&probabilities)?;
@@ -68,7 +72,8 @@ pub fn evaluate(
     }
     let sums = totals.read()?;
     let (loss, accuracy) = sums.means();
-    Ok(Evaluation { loss, accuracy, predictions })
+    let logits = matrix(&Tensor::f_cat(&rows, 0)?)?;
+    Ok(Evaluation { loss, accuracy, predictions, logits })
 }
 
 /// Computes logits `[N, classes]` for images `[N, 3, H, W]` in evaluation mode.
@@ -78,7 +83,12 @@ pub fn evaluate(
 pub fn logits(network: &impl Module, params: &Params, images: &Tensor) -> Result<Array2<f32>, TrainError> {
     let _guard = tch::no_grad_guard();
     let images = images.f_to_device(params.device()).map_err(TorchError::from)?;
-    let array = to_array(&network.forward(&Eager::eval(params), &images)?)?;
+    matrix(&network.forward(&Eager::eval(params), &images)?)
+}
+
+/// Copies logits `[N, classes]` to the CPU.
+fn matrix(logits: &Tensor) -> Result<Array2<f32>, TrainError> {
+    let array = to_array(logits)?;
     let shape = array.shape().to_vec();
     array.into_dimensionality().map_err(|_| TrainError::Output(shape))
 }

@@ -29,13 +29,15 @@ pub struct ImageDraw {
     pub colours: [Colour; 4],
     /// Rotation around the centre, counter-clockwise, in degrees.
     pub angle: f64,
+    /// Left, top, right and bottom edge of an erased square; it may reach beyond the image.
+    pub cutout: Option<[i64; 4]>,
 }
 
 impl Default for ImageDraw {
     fn default() -> Self {
         let colours =
             [Colour::Brightness(1.0), Colour::Contrast(1.0), Colour::Saturation(1.0), Colour::Hue(0.0)];
-        Self { offset: [0, 0], flip: false, colours, angle: 0.0 }
+        Self { offset: [0, 0], flip: false, colours, angle: 0.0, cutout: None }
     }
 }
 
@@ -58,8 +60,16 @@ impl ImageDraw {
         ];
         colours.shuffle(rng);
         let angle = rng.random_range(-augment.rotation..=augment.rotation);
-        Self { offset, flip, colours, angle }
+        let cutout = square(augment.cutout, i64::from(side), rng);
+        Self { offset, flip, colours, angle, cutout }
     }
+}
+
+/// Draws the centre of a square whose side is `fraction` of the image's.
+fn square(fraction: f64, side: i64, rng: &mut impl Rng) -> Option<[i64; 4]> {
+    let length = (side as f64 * fraction).round() as i64;
+    let [left, top] = [(); 2].map(|()| rng.random_range(0..side) - length / 2);
+    (length > 0).then_some([left, top, left + length, top + length])
 }
 
 #[cfg(test)]
@@ -164,6 +174,19 @@ mod tests {
             Colour::Saturation(_) => 2,
             Colour::Hue(_) => 3,
         }
+    }
+
+    #[test]
+    fn the_centre_of_an_erased_square_may_be_any_pixel() {
+        let drawn = draws(Augment { cutout: 0.25, ..Augment::default() });
+        let squares: Vec<[i64; 4]> = drawn.iter().map(|draw| draw.cutout.unwrap()).collect();
+        assert!(squares.iter().all(|[left, top, right, bottom]| right - left == 8 && bottom - top == 8));
+        for edge in [0, 1] {
+            let cells = counts(squares.iter().map(|square| square[edge]));
+            assert_eq!(cells.len(), 32);
+            assert!(chi_square(&cells) < 62.0, "{cells:?}");
+        }
+        assert!(draws(Augment::default()).iter().all(|draw| draw.cutout.is_none()));
     }
 
     #[test]

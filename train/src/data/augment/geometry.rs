@@ -3,6 +3,7 @@
 use tch::{Kind, TchError, Tensor};
 
 use super::draw::ImageDraw;
+use super::settings::Border;
 use crate::native;
 
 /// Fractional bits of Pillow's fixed-point numbers.
@@ -48,8 +49,8 @@ impl Affine {
     }
 }
 
-/// Moves the pixels of `images`, bytes `[N, 3, H, W]`, each by its map; zeros come in from outside.
-pub(super) fn resample(images: &Tensor, maps: &[Affine]) -> Result<Tensor, TchError> {
+/// Moves the pixels of `images`, bytes `[N, C, H, W]`, each by its map; `border` gives the pixels outside.
+pub(super) fn resample(images: &Tensor, maps: &[Affine], border: Border) -> Result<Tensor, TchError> {
     if maps.iter().all(|map| *map == Affine::IDENTITY) {
         return Ok(images.shallow_clone());
     }
@@ -64,7 +65,10 @@ pub(super) fn resample(images: &Tensor, maps: &[Affine]) -> Result<Tensor, TchEr
         let place = p.f_mul(&x)?.f_add(&q.f_mul(&y)?.f_add(r)?)?;
         place.f_bitwise_right_shift_tensor_scalar(i64::from(BITS))
     };
-    let (column, row) = (source(a, b, c)?, source(d, e, f)?);
+    let (mut column, mut row) = (source(a, b, c)?, source(d, e, f)?);
+    if border == Border::Reflect {
+        (column, row) = (reflected(&column, width)?, reflected(&row, height)?);
+    }
     let within = |place: &Tensor, end: i64| place.f_ge(0)?.f_logical_and(&place.f_lt(end)?);
     let inside = within(&column, width)?.f_logical_and(&within(&row, height)?)?;
     // One more pixel, a zero, for all that lie outside.
@@ -74,4 +78,10 @@ pub(super) fn resample(images: &Tensor, maps: &[Affine]) -> Result<Tensor, TchEr
     let index = index.f_expand([count, channels, height * width], false)?;
     let pixels = images.f_reshape([count, channels, height * width])?.f_constant_pad_nd([0, 1])?;
     pixels.f_gather(2, &index, false)?.f_view([count, channels, height, width])
+}
+
+/// Mirrors places before the first and after the last of `size`, without repeating these: -1 becomes 1.
+fn reflected(place: &Tensor, size: i64) -> Result<Tensor, TchError> {
+    let last = size - 1;
+    place.f_abs()?.f_mul_scalar(-1)?.f_add_scalar(last)?.f_abs()?.f_mul_scalar(-1)?.f_add_scalar(last)
 }

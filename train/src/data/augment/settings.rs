@@ -10,8 +10,11 @@ use crate::error::SettingError;
 pub struct Augment {
     /// Crop of the network's square from an image.
     pub crop: Crop,
-    /// Zero border before a padded crop back to the size, as a fraction of the side: 0.125 is 4 pixels at 32x32.
+    /// Border before a padded crop back to the size, as a fraction of the side: 0.125 is 4 pixels at 32x32.
     pub crop_padding: f64,
+    /// Pixels of that border.
+    #[serde(skip_serializing_if = "Border::is_zero")]
+    pub crop_border: Border,
     /// Smallest and largest area of a resized crop, as a fraction of the image's.
     pub resized_scale: [f64; 2],
     /// Smallest and largest width of a resized crop, as a multiple of its height.
@@ -28,11 +31,38 @@ pub struct Augment {
     pub hue: f64,
     /// Largest angle of a rotation, in degrees, either way.
     pub rotation: f64,
+    /// Side of the square that cutout erases, as a fraction of the image's (DeVries and Taylor 2017, arXiv:1708.04552):
+    /// 0.25 is 8 pixels at 32x32; 0 for none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cutout: f64,
     /// Alpha of mixup's beta distribution (Zhang et al. 2018, arXiv:1710.09412); 0 for none.
     pub mixup: f64,
     /// Alpha of cutmix's beta distribution (Yun et al. 2019, arXiv:1905.04899); 0 for none. With mixup, a coin
     /// decides for each batch.
     pub cutmix: f64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
+/// Pixels outside an image, for crops.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Border {
+    /// Black.
+    #[default]
+    Zero,
+    /// The image, mirrored at its first and last pixels.
+    Reflect,
+}
+
+impl Border {
+    #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+    fn is_zero(&self) -> bool {
+        *self == Self::Zero
+    }
 }
 
 /// Crop of the network's square from an image.
@@ -72,6 +102,7 @@ impl Default for Augment {
         Self {
             crop: Crop::default(),
             crop_padding: 0.0,
+            crop_border: Border::default(),
             resized_scale: [0.08, 1.0],
             resized_ratio: [3.0 / 4.0, 4.0 / 3.0],
             horizontal_flip: 0.0,
@@ -80,6 +111,7 @@ impl Default for Augment {
             saturation: 0.0,
             hue: 0.0,
             rotation: 0.0,
+            cutout: 0.0,
             mixup: 0.0,
             cutmix: 0.0,
         }
@@ -124,6 +156,7 @@ impl Augment {
         within(self.saturation, LARGEST, "saturation")?;
         within(self.hue, 0.5, "hue")?;
         within(self.rotation, 180.0, "rotation")?;
+        within(self.cutout, 1.0, "cutout")?;
         within(self.mixup, LARGEST, "mixup")?;
         within(self.cutmix, LARGEST, "cutmix")
     }

@@ -51,13 +51,14 @@ fn a_batch_is_changed_as_torchvision_changes_its_images() {
         assert_eq!(cases.len(), 42, "{name}");
         let draws: Vec<_> = cases.iter().map(|(key, _)| draw(&key[prefix.len()..])).collect();
         let batch = Tensor::stack(&vec![&goldens[name]; cases.len()], 0);
-        let changed = apply(&batch, &draws).unwrap();
+        let changed = apply(&batch, &draws, Border::Zero).unwrap();
         assert_eq!((changed.kind(), changed.size()), (Kind::Uint8, batch.size()));
         for (index, (key, golden)) in (0..).zip(cases) {
             let ours = changed.get(index);
             // The same to the byte: nothing is left to the tolerance of 1/255.
             assert_eq!(largest_difference(&ours, golden), 0.0, "{key}");
-            let alone = apply(&batch.narrow(0, index, 1), &draws[index as usize..][..1]).unwrap();
+            let alone =
+                apply(&batch.narrow(0, index, 1), &draws[index as usize..][..1], Border::Zero).unwrap();
             assert_eq!(alone.get(0), ours, "{key}, without the others");
         }
         assert_eq!(batch.get(0), goldens[name], "the batch itself stays as it is");
@@ -86,13 +87,25 @@ fn parts_are_resized_as_torchvision_resizes_them() {
 #[test]
 fn without_a_change_nothing_is_computed() {
     let batch = Tensor::stack(&[&goldens()["wide"]; 2], 0);
-    let same = apply(&batch, &[ImageDraw::default(); 2]).unwrap();
+    let same = apply(&batch, &[ImageDraw::default(); 2], Border::Reflect).unwrap();
     assert_eq!(same.data_ptr(), batch.data_ptr());
 }
 
 #[test]
 fn too_few_draws_are_an_error() {
     let batch = Tensor::stack(&[&goldens()["wide"]; 3], 0);
-    assert!(apply(&batch, &[draw("flip"), draw("hue=0.1")]).is_err());
-    assert!(apply(&batch, &[draw("contrast=0.5"), draw("hue=0.1")]).is_err());
+    assert!(apply(&batch, &[draw("flip"), draw("hue=0.1")], Border::Zero).is_err());
+    assert!(apply(&batch, &[draw("contrast=0.5"), draw("hue=0.1")], Border::Zero).is_err());
+}
+
+#[test]
+fn a_reflected_border_mirrors_the_image() {
+    let image =
+        Tensor::arange(16, (Kind::Uint8, tch::Device::Cpu)).view([1, 1, 4, 4]).expand([1, 3, 4, 4], false);
+    for (dx, dy) in [(0, 0), (-2, 1), (3, -3), (2, 2)] {
+        let moved = apply(&image, &[draw(&format!("dx={dx} dy={dy}"))], Border::Reflect).unwrap();
+        let padded = image.to_kind(Kind::Float).reflection_pad2d([3, 3, 3, 3]).to_kind(Kind::Uint8);
+        let expected = padded.narrow(2, 3 + dy, 4).narrow(3, 3 + dx, 4);
+        assert_eq!(largest_difference(&moved, &expected), 0.0, "{dx} {dy}");
+    }
 }
