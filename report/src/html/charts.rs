@@ -169,8 +169,8 @@ impl LineChart<'_> {
     }
 }
 
-/// Number of line colours in the style sheet.
-const COLOURS: usize = 6;
+/// Number of line styles in the style sheet: six colours, twice.
+const COLOURS: usize = 12;
 
 /// Formats a coordinate with one decimal, which is precise enough.
 fn px(value: f64) -> String {

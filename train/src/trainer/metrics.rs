@@ -29,6 +29,19 @@ pub struct EpochMetrics {
 }
 
 impl EpochMetrics {
+    /// Numbers of the epoch by name, for tools that draw them: TensorBoard and MLflow.
+    pub fn scalars(&self) -> Vec<(String, f64)> {
+        let own = [
+            ("loss/train", self.train_loss),
+            ("loss/validation", self.validation_loss),
+            ("accuracy/train", self.train_accuracy),
+            ("accuracy/validation", self.validation_accuracy),
+            ("images_per_second", self.images_per_second),
+        ];
+        let rates = self.learning_rates.iter().map(|(group, rate)| (format!("learning_rate/{group}"), *rate));
+        own.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(rates).collect()
+    }
+
     /// Formats losses and accuracies, for people.
     pub fn scores(&self) -> String {
         format!(

@@ -63,7 +63,7 @@ pub struct Best {
 
 impl Best {
     /// Replaces the best epoch by a better one; returns whether it is better.
-    pub(super) fn improves(&mut self, metrics: &EpochMetrics) -> bool {
+    pub(crate) fn improves(&mut self, metrics: &EpochMetrics) -> bool {
         let (epoch, accuracy, loss) = (metrics.epoch, metrics.validation_accuracy, metrics.validation_loss);
         let better =
             self.epoch == 0 || accuracy > self.accuracy || (accuracy == self.accuracy && loss < self.loss);

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod compare;
 mod data;
 mod export;
 mod fit;
@@ -40,7 +41,13 @@ fn stderr(command: &mut Command) -> String {
 
 #[test]
 fn help_has_examples() {
-    for arguments in [&["--help"][..], &["fit", "--help"], &["export", "--help"]] {
+    for arguments in [
+        &["--help"][..],
+        &["fit", "--help"],
+        &["find-lr", "--help"],
+        &["compare", "--help"],
+        &["export", "--help"],
+    ] {
         train(Path::new(".")).args(arguments).assert().success().stdout(contains("Examples:"));
     }
 }

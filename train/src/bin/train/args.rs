@@ -38,6 +38,8 @@ pub enum Command {
     FindLr(FindLrArgs),
     /// Export a trained network to .onnx, verified against libtorch
     Export(ExportArgs),
+    /// Compare runs: accuracies, times, and the settings that differ
+    Compare(CompareArgs),
     /// Show a network's layers: output shapes, parameters, multiply-accumulates
     Summary(SummaryArgs),
 }
@@ -53,6 +55,8 @@ Examples:
   train fit --data photos --pretrained imagenet --image-size 224
   train fit --data cifar10 --pretrained resnet18.pth --recipe differential
   train fit --data photos --recipe my.toml --limit 200 --epochs 1   try a recipe
+  train fit --data photos --learning-rate 3e-3                      as `train find-lr` suggests
+  train fit --data photos --mlflow http://localhost:5000            track the run with MLflow
   train fit --resume runs/ten                                       resume a run
 
 DATA is DIR/CLASS/*.jpg, or DIR/train/CLASS/*.jpg with DIR/test (and DIR/val), or LIST.csv with `path,label[,split]`, or
@@ -74,6 +78,13 @@ pub struct FitArgs {
     /// Learning rate of the recipe's first phase; all other rates keep their ratio to it [default: the recipe's]
     #[arg(long, value_name = "X", value_parser = positive)]
     pub learning_rate: Option<f64>,
+    /// Send parameters, metrics and the report to an MLflow server [default: $MLFLOW_TRACKING_URI, with
+    /// $MLFLOW_TRACKING_USERNAME and $MLFLOW_TRACKING_PASSWORD, or $MLFLOW_TRACKING_TOKEN]
+    #[arg(long, value_name = "URL")]
+    pub mlflow: Option<String>,
+    /// Experiment on the MLflow server [default: $MLFLOW_EXPERIMENT_NAME, else Default]
+    #[arg(long, value_name = "NAME")]
+    pub mlflow_experiment: Option<String>,
     /// Settings of the run.
     #[command(flatten)]
     pub setup: SetupArgs,
@@ -350,6 +361,41 @@ impl From<InputArg> for InputForm {
             InputArg::Uint8 => Self::Uint8,
         }
     }
+}
+
+/// Flags of `train compare`.
+#[derive(Debug, clap::Args)]
+#[command(
+    args_override_self = true,
+    after_help = "\
+Examples:
+  train compare runs/a runs/b
+  train compare runs/* --report compare.html
+  train compare runs/* --format csv > runs.csv"
+)]
+pub struct CompareArgs {
+    /// Run folders; files among them are left out
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Output format
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: CompareFormat,
+    /// Page to write, with the curves of all runs
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// Values of `--format` of `train compare`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CompareFormat {
+    /// Table
+    Table,
+    /// One JSON object
+    Json,
+    /// CSV with a header
+    Csv,
+    /// Table in Markdown
+    Markdown,
 }
 
 /// Flags of `train summary`.

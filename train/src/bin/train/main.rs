@@ -6,6 +6,7 @@ mod display;
 mod commands;
 mod fetch;
 mod hints;
+mod mlflow;
 
 use std::panic;
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Fit(args) => commands::fit::run(&args),
         Command::FindLr(args) => commands::find_lr::run(&args),
         Command::Export(args) => commands::export::run(&args),
+        Command::Compare(args) => commands::compare::run(&args),
         Command::Summary(args) => commands::summary::run(&args),
     });
     match result {

@@ -17,16 +17,18 @@ use crate::Interrupted;
 use crate::args::FitArgs;
 use crate::display::{self, Terminal};
 use crate::fetch;
+use crate::mlflow::{Status, Target, Tracker};
 
 /// Runs the command.
 pub fn run(args: &FitArgs) -> Result<()> {
+    let mlflow = Target::find(args.mlflow.as_deref(), args.mlflow_experiment.as_deref())?;
     match &args.resume {
-        Some(path) => resume(args, path),
-        None => begin(args),
+        Some(path) => resume(args, path, mlflow),
+        None => begin(args, mlflow),
     }
 }
 
-fn begin(args: &FitArgs) -> Result<()> {
+fn begin(args: &FitArgs, mlflow: Option<Target>) -> Result<()> {
     let setup = &args.setup;
     let device = find_device(setup.device.unwrap_or_default())?;
     let mut recipe = settings::recipe(setup)?;
@@ -43,13 +45,17 @@ fn begin(args: &FitArgs) -> Result<()> {
     display::data(&data);
     let (config, network) = settings::config(setup, &data, pretrained, recipe, device)?;
     let out = args.out.clone().unwrap_or_else(|| settings::default_out(&config));
-    train(Run::create(&out, data, config, network)?, &out, interrupt)
+    train(Run::create(&out, data, config, network)?, &out, interrupt, mlflow)
 }
 
-fn resume(args: &FitArgs, path: &Path) -> Result<()> {
+fn resume(args: &FitArgs, path: &Path, mlflow: Option<Target>) -> Result<()> {
     let (folder, mut config) = RunFolder::open(path)?;
     if folder.result()?.is_some() {
-        say!("{} has ended already: nothing to do", path.display());
+        match Tracker::send_rest(mlflow, &folder, &config) {
+            None => say!("{} has ended already: nothing to do", path.display()),
+            Some(true) => say!("{} has ended already: the MLflow server has all of it now", path.display()),
+            Some(false) => say!("{} has ended already", path.display()),
+        }
         say!("next: train export {}", path.display());
         return Ok(());
     }
@@ -58,14 +64,21 @@ fn resume(args: &FitArgs, path: &Path) -> Result<()> {
     settings::check_amp(config.amp, config.device)?;
     let interrupt = listen()?;
     let network = ResNet18::new(&architecture(&config, path)?)?;
-    train(Run::resume(folder, config, network)?, path, interrupt)
+    train(Run::resume(folder, config, network)?, path, interrupt, mlflow)
 }
 
-fn train(mut run: Run<ResNet18>, out: &Path, interrupt: Interrupt) -> Result<()> {
+fn train(mut run: Run<ResNet18>, out: &Path, interrupt: Interrupt, mlflow: Option<Target>) -> Result<()> {
     let named: Option<Architecture> = serde_json::from_value(run.config().architecture.clone()).ok();
     let named = named.map(|named| named.to_string()).unwrap_or_default();
     let terminal = Terminal::new(out, named, run.network().roles().checkpoint_prefix());
-    match run.train(&mut (interrupt, terminal))? {
+    let mut tracker = Tracker::new(mlflow);
+    let outcome = run.train(&mut (interrupt, (terminal, &mut tracker)));
+    tracker.close(match &outcome {
+        Ok(Outcome::Finished(_)) => Status::Finished,
+        Ok(Outcome::Interrupted { .. }) => Status::Killed,
+        Err(_) => Status::Failed,
+    });
+    match outcome? {
         Outcome::Finished(_) => say!("next: train export {}", out.display()),
         Outcome::Interrupted { epoch } => {
             if let Some(epoch) = epoch {

@@ -1,5 +1,6 @@
 //! Subcommands, one file each.
 
+pub mod compare;
 pub mod export;
 pub mod find_lr;
 pub mod fit;
