@@ -190,32 +190,50 @@ impl Classifier {
         &self,
         sources: impl IntoIterator<Item = S>,
     ) -> impl Iterator<Item = Outcome> {
+        self.score_files(sources).map(|(outcome, _)| outcome)
+    }
+
+    /// Classifies image files as [`classify_files`](Self::classify_files), and gives the probabilities of all classes with
+    /// each outcome, in the order of the labels; none for an image that failed.
+    pub(crate) fn score_files<S: Into<Source>>(
+        &self,
+        sources: impl IntoIterator<Item = S>,
+    ) -> impl Iterator<Item = (Outcome, Vec<f64>)> {
         let sources = sources.into_iter().map(Into::into).collect();
         let pipeline = Pipeline::start(self.pool.clone(), self.preprocessor.clone(), sources, self.batch);
         pipeline.flat_map(|batch| self.classify_prepared(batch))
     }
 
-    fn classify_prepared(&self, batch: Vec<Prepared>) -> Vec<Outcome> {
+    fn classify_prepared(&self, batch: Vec<Prepared>) -> Vec<(Outcome, Vec<f64>)> {
         let start = Instant::now();
         let images: Vec<_> = batch.iter().filter_map(|prepared| prepared.image.as_ref().ok()).collect();
         let scores = self.scores(&images);
         let inference = milliseconds(start) / images.len().max(1) as f64;
 
         let mut rows = scores.as_ref().map(|rows| rows.iter());
-        let mut predict = || match &mut rows {
-            Ok(rows) => self.predictions(rows.next().expect("one row for each image that was prepared")),
-            Err(error) => Err((*error).clone()),
+        let mut predict = || -> std::result::Result<_, SessionError> {
+            match &mut rows {
+                Ok(rows) => {
+                    let row = rows.next().expect("one row for each image that was prepared");
+                    let probabilities = self.scores.probabilities(row)?;
+                    Ok((self.scores.ranked(row, &probabilities, self.top_k), probabilities))
+                }
+                Err(error) => Err((*error).clone()),
+            }
         };
         let outcome = |Prepared { path, image, timings }: Prepared| match image.and_then(|_| Ok(predict()?)) {
-            Ok(predictions) => Outcome::Classified(Classified {
-                path,
-                predictions,
-                activation: self.activation(),
-                assumed: self.assumed.clone(),
-                provider: self.session.provider(),
-                timings_ms: Timings { inference, ..timings },
-            }),
-            Err(error) => Outcome::Failed(Failed { path, error }),
+            Ok((predictions, probabilities)) => {
+                let classified = Classified {
+                    path,
+                    predictions,
+                    activation: self.activation(),
+                    assumed: self.assumed.clone(),
+                    provider: self.session.provider(),
+                    timings_ms: Timings { inference, ..timings },
+                };
+                (Outcome::Classified(classified), probabilities)
+            }
+            Err(error) => (Outcome::Failed(Failed { path, error }), Vec::new()),
         };
         batch.into_iter().map(outcome).collect()
     }

@@ -10,6 +10,7 @@
 //! # Ok(()) }
 //! ```
 
+mod copies;
 mod error;
 
 use std::collections::{BTreeSet, HashMap};
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use unicode_normalization::UnicodeNormalization;
 
+pub use copies::MergedCopies;
 pub use error::{DataSetError, ImagePlace};
 
 use crate::error::Error;
@@ -30,7 +32,8 @@ use crate::image_list::ImageList;
 pub struct LabelledImage {
     /// Path of the file.
     pub path: PathBuf,
-    /// Names of its classes in the normal form NFC; several or none only in a list.
+    /// Names of its classes in the normal form NFC; none only in a list, several in a list or of
+    /// [merged copies](DataSet::merge_copies).
     pub labels: Vec<String>,
     /// Part of the data set, if it has parts.
     pub split: Option<Split>,
@@ -38,22 +41,23 @@ pub struct LabelledImage {
     pub line: Option<u64>,
 }
 
-/// Image file with the index of its one class.
+/// Image file with the indices of its classes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     /// Path of the file.
     pub path: PathBuf,
-    /// Index of the class.
-    pub label: usize,
+    /// Indices of the classes: one, or any number of them in a multi-label data set.
+    pub labels: Vec<usize>,
 }
 
-/// Image file with the indices of its classes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LabelSet {
-    /// Path of the file.
-    pub path: PathBuf,
-    /// Indices of the classes, any number of them.
-    pub labels: Vec<usize>,
+impl Sample {
+    /// Class of an image that has exactly one.
+    ///
+    /// # Panics
+    /// When the image has no class.
+    pub fn label(&self) -> usize {
+        self.labels[0]
+    }
 }
 
 /// Labelled images of a folder or a list.
@@ -124,7 +128,7 @@ impl DataSet {
         &self,
         images: &[LabelledImage],
         classes: &[String],
-    ) -> Result<Vec<LabelSet>, DataSetError> {
+    ) -> Result<Vec<Sample>, DataSetError> {
         // Each label of an image is looked up as if it were its only one.
         let single = |image: &LabelledImage| {
             let one = |label: &String| LabelledImage { labels: vec![label.clone()], ..image.clone() };
@@ -132,9 +136,9 @@ impl DataSet {
         };
         let split: Vec<LabelledImage> = images.iter().flat_map(single).collect();
         let mut found = self.samples(&split, classes)?.into_iter();
-        let set = |image: &LabelledImage| LabelSet {
+        let set = |image: &LabelledImage| Sample {
             path: image.path.clone(),
-            labels: found.by_ref().take(image.labels.len()).map(|sample| sample.label).collect(),
+            labels: found.by_ref().take(image.labels.len()).map(|sample| sample.label()).collect(),
         };
         Ok(images.iter().map(set).collect())
     }
@@ -163,7 +167,7 @@ impl DataSet {
                 }
             };
             match indices.get(label).map(Vec::as_slice) {
-                Some(&[label]) => samples.push(Sample { path: image.path.clone(), label }),
+                Some(&[label]) => samples.push(Sample { path: image.path.clone(), labels: vec![label] }),
                 Some(_) => {
                     return Err(DataSetError::AmbiguousClass {
                         place: self.place(image),

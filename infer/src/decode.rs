@@ -15,6 +15,7 @@ mod guard;
 mod jpeg;
 mod orientation;
 mod png;
+mod stored;
 #[cfg(feature = "formats")]
 mod tiff;
 
@@ -32,6 +33,7 @@ pub use error::DecodeError;
 pub(crate) use error::FORMATS;
 pub(crate) use format::recognise;
 pub use guard::{guard, is_guarded};
+pub use stored::Stored;
 
 /// Longest side of an image, in pixels.
 pub const MAX_SIDE: u32 = 16_384;
@@ -71,12 +73,43 @@ impl Limits {
     }
 }
 
+/// Decoded image, with its form in the file.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Decoded {
+    /// Image as 8-bit RGB, upright.
+    pub image: RgbImage,
+    /// Form in the file.
+    pub stored: Stored,
+}
+
+impl Decoded {
+    fn new(format: ImageFormat, image: DynamicImage) -> Self {
+        let stored = Stored::of(format, &image);
+        Self { image: opaque(image), stored }
+    }
+
+    fn upright(self, orientation: Orientation) -> Self {
+        Self { image: upright(self.image, orientation), ..self }
+    }
+}
+
 /// Decodes the image file at `path`.
 ///
 /// # Errors
 /// [`NotFound`](ErrorKind::NotFound), [`Io`](ErrorKind::Io), [`Decode`](ErrorKind::Decode) or
 /// [`TooLarge`](ErrorKind::TooLarge), naming the file.
 pub fn file(path: impl AsRef<Path>) -> Result<RgbImage> {
+    let path = path.as_ref();
+    bytes(&encoded(path)?).map_err(|error| error.at(path))
+}
+
+/// Reads the content of the image file at `path`, up to one byte more than the [limit](MAX_BYTES), by which
+/// [`bytes`](bytes()) refuses it.
+///
+/// # Errors
+/// [`NotFound`](ErrorKind::NotFound) or [`Io`](ErrorKind::Io), naming the file.
+pub fn encoded(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     let path = path.as_ref();
     if files::metadata(path)?.is_dir() {
         return Err(Error::io(path, io::ErrorKind::IsADirectory.into()));
@@ -85,7 +118,7 @@ pub fn file(path: impl AsRef<Path>) -> Result<RgbImage> {
     File::open(path)
         .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut encoded))
         .map_err(|error| Error::io(path, error))?;
-    bytes(&encoded).map_err(|error| error.at(path))
+    Ok(encoded)
 }
 
 /// Decodes an image from `encoded`, the content of a file.
@@ -101,6 +134,14 @@ pub fn bytes(encoded: &[u8]) -> Result<RgbImage> {
 /// # Errors
 /// Those of [`bytes()`].
 pub fn bytes_within(encoded: &[u8], limits: &Limits) -> Result<RgbImage> {
+    described(encoded, limits).map(|decoded| decoded.image)
+}
+
+/// Decodes an image from `encoded`, the content of a file, and describes its form there.
+///
+/// # Errors
+/// Those of [`bytes()`].
+pub fn described(encoded: &[u8], limits: &Limits) -> Result<Decoded> {
     if encoded.is_empty() {
         return Err(DecodeError::Empty.into());
     }
@@ -111,10 +152,12 @@ pub fn bytes_within(encoded: &[u8], limits: &Limits) -> Result<RgbImage> {
         ImageFormat::Jpeg => jpeg::decode(encoded, limits),
         #[cfg(feature = "formats")]
         ImageFormat::Tiff => tiff::decode(encoded, limits),
-        ImageFormat::Bmp => Ok(opaque(read(ImageFormat::Bmp, &bmp::corrected(encoded)?, limits)?.0)),
+        format @ ImageFormat::Bmp => {
+            Ok(Decoded::new(format, read(format, &bmp::corrected(encoded)?, limits)?.0))
+        }
         format => {
             let (image, orientation) = read(format, encoded, limits)?;
-            Ok(upright(opaque(image), orientation))
+            Ok(Decoded::new(format, image).upright(orientation))
         }
     })
 }

@@ -5,7 +5,7 @@
 
 mod resample;
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 
 use ferronnx_models::card::{
     Border, CentreRounding, ColorOrder, Fit, InputForm, Layout, Preprocessing, ResizeFilter, Size,
@@ -17,7 +17,7 @@ pub use resample::resample;
 
 use crate::session::Input;
 
-/// Channels of an RGB image, and of the inputs of networks that are trained here.
+/// Channels of an RGB image.
 pub const CHANNELS: usize = 3;
 
 /// Preprocessing steps of a model: resize, crop and normalise.
@@ -98,9 +98,14 @@ impl Preprocessor {
     /// # Panics
     /// When the image has no pixels, which no decoder returns.
     pub fn prepare(&self, image: &RgbImage) -> RgbImage {
+        self.fitted(&self.recolored(image))
+    }
+
+    /// Converts an image to the colours of the input: for a network of one channel, all three become the luma.
+    pub fn recolored<'i>(&self, image: &'i RgbImage) -> Cow<'i, RgbImage> {
         match self.color {
-            ColorOrder::Gray => self.fitted(&gray(image)),
-            ColorOrder::Rgb | ColorOrder::Bgr => self.fitted(image),
+            ColorOrder::Gray => Cow::Owned(gray(image)),
+            ColorOrder::Rgb | ColorOrder::Bgr => Cow::Borrowed(image),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Scores of classes, and the predictions that they give.
 
 use ferronnx_models::card::{Activation, ModelCard, Threshold};
+use ferronnx_report::activation::{sigmoid, softmax};
 use ndarray::ArrayD;
 
 use crate::results::Prediction;
@@ -65,7 +66,12 @@ impl Scores {
     /// # Errors
     /// [`SessionError::NotFinite`] when a score is infinite or NaN.
     pub(crate) fn predictions(&self, scores: &[f32], top: usize) -> Result<Vec<Prediction>, SessionError> {
-        let probabilities = self.probabilities(scores)?;
+        Ok(self.ranked(scores, &self.probabilities(scores)?, top))
+    }
+
+    /// Returns the `top` most likely classes for one row of scores, as [`predictions`](Self::predictions), given their
+    /// `probabilities`.
+    pub(crate) fn ranked(&self, scores: &[f32], probabilities: &[f64], top: usize) -> Vec<Prediction> {
         let selected = |index: usize| {
             self.threshold.as_ref().map(|threshold| probabilities[index] as f32 >= threshold.of(index))
         };
@@ -78,12 +84,14 @@ impl Scores {
         // Logits order classes whose probabilities round to the same.
         let rank: Vec<f64> = match scores.len() == probabilities.len() {
             true => scores.iter().map(|&score| f64::from(score)).collect(),
-            false => probabilities.clone(),
+            false => probabilities.to_vec(),
         };
         let mut order: Vec<usize> = (0..rank.len()).collect();
         order.sort_by(|&a, &b| rank[b].total_cmp(&rank[a]));
-        let count = order.iter().filter(|&&index| selected(index) == Some(true)).count();
-        Ok(order.into_iter().take(top.max(count)).map(prediction).collect())
+        // With a threshold for each class, one that is not selected can come before one that is.
+        let last = order.iter().rposition(|&index| selected(index) == Some(true));
+        let count = top.max(last.map_or(0, |last| last + 1));
+        order.into_iter().take(count).map(prediction).collect()
     }
 
     /// Computes the probability of each class from one row of scores, in f64.
@@ -95,8 +103,10 @@ impl Scores {
             return Err(SessionError::NotFinite { value });
         }
         let found: Vec<f64> = match self.activation {
-            Activation::Softmax if scores.len() > 1 => softmax(scores),
-            Activation::Softmax | Activation::Sigmoid => scores.iter().map(|&score| sigmoid(score)).collect(),
+            Activation::Softmax if scores.len() > 1 => softmax(scores, 1.0),
+            Activation::Softmax | Activation::Sigmoid => {
+                scores.iter().map(|&score| sigmoid(score.into())).collect()
+            }
             Activation::None => scores.iter().map(|&score| f64::from(score)).collect(),
         };
         Ok(match found[..] {
@@ -110,19 +120,6 @@ impl Scores {
 pub(crate) fn rows(output: &ArrayD<f32>, images: usize) -> Option<Vec<Vec<f32>>> {
     let is_batch = output.shape().first() == Some(&images);
     is_batch.then(|| output.outer_iter().map(|row| row.iter().copied().collect()).collect())
-}
-
-/// Softmax; the largest logit is subtracted first, so that nothing overflows.
-fn softmax(logits: &[f32]) -> Vec<f64> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> =
-        logits.iter().map(|&logit| (f64::from(logit) - f64::from(largest)).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.into_iter().map(|power| power / sum).collect()
-}
-
-fn sigmoid(logit: f32) -> f64 {
-    1.0 / (1.0 + (-f64::from(logit)).exp())
 }
 
 #[cfg(test)]
@@ -175,7 +172,7 @@ mod tests {
         let threshold = Some(Threshold::Each(vec![0.5, 0.2, 0.9, 0.1]));
         let found = scores(Activation::None, threshold, 4).predictions(&[0.6, 0.3, 0.8, 0.05], 1).unwrap();
         let found: Vec<_> = found.into_iter().map(|one| (one.index, one.selected)).collect();
-        assert_eq!(found, [(2, Some(false)), (0, Some(true))]);
+        assert_eq!(found, [(2, Some(false)), (0, Some(true)), (1, Some(true))]);
     }
 
     #[test]

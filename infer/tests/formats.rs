@@ -70,3 +70,29 @@ fn other_kinds_are_refused_by_name() {
     }
     assert_eq!(fs::read_dir(folder).unwrap().count(), refusals.len());
 }
+
+/// Values of the images in `formats/sixteen`.
+const SIXTEEN: [u16; 14] = [0, 127, 128, 129, 255, 256, 257, 385, 386, 4_095, 32_767, 65_279, 65_280, 65_535];
+
+#[test]
+fn sixteen_bits_are_scaled_from_their_whole_range_whoever_wrote_them() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/sixteen");
+    let scaled = |value: u16| (f64::from(value) * 255.0 / 65_535.0).round() as u8;
+    for ending in ["png", "tiff"] {
+        for (name, largest) in [("pillow-gray", 65_535), ("opencv-gray", 65_535), ("opencv-rgb", 65_535)] {
+            let file = format!("{name}.{ending}");
+            let encoded = decode::encoded(folder.join(&file)).unwrap();
+            let found = decode::described(&encoded, &decode::Limits::default()).unwrap();
+            let expected = SIXTEEN.iter().zip(SIXTEEN.iter().rev()).map(|(&value, &mirrored)| match name {
+                "opencv-rgb" => [scaled(4_095), scaled(mirrored), scaled(value)],
+                _ => [scaled(value); 3],
+            });
+            let pixels: Vec<[u8; 3]> = found.image.pixels().map(|pixel| pixel.0).collect();
+            assert_eq!(pixels, expected.collect::<Vec<_>>(), "{file}");
+            assert_eq!(found.stored.largest, Some(largest), "{file}");
+            let kind = if name == "opencv-rgb" { "RGB 16 bits" } else { "gray 16 bits" };
+            assert_eq!((&*found.stored.to_string(), found.stored.is_gray()), (kind, name != "opencv-rgb"));
+            assert_eq!(found.stored.format_name(), ending.to_uppercase());
+        }
+    }
+}

@@ -10,6 +10,7 @@
 
 mod outputs;
 mod preprocessing;
+mod temperature;
 
 use std::fmt;
 
@@ -21,6 +22,7 @@ pub use preprocessing::{
     Border, CentreRounding, ColorOrder, Fit, IMAGENET_MIN_SIZE, Layout, ParseSizeError, Preprocessing,
     PreprocessingError, ResizeFilter, Size,
 };
+pub use temperature::{CalibrationErrors, TemperatureScaling};
 
 /// Metadata key of the card.
 pub const CARD_KEY: &str = "ferronnx.card";
@@ -61,6 +63,9 @@ pub struct ModelCard {
     /// Summary of the training run; absent for a bare checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<TrainingSummary>,
+    /// Temperature that is part of the file's logits; absent where they are the network's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature_scaling: Option<TemperatureScaling>,
     /// Origin of the file.
     pub provenance: Provenance,
 }
@@ -124,6 +129,13 @@ pub struct TrainingSummary {
     pub validation_accuracy: f64,
     /// Accuracy on the test set, in [0, 1], if there is one.
     pub test_accuracy: Option<f64>,
+    /// Mean average precision on the validation split (mAP), of a multi-label model; its accuracies are shares of right
+    /// decisions among all images and classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_map: Option<f64>,
+    /// Mean average precision on the test set, of a multi-label model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_map: Option<f64>,
     /// Seed of the run.
     pub seed: u64,
 }
@@ -182,6 +194,7 @@ impl ModelCard {
             observed: Vec::new(),
             architecture: serde_json::Value::Null,
             training: None,
+            temperature_scaling: None,
             provenance,
         }
     }

@@ -81,6 +81,10 @@ impl<A: Ops<Value = String>, B: Ops> Ops for Lockstep<'_, A, B> {
         self.keep(self.names.mul(name_a, name_b), self.values.mul(a, b))
     }
 
+    fn divide(&self, (name, x): &Both<B>, divisor: f32) -> Outcome<A, B> {
+        self.keep(self.names.divide(name, divisor), self.values.divide(x, divisor))
+    }
+
     fn reduce(&self, (name, x): &Both<B>, how: Reduce, axes: &[usize], keep_dims: bool) -> Outcome<A, B> {
         self.keep(self.names.reduce(name, how, axes, keep_dims), self.values.reduce(x, how, axes, keep_dims))
     }

@@ -90,6 +90,11 @@ pub trait Ops {
     /// # Errors
     /// When the shapes cannot be broadcast.
     fn mul(&self, a: &Self::Value, b: &Self::Value) -> Result<Self::Value, Self::Error>;
+    /// Divides values by a constant, `x / divisor`, as [Div](https://onnx.ai/onnx/operators/onnx__Div.html). Any shape.
+    ///
+    /// # Errors
+    /// When the interpretation fails.
+    fn divide(&self, x: &Self::Value, divisor: f32) -> Result<Self::Value, Self::Error>;
     /// Reduces `axes` to one value, as [ReduceMean](https://onnx.ai/onnx/operators/onnx__ReduceMean.html) and
     /// [ReduceMax](https://onnx.ai/onnx/operators/onnx__ReduceMax.html); with `keep_dims` they stay as dimensions of size 1.
     ///

@@ -24,6 +24,9 @@ pub const STAGE_CHANNELS: [usize; 4] = [64, 128, 256, 512];
 pub struct Architecture {
     /// Number of classes.
     pub classes: usize,
+    /// Channels of the images: 3 for RGB, 1 for gray.
+    #[serde(default = "rgb", skip_serializing_if = "is_rgb")]
+    pub channels: usize,
     /// Layers before the first stage.
     pub stem: Stem,
     /// CBAM after each stage; none for a plain ResNet18.
@@ -32,8 +35,19 @@ pub struct Architecture {
 
 impl Default for Architecture {
     fn default() -> Self {
-        Self { classes: 10, stem: Stem::Cifar, attention: Some(Attention::default()) }
+        Self { classes: 10, channels: RGB, stem: Stem::Cifar, attention: Some(Attention::default()) }
     }
+}
+
+/// Channels of RGB images.
+const RGB: usize = 3;
+
+fn rgb() -> usize {
+    RGB
+}
+
+fn is_rgb(channels: &usize) -> bool {
+    *channels == RGB
 }
 
 /// Stem of the network: the layers before the first stage.
@@ -93,7 +107,8 @@ impl Architecture {
             }
         };
         let stem = if size("backbone.conv1.weight", 2)? == 7 { Stem::Imagenet } else { Stem::Cifar };
-        let architecture = Self { classes: size("backbone.fc.weight", 0)?, stem, attention };
+        let channels = size("backbone.conv1.weight", 1)?;
+        let architecture = Self { classes: size("backbone.fc.weight", 0)?, channels, stem, attention };
         ResNet18::new(&architecture)?;
         Ok(architecture)
     }
@@ -102,7 +117,7 @@ impl Architecture {
     pub fn same_shapes(&self, other: &Self) -> bool {
         let shapes = |a: &Self| {
             let attention = a.attention.map(|attention| (hidden_units(attention.ratio), attention.kernel));
-            (a.classes, a.stem, attention)
+            (a.classes, a.channels, a.stem, attention)
         };
         shapes(self) == shapes(other)
     }
@@ -134,7 +149,8 @@ impl fmt::Display for Architecture {
             Stem::Cifar => "3x3",
             Stem::Imagenet => "7x7",
         };
-        write!(f, ", {stem} stem, {} classes", self.classes)
+        let gray = if self.channels == RGB { "" } else { "gray images, " };
+        write!(f, ", {stem} stem, {gray}{} classes", self.classes)
     }
 }
 
@@ -144,6 +160,9 @@ pub enum ArchitectureError {
     /// There are fewer than two classes.
     #[error("a classifier needs at least two classes, not {0}")]
     Classes(usize),
+    /// The images are neither RGB nor gray.
+    #[error("images have three channels, or one if they are gray, not {0}")]
+    Channels(usize),
     /// The hidden layer of a channel attention would be empty.
     #[error("an attention ratio of {ratio} leaves no hidden unit in a stage of {channels} channels")]
     Ratio {
@@ -163,7 +182,7 @@ pub enum ArchitectureError {
     Kernel(usize),
 }
 
-/// ResNet18 with optional CBAM: images `[N, 3, H, W]` -> logits `[N, classes]`.
+/// ResNet18 with optional CBAM: images `[N, 3, H, W]`, or `[N, 1, H, W]` if they are gray, -> logits `[N, classes]`.
 #[derive(Debug, Clone)]
 pub struct ResNet18 {
     stem: StemLayers,
@@ -188,11 +207,14 @@ impl ResNet18 {
     /// Creates the network.
     ///
     /// # Errors
-    /// [`ArchitectureError`] for fewer than two classes, or an attention that cannot be built.
+    /// [`ArchitectureError`] for fewer than two classes, images of two channels, or an attention that cannot be built.
     pub fn new(architecture: &Architecture) -> Result<Self, ArchitectureError> {
-        let Architecture { classes, stem, attention } = *architecture;
+        let Architecture { classes, channels, stem, attention } = *architecture;
         if classes < 2 {
             return Err(ArchitectureError::Classes(classes));
+        }
+        if !matches!(channels, 1 | RGB) {
+            return Err(ArchitectureError::Channels(channels));
         }
         if let Some(Attention { ratio, kernel }) = attention {
             if let Some(&channels) = STAGE_CHANNELS.iter().find(|&&c| ratio == 0 || c / ratio == 0) {
@@ -208,7 +230,7 @@ impl ResNet18 {
             .map(|(index, &channels)| Stage::new(index, channels, attention))
             .collect();
         let fc = Linear::new("backbone.fc", STAGE_CHANNELS[3], classes);
-        Ok(Self { stem: StemLayers::new(stem), stages, fc })
+        Ok(Self { stem: StemLayers::new(stem, channels), stages, fc })
     }
 }
 
@@ -239,12 +261,12 @@ impl Module for ResNet18 {
 }
 
 impl StemLayers {
-    fn new(stem: Stem) -> Self {
+    fn new(stem: Stem, channels: usize) -> Self {
         let (name, bn1) = ("backbone.conv1", BatchNorm2d::new("backbone.bn1", STAGE_CHANNELS[0]));
         match stem {
             // The reference implementation replaces torchvision's stem by a new Conv2d with PyTorch's default.
             Stem::Cifar => {
-                let conv1 = Conv2d { padding: 1, ..Conv2d::new(name, 3, STAGE_CHANNELS[0], 3) };
+                let conv1 = Conv2d { padding: 1, ..Conv2d::new(name, channels, STAGE_CHANNELS[0], 3) };
                 Self { conv1, bn1, pool: None }
             }
             Stem::Imagenet => {
@@ -252,7 +274,7 @@ impl StemLayers {
                     stride: 2,
                     padding: 3,
                     init: ConvInit::KaimingFanOut,
-                    ..Conv2d::new(name, 3, STAGE_CHANNELS[0], 7)
+                    ..Conv2d::new(name, channels, STAGE_CHANNELS[0], 7)
                 };
                 Self { conv1, bn1, pool: Some(MaxPool2d { kernel: 3, stride: 2, padding: 1 }) }
             }

@@ -260,6 +260,10 @@ impl Ops for Shapes {
         self.broadcast(a, b)
     }
 
+    fn divide(&self, x: &Shape, _: f32) -> Result<Shape, ShapeError> {
+        Ok(x.clone())
+    }
+
     fn reduce(&self, x: &Shape, _: Reduce, axes: &[usize], keep_dims: bool) -> Result<Shape, ShapeError> {
         if let Some(&axis) = axes.iter().find(|&&axis| axis >= x.len()) {
             return Err(self.here(ShapeProblem::Axis { axis, shape: x.clone() }));
@@ -317,7 +321,7 @@ mod tests {
 
     fn resnet18(attention: bool, stem: Stem, classes: usize, side: usize) -> Description {
         let attention = attention.then(crate::layers::Attention::default);
-        let network = ResNet18::new(&Architecture { classes, stem, attention }).unwrap();
+        let network = ResNet18::new(&Architecture { classes, channels: 3, stem, attention }).unwrap();
         describe(&network, &[1, 3, side, side]).unwrap()
     }
 

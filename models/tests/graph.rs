@@ -257,20 +257,26 @@ fn configurations_without_a_network_are_refused() {
         refused(Architecture { classes: 1, ..Architecture::default() }),
         ArchitectureError::Classes(1)
     );
+    assert_eq!(
+        refused(Architecture { channels: 2, ..Architecture::default() }),
+        ArchitectureError::Channels(2)
+    );
     assert_eq!(Opset::new(16).unwrap_err().to_string(), "opset 16 is not supported: choose 17 to 23");
 }
 
 #[test]
 fn weights_tell_their_architecture() {
     let some = |ratio, kernel| Some(Attention { ratio, kernel });
-    for (stem, attention) in [(Stem::Cifar, some(16, 7)), (Stem::Imagenet, some(8, 3)), (Stem::Cifar, None)] {
-        let architecture = Architecture { classes: 7, stem, attention };
+    for (channels, stem, attention) in
+        [(3, Stem::Cifar, some(16, 7)), (1, Stem::Imagenet, some(8, 3)), (1, Stem::Cifar, None)]
+    {
+        let architecture = Architecture { classes: 7, channels, stem, attention };
         let network = ResNet18::new(&architecture).unwrap();
-        let weights = testing::weights(&network, &[1, 3, 64, 64]).unwrap();
+        let weights = testing::weights(&network, &[1, channels, 64, 64]).unwrap();
         assert_eq!(Architecture::of(&weights), Ok(architecture));
     }
     for ratio in 1..=64 {
-        let architecture = Architecture { classes: 2, stem: Stem::Cifar, attention: some(ratio, 3) };
+        let architecture = Architecture { classes: 2, attention: some(ratio, 3), ..Architecture::default() };
         let network = ResNet18::new(&architecture).unwrap();
         let shapes = describe(&network, &[1, 3, 64, 64]).unwrap().params;
         let weights = shapes.into_iter().map(|p| (p.name, ndarray::ArrayD::zeros(p.shape))).collect();

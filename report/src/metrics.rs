@@ -1,8 +1,8 @@
-//! Metrics of a classifier: confusion matrix, scores per class, calibration, mistakes.
+//! Metrics of a classifier: confusion matrix, scores per class, mistakes.
 
 use std::iter;
 
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 /// Prediction for one image, with its true class.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,8 +29,10 @@ pub struct Confusion {
     counts: Vec<usize>,
 }
 
-/// Scores of one class, or their means over all classes. A division by zero gives zero, as in scikit-learn.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+/// Scores of one class, or their means over the classes that have images.
+///
+/// A division by zero gives zero, as in scikit-learn. Without images the scores are undefined: they serialise as `null`.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scores {
     /// Precision: TP / (TP + FP).
     pub precision: f64,
@@ -40,6 +42,41 @@ pub struct Scores {
     pub f1: f64,
     /// Number of images of the class.
     pub support: usize,
+}
+
+impl Scores {
+    /// Precision, recall and F1; `None` for a class without images, of which they say nothing.
+    pub fn defined(&self) -> Option<[f64; 3]> {
+        (self.support > 0).then_some([self.precision, self.recall, self.f1])
+    }
+
+    /// Means of the scores of classes that have images, weighted by `weight`.
+    pub(crate) fn mean(classes: impl Iterator<Item = Self> + Clone, weight: fn(&Self) -> f64) -> Self {
+        let found = || classes.clone().filter(|scores| scores.support > 0);
+        let total: f64 = found().map(|scores| weight(&scores)).sum();
+        let mean = |score: fn(&Self) -> f64| match total > 0.0 {
+            true => found().map(|scores| weight(&scores) * score(&scores)).sum::<f64>() / total,
+            false => 0.0,
+        };
+        Self {
+            precision: mean(|scores| scores.precision),
+            recall: mean(|scores| scores.recall),
+            f1: mean(|scores| scores.f1),
+            support: classes.map(|scores| scores.support).sum(),
+        }
+    }
+}
+
+impl Serialize for Scores {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let [precision, recall, f1] = self.defined().map_or([None; 3], |scores| scores.map(Some));
+        let mut fields = serializer.serialize_struct("Scores", 4)?;
+        fields.serialize_field("precision", &precision)?;
+        fields.serialize_field("recall", &recall)?;
+        fields.serialize_field("f1", &f1)?;
+        fields.serialize_field("support", &self.support)?;
+        fields.end()
+    }
 }
 
 impl Confusion {
@@ -78,8 +115,7 @@ impl Confusion {
 
     /// Accuracy: share of all images that were predicted correctly, in [0, 1].
     pub fn accuracy(&self) -> f64 {
-        let correct = (0..self.classes).map(|class| self.count(class, class)).sum();
-        ratio(correct, self.counts.iter().sum())
+        ratio(self.correct(), self.counts.iter().sum())
     }
 
     /// Scores of a class.
@@ -94,19 +130,28 @@ impl Confusion {
         }
     }
 
-    /// Mean scores over the classes, each class with the same weight (`macro avg`).
+    /// Number of correct predictions.
+    pub fn correct(&self) -> usize {
+        (0..self.classes).map(|class| self.count(class, class)).sum()
+    }
+
+    /// Number of classes that have no image.
+    pub fn classes_without_images(&self) -> usize {
+        (0..self.classes).filter(|&class| self.support(class) == 0).count()
+    }
+
+    /// Mean scores over the classes that have images, each class with the same weight (`macro avg`).
     pub fn macro_average(&self) -> Scores {
-        let all: Vec<Scores> = (0..self.classes).map(|class| self.scores(class)).collect();
-        let mean = |score: fn(&Scores) -> f64| match all.len() {
-            0 => 0.0,
-            classes => all.iter().map(score).sum::<f64>() / classes as f64,
-        };
-        Scores {
-            precision: mean(|scores| scores.precision),
-            recall: mean(|scores| scores.recall),
-            f1: mean(|scores| scores.f1),
-            support: self.counts.iter().sum(),
-        }
+        Scores::mean(self.all_scores().iter().copied(), |_| 1.0)
+    }
+
+    /// Mean scores over the classes, weighted by their images (`weighted avg`).
+    pub fn weighted_average(&self) -> Scores {
+        Scores::mean(self.all_scores().iter().copied(), |scores| scores.support as f64)
+    }
+
+    fn all_scores(&self) -> Vec<Scores> {
+        (0..self.classes).map(|class| self.scores(class)).collect()
     }
 
     /// Pairs `(actual, predicted)` of confused classes, the most frequent first.
@@ -117,59 +162,12 @@ impl Confusion {
         pairs
     }
 
-    /// Classes with their scores, the lowest F1 first.
+    /// Classes with their scores, the lowest F1 first and those without images last.
     pub fn worst_first(&self) -> Vec<(usize, Scores)> {
         let mut all: Vec<_> = (0..self.classes).map(|class| (class, self.scores(class))).collect();
-        all.sort_by(|(_, a), (_, b)| a.f1.total_cmp(&b.f1));
+        let key = |scores: &Scores| if scores.support == 0 { f64::INFINITY } else { scores.f1 };
+        all.sort_by(|(_, a), (_, b)| key(a).total_cmp(&key(b)));
         all
-    }
-}
-
-/// Calibration of a classifier: confidence compared with accuracy (Guo et al. 2017, arXiv:1706.04599).
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Calibration {
-    /// Expected calibration error, in [0, 1]: mean difference of confidence and accuracy, weighted by images.
-    pub error: f64,
-    /// Bins of equal width, for confidence from 0 to 1.
-    pub bins: Vec<CalibrationBin>,
-}
-
-/// Images whose confidence lies in one bin.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
-pub struct CalibrationBin {
-    /// Number of images.
-    #[serde(rename = "pictures")]
-    pub images: usize,
-    /// Mean probability of the predicted class, in [0, 1].
-    pub confidence: f64,
-    /// Share of right predictions, in [0, 1].
-    pub accuracy: f64,
-}
-
-impl Calibration {
-    /// Number of bins, as in the paper.
-    pub const BINS: usize = 15;
-
-    /// Computes the calibration of `answers`.
-    pub fn new(answers: &[Answer]) -> Self {
-        let mut sums = [(0, 0.0, 0); Self::BINS];
-        for answer in answers {
-            // A probability on the border of two bins belongs to the lower one.
-            let step = (f64::from(answer.probability) * Self::BINS as f64).ceil() as usize;
-            let (images, confidence, right) = &mut sums[step.clamp(1, Self::BINS) - 1];
-            *images += 1;
-            *confidence += f64::from(answer.probability);
-            *right += usize::from(answer.is_correct());
-        }
-        let bin = |(images, confidence, right): (usize, f64, usize)| CalibrationBin {
-            images,
-            confidence: if images == 0 { 0.0 } else { confidence / images as f64 },
-            accuracy: ratio(right, images),
-        };
-        let bins: Vec<_> = sums.into_iter().map(bin).collect();
-        let distance =
-            |bin: &CalibrationBin| (bin.confidence - bin.accuracy).abs() * ratio(bin.images, answers.len());
-        Self { error: bins.iter().map(distance).sum(), bins }
     }
 }
 
@@ -209,6 +207,9 @@ mod tests {
         let mean = confusion.macro_average();
         assert!((mean.f1 - 7.0 / 12.0).abs() < 1e-12);
         assert_eq!(mean.support, 5);
+        let weighted = confusion.weighted_average();
+        assert!((weighted.precision - (3.0 * 2.0 / 3.0 + 2.0 * 0.5) / 5.0).abs() < 1e-12);
+        assert!((weighted.recall - confusion.accuracy()).abs() < 1e-12, "by definition");
         assert_eq!(confusion.worst_first()[0].0, 1);
         assert_eq!(confusion.most_confused(), [(0, 1), (1, 0)]);
     }
@@ -233,16 +234,17 @@ mod tests {
     }
 
     #[test]
-    fn calibration_is_that_computed_by_hand() {
-        let answer = |predicted, probability| Answer { actual: 0, predicted, probability };
-        // In the step that ends at 0.6: confidence 0.57, accuracy 0.5. In the last: confidence 0.99, accuracy 1.
-        let answers = [answer(0, 0.55), answer(1, 0.59), answer(0, 0.98), answer(0, 1.0)];
-        let calibration = Calibration::new(&answers);
-        assert!((calibration.error - (0.5 * 0.07 + 0.5 * 0.01)).abs() < 1e-6, "{calibration:?}");
-        assert_eq!(calibration.bins[8].images, 2);
-        assert_eq!(calibration.bins[14].accuracy, 1.0);
-        assert_eq!(Calibration::new(&[]).error, 0.0);
-        assert_eq!(Calibration::new(&[answer(0, 0.0)]).error, 1.0);
+    fn a_class_without_images_is_undefined_and_in_no_average() {
+        // Class 2 has no image, although it was predicted once.
+        let confusion = Confusion::new(3, &answers(&[(0, 0), (0, 2), (1, 1)]));
+        assert_eq!(confusion.classes_without_images(), 1);
+        assert_eq!(confusion.scores(2).defined(), None);
+        assert_eq!(confusion.macro_average().recall, 0.75);
+        assert_eq!(confusion.worst_first().last().map(|(class, _)| *class), Some(2));
+        let json = serde_json::to_string(&confusion.scores(2)).unwrap();
+        assert_eq!(json, r#"{"precision":null,"recall":null,"f1":null,"support":0}"#);
+        let json = serde_json::to_string(&confusion.scores(1)).unwrap();
+        assert_eq!(json, r#"{"precision":1.0,"recall":1.0,"f1":1.0,"support":1}"#);
     }
 
     #[test]

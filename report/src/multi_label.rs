@@ -4,7 +4,9 @@
 
 use serde::Serialize;
 
+use crate::calibration::Calibration;
 use crate::metrics::{Scores, ratio};
+use crate::ranking::{Averages, Rankings};
 
 /// Scores and truth of one image, a value for each class.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +27,8 @@ pub struct LabelMetrics {
     pub scores: Scores,
     /// Average precision: the area under the precision-recall curve in steps; none without an image of the class.
     pub average_precision: Option<f64>,
+    /// Area under the ROC curve; none unless there are images with and without the class.
+    pub roc_auc: Option<f64>,
 }
 
 /// Metrics of a multi-label classifier on a set of images.
@@ -40,8 +44,18 @@ pub struct MultiLabel {
     pub hamming_loss: f64,
     /// Scores over all decisions together.
     pub micro_average: Scores,
-    /// Mean of the scores of the classes.
+    /// Mean of the scores of the classes that occur.
     pub macro_average: Scores,
+    /// Mean of the scores of the classes, weighted by their images.
+    pub weighted_average: Scores,
+    /// Averages of the areas under the ROC curves.
+    pub roc_auc: Averages,
+    /// Averages of the average precisions; the macro-average is [`mean_average_precision`](Self::mean_average_precision).
+    pub average_precision: Averages,
+    /// Expected calibration error over all decisions, in [0, 1].
+    pub calibration_error: f64,
+    /// Number of classes without an image.
+    pub classes_without_images: usize,
     /// Metrics of each class, in the order of the labels; not serialised, for their names are not here.
     #[serde(skip)]
     pub classes: Vec<LabelMetrics>,
@@ -72,10 +86,12 @@ impl MultiLabel {
     /// # Panics
     /// When an image does not have a value for each class.
     pub fn new(classes: usize, images: &[LabelScores]) -> Self {
+        let rankings = rankings(classes, images);
         let counts: Vec<Counts> = (0..classes).map(|class| counts(images, class)).collect();
         let metrics = |(class, counts): (usize, &Counts)| LabelMetrics {
             scores: counts.scores(),
-            average_precision: average_precision(images, class),
+            average_precision: rankings.classes[class].average_precision(),
+            roc_auc: rankings.classes[class].roc_auc(),
         };
         let metrics: Vec<LabelMetrics> = counts.iter().enumerate().map(metrics).collect();
         let all = counts.iter().fold(Counts::default(), |sum, one| Counts {
@@ -83,28 +99,40 @@ impl MultiLabel {
             selected: sum.selected + one.selected,
             actual: sum.actual + one.actual,
         });
-        let mean = |of: &dyn Fn(&LabelMetrics) -> Option<f64>| {
-            let found: Vec<f64> = metrics.iter().filter_map(of).collect();
-            found.iter().sum::<f64>() / found.len().max(1) as f64
-        };
+        let scores = metrics.iter().map(|one| one.scores);
         let wrong = |image: &LabelScores| {
             image.selected.iter().zip(&image.actual).filter(|(selected, actual)| selected != actual).count()
         };
         Self {
             images: images.len(),
-            mean_average_precision: mean(&|one| one.average_precision),
+            mean_average_precision: rankings.average_precision().macro_average.unwrap_or(0.0),
             exact_match: ratio(images.iter().filter(|image| wrong(image) == 0).count(), images.len()),
             hamming_loss: ratio(images.iter().map(wrong).sum(), images.len() * classes),
             micro_average: all.scores(),
-            macro_average: Scores {
-                precision: mean(&|one| Some(one.scores.precision)),
-                recall: mean(&|one| Some(one.scores.recall)),
-                f1: mean(&|one| Some(one.scores.f1)),
-                support: all.actual,
-            },
+            macro_average: Scores::mean(scores.clone(), |_| 1.0),
+            weighted_average: Scores::mean(scores.clone(), |scores| scores.support as f64),
+            roc_auc: rankings.roc_auc(),
+            average_precision: rankings.average_precision(),
+            calibration_error: calibration(images).error,
+            classes_without_images: scores.filter(|scores| scores.support == 0).count(),
             classes: metrics,
         }
     }
+}
+
+/// Ranks the images by the probability of each class.
+pub fn rankings(classes: usize, images: &[LabelScores]) -> Rankings {
+    let rows = images.iter().map(|image| &image.probabilities[..]);
+    Rankings::new(classes, rows, |image, class| images[image].actual[class])
+}
+
+/// Computes the calibration of all decisions, an image and a class each.
+pub fn calibration(images: &[LabelScores]) -> Calibration {
+    let decisions = |image: &'_ LabelScores| {
+        let pairs = image.probabilities.iter().zip(&image.actual);
+        pairs.map(|(&probability, &actual)| (f64::from(probability), actual)).collect::<Vec<_>>()
+    };
+    Calibration::of(images.iter().flat_map(decisions))
 }
 
 fn counts(images: &[LabelScores], class: usize) -> Counts {
@@ -116,24 +144,6 @@ fn counts(images: &[LabelScores], class: usize) -> Counts {
         counts.actual += usize::from(actual);
     }
     counts
-}
-
-/// Average precision of a class: the sum of precisions at each distinct probability, weighted by the growth of recall.
-fn average_precision(images: &[LabelScores], class: usize) -> Option<f64> {
-    let mut ranked: Vec<(f32, bool)> =
-        images.iter().map(|image| (image.probabilities[class], image.actual[class])).collect();
-    ranked.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    let total = ranked.iter().filter(|(_, actual)| *actual).count();
-    if total == 0 {
-        return None;
-    }
-    let (mut seen, mut hits, mut sum) = (0, 0, 0.0);
-    for alike in ranked.chunk_by(|(a, _), (b, _)| a == b) {
-        let found = alike.iter().filter(|(_, actual)| *actual).count();
-        (seen, hits) = (seen + alike.len(), hits + found);
-        sum += ratio(hits, seen) * ratio(found, total);
-    }
-    Some(sum)
 }
 
 #[cfg(test)]

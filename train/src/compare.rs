@@ -127,9 +127,10 @@ impl RunSummary {
         self.metrics = folder.metrics()?;
         self.epochs = self.metrics.len();
         self.seconds = self.metrics.iter().map(|epoch| epoch.seconds).sum();
+        let by = config.best_by().map_err(|source| config.recipe_error(source.into()))?;
         let mut best = Best::default();
         for epoch in &self.metrics {
-            best.improves(epoch);
+            best.improves(epoch, by);
         }
         if best.epoch > 0 {
             (self.best_epoch, self.validation_accuracy) = (Some(best.epoch), Some(best.accuracy));

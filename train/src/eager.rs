@@ -119,6 +119,10 @@ impl Ops for Eager<'_> {
         at("mul", a.f_mul(b))
     }
 
+    fn divide(&self, x: &Tensor, divisor: f32) -> Result<Tensor, EagerError> {
+        at("divide", x.f_div_scalar(f64::from(divisor)))
+    }
+
     /// The gradient of a maximum goes to one element, as in the reference; `amax` would share it among equals, which
     /// are many after a ReLU. `amax` takes a tenth of the time, so it is used where there is no gradient.
     fn reduce(&self, x: &Tensor, how: Reduce, axes: &[usize], keep_dims: bool) -> Result<Tensor, EagerError> {

@@ -6,17 +6,20 @@ mod drift;
 mod goldens;
 mod images;
 mod reference;
+mod scaled;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ferronnx_infer::Session;
-use ferronnx_infer::preprocess::{CHANNELS, Preprocessor};
+use ferronnx_infer::preprocess::Preprocessor;
 use ferronnx_infer::runtime;
 use ferronnx_infer::session::Options;
 use ferronnx_infer::verify::Verification;
-use ferronnx_models::card::{CARD_KEY, InputForm, ModelCard, Precision, Preprocessing, PreprocessingError};
+use ferronnx_models::card::{
+    CARD_KEY, InputForm, ModelCard, Precision, Preprocessing, PreprocessingError, TemperatureScaling,
+};
 use ferronnx_models::certificate::{CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate};
 use ferronnx_models::onnx::digest::DigestError;
 use ferronnx_models::onnx::passes::{self, EmbedError, HalfError, QuantizeError, Ranges};
@@ -34,6 +37,7 @@ pub use self::images::Images;
 use self::reference::Reference;
 use crate::error::TorchError;
 use crate::params::Params;
+use crate::temperature::TemperatureError;
 use crate::trainer::TrainError;
 
 /// Batch size of the comparison.
@@ -56,6 +60,9 @@ pub struct ExportOptions {
     pub calibration: Calibration,
     /// Largest difference to libtorch, relative to the largest logit; `None` for [`default_tolerance`].
     pub tolerance: Option<f64>,
+    /// True if the logits are divided by a temperature: the card's, or else one that is fitted on the labelled images of
+    /// the comparison.
+    pub calibrate: bool,
 }
 
 impl Default for ExportOptions {
@@ -68,6 +75,7 @@ impl Default for ExportOptions {
             fold: true,
             calibration: Calibration::default(),
             tolerance: None,
+            calibrate: false,
         }
     }
 }
@@ -96,6 +104,8 @@ pub struct Exported {
     pub disagreeing: Vec<Disagreement>,
     /// Numbers of images that libtorch and the file classify correctly, if the classes are known.
     pub right: Option<[usize; 2]>,
+    /// Temperature that is part of the file's logits, if there is one.
+    pub temperature_scaling: Option<TemperatureScaling>,
     /// Size of the file in bytes.
     pub bytes: u64,
     /// Time for graph, passes and writing, without verification.
@@ -129,6 +139,12 @@ pub enum ExportError {
     /// int8 was asked for without calibration images.
     #[error("int8 needs images to find the ranges of values on")]
     NoCalibration,
+    /// A temperature was asked for without images whose classes are known.
+    #[error("a temperature is fitted on validation images, and there are no images with known classes")]
+    NoLabels,
+    /// No temperature makes the probabilities match the validation images.
+    #[error("the logits cannot be calibrated")]
+    Temperature(#[from] TemperatureError),
     /// The weights are not this network's.
     #[error("these are not the weights of this network")]
     Weights(#[source] WeightsFault),
@@ -210,7 +226,8 @@ pub struct Trained<'a, M> {
     pub network: &'a M,
     /// Weights of the network.
     pub weights: &'a Weights,
-    /// Model card: labels, preprocessing, architecture.
+    /// Model card: labels, preprocessing, architecture. With a
+    /// [temperature](ferronnx_models::card::TemperatureScaling) the file's logits are divided by it.
     pub card: &'a ModelCard,
     /// Training images for the ranges of int8; [`CALIBRATION_IMAGES`] are enough.
     pub calibration: &'a [RgbImage],
@@ -227,7 +244,15 @@ impl<M: Module> Trained<'_, M> {
         images: &Images,
         options: &ExportOptions,
     ) -> Result<Exported, ExportError> {
-        let path = path.as_ref();
+        let card = self.calibrated(images, options)?;
+        let network = self.scaled(&card);
+        let trained =
+            Trained { network: &network, card: &card, weights: self.weights, calibration: self.calibration };
+        trained.write(path.as_ref(), images, options)
+    }
+
+    /// Writes the model, as [`export`](Self::export), without regard to the card's temperature.
+    fn write(&self, path: &Path, images: &Images, options: &ExportOptions) -> Result<Exported, ExportError> {
         let started = Instant::now();
         let model = self.model(options)?;
         let card = ModelCard {
@@ -270,8 +295,9 @@ impl<M: Module> Trained<'_, M> {
         written += started.elapsed();
         Ok(Exported {
             disagreeing: comparison.disagreeing().to_vec(),
-            right: images.labels.is_some().then(|| comparison.right()),
+            right: (images.labels.is_some() && !card.is_multi_label()).then(|| comparison.right()),
             certificate,
+            temperature_scaling: card.temperature_scaling,
             bytes: bytes.len() as u64,
             written,
         })
@@ -284,7 +310,10 @@ impl<M: Module> Trained<'_, M> {
     /// # Errors
     /// [`ExportError`] when the graph cannot be made or an engine fails.
     pub fn drift(&self, images: &Images, options: &ExportOptions) -> Result<Vec<Drift>, ExportError> {
-        drift::drift(&self.reference(options)?, self.model(options)?, options.input, images)
+        let network = self.scaled(self.card);
+        let Self { weights, card, calibration, .. } = *self;
+        let trained = Trained { network: &network, weights, card, calibration };
+        drift::drift(&trained.reference(options)?, trained.model(options)?, options.input, images)
     }
 
     /// Makes the model in the form that `options` ask for.
@@ -331,14 +360,17 @@ impl<M: Module> Trained<'_, M> {
 
     fn interface(&self, options: &ExportOptions) -> Interface {
         let side = self.card.preprocessing.crop.height as usize;
-        Interface::new([CHANNELS, side, side]).output("logits").observed(options.observed)
+        Interface::new([self.card.preprocessing.color.channels(), side, side])
+            .output("logits")
+            .observed(options.observed)
     }
 
     /// Loads the weights into libtorch, after checking that they are exactly this network's.
     fn params(&self) -> Result<Params, ExportError> {
-        let side = self.card.preprocessing.crop.height as usize;
+        let Preprocessing { crop, color, .. } = self.card.preprocessing;
+        let side = crop.height as usize;
         let described =
-            shapes::describe(self.network, &[1, CHANNELS, side, side]).map_err(TraceError::from)?;
+            shapes::describe(self.network, &[1, color.channels(), side, side]).map_err(TraceError::from)?;
         let classes = described.output.last().copied().unwrap_or(0);
         if classes != self.card.labels.len() {
             let labels = self.card.labels.len();

@@ -14,6 +14,7 @@ pub mod error;
 pub mod export;
 pub mod fit;
 pub mod interrupt;
+pub mod loss;
 pub mod lr_finder;
 mod native;
 pub mod optimizer;
@@ -23,6 +24,8 @@ pub mod recipe;
 pub mod report;
 pub mod run;
 pub mod summary;
+pub mod task;
+pub mod temperature;
 pub mod tensorboard;
 pub mod trainer;
 

@@ -1,4 +1,4 @@
-//! Initialisation from pretrained weights: matching by name and shape, a new head, a cropped stem.
+//! Initialisation from pretrained weights: matching by name and shape, a new head, a cropped stem, a stem for gray images.
 //!
 //! A checkpoint has to hold the whole network, but for the head and the attention, and nothing more inside its modules:
 //! a ResNet34 has all tensors of a ResNet18, in the same shapes, and its weights are of no use to one.
@@ -13,7 +13,7 @@ use ferronnx_models::Roles;
 use ferronnx_models::checkpoint::families::Seems;
 use ferronnx_models::checkpoint::{Candidate, Checkpoint, FormatError, Misfit, Sought, StoredTensor};
 use globset::GlobSet;
-use ndarray::s;
+use ndarray::{Axis, s};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TorchError;
@@ -51,8 +51,11 @@ impl FromStr for StemInit {
 /// Names of the tensors that were loaded, adapted, left new and ignored.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// Tensors taken from the file unchanged.
+    /// Tensors taken from the file: unchanged, or summed over the channels of its RGB images.
     pub loaded: Vec<String>,
+    /// Names of loaded stem weights that are the sums over the three channels of an RGB stem, for gray images. An RGB
+    /// image of three equal channels gives the same values, so they count as loaded.
+    pub summed: Vec<String>,
     /// Names of parameters initialised with the centre of a larger tensor in the file; they train like new ones.
     pub adapted: Vec<String>,
     /// Tensors of the network that were not loaded: they begin untrained and are never frozen unless by name.
@@ -114,7 +117,9 @@ pub enum PretrainedError {
 /// Copies the tensors of the network that `checkpoint` holds under any prefix into `params`.
 ///
 /// A head for other classes stays new. So does a stem where the file has a larger kernel; with [`StemInit::Centre`] it
-/// begins with the centre of that kernel. Of several networks in the file, the one that
+/// begins with the centre of that kernel. A stem for gray images is the sum of an RGB stem over its channels, as in timm's
+/// [`adapt_input_conv`](https://github.com/huggingface/pytorch-image-models/blob/main/timm/models/_manipulate.py). Of
+/// several networks in the file, the one that
 /// [`Checkpoint::candidates`] lists first is taken.
 ///
 /// # Errors
@@ -126,8 +131,8 @@ pub fn load(
     stem: StemInit,
     roles: &Roles,
 ) -> Result<Loaded, PretrainedError> {
-    let network =
-        Network { params, roles, stem, head: role("head", roles)?, attention: role("attention", roles)? };
+    let [head, attention, first] = ["head", "attention", "stem"].map(|name| role(name, roles));
+    let network = Network { params, roles, stem, head: head?, attention: attention?, first: first? };
     let candidates = checkpoint.candidates(&Sought::new(params.names(), roles));
     let mut fitting = candidates.iter().map(|candidate| (candidate, network.plan(candidate)));
     let Some((candidate, plan)) = fitting.find(|(_, plan)| plan.is_ok()).or_else(|| {
@@ -164,6 +169,8 @@ struct Network<'n> {
     stem: StemInit,
     head: GlobSet,
     attention: GlobSet,
+    /// First layers, which see the image.
+    first: GlobSet,
 }
 
 impl Network<'_> {
@@ -182,6 +189,10 @@ impl Network<'_> {
                 // A head of several layers is none of this network.
                 _ if twice.contains(own) => drop(unused.insert(&tensor.name)),
                 Fit::Same => plan.loaded.push(own.into()),
+                Fit::Rgb => {
+                    plan.loaded.push(own.into());
+                    plan.summed.push(own.into());
+                }
                 Fit::LargerKernel(_) if self.stem == StemInit::Centre => plan.adapted.push(own.into()),
                 Fit::LargerKernel(_) | Fit::OtherClasses => drop(unused.insert(&tensor.name)),
                 // Another layer that is called a head.
@@ -241,12 +252,17 @@ impl Network<'_> {
     fn copy(&self, candidate: &Candidate<'_>, plan: &Loaded) -> Result<(), PretrainedError> {
         let wanted = plan.loaded.iter().chain(&plan.adapted).map(String::as_str);
         for (name, values) in candidate.weights(wanted)? {
-            let values = match candidate.get(&name).map(|tensor| self.fit(&name, tensor)) {
+            let cropped = match candidate.get(&name).map(|tensor| self.fit(&name, tensor)) {
                 Some(Fit::LargerKernel(border)) => {
                     let (from, to) = (border as isize, -(border as isize));
                     values.slice(s![.., .., from..to, from..to]).to_owned().into_dyn()
                 }
                 _ => values,
+            };
+            let is_gray = self.params.get(&name).is_some_and(|own| own.size().get(1) == Some(&1));
+            let values = match cropped.shape() {
+                [_, RGB, _, _] if is_gray => cropped.sum_axis(Axis(1)).insert_axis(Axis(1)),
+                _ => cropped,
             };
             self.params.assign(&name, &values)?;
         }
@@ -258,7 +274,9 @@ impl Network<'_> {
         let expected: Vec<usize> = expected.into_iter().map(|size| size as usize).collect();
         // A tensor of a kind that cannot be read is refused by name when it is.
         let Some(found) = tensor.shape() else { return Fit::Same };
-        fit(own, found, expected, &self.head, self.roles)
+        let channels_fit =
+            |found, expected| found == expected || (found, expected) == (RGB, 1) && self.first.is_match(own);
+        fit(own, found, expected, &self.head, self.roles, channels_fit)
     }
 }
 
@@ -270,6 +288,8 @@ fn module(name: &str) -> &str {
 /// Relation of a tensor of the file to the network's tensor of its name.
 enum Fit {
     Same,
+    /// The same kernels, for the three channels of RGB images where the network has one.
+    Rgb,
     /// A larger kernel, by this many values on each side.
     LargerKernel(usize),
     OtherClasses,
@@ -277,7 +297,17 @@ enum Fit {
     Not(Vec<usize>),
 }
 
-fn fit(own: &str, found: &[usize], expected: Vec<usize>, head: &GlobSet, roles: &Roles) -> Fit {
+/// Channels of the images that published networks are trained on.
+const RGB: usize = 3;
+
+fn fit(
+    own: &str,
+    found: &[usize],
+    expected: Vec<usize>,
+    head: &GlobSet,
+    roles: &Roles,
+    channels_fit: impl Fn(usize, usize) -> bool,
+) -> Fit {
     let cropped = |found: usize, expected: usize| {
         let declared = roles.cropped_kernel() == Some((own, found));
         (declared && found > expected && (found - expected).is_multiple_of(2)).then(|| (found - expected) / 2)
@@ -285,8 +315,11 @@ fn fit(own: &str, found: &[usize], expected: Vec<usize>, head: &GlobSet, roles: 
     match (found, &expected[..]) {
         (found, expected) if found == expected => Fit::Same,
         ([filters, channels, height, width], [f, c, h, w])
-            if (filters, channels) == (f, c) && height == width && h == w =>
+            if filters == f && channels_fit(*channels, *c) && height == width && h == w =>
         {
+            if height == h {
+                return Fit::Rgb;
+            }
             cropped(*height, *h).map_or(Fit::Not(expected), Fit::LargerKernel)
         }
         ([_, found @ ..], [_, inner @ ..]) if head.is_match(own) && found == inner => Fit::OtherClasses,

@@ -4,10 +4,12 @@
 //! their names (`*` matches anything) or by the [roles](ferronnx_models::Roles) that the network declares (`@head`).
 //! It says nothing about the data.
 
+mod best;
 mod error;
 mod patterns;
 mod phase;
 mod schedule;
+mod unused;
 
 use std::fs;
 use std::path::Path;
@@ -15,17 +17,21 @@ use std::path::Path;
 use ferronnx_models::Roles;
 use serde::{Deserialize, Serialize};
 
+pub use self::best::BestBy;
 pub use self::error::{PhaseFault, RecipeError, RecipeFault};
 pub use self::patterns::PatternError;
 pub(crate) use self::patterns::role;
 pub use self::phase::{Group, Phase};
 pub use self::schedule::{Course, Cycle, Plateau, Rates, Schedule};
+use crate::data::Sampling;
 use crate::data::augment::Augment;
 use crate::error::SettingError;
+use crate::loss::LossSettings;
 use crate::optimizer::Settings;
 
 /// Names and texts of the recipes that ship with the project.
-pub const BUILT_IN: [(&str, &str); 4] = [
+pub const BUILT_IN: [(&str, &str); 5] = [
+    ("fine-tune", include_str!("../recipes/fine-tune.toml")),
     ("three-phase", include_str!("../recipes/three-phase.toml")),
     ("differential", include_str!("../recipes/differential.toml")),
     ("one-cycle", include_str!("../recipes/one-cycle.toml")),
@@ -52,6 +58,15 @@ pub struct Recipe {
     /// Share of the target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567).
     #[serde(default)]
     pub label_smoothing: f64,
+    /// Loss, with the weights of the classes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub loss: LossSettings,
+    /// Choice of the images of an epoch.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sampling: Sampling,
+    /// Metric of the validation images that chooses the best epoch; the task's [default](BestBy::of) if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<BestBy>,
     /// Decay of the moving average of the weights, which is validated and saved instead of the weights themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
@@ -82,10 +97,6 @@ fn default_validation() -> f64 {
     0.1
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
 fn one() -> usize {
     1
 }
@@ -93,6 +104,10 @@ fn one() -> usize {
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
 fn is_one(value: &usize) -> bool {
     *value == 1
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Behaviour of batch norm in frozen layers.
@@ -115,6 +130,14 @@ impl Recipe {
     /// # Errors
     /// [`RecipeError`] when there is neither, when the file is not a recipe, and when a setting is out of range.
     pub fn load(name_or_path: impl AsRef<Path>) -> Result<Self, RecipeError> {
+        Self::load_with_notes(name_or_path).map(|(recipe, _)| recipe)
+    }
+
+    /// Loads a recipe as [`Recipe::load`] does, with a sentence about each setting that is given and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Recipe::load`].
+    pub fn load_with_notes(name_or_path: impl AsRef<Path>) -> Result<(Self, Vec<String>), RecipeError> {
         let path = name_or_path.as_ref();
         if let Some((name, text)) = BUILT_IN.iter().find(|(name, _)| path == Path::new(name)) {
             return Self::parse(text, name);
@@ -124,13 +147,15 @@ impl Recipe {
         Self::parse(&text, &path.display().to_string())
     }
 
-    fn parse(text: &str, origin: &str) -> Result<Self, RecipeError> {
-        let recipe: Self = toml::from_str(text)
-            .map_err(|source| RecipeError::Parse { origin: origin.into(), source: Box::new(source) })?;
+    fn parse(text: &str, origin: &str) -> Result<(Self, Vec<String>), RecipeError> {
+        let faulty = |source| RecipeError::Parse { origin: origin.into(), source: Box::new(source) };
+        let recipe: Self = toml::from_str(text).map_err(faulty)?;
         recipe
             .check()
             .map_err(|source| RecipeError::Invalid { origin: origin.into(), source: source.into() })?;
-        Ok(recipe)
+        let table = toml::from_str(text).map_err(faulty)?;
+        let notes = unused::unused(&table, &recipe);
+        Ok((recipe, notes))
     }
 
     /// Checks that every setting is in range.
@@ -149,6 +174,7 @@ impl Recipe {
         SettingError::fraction(self.validation, "validation")?;
         self.augment.check()?;
         self.check_optimisation()?;
+        self.loss.check()?;
         if self.phases.is_empty() {
             return Err(RecipeFault::NoPhase);
         }
@@ -341,7 +367,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_recipe_is_named() {
-        let text = BUILT_IN[0].1;
+        let text = BUILT_IN[1].1;
         let why =
             |from: &str, to: &str| chain(&Recipe::parse(&text.replacen(from, to, 1), "my.toml").unwrap_err());
         assert!(why("batch_size = 64", "batch_size = 1").contains("batch_size must be at least 2"));

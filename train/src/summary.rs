@@ -9,7 +9,7 @@ use serde::Serialize;
 pub struct Summary {
     /// Description of the network on one line.
     pub network: String,
-    /// Shape of the input, `[1, 3, H, W]`.
+    /// Shape of the input, `[1, C, H, W]`.
     pub input: [usize; 4],
     /// Layers with parameters, in their order.
     pub layers: Vec<Layer>,
@@ -65,7 +65,7 @@ impl Summary {
     /// # Errors
     /// [`SummaryError`] when there is no such network, or it does not take images of this size.
     pub fn new(architecture: &Architecture, side: usize) -> Result<Self, SummaryError> {
-        let input = [1, 3, side, side];
+        let input = [1, architecture.channels, side, side];
         let network = ResNet18::new(architecture)?;
         let described =
             shapes::describe(&network, &input).map_err(|source| SummaryError::Size { side, source })?;
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn the_totals_of_torchvisions_network_are_those_known() {
-        let plain = Architecture { classes: 1000, stem: Stem::Imagenet, attention: None };
+        let plain = Architecture { classes: 1000, channels: 3, stem: Stem::Imagenet, attention: None };
         let total = Summary::new(&plain, 224).unwrap().total;
         assert_eq!((total.trainable, total.macs), (11_689_512, 1_814_073_344));
         assert_eq!((total.values, total.bytes), (11_699_112, 46_796_448));

@@ -168,6 +168,8 @@ mod tests {
             train_accuracy: 0.25,
             validation_loss: 1.75,
             validation_accuracy: 0.5,
+            validation_macro_f1: None,
+            validation_map: None,
             images_per_second: 20.0,
             seconds: 2.0,
         }

@@ -6,6 +6,7 @@
 mod average;
 mod error;
 mod evaluate;
+mod label_scores;
 mod metrics;
 mod plan;
 mod precision;
@@ -18,11 +19,13 @@ use std::time::Instant;
 
 use ferronnx_models::Module;
 use indexmap::IndexMap;
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use self::average::Average;
 pub use self::error::TrainError;
 pub use self::evaluate::{Evaluation, Prediction, evaluate, logits};
+use self::label_scores::ValidationScores;
+pub use self::label_scores::label_scores;
 pub use self::metrics::{Epoch, EpochMetrics, Progress};
 pub use self::plan::{PhaseRecord, Plan};
 use self::precision::Scaler;
@@ -32,18 +35,20 @@ pub use self::sweep::Sweep;
 use self::totals::{NotFinite, Totals, Watch};
 use crate::data::batches::{Batch, Loader};
 use crate::eager::Eager;
-use crate::error::TorchError;
+use crate::loss::{Loss, class_weights};
 use crate::optimizer::Optimizer;
 use crate::params::Params;
-use crate::recipe::{Course, Phase, Recipe};
+use crate::recipe::{BestBy, Course, Phase, Recipe, RecipeFault};
 
 /// Options of a trainer, besides its recipe.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct Options<'a> {
     /// Seed of every random choice.
     pub seed: u64,
     /// Float type of mixed precision; `None` for full precision.
     pub amp: Option<Amp>,
+    /// Names of the classes, in the order of the logits; only class weights of the recipe need them.
+    pub labels: &'a [String],
 }
 
 /// Trains a network through the phases of a recipe.
@@ -54,7 +59,9 @@ pub struct Trainer<'a, M> {
     train: Loader<'a>,
     validation: Loader<'a>,
     new: &'a HashSet<String>,
-    options: Options,
+    options: Options<'a>,
+    loss: Loss,
+    best: BestBy,
     position: Position,
     active: Option<Active>,
     average: Option<Average>,
@@ -76,14 +83,15 @@ impl<'a, M: Module> Trainer<'a, M> {
     /// Makes a trainer before its first step; `new` names the parameters that were not loaded.
     ///
     /// # Errors
-    /// [`TrainError::Torch`] when memory runs out.
+    /// [`TrainError::Recipe`] when the recipe does not fit the classes or the task of the
+    /// images, [`TrainError::Torch`] when memory runs out.
     pub fn new(
         network: &'a M,
         params: &'a Params,
         recipe: &'a Recipe,
         [train, validation]: [Loader<'a>; 2],
         new: &'a HashSet<String>,
-        options: Options,
+        options: Options<'a>,
     ) -> Result<Self, TrainError> {
         if matches!(params.device(), Device::Cuda(_)) {
             params.to_channels_last()?;
@@ -93,6 +101,9 @@ impl<'a, M: Module> Trainer<'a, M> {
             Some(Amp::Fp16) => Some(Scaler::new(precision::ScalerState::default(), params.device())?),
             _ => None,
         };
+        let loss = loss(recipe, &train, options.labels, params.device())?;
+        let best = BestBy::of(recipe.best, train.task()).map_err(RecipeFault::from)?;
+        let train = train.sampling(recipe.sampling);
         let position = Position::start(recipe);
         let active = None;
         Ok(Self {
@@ -103,6 +114,8 @@ impl<'a, M: Module> Trainer<'a, M> {
             validation,
             new,
             options,
+            loss,
+            best,
             position,
             active,
             average,
@@ -236,7 +249,7 @@ impl<'a, M: Module> Trainer<'a, M> {
             self.network.forward(&Eager::train(self.params, &plan.frozen_norms), &images)?
         };
         let logits = logits.f_to_kind(Kind::Float)?;
-        let loss = cross_entropy(&logits, batch, self.recipe.label_smoothing)?;
+        let loss = self.loss.mean(&logits, batch)?;
         // Every image of an update has the same weight, in a smaller last batch too.
         let Recipe { accumulate, batch_size, .. } = *self.recipe;
         let first = (batch.step - batch.step % accumulate) * batch_size;
@@ -305,6 +318,7 @@ impl<'a, M: Module> Trainer<'a, M> {
         let rates = self.position.rates.at(&course, update);
         let names = phase.group_names().into_iter().map(Into::into);
         let sums = self.position.sums;
+        let scores = ValidationScores::new(validated, &self.validation);
         let (train_loss, train_accuracy) = sums.means();
         let metrics = EpochMetrics {
             epoch: self.position.epoch + 1,
@@ -314,10 +328,12 @@ impl<'a, M: Module> Trainer<'a, M> {
             train_accuracy,
             validation_loss: validated.loss,
             validation_accuracy: validated.accuracy,
+            validation_macro_f1: Some(scores.macro_f1()),
+            validation_map: scores.mean_average_precision(),
             images_per_second: sums.images as f64 / train_seconds,
             seconds,
         };
-        let improved = self.position.best.improves(&metrics);
+        let improved = self.position.best.improves(&metrics, self.best);
         let ended = self.position.advance(self.recipe, validated.loss);
         if ended.is_some() {
             self.active = None;
@@ -387,13 +403,16 @@ impl<'a, M: Module> Trainer<'a, M> {
     }
 }
 
-/// Computes the mean cross-entropy `[]` of `logits` `[N, classes]`.
-fn cross_entropy(logits: &Tensor, batch: &Batch, smoothing: f64) -> Result<Tensor, TorchError> {
-    let against = |labels: &Tensor| {
-        logits.f_cross_entropy_loss::<Tensor>(labels, None, Reduction::Mean, -100, smoothing)
-    };
-    let loss = against(&batch.labels)?;
-    let Some(mixed) = &batch.mixed else { return Ok(loss) };
-    let other = against(&mixed.labels)?.f_mul_scalar(1.0 - mixed.share)?;
-    Ok(loss.f_mul_scalar(mixed.share)?.f_add(&other)?)
+/// Makes the loss of a recipe for the training images of `train`, whose classes are `labels`.
+fn loss(recipe: &Recipe, train: &Loader<'_>, labels: &[String], device: Device) -> Result<Loss, TrainError> {
+    let weights = recipe.loss.class_weights.as_ref().map(|weights| {
+        let counts = train.set().class_counts(labels.len());
+        let values = class_weights(weights, train.task(), labels, &counts, train.set().len())
+            .map_err(RecipeFault::from)?;
+        let values: Vec<f32> = values.into_iter().map(|weight| weight as f32).collect();
+        let tensor = Tensor::f_from_slice(&values).and_then(|values| values.f_to_device(device));
+        tensor.map_err(TrainError::from)
+    });
+    let weights = weights.transpose()?;
+    Ok(Loss { gamma: recipe.loss.focusing(), smoothing: recipe.label_smoothing, weights })
 }

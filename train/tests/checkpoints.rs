@@ -184,7 +184,7 @@ fn layers_beside_the_network_are_left_out_by_name_only() {
 #[test]
 fn weights_with_the_bare_names_of_torchvision_are_exported() {
     let dir = tempfile::tempdir().unwrap();
-    let plain = Architecture { classes: 7, stem: Stem::Imagenet, attention: None };
+    let plain = Architecture { classes: 7, channels: 3, stem: Stem::Imagenet, attention: None };
     let weights = testing::weights(&ResNet18::new(&plain).unwrap(), &[1, 3, 64, 64]).unwrap();
     let bare =
         weights.into_iter().map(|(name, values)| (name.replacen("backbone.", "", 1), values)).collect();

@@ -121,7 +121,7 @@ fn whole_network() {
         ("network.ratio8_kernel3", Stem::Cifar, attention(8, 3), 32),
     ];
     for (name, stem, attention, size) in cases {
-        let network = ResNet18::new(&Architecture { classes: 10, stem, attention }).unwrap();
+        let network = ResNet18::new(&Architecture { classes: 10, channels: 3, stem, attention }).unwrap();
         compare(name, &Golden::Network(Box::new(network)), [3, size, size]);
     }
 }

@@ -34,7 +34,7 @@ fn run(new: &[&str], frozen_bn: FrozenBatchNorm) -> Vec<Weights> {
         .filter(|name| new.iter().any(|prefix| name.starts_with(prefix)))
         .map(Into::into)
         .collect();
-    let options = Options { seed: 5, amp: None };
+    let options = Options { seed: 5, ..Options::default() };
     let mut trainer = Trainer::new(&network, &params, &recipe, [loader; 2], &new, options).unwrap();
     let mut weights = vec![params.to_weights().unwrap()];
     for epoch in 0..3 {

@@ -34,6 +34,12 @@ clip_norm = 1.0
 ema = 0.9
 label_smoothing = 0.1
 early_stopping = 9
+sampling = "balanced"
+best = "macro-f1"
+
+[loss]
+name = "focal"
+class_weights = "balanced"
 
 [optimizer]
 name = "adamw"
@@ -62,11 +68,22 @@ warm_up = 0.5
 train = ["*"]
 "#;
 
+/// Recipe of the same kind for SGD, with rates and momentum by step.
+fn by_step() -> String {
+    let sgd = "name = \"sgd\"\nmomentum = 0.9\nnesterov = true\ndecay_biases_and_norms = false";
+    EVERYTHING
+        .replace("name = \"adamw\"", sgd)
+        .replace("[plateau]\npatience = 0", "[cycle]\nmomentum = [0.95, 0.85]")
+        .replace("crop_padding", "cutout = 0.5\ncrop_border = \"reflect\"\ncrop_padding")
+        .replace("learning_rate = 1e-3\ntrain", "learning_rate = 1e-3\nschedule = \"triangular\"\ntrain")
+        .replace("schedule = \"cosine\"\nwarm_up = 0.5", "schedule = \"one-cycle\"")
+}
+
 /// Trains an epoch of each phase, stopping after every `stop_every` updates: a new trainer goes on each time.
-fn train(stop_every: usize) -> (Vec<EpochMetrics>, Snapshot) {
+fn train(recipe: &str, stop_every: usize) -> (Vec<EpochMetrics>, Snapshot) {
     let (dir, data) = common::colour_set();
     let file = dir.path().join("everything.toml");
-    fs::write(&file, EVERYTHING).unwrap();
+    fs::write(&file, recipe).unwrap();
     let recipe = Recipe::load(file.to_str().unwrap()).unwrap().scaled_to(2);
     let preprocessor = Preprocessor::new(&Preprocessing::for_size(8));
     let samples = ImageFolder::scan(&data).unwrap().train;
@@ -81,7 +98,7 @@ fn train(stop_every: usize) -> (Vec<EpochMetrics>, Snapshot) {
         let seed = if snapshot.is_some() { 99 } else { 1 };
         let params = Params::initialise(&described, seed, Device::Cpu).unwrap();
         let loader = Loader::new(&set, &preprocessor, Device::Cpu);
-        let options = Options { seed: 5, amp: None };
+        let options = Options { seed: 5, ..Options::default() };
         let mut trainer = Trainer::new(&network, &params, &recipe, [loader; 2], &new, options).unwrap();
         if let Some(snapshot) = &snapshot {
             trainer.restore(snapshot).unwrap();
@@ -103,14 +120,16 @@ fn train(stop_every: usize) -> (Vec<EpochMetrics>, Snapshot) {
 
 #[test]
 fn stopping_after_any_update_changes_nothing() {
-    let (epochs, whole) = train(usize::MAX);
-    assert_eq!(epochs.len(), 2);
-    for stop_every in [1, 3] {
-        let (stopped_epochs, stopped) = train(stop_every);
-        assert_eq!(stopped_epochs, epochs);
-        assert_eq!(stopped.weights, whole.weights);
-        assert_eq!(stopped.average, whole.average);
-        assert_eq!(stopped.position, whole.position);
+    for recipe in [EVERYTHING.to_owned(), by_step()] {
+        let (epochs, whole) = train(&recipe, usize::MAX);
+        assert_eq!(epochs.len(), 2);
+        for stop_every in [1, 3] {
+            let (stopped_epochs, stopped) = train(&recipe, stop_every);
+            assert_eq!(stopped_epochs, epochs);
+            assert_eq!(stopped.weights, whole.weights);
+            assert_eq!(stopped.average, whole.average);
+            assert_eq!(stopped.position, whole.position);
+        }
     }
 }
 

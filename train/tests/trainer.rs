@@ -66,7 +66,7 @@ fn run(recipe: &Recipe, amp: Option<Amp>) -> Result<Run, TrainError> {
     let start = params.to_weights().unwrap();
     let new = HashSet::new();
     let loader = Loader::new(&set, &preprocessor, Device::Cpu);
-    let options = Options { seed: 5, amp };
+    let options = Options { seed: 5, amp, ..Options::default() };
     let mut trainer = Trainer::new(&network, &params, recipe, [loader; 2], &new, options)?;
     let mut epochs = Vec::new();
     while trainer.enter()?.is_some() {

@@ -1,6 +1,7 @@
 //! Errors of data sets.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
 use crate::error::few;
@@ -45,6 +46,14 @@ pub enum DataSetError {
         path: PathBuf,
         /// Folder of the training images.
         train: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {}", escape::path(path))]
+    Read {
+        /// Path of the file.
+        path: PathBuf,
+        /// Reason of the system.
+        source: io::Error,
     },
     /// Classes are not among the expected ones.
     #[error("{classes} in {place} {verb} none of the known ones ({known})",

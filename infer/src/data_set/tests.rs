@@ -36,7 +36,7 @@ fn labels_that_do_not_fit_are_named_with_their_lines() {
         let (dir, data) = open(text);
         let samples = data.samples(&data.images, &names(classes));
         let text = |error: DataSetError| error.to_string().replace(dir.path().to_str().unwrap(), "DIR");
-        samples.map(|samples| samples.iter().map(|sample| sample.label).collect::<Vec<_>>()).map_err(text)
+        samples.map(|samples| samples.iter().map(Sample::label).collect::<Vec<_>>()).map_err(text)
     };
     assert_eq!(samples("path,label\n1.png,b\n2.png,a\n", &["a", "b"]), Ok(vec![1, 0]));
     assert_eq!(samples("path,label\n1.png,cafe\u{301}\n", &["caf\u{e9}"]), Ok(vec![0]));

@@ -11,10 +11,10 @@ mod standard;
 #[cfg(feature = "formats")]
 mod unusual;
 
-use image::{ImageFormat, RgbImage};
+use image::{ColorType, ImageFormat, RgbImage};
 
 use super::error::{DecodeError, unsupported};
-use super::{Limits, Result, opaque, orientation, read, upright};
+use super::{Decoded, Limits, Result, Stored, opaque, orientation, read};
 use frame::{Component, Frame};
 use huffman::{Codes, is_marker};
 use scan::{Scan, Tables};
@@ -64,7 +64,7 @@ impl From<Damage> for crate::Error {
 }
 
 /// Decodes a JPEG.
-pub(super) fn decode(encoded: &[u8], limits: &Limits) -> Result<RgbImage> {
+pub(super) fn decode(encoded: &[u8], limits: &Limits) -> Result<Decoded> {
     let checked = check(encoded, limits)?;
     let image = if checked.is_usual {
         let image = usual(encoded, limits);
@@ -73,7 +73,9 @@ pub(super) fn decode(encoded: &[u8], limits: &Limits) -> Result<RgbImage> {
     } else {
         unusual(encoded, limits)?
     };
-    Ok(upright(image, orientation::of(checked.exif, checked.xmp)))
+    let stored =
+        Stored::new(ImageFormat::Jpeg, if checked.is_gray { ColorType::L8 } else { ColorType::Rgb8 });
+    Ok(Decoded { image, stored }.upright(orientation::of(checked.exif, checked.xmp)))
 }
 
 /// Decodes with `zune-jpeg`.
@@ -112,6 +114,8 @@ pub(super) struct Checked<'a> {
     xmp: Option<&'a [u8]>,
     /// True if `zune-jpeg` reads the layout right.
     pub(super) is_usual: bool,
+    /// True if there is one component.
+    is_gray: bool,
 }
 
 /// Walks through a JPEG.
@@ -154,7 +158,7 @@ pub(super) fn check<'a>(encoded: &'a [u8], limits: &Limits) -> Result<Checked<'a
     if !is_usual && !frame.components.iter().all(is_plain) {
         return Err(unsupported("JPEG", "JPEG with rare sampling factors"));
     }
-    Ok(Checked { exif: walk.exif, xmp: walk.xmp, is_usual })
+    Ok(Checked { exif: walk.exif, xmp: walk.xmp, is_usual, is_gray: frame.components.len() == 1 })
 }
 
 /// Tells whether `zune-jpeg` reads the layout right, as `tests/decoders` found.

@@ -7,11 +7,11 @@ mod jpeg;
 
 use std::ops::Range;
 
-use image::{ImageFormat, RgbImage};
+use image::{ColorType, ImageFormat};
 
 use super::directory::Directory;
 use super::error::{damaged, unsupported};
-use super::{Limits, Result, opaque, orientation, over_white, read, upright};
+use super::{Decoded, Limits, Result, Stored, orientation, over_white, read};
 
 const BITS_PER_SAMPLE: u16 = 258;
 const COMPRESSION: u16 = 259;
@@ -38,7 +38,7 @@ const JPEG: u64 = 7;
 const ASSOCIATED_ALPHA: u64 = 1;
 
 /// Decodes the first image of a TIFF file.
-pub(super) fn decode(encoded: &[u8], limits: &Limits) -> Result<RgbImage> {
+pub(super) fn decode(encoded: &[u8], limits: &Limits) -> Result<Decoded> {
     let missing = || damaged(ImageFormat::Tiff, "it has no directory");
     let directory = Directory::first(encoded).ok_or_else(missing)?;
     if let Some(kind) = unknown_kind(&directory) {
@@ -54,17 +54,21 @@ pub(super) fn decode(encoded: &[u8], limits: &Limits) -> Result<RgbImage> {
     } else {
         pixels(encoded, &directory, limits)?
     };
-    Ok(upright(image, orientation::in_directory(Some(&directory), directory.bytes(XMP))))
+    Ok(image.upright(orientation::in_directory(Some(&directory), directory.bytes(XMP))))
 }
 
-fn pixels(encoded: &[u8], directory: &Directory, limits: &Limits) -> Result<RgbImage> {
+fn pixels(encoded: &[u8], directory: &Directory, limits: &Limits) -> Result<Decoded> {
     let photometric = first(directory, PHOTOMETRIC, 0);
     if first(directory, COMPRESSION, 1) == JPEG {
         jpeg::check(encoded, directory, limits)?;
     }
+    let decoded = |image, color| Decoded { image, stored: Stored::new(ImageFormat::Tiff, color) };
     match (photometric, first(directory, BITS_PER_SAMPLE, 1)) {
-        (3, _) | (0 | 1, 2 | 4) => return indexed::decode(encoded, directory, photometric, limits),
-        (6, _) => return jpeg::from_ycbcr(encoded, directory, limits),
+        (3, _) | (0 | 1, 2 | 4) => {
+            let image = indexed::decode(encoded, directory, photometric, limits)?;
+            return Ok(decoded(image, if photometric == 3 { ColorType::Rgb8 } else { ColorType::L8 }));
+        }
+        (6, _) => return Ok(decoded(jpeg::from_ycbcr(encoded, directory, limits)?, ColorType::Rgb8)),
         _ => {}
     }
     let (image, _) = read(ImageFormat::Tiff, encoded, limits)?;
@@ -75,9 +79,10 @@ fn pixels(encoded: &[u8], directory: &Directory, limits: &Limits) -> Result<RgbI
     }
     match first(directory, EXTRA_SAMPLES, 0) {
         ASSOCIATED_ALPHA if image.color().has_alpha() => {
-            Ok(over_white(image, |value, alpha| value + 255 - alpha))
+            let stored = Stored::of(ImageFormat::Tiff, &image);
+            Ok(Decoded { image: over_white(image, |value, alpha| value + 255 - alpha), stored })
         }
-        _ => Ok(opaque(image)),
+        _ => Ok(Decoded::new(ImageFormat::Tiff, image)),
     }
 }
 

@@ -4,7 +4,7 @@ use ferronnx_report::multi_label::{LabelScores, MultiLabel};
 
 use super::classify;
 use crate::classifier::Classifier;
-use crate::data_set::LabelSet;
+use crate::data_set::Sample;
 use crate::error::Result;
 use crate::results::{Classified, Failed, Outcome};
 
@@ -20,30 +20,28 @@ pub struct MultiLabelEvaluation {
 }
 
 impl MultiLabelEvaluation {
-    /// Classifies `samples` and calls `see` for each, in order; the classifier has to return all classes, see
-    /// [`ClassifierBuilder::top_k`](crate::ClassifierBuilder::top_k).
+    /// Classifies `samples` and calls `see` for each, in order.
     ///
     /// # Errors
     /// [`Session`](crate::ErrorKind::Session) when the network cannot be run. An image that cannot be decoded is one of
     /// [`failed`](Self::failed).
-    pub fn run(classifier: &Classifier, samples: &[LabelSet], see: impl FnMut(&Outcome)) -> Result<Self> {
+    pub fn run(classifier: &Classifier, samples: &[Sample], see: impl FnMut(&Outcome)) -> Result<Self> {
         let mut evaluation = Self { labels: classifier.card().labels.clone(), ..Self::default() };
         let paths = samples.iter().map(|sample| &sample.path);
-        evaluation.failed = classify(classifier, paths, see, |index, classified| {
-            evaluation.add(&samples[index], &classified);
+        evaluation.failed = classify(classifier, paths, see, |index, classified, probabilities| {
+            evaluation.add(&samples[index], &classified, probabilities);
         })?;
         Ok(evaluation)
     }
 
-    fn add(&mut self, sample: &LabelSet, classified: &Classified) {
+    fn add(&mut self, sample: &Sample, classified: &Classified, probabilities: &[f64]) {
         let classes = self.labels.len();
         let mut scores = LabelScores {
-            probabilities: vec![0.0; classes],
+            probabilities: probabilities.iter().map(|&probability| probability as f32).collect(),
             selected: vec![false; classes],
             actual: vec![false; classes],
         };
         for prediction in &classified.predictions {
-            scores.probabilities[prediction.index] = prediction.probability;
             scores.selected[prediction.index] = prediction.selected == Some(true);
         }
         sample.labels.iter().for_each(|&label| scores.actual[label] = true);

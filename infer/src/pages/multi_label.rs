@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use ferronnx_report::html::calibration::reliability;
+use ferronnx_report::html::curves::ranking_curves;
 use ferronnx_report::html::page::{Headline, page, percent, section};
-use ferronnx_report::multi_label::LabelMetrics;
+use ferronnx_report::multi_label::{LabelMetrics, calibration, rankings};
 use maud::{Markup, html};
 
 use crate::evaluate::MultiLabelEvaluation;
@@ -28,28 +30,40 @@ pub fn multi_label(found: &MultiLabelEvaluation, data: impl AsRef<Path>, subtitl
         let key = |metrics: &LabelMetrics| metrics.average_precision.unwrap_or(f64::INFINITY);
         key(a).total_cmp(&key(b))
     });
-    let body = section("Classes", "The lowest average precision first.", &table(&classes));
+    let rankings = rankings(found.labels.len(), &found.images);
+    let body = html! {
+        (section("Classes", "The lowest average precision first.", &table(&classes)))
+        (ranking_curves(&rankings, &found.labels))
+        (section(
+            "Calibration",
+            "Share of right decisions by their probability, over all images and classes. Below the line the model is \
+             overconfident.",
+            &reliability(&[("right", &calibration(&found.images))]),
+        ))
+    };
     let title = data.file_name().unwrap_or(data.as_os_str()).to_string_lossy();
     page(&title, subtitle, &headlines, &body)
 }
 
 fn table(classes: &[(&String, &LabelMetrics)]) -> Markup {
-    let number = |value: f64| format!("{value:.3}");
+    let number = |value: Option<f64>| value.map_or_else(|| "–".into(), |value| format!("{value:.3}"));
     html! {
         div.scroll {
             table {
                 thead {
                     tr {
                         th scope="col" { "class" }
-                        @for name in ["AP", "precision", "recall", "F1", "images"] { th.number scope="col" { (name) } }
+                        @for name in ["AP", "ROC AUC", "precision", "recall", "F1", "images"] { th.number scope="col" { (name) } }
                     }
                 }
                 tbody {
-                    @for (label, LabelMetrics { scores, average_precision }) in classes {
+                    @for (label, LabelMetrics { scores, average_precision, roc_auc }) in classes {
+                        @let shares = scores.defined().map_or([None; 3], |scores| scores.map(Some));
                         tr {
                             th scope="row" { (label) }
-                            td.number { (average_precision.map_or_else(|| "-".into(), number)) }
-                            @for score in [scores.precision, scores.recall, scores.f1] { td.number { (number(score)) } }
+                            @for value in [*average_precision, *roc_auc].into_iter().chain(shares) {
+                                td.number { (number(value)) }
+                            }
                             td.number { (scores.support) }
                         }
                     }

@@ -37,9 +37,37 @@ fn figures_are_those_counted_by_hand() {
         (&"green".into(), &0.75.into(), &1.0.into())
     );
     assert!(found["calibration"]["error"].as_f64().unwrap() > 0.0);
+    let number = |value: &Value| value.as_f64().unwrap();
+    // Right values by SciPy: binomtest(8, 9).proportion_ci(0.95, method="wilson").
+    assert!((number(&found["accuracy_interval"]["low"]) - 0.565_000_294_423_343_9).abs() < 1e-9, "{found}");
+    assert!((number(&found["accuracy_interval"]["high"]) - 0.980_109_112_361_455_1).abs() < 1e-9, "{found}");
+    // One green image among those of blue: red ranks first everywhere, green and blue but for that one.
+    assert_eq!(found["classes"][0]["roc_auc"], 1.0);
+    assert_eq!(found["roc_auc"]["macro"], found["roc_auc"]["weighted"], "as many images of each class");
+    assert!(number(&found["average_precision"]["micro"]) > 0.8 && number(&found["brier_score"]) > 0.0);
+    assert!(number(&found["negative_log_likelihood"]) > 0.0);
+    assert_eq!(found["weighted_average"]["recall"], found["accuracy"]);
+    assert_eq!(found["classes_without_images"], 0);
     assert_eq!(found["mistakes"][0]["path"], "photos/blue/2.png");
     assert_eq!(found["mistakes"][0]["predicted"], "green");
     assert_eq!(found["provider"], "CPUExecutionProvider");
+}
+
+#[test]
+fn what_is_undefined_is_said() {
+    let place = data_set("photos");
+    fs::remove_dir_all(place.path("photos/blue")).unwrap();
+    let said = evaluated(&place, &["--format", "json"]);
+    let found: Value = serde_json::from_str(&said.stdout).unwrap();
+    let blue = &found["classes"][2];
+    for key in ["precision", "recall", "f1", "roc_auc", "average_precision"] {
+        assert_eq!(blue[key], Value::Null, "{key}");
+    }
+    assert_eq!((&blue["support"], &found["classes_without_images"]), (&0.into(), &1.into()));
+    assert_eq!(found["macro_average"]["f1"], 1.0, "the other classes are right");
+    let said = evaluated(&place, &["--report", "report.html"]);
+    assert!(said.stdout.contains("1 of 3 classes, which have no image"), "{}", said.stdout);
+    assert!(fs::read_to_string(place.path("report.html")).unwrap().contains("1 of 3 classes have no image"));
 }
 
 #[test]
@@ -58,7 +86,9 @@ fn the_page_is_one_file_with_the_mistake_as_an_image() {
     assert_eq!(said.stderr, "report: report.html\n");
     let page = fs::read_to_string(place.path("report.html")).unwrap();
     assert_eq!(page.matches("data:image/png;base64,").count(), 1);
-    for part in ["88.9\u{a0}%", "blue taken for green: 1 of 3", "blue/2.png", "Calibration"] {
+    for part in
+        ["88.9\u{a0}%", "blue taken for green: 1 of 3", "blue/2.png", "Calibration", "false positive rate"]
+    {
         assert!(page.contains(part), "`{part}` is not in the page");
     }
     assert!(!page.contains("://"), "it asks for nothing elsewhere");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ferronnx_models::card::{InputForm, Precision};
+use ferronnx_models::card::{CalibrationErrors, InputForm, Precision, TemperatureScaling};
 use serde_json::Value;
 
 use crate::support::{Model, Said, Workplace, encoded};
@@ -50,6 +50,24 @@ fn json_has_the_same() {
     assert_eq!(found["certificate"], true);
     let nodes = found["graph"]["nodes"].as_u64().unwrap();
     assert!(found["placement"]["CPUExecutionProvider"].as_u64().unwrap() >= nodes);
+}
+
+#[test]
+fn a_temperature_in_the_logits_is_shown() {
+    let mut model = Model::default();
+    model.card.temperature_scaling = Some(TemperatureScaling {
+        temperature: 1.25,
+        validation: CalibrationErrors { images: 500, before: 0.0712, after: 0.0123 },
+        test: Some(CalibrationErrors { images: 1000, before: 0.08, after: 0.02 }),
+    });
+    let said = inspected(&model.certified(), &[]);
+    let words: Vec<_> = said.stdout.split_whitespace().collect();
+    let expected = "calibrated temperature 1.2500, expected calibration error 7.12 % before, 1.23 % after, on 500 \
+                    validation images; expected calibration error 8.00 % before, 2.00 % after, on 1000 test images";
+    assert!(words.join(" ").contains(expected), "{}", said.stdout);
+    let said = inspected(&model.certified(), &["--format", "json"]);
+    let found: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(found["card"]["temperature_scaling"]["validation"]["images"], 500);
 }
 
 #[test]

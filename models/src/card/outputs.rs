@@ -77,6 +77,15 @@ impl Threshold {
         }
     }
 
+    /// Applies a function to every threshold.
+    #[must_use]
+    pub fn map(&self, of: impl Fn(f32) -> f32) -> Self {
+        match self {
+            Self::All(threshold) => Self::All(of(*threshold)),
+            Self::Each(thresholds) => Self::Each(thresholds.iter().copied().map(of).collect()),
+        }
+    }
+
     /// Tells whether there is a probability for each of `classes` classes.
     pub(super) fn suits(&self, classes: usize) -> bool {
         let is_probability = |threshold: &f32| (0.0..=1.0).contains(threshold);

@@ -291,6 +291,28 @@ impl Preprocessing {
         }
     }
 
+    /// Preprocessing for a network of one channel: images become gray, with the luma of the means and of the standard
+    /// deviations. Gray images stay so.
+    #[must_use]
+    pub fn into_gray(self) -> Self {
+        match self.color {
+            ColorOrder::Gray => self,
+            ColorOrder::Rgb | ColorOrder::Bgr => {
+                let luma = |values: &[f32]| {
+                    let [r, g, b] = match (values, self.color) {
+                        (&[b, g, r], ColorOrder::Bgr) => [r, g, b],
+                        (&[r, g, b], _) => [r, g, b],
+                        (other, _) => return other.to_vec(),
+                    };
+                    // The mean of the luma is the luma of the means. The deviation is that of channels that rise and
+                    // fall together, as they nearly do in photos.
+                    vec![0.299 * r + 0.587 * g + 0.114 * b]
+                };
+                Self { mean: luma(&self.mean), std: luma(&self.std), color: ColorOrder::Gray, ..self }
+            }
+        }
+    }
+
     /// Checks that the steps can be carried out.
     ///
     /// # Errors
@@ -368,6 +390,18 @@ mod tests {
         for wrong in ["", "0", "x", "3x", "9999", "-1", "1x2x3"] {
             assert_eq!(wrong.parse::<Size>(), Err(ParseSizeError), "{wrong}");
         }
+    }
+
+    #[test]
+    fn gray_has_one_mean_and_deviation() {
+        let gray = Preprocessing::for_size(32).into_gray();
+        assert!((gray.mean[0] - 0.4809).abs() < 1e-4 && (gray.std[0] - 0.2004).abs() < 1e-4, "{gray:?}");
+        assert!(gray.check().is_ok());
+        assert_eq!(gray.clone().into_gray(), gray);
+        let mut bgr = Preprocessing { color: ColorOrder::Bgr, ..Preprocessing::for_size(32) };
+        bgr.mean.reverse();
+        bgr.std.reverse();
+        assert_eq!(bgr.into_gray(), gray);
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub enum FindError {
 /// [`FindError::Other`] says why the best candidate does not fit, and which network the file seems to hold.
 pub fn find(checkpoint: &Checkpoint<'_>, leave_out: impl Fn(&str) -> bool) -> Result<Found, FindError> {
     let network = ResNet18::new(&Architecture::default()).expect("the default exists");
-    let names = parameters(&network);
+    let names = parameters(&Architecture::default()).expect("the default exists");
     let sought = Sought::new(names.iter().map(|param| param.name.as_str()), &network.roles());
     let candidates = checkpoint.candidates(&sought);
     let mut fitting = Vec::new();
@@ -71,10 +71,8 @@ pub fn find(checkpoint: &Checkpoint<'_>, leave_out: impl Fn(&str) -> bool) -> Re
         let source = first_misfit.unwrap_or(Misfit::Nothing(checkpoint.tensors().len()));
         return Err(FindError::Other { seems: Seems::of(checkpoint), source });
     };
-    let wanted = parameters(
-        &ResNet18::new(&architecture)
-            .map_err(|error| FindError::Other { seems: Seems::default(), source: error.into() })?,
-    );
+    let wanted = parameters(&architecture)
+        .map_err(|error| FindError::Other { seems: Seems::default(), source: error.into() })?;
     let weights =
         candidate.weights(wanted.iter().map(|param| param.name.as_str())).map_err(FindError::Values)?;
     Ok(Found {
@@ -87,9 +85,10 @@ pub fn find(checkpoint: &Checkpoint<'_>, leave_out: impl Fn(&str) -> bool) -> Re
     })
 }
 
-/// Parameters of a network, which do not depend on the size of its input.
-fn parameters(network: &ResNet18) -> Vec<Param> {
-    shapes::describe(network, &[1, 3, 64, 64]).expect("a ResNet18 takes images of this size").params
+/// Parameters of a configuration, which do not depend on the size of its input.
+fn parameters(architecture: &Architecture) -> Result<Vec<Param>, ArchitectureError> {
+    let described = shapes::describe(&ResNet18::new(architecture)?, &[1, architecture.channels, 64, 64]);
+    Ok(described.expect("a ResNet18 takes images of this size").params)
 }
 
 /// Finds the configuration for which a candidate has all parameters, and nothing else.
@@ -107,13 +106,13 @@ fn fit(candidate: &Candidate<'_>, leave_out: impl Fn(&str) -> bool) -> Result<Ar
         true => Misfit::Few { found, tensors: candidate.tensors().len() },
         false => Misfit::Missing { missing, found, all },
     };
-    let plain = ResNet18::new(&Architecture { attention: None, ..Architecture::default() })?;
+    let plain = parameters(&Architecture { attention: None, ..Architecture::default() })?;
     let shape = |name: &str| candidate.get(name).and_then(StoredTensor::shape);
     let architecture = Architecture::of_shapes(shape).map_err(|error| match error {
-        ArchitectureError::NotResNet18(name) => missing(name, parameters(&plain).len()),
+        ArchitectureError::NotResNet18(name) => missing(name, plain.len()),
         other => other.into(),
     })?;
-    let params = parameters(&ResNet18::new(&architecture)?);
+    let params = parameters(&architecture)?;
     let all = params.len();
     let own: HashSet<&str> = params.iter().map(|param| param.name.as_str()).collect();
     // Attention of which a part is missing looks like none.

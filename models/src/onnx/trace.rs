@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use indexmap::IndexMap;
-use ndarray::arr1;
+use ndarray::{arr0, arr1};
 
 use super::Opset;
 use super::attribute::Value as Attribute;
@@ -323,6 +323,13 @@ impl Ops for Tracer<'_> {
 
     fn mul(&self, a: &Value, b: &Value) -> Result<Value, TraceError> {
         Ok(self.scoped("Mul", vec![a.clone(), b.clone()], vec![]))
+    }
+
+    fn divide(&self, x: &Value, divisor: f32) -> Result<Value, TraceError> {
+        let name = format!("divisor_{divisor:e}");
+        let constant = || arr0(divisor).into_dyn().into();
+        self.state.borrow_mut().initializers.entry(name.clone()).or_insert_with(constant);
+        Ok(self.scoped("Div", vec![x.clone(), name], vec![]))
     }
 
     /// Over `H, W` as a global pool, which every runtime knows for images; else as a reduction, whose axes are an

@@ -71,7 +71,7 @@ impl LineChart<'_> {
                     b { (self.title) }
                     span.legend {
                         @for (index, series) in self.series.iter().enumerate() {
-                            span.{ "key s" (index % COLOURS) } { (series.name) }
+                            span.{ "key s" (index % COLOURS) }.dotted[is_dotted(index)] { (series.name) }
                         }
                     }
                 }
@@ -140,7 +140,7 @@ impl LineChart<'_> {
             series.points.iter().filter(|(_, value)| value.is_finite() && self.y.place(*value).is_finite());
         let marked = |at: f64| self.mark.is_some_and(|(mark, _)| mark == at);
         html! {
-            g.{ "line s" (index % COLOURS) } {
+            g.{ "line s" (index % COLOURS) }.dotted[is_dotted(index)] {
                 path d=(self.path(&series.points)) {}
                 @for &(at, value) in shown {
                     circle.hidden[series.points.len() > MAX_DOTS && !marked(at)]
@@ -169,8 +169,13 @@ impl LineChart<'_> {
     }
 }
 
-/// Number of line styles in the style sheet: six colours, twice.
-const COLOURS: usize = 12;
+/// Number of line colours in the style sheet; every second six lines are dotted.
+const COLOURS: usize = 6;
+
+/// True for lines whose colour has been used before.
+fn is_dotted(index: usize) -> bool {
+    index / COLOURS % 2 == 1
+}
 
 /// Formats a coordinate with one decimal, which is precise enough.
 fn px(value: f64) -> String {

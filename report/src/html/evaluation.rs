@@ -3,10 +3,13 @@
 use image::RgbImage;
 use maud::{Markup, html};
 
+use super::curves::ranking_curves;
 use super::matrix::confusion_matrix;
 use super::page::{percent, section};
 use super::tiles::{Tile, tiles};
 use crate::metrics::{Answer, Confusion, Scores, mistakes};
+use crate::ranking::{Averages, Ranking, Rankings};
+use crate::scored::Scored;
 
 /// Largest number of mistakes shown.
 const MISTAKES: usize = 24;
@@ -20,6 +23,8 @@ pub struct Evaluated<'a> {
     pub split: &'a str,
     /// Prediction for each image.
     pub answers: &'a [Answer],
+    /// Probabilities of all classes for the same images, for ROC and precision-recall curves.
+    pub scored: Option<&'a Scored>,
     /// Loads name and pixels of an image by its index; `None` if it cannot be read any more.
     pub image: &'a dyn Fn(usize) -> Option<(String, RgbImage)>,
 }
@@ -30,7 +35,7 @@ impl std::fmt::Debug for Evaluated<'_> {
     }
 }
 
-/// Renders the sections confusion matrix, classes and most confident mistakes.
+/// Renders the sections confusion matrix, classes, ROC and precision-recall curves, and most confident mistakes.
 pub fn evaluation(evaluated: &Evaluated<'_>, confusion: &Confusion, labels: &[String]) -> Markup {
     let split = evaluated.split;
     let matrix = section(
@@ -40,32 +45,59 @@ pub fn evaluation(evaluated: &Evaluated<'_>, confusion: &Confusion, labels: &[St
         ),
         &confusion_matrix(confusion, labels),
     );
-    let scores = section("Classes", "The lowest F1 first.", &scores_table(confusion, labels));
+    let rankings = evaluated.scored.map(Scored::rankings);
+    let explanation = match confusion.classes_without_images() {
+        0 => "The lowest F1 first.".to_owned(),
+        without => format!(
+            "The lowest F1 first. {without} of {} classes have no image: their scores are undefined, and no mean has them.",
+            confusion.classes()
+        ),
+    };
+    let scores = section("Classes", &explanation, &scores_table(confusion, rankings, labels));
     html! {
         @if confusion.classes() <= PAIRED { div.pair { (matrix) (scores) } } @else { (matrix) (scores) }
+        @if let Some(rankings) = rankings { (ranking_curves(rankings, labels)) }
         (worst_mistakes(evaluated, labels))
     }
 }
 
-fn scores_table(confusion: &Confusion, labels: &[String]) -> Markup {
-    let row = |name: &str, scores: &Scores| {
+fn scores_table(confusion: &Confusion, rankings: Option<&Rankings>, labels: &[String]) -> Markup {
+    let number = |value: Option<f64>| value.map_or_else(|| "–".into(), |value| format!("{value:.3}"));
+    let row = |name: &str, scores: &Scores, areas: [Option<f64>; 2]| {
+        let shares = scores.defined().map_or([None; 3], |scores| scores.map(Some));
         html! {
             tr {
                 th scope="row" { (name) }
-                @for score in [scores.precision, scores.recall, scores.f1] { td.number { (format!("{score:.3}")) } }
+                @for score in shares { td.number { (number(score)) } }
+                @if rankings.is_some() { @for area in areas { td.number { (number(area)) } } }
                 td.number { (scores.support) }
             }
         }
+    };
+    let areas = |class: usize| {
+        let ranking = rankings.map(|rankings| &rankings.classes[class]);
+        [ranking.and_then(Ranking::roc_auc), ranking.and_then(Ranking::average_precision)]
+    };
+    let averages = |of: fn(&Averages) -> Option<f64>| {
+        let found = rankings.map(|rankings| [rankings.roc_auc(), rankings.average_precision()]);
+        found.map_or([None; 2], |found| found.each_ref().map(of))
     };
     html! {
         div.scroll.scores {
             table {
                 thead { tr {
                     th { "class" }
-                    @for name in ["precision", "recall", "F1", "images"] { th.number { (name) } }
+                    @for name in ["precision", "recall", "F1"] { th.number { (name) } }
+                    @if rankings.is_some() { @for name in ["ROC AUC", "AP"] { th.number { (name) } } }
+                    th.number { "images" }
                 } }
-                tbody { @for (class, scores) in confusion.worst_first() { (row(&labels[class], &scores)) } }
-                tfoot { (row("mean", &confusion.macro_average())) }
+                tbody {
+                    @for (class, scores) in confusion.worst_first() { (row(&labels[class], &scores, areas(class))) }
+                }
+                tfoot {
+                    (row("mean", &confusion.macro_average(), averages(|all| all.macro_average)))
+                    (row("weighted mean", &confusion.weighted_average(), averages(|all| all.weighted_average)))
+                }
             }
         }
     }

@@ -5,6 +5,7 @@
 pub mod axis;
 pub mod calibration;
 pub mod charts;
+pub mod curves;
 pub mod evaluation;
 pub mod matrix;
 pub mod page;

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use ferronnx_infer::preprocess::{CHANNELS, Preprocessor};
-use rand::seq::SliceRandom;
+use ferronnx_infer::preprocess::Preprocessor;
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::augment::cutout;
@@ -14,14 +13,16 @@ use super::error::{BadImages, DataError, is_bad};
 use super::images::ImageSet;
 use super::prefetch::{Decoded, Prefetch, decode, planar};
 use super::random::{Purpose, stream};
+use super::sampling::{Draw, Sampling};
 use crate::native;
+use crate::task::Task;
 
 /// A batch of images and labels on the device.
 #[derive(Debug)]
 pub struct Batch {
-    /// Normalised images, `[N, 3, H, W]`.
+    /// Normalised images, `[N, C, H, W]`.
     pub images: Tensor,
-    /// Class indices, `[N]`.
+    /// Class indices, `[N]`; in a multi-label task 1 for each class that is right and 0 for the others, `[N, classes]`.
     pub labels: Tensor,
     /// Labels of the images that were mixed in, if any.
     pub mixed: Option<Mixed>,
@@ -36,7 +37,7 @@ pub struct Batch {
 /// Labels of the images that are mixed into a batch.
 #[derive(Debug)]
 pub struct Mixed {
-    /// Class indices, `[N]`.
+    /// Labels, as those of the [batch](Batch::labels).
     pub labels: Tensor,
     /// Weight of the batch's own labels, in [0, 1]: the loss is `share * loss(own) + (1 - share) * loss(these)`.
     pub share: f64,
@@ -60,12 +61,32 @@ pub struct Loader<'a> {
     set: &'a ImageSet,
     preprocessor: &'a Preprocessor,
     device: Device,
+    sampling: Sampling,
+    /// Number of classes, in a multi-label task.
+    classes: Option<usize>,
 }
 
 impl<'a> Loader<'a> {
-    /// Makes batches of `set` on `device`.
+    /// Makes batches of `set` on `device`, for one label an image.
     pub fn new(set: &'a ImageSet, preprocessor: &'a Preprocessor, device: Device) -> Self {
-        Self { set, preprocessor, device }
+        Self { set, preprocessor, device, sampling: Sampling::default(), classes: None }
+    }
+
+    /// Makes batches with any number of the `classes` classes for each image.
+    #[must_use]
+    pub fn multi_label(self, classes: usize) -> Self {
+        Self { classes: Some(classes), ..self }
+    }
+
+    /// Chooses how often images are drawn in an epoch.
+    #[must_use]
+    pub fn sampling(self, sampling: Sampling) -> Self {
+        Self { sampling, ..self }
+    }
+
+    /// Task that the labels are for.
+    pub fn task(&self) -> Task {
+        self.classes.map_or(Task::SingleLabel, |_| Task::MultiLabel)
     }
 
     /// The set of images.
@@ -96,8 +117,9 @@ impl<'a> Loader<'a> {
 
     /// Iterates over the batches of `epoch` (counted from 0) from `first_step` on, in random order and augmented.
     ///
-    /// Random draws depend on seed, epoch and image only, so a batch is the same whatever ran before it. A batch of
-    /// one image is left out, because batch norm cannot learn from it.
+    /// Random draws depend on seed, epoch and image only (under [`Sampling::Balanced`] on the image's place in the epoch),
+    /// so a batch is the same whatever ran before it. A batch of one image is left out, because batch norm cannot learn
+    /// from it.
     pub fn training(
         &self,
         augment: &Augment,
@@ -106,25 +128,24 @@ impl<'a> Loader<'a> {
         epoch: usize,
         first_step: usize,
     ) -> impl Iterator<Item = Result<Batch, DataError>> + use<'a> {
-        let mut order: Vec<usize> = (0..self.set.len()).collect();
-        order.shuffle(&mut stream(seed, epoch, Purpose::Order));
+        let order = self.sampling.order(self.set.samples(), &mut stream(seed, epoch, Purpose::Order));
         let groups = order.chunks(batch_size).filter(|group| group.len() > 1).skip(first_step);
-        let groups: Vec<_> = groups.map(<[usize]>::to_vec).collect();
+        let groups: Vec<_> = groups.map(<[Draw]>::to_vec).collect();
         let draws = Draws { augment: *augment, side: self.preprocessor.size().height, seed, epoch };
         self.batches(groups, Some(draws), first_step, 2)
     }
 
     /// Iterates over all images in their order, without augmentation.
     pub fn in_order(&self, batch_size: usize) -> impl Iterator<Item = Result<Batch, DataError>> + use<'a> {
-        let order: Vec<usize> = (0..self.set.len()).collect();
-        let groups = order.chunks(batch_size).map(<[usize]>::to_vec).collect();
+        let order: Vec<Draw> = (0..self.set.len()).map(|image| Draw { image, stream: image }).collect();
+        let groups = order.chunks(batch_size).map(<[Draw]>::to_vec).collect();
         self.batches(groups, None, 0, 1)
     }
 
     /// Makes a batch of each group in which at least `least` images can be decoded.
     fn batches(
         &self,
-        groups: Vec<Vec<usize>>,
+        groups: Vec<Vec<Draw>>,
         draws: Option<Draws>,
         first_step: usize,
         least: usize,
@@ -136,7 +157,7 @@ impl<'a> Loader<'a> {
                 Err(error) => return Some(Err(error)),
             };
             skipped += images.skipped;
-            (images.indices.len() >= least).then(|| {
+            (images.drawn.len() >= least).then(|| {
                 images.skipped = std::mem::take(&mut skipped);
                 loader.batch(images, step, draws.as_ref())
             })
@@ -146,48 +167,50 @@ impl<'a> Loader<'a> {
     /// Reads the bytes of each group, from memory or from files.
     fn images(
         &self,
-        groups: Vec<Vec<usize>>,
+        groups: Vec<Vec<Draw>>,
         draws: Option<Draws>,
     ) -> Box<dyn Iterator<Item = Result<Images, DataError>> + 'a> {
         let loader = *self;
         let resized = draws.filter(|draws| draws.augment.needs_originals(draws.side));
         match (self.set.images(), resized) {
-            (Some(all), None) => Box::new(groups.into_iter().map(move |indices| {
+            (Some(all), None) => Box::new(groups.into_iter().map(move |drawn| {
+                let indices: Vec<usize> = drawn.iter().map(|draw| draw.image).collect();
                 let bytes = all.f_index_select(0, &upload(&indices, all.device())?)?;
-                Ok(Images { bytes: bytes.f_to_device(loader.device)?, indices, skipped: 0 })
+                Ok(Images { bytes: bytes.f_to_device(loader.device)?, drawn, skipped: 0 })
             })),
             _ => {
                 let samples = Arc::clone(self.set.samples());
                 let preprocessor = self.preprocessor.clone();
-                let work = move |index: usize| {
-                    decode(&samples[index].path, |image| match &resized {
-                        Some(draws) => draws.resized_crop(index, &image),
+                let channels = preprocessor.input_shape()[0];
+                let work = move |draw: Draw| {
+                    decode(&samples[draw.image].path, |image| match &resized {
+                        Some(draws) => draws.resized_crop(draw.stream, &preprocessor.recolored(&image)),
                         None => preprocessor.prepare(&image),
                     })
-                    .map(|image| planar(&image))
+                    .map(|image| planar(&image, channels))
                 };
                 Box::new(Prefetch::start(groups, work).map(move |decoded| loader.received(decoded?)))
             }
         }
     }
 
-    fn received(&self, decoded: Decoded) -> Result<Images, DataError> {
-        let Decoded { indices, bytes, bad } = decoded;
+    fn received(&self, decoded: Decoded<Draw>) -> Result<Images, DataError> {
+        let Decoded { items: drawn, bytes, bad } = decoded;
         let acceptable = self.set.skips_bad() && bad.iter().all(is_bad);
         if !bad.is_empty() && !acceptable {
             return Err(BadImages(bad).into());
         }
-        let side = i64::from(self.preprocessor.size().height);
-        let shape = [indices.len() as i64, CHANNELS as i64, side, side];
+        let [channels, height, width] = self.preprocessor.input_shape().map(|size| size as i64);
+        let shape = [drawn.len() as i64, channels, height, width];
         let bytes = native::upload(&Tensor::f_from_slice(&bytes)?.f_view(shape)?, self.device)?;
-        Ok(Images { bytes, indices, skipped: bad.len() })
+        Ok(Images { bytes, drawn, skipped: bad.len() })
     }
 
     fn batch(&self, images: Images, step: usize, draws: Option<&Draws>) -> Result<Batch, DataError> {
-        let Images { mut bytes, indices, skipped } = images;
-        let labels: Vec<usize> = indices.iter().map(|&index| self.set.label(index)).collect();
-        let labels = upload(&labels, self.device)?;
-        let augmented = draws.map(|draws| (draws.of(&indices), draws.augment.crop_border));
+        let Images { mut bytes, drawn, skipped } = images;
+        let indices: Vec<usize> = drawn.iter().map(|draw| draw.image).collect();
+        let labels = self.labels(&indices)?;
+        let augmented = draws.map(|draws| (draws.of(&drawn), draws.augment.crop_border));
         if let Some((draws, border)) = &augmented {
             bytes = augment::apply(&bytes, draws, *border)?;
         }
@@ -204,21 +227,34 @@ impl<'a> Loader<'a> {
         Ok(batch)
     }
 
-    /// Normalises bytes `[N, 3, H, W]` as [`Preprocessor::normalize_into`] does, to the bit on the CPU.
-    fn normalise(&self, bytes: &Tensor) -> Result<Tensor, TchError> {
-        let channels = |values: &[f32]| {
-            native::upload(&Tensor::f_from_slice(values)?.f_view([CHANNELS as i64, 1, 1])?, self.device)
+    /// Labels of images, see [`Batch::labels`].
+    fn labels(&self, indices: &[usize]) -> Result<Tensor, TchError> {
+        let Some(classes) = self.classes else {
+            let labels: Vec<usize> = indices.iter().map(|&index| self.set.label(index)).collect();
+            return upload(&labels, self.device);
         };
+        let mut targets = vec![0.0_f32; indices.len() * classes];
+        for (row, &index) in targets.chunks_mut(classes).zip(indices) {
+            self.set.labels(index).iter().for_each(|&label| row[label] = 1.0);
+        }
+        let shape = [indices.len() as i64, classes as i64];
+        native::upload(&Tensor::f_from_slice(&targets)?.f_view(shape)?, self.device)
+    }
+
+    /// Normalises bytes `[N, C, H, W]` as [`Preprocessor::normalize_into`] does, to the bit on the CPU.
+    fn normalise(&self, bytes: &Tensor) -> Result<Tensor, TchError> {
+        let channels =
+            |values: &[f32]| native::upload(&Tensor::f_from_slice(values)?.f_view([-1, 1, 1])?, self.device);
         let [mean, std] = self.preprocessor.mean_and_std();
         let mut values = bytes.f_to_kind(Kind::Float)?;
         values.f_div_scalar_(255.0)?.f_sub_(&channels(mean)?)?.f_div_(&channels(std)?)
     }
 }
 
-/// Bytes `[N, 3, H, W]` on the device, with the indices of their images.
+/// Bytes `[N, C, H, W]` on the device, with their images.
 struct Images {
     bytes: Tensor,
-    indices: Vec<usize>,
+    drawn: Vec<Draw>,
     skipped: usize,
 }
 
@@ -237,16 +273,16 @@ struct Draws {
 }
 
 impl Draws {
-    fn of(&self, indices: &[usize]) -> Vec<ImageDraw> {
-        let draw = |&index: &usize| {
-            let mut rng = stream(self.seed, self.epoch, Purpose::Image(index));
+    fn of(&self, drawn: &[Draw]) -> Vec<ImageDraw> {
+        let draw = |draw: &Draw| {
+            let mut rng = stream(self.seed, self.epoch, Purpose::Image(draw.stream));
             ImageDraw::new(&self.augment, self.side, &mut rng)
         };
-        indices.iter().map(draw).collect()
+        drawn.iter().map(draw).collect()
     }
 
-    fn resized_crop(&self, index: usize, image: &image::RgbImage) -> image::RgbImage {
-        let mut rng = stream(self.seed, self.epoch, Purpose::Crop(index));
+    fn resized_crop(&self, number: usize, image: &image::RgbImage) -> image::RgbImage {
+        let mut rng = stream(self.seed, self.epoch, Purpose::Crop(number));
         let part = CropBox::draw(&self.augment, image.width(), image.height(), &mut rng);
         resized_crop(image, part, self.side)
     }

@@ -5,19 +5,22 @@
 
 use std::path::{self, Path, PathBuf};
 
-use ferronnx_infer::data_set::{DataSet, LabelledImage, Sample};
+use ferronnx_infer::data_set::{DataSet, LabelledImage, MergedCopies, Sample};
 use ferronnx_infer::escape;
 use ferronnx_infer::files::LeftOut;
 use ferronnx_infer::image_folder::Split;
 use sha2::{Digest, Sha256};
 
 pub use super::error::ScanError;
+use crate::task::Task;
 
 /// Image files of a data set, by class.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageFolder {
     /// The folder, an absolute path without links; or the list, an absolute path.
     pub root: PathBuf,
+    /// Task that the labels are for.
+    pub task: Task,
     /// Names of the classes in the normal form NFC, sorted.
     pub classes: Vec<String>,
     /// Training images; without [`validation`](Self::validation) images, some of them are held out for that.
@@ -33,11 +36,23 @@ pub struct ImageFolder {
 }
 
 impl ImageFolder {
-    /// Lists the images of the folder or list at `path`; none is decoded.
+    /// Lists the images of the folder or list at `path`, with one label each; none is decoded.
     ///
     /// # Errors
-    /// [`ScanError`] when it cannot be read, lacks classes or images, or names classes that have no training image.
+    /// As [`scan_for`](Self::scan_for).
     pub fn scan(path: impl AsRef<Path>) -> Result<Self, ScanError> {
+        Self::scan_for(Task::SingleLabel, path)
+    }
+
+    /// Lists the images of the folder or list at `path` with their labels for a task; none is decoded.
+    ///
+    /// For several labels an image, files of the same content in several class folders are one image. They are read for
+    /// that.
+    ///
+    /// # Errors
+    /// [`ScanError`] when it cannot be read, lacks classes or images, names classes that have no training image, or gives
+    /// an image several labels or none where one is needed.
+    pub fn scan_for(task: Task, path: impl AsRef<Path>) -> Result<Self, ScanError> {
         let path = path.as_ref();
         let absolute = if path.is_dir() { path.canonicalize() } else { path::absolute(path) };
         let root = absolute.map_err(|source| ScanError::Read { path: path.into(), source })?;
@@ -45,6 +60,7 @@ impl ImageFolder {
             return Err(ScanError::NotUtf8(root));
         }
         let mut set = DataSet::open(&root)?;
+        let merged = if task.is_multi_label() { set.merge_copies()? } else { MergedCopies::default() };
         let parts = |split| Some(set.part(Some(split))).filter(|images| !images.is_empty());
         let (validation, test) = (parts(Split::Validation), parts(Split::Test));
         let held_out = validation.is_some() || test.is_some();
@@ -55,17 +71,21 @@ impl ImageFolder {
             return Err(ScanError::OneClass { path: set.place(&train[0]).path, class: class.clone() });
         }
         let mut notes = notes(&set, &classes, validation.as_deref(), test.as_deref());
+        notes.push(merged.to_string());
         // One held-out part is for the end, whatever its name.
         let (validation, test) = match test {
             Some(test) => (validation, Some(test)),
             None => (None, validation),
         };
-        let samples = |images: Vec<LabelledImage>| set.samples(&images, &classes);
+        let samples = |images: Vec<LabelledImage>| match task {
+            Task::SingleLabel => set.samples(&images, &classes),
+            Task::MultiLabel => set.label_sets(&images, &classes),
+        };
         let (train, validation, test) =
             (samples(train)?, validation.map(samples).transpose()?, test.map(samples).transpose()?);
         notes.retain(|note| !note.is_empty());
         let left_out = std::mem::take(&mut set.left_out);
-        Ok(Self { root, classes, train, validation, test, notes, left_out })
+        Ok(Self { root, task, classes, train, validation, test, notes, left_out })
     }
 
     /// Digest of the images' names and classes; the folder they lie in does not count.
@@ -75,7 +95,10 @@ impl ImageFolder {
         for sample in self.train.iter().chain(held_out) {
             let name = sample.path.file_name().unwrap_or_default();
             hasher.update(name.as_encoded_bytes());
-            hasher.update(sample.label.to_le_bytes());
+            if self.task.is_multi_label() {
+                hasher.update(sample.labels.len().to_le_bytes());
+            }
+            sample.labels.iter().for_each(|label| hasher.update(label.to_le_bytes()));
         }
         hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
@@ -141,7 +164,7 @@ mod tests {
         let dir = tree(&["dog/b.png", "dog/a.JPG", "cat/deep/c.webp", ".hidden/x.png", "dog/notes.txt"]);
         let found = ImageFolder::scan(dir.path()).unwrap();
         assert_eq!(found.classes, ["cat", "dog"]);
-        assert_eq!(found.train.iter().map(|sample| sample.label).collect::<Vec<_>>(), [0, 1, 1]);
+        assert_eq!(found.train.iter().map(Sample::label).collect::<Vec<_>>(), [0, 1, 1]);
         assert!(found.train[1].path.ends_with("dog/a.JPG"));
         assert_eq!((found.validation, found.test, found.notes.len()), (None, None, 0));
         assert_eq!(found.left_out.len(), 2, "{}", found.left_out);
@@ -152,7 +175,7 @@ mod tests {
         for held_out in ["test", "val"] {
             let dir = tree(&["train/a/1.png", "train/b/2.png", &format!("{held_out}/b/3.png")]);
             let found = ImageFolder::scan(dir.path()).unwrap();
-            assert_eq!((found.test.unwrap()[0].label, found.validation), (1, None));
+            assert_eq!((found.test.unwrap()[0].label(), found.validation), (1, None));
             assert!(
                 found.notes.iter().any(|note| note == &format!("no {} images of a", found_name(held_out)))
             );
@@ -200,7 +223,7 @@ mod tests {
         };
         let found = scan("path,label,split\n3.png,dog,test\n1.png,dog,train\n2.png,cat,train\n").unwrap();
         assert_eq!(found.classes, ["cat", "dog"]);
-        assert_eq!(found.train.iter().map(|sample| sample.label).collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(found.train.iter().map(Sample::label).collect::<Vec<_>>(), [1, 0]);
         assert_eq!(found.notes, ["2 training images, 1 test images", "no test images of cat"]);
         let found = scan("path,label\n1.png,dog\n2.png,cat\n").unwrap();
         assert_eq!((found.train.len(), found.test), (2, None));

@@ -1,17 +1,18 @@
 //! Sets of labelled images, decoded in memory if they fit.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
-use ferronnx_infer::preprocess::{CHANNELS, Preprocessor};
+use ferronnx_infer::preprocess::Preprocessor;
 use image::RgbImage;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::Sample;
+use super::content::Digest;
 use super::error::{BadImages, DataError, is_bad};
-use super::prefetch::{Decoded, decode, planar};
+use super::prefetch::{Decoded, decode, planar, read};
 
 /// Settings of loading a set of images.
 #[derive(Debug, Clone, Copy)]
@@ -40,10 +41,12 @@ impl Loading {
 #[derive(Debug)]
 pub struct ImageSet {
     samples: Arc<[Sample]>,
-    /// Bytes `[N, 3, size, size]`.
+    /// Bytes `[N, C, size, size]`.
     cached: Option<Tensor>,
     skip_bad: bool,
     skipped: usize,
+    /// Digests of the files in memory, by image.
+    digests: Vec<Digest>,
 }
 
 /// Decodes and crops images in parallel, `[size, size, 3]` bytes each, and returns them with their samples.
@@ -87,7 +90,13 @@ impl ImageSet {
         let bytes = samples.len() as u64 * preprocessor.input_len() as u64;
         if how.originals || bytes > how.budget {
             let samples = samples.into();
-            return Ok(Self { samples, cached: None, skip_bad: how.skip_bad, skipped: 0 });
+            return Ok(Self {
+                samples,
+                cached: None,
+                skip_bad: how.skip_bad,
+                skipped: 0,
+                digests: Vec::new(),
+            });
         }
         Self::cached(samples, preprocessor, how, done)
     }
@@ -98,30 +107,35 @@ impl ImageSet {
         how: Loading,
         done: impl Fn() + Sync,
     ) -> Result<Self, DataError> {
-        let side = i64::from(preprocessor.size().height);
-        let item = [CHANNELS as i64, side, side];
+        let channels = preprocessor.input_shape()[0];
+        let item = preprocessor.input_shape().map(|size| size as i64);
         let shape = [samples.len() as i64, item[0], item[1], item[2]];
         let all = Tensor::f_zeros(shape, (Kind::Uint8, how.device))?;
+        let digests: Vec<OnceLock<Digest>> = samples.iter().map(|_| OnceLock::new()).collect();
         let work = |index: usize| {
-            let image = decode(&samples[index].path, |image| preprocessor.prepare(&image));
+            let image = read(&samples[index].path, |encoded, decoded| {
+                digests[index].get_or_init(|| Digest::of_file(encoded));
+                preprocessor.prepare(&decoded.image)
+            });
             done();
-            image.map(|image| planar(&image))
+            image.map(|image| planar(&image, channels))
         };
         let (mut kept, mut bad) = (Vec::with_capacity(samples.len()), Vec::new());
         for chunk in (0..samples.len()).collect::<Vec<_>>().chunks(CHUNK) {
             let Some(decoded) = Decoded::make(chunk, work, &AtomicBool::new(false)) else { break };
-            let count = decoded.indices.len() as i64;
+            let count = decoded.items.len() as i64;
             let bytes = Tensor::f_from_slice(&decoded.bytes)?.f_view([count, item[0], item[1], item[2]])?;
             all.f_narrow(0, kept.len() as i64, count)?.f_copy_(&bytes)?;
-            kept.extend(decoded.indices);
+            kept.extend(decoded.items);
             bad.extend(decoded.bad);
         }
         if !bad.is_empty() && (!how.skip_bad || kept.is_empty() || !bad.iter().all(is_bad)) {
             return Err(BadImages(bad).into());
         }
         let cached = Some(all.f_narrow(0, 0, kept.len() as i64)?);
+        let digests = kept.iter().filter_map(|&index| digests[index].get().copied()).collect();
         let samples = kept.into_iter().map(|index| samples[index].clone()).collect();
-        Ok(Self { samples, cached, skip_bad: how.skip_bad, skipped: bad.len() })
+        Ok(Self { samples, cached, skip_bad: how.skip_bad, skipped: bad.len(), digests })
     }
 
     /// Number of images.
@@ -145,14 +159,35 @@ impl ImageSet {
         self.cached.is_some()
     }
 
-    /// Class of the image at `index`.
+    /// Classes of the image at `index`.
+    pub fn labels(&self, index: usize) -> &[usize] {
+        &self.samples[index].labels
+    }
+
+    /// Number of images of each of `classes` classes.
+    pub fn class_counts(&self, classes: usize) -> Vec<usize> {
+        let mut counts = vec![0; classes];
+        let labels = self.samples.iter().flat_map(|sample| &sample.labels);
+        labels.filter(|&&label| label < classes).for_each(|&label| counts[label] += 1);
+        counts
+    }
+
+    /// Class of the image at `index`, which has exactly one.
+    ///
+    /// # Panics
+    /// When the image has no class.
     pub fn label(&self, index: usize) -> usize {
-        self.samples[index].label
+        self.samples[index].label()
     }
 
     /// File of the image at `index`.
     pub fn path(&self, index: usize) -> &Path {
         &self.samples[index].path
+    }
+
+    /// Images with the digests of their files; none if the set is not in memory.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = (&Sample, Digest)> {
+        self.samples.iter().zip(self.digests.iter().copied())
     }
 
     pub(super) fn samples(&self) -> &Arc<[Sample]> {

@@ -3,13 +3,19 @@
 pub mod augment;
 pub mod batches;
 pub mod cifar;
+pub mod content;
+pub mod duplicates;
 mod error;
 pub mod folder;
 pub mod images;
 mod prefetch;
 mod random;
+mod sampling;
 pub mod split;
+pub mod survey;
 
 pub use error::{BadImages, DataError, ScanError};
 pub use ferronnx_infer::data_set::Sample;
 pub use ferronnx_infer::image_folder::Split;
+
+pub use self::sampling::Sampling;

@@ -7,36 +7,38 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use ferronnx_infer::decode;
+use ferronnx_infer::preprocess::CHANNELS;
 use image::RgbImage;
 use rayon::prelude::*;
 
 use super::error::DataError;
 
-/// Decoded images of one size, and the errors of others.
-#[derive(Debug, Default)]
-pub(super) struct Decoded {
-    /// Indices of the decoded images.
-    pub(super) indices: Vec<usize>,
-    /// Decoded and resized images, as bytes `[N, 3, H, W]`.
+/// Decoded images of one size, each with its item `I`, and the errors of others.
+#[derive(Debug)]
+pub(super) struct Decoded<I> {
+    /// Items of the decoded images.
+    pub(super) items: Vec<I>,
+    /// Decoded and resized images, as bytes `[N, C, H, W]`.
     pub(super) bytes: Vec<u8>,
     /// Errors of the images that could not be decoded.
     pub(super) bad: Vec<ferronnx_infer::Error>,
 }
 
-impl Decoded {
-    /// Decodes the images at `indices` in parallel; `None` when `stop` was set meanwhile.
+impl<I: Copy + Send + Sync> Decoded<I> {
+    /// Decodes the images of `items` in parallel; `None` when `stop` was set meanwhile.
     pub(super) fn make(
-        indices: &[usize],
-        work: impl Fn(usize) -> Result<Vec<u8>, ferronnx_infer::Error> + Sync,
+        items: &[I],
+        work: impl Fn(I) -> Result<Vec<u8>, ferronnx_infer::Error> + Sync,
         stop: &AtomicBool,
     ) -> Option<Self> {
-        let each = |&index: &usize| (!stop.load(Ordering::Relaxed)).then(|| work(index));
-        let results: Vec<_> = indices.par_iter().map(each).collect::<Option<_>>()?;
-        let mut decoded = Self::default();
-        for (&index, result) in indices.iter().zip(results) {
+        let each = |&item: &I| (!stop.load(Ordering::Relaxed)).then(|| work(item));
+        let results: Vec<_> = items.par_iter().map(each).collect::<Option<_>>()?;
+        let mut decoded = Self { items: Vec::new(), bytes: Vec::new(), bad: Vec::new() };
+        for (&item, result) in items.iter().zip(results) {
             match result {
                 Ok(bytes) => {
-                    decoded.indices.push(index);
+                    decoded.items.push(item);
                     decoded.bytes.extend(bytes);
                 }
                 Err(error) => decoded.bad.push(error),
@@ -51,14 +53,26 @@ pub(super) fn decode(
     path: &Path,
     prepare: impl FnOnce(RgbImage) -> RgbImage,
 ) -> Result<RgbImage, ferronnx_infer::Error> {
-    let prepared = || ferronnx_infer::decode::file(path).map(prepare);
-    ferronnx_infer::decode::guard(prepared).map_err(|error| error.at(path))
+    read(path, |_, decoded| prepare(decoded.image))
 }
 
-/// Converts an image to bytes `[3, H, W]`.
-pub(super) fn planar(image: &RgbImage) -> Vec<u8> {
-    let channel = |channel: usize| image.as_raw().iter().skip(channel).step_by(3);
-    (0..3).flat_map(channel).copied().collect()
+/// Reads and decodes the image at `path`, and calls `work` with its bytes and the image. A decoder that panics is an error
+/// of the image.
+pub(super) fn read<T>(
+    path: &Path,
+    work: impl FnOnce(&[u8], decode::Decoded) -> T,
+) -> Result<T, ferronnx_infer::Error> {
+    let worked = || {
+        let encoded = decode::encoded(path)?;
+        Ok(work(&encoded, decode::described(&encoded, &decode::Limits::default())?))
+    };
+    decode::guard(worked).map_err(|error| error.at(path))
+}
+
+/// Converts an image to bytes `[C, H, W]`: its three channels, or the first one of a gray image.
+pub(super) fn planar(image: &RgbImage, channels: usize) -> Vec<u8> {
+    let channel = |channel: usize| image.as_raw().iter().skip(channel).step_by(CHANNELS);
+    (0..channels).flat_map(channel).copied().collect()
 }
 
 /// Message of a panic.
@@ -72,17 +86,17 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 /// The channel holds one group. With the one being decoded and the one in use, three are in memory. Dropping the
 /// iterator stops the work at the next image.
 #[derive(Debug)]
-pub(super) struct Prefetch {
-    groups: Option<Receiver<Decoded>>,
+pub(super) struct Prefetch<I> {
+    groups: Option<Receiver<Decoded<I>>>,
     stop: Arc<AtomicBool>,
     worker: Option<JoinHandle<()>>,
 }
 
-impl Prefetch {
+impl<I: Copy + Send + Sync + 'static> Prefetch<I> {
     /// Starts a thread that decodes the images of each group with `work`.
-    pub(super) fn start<W>(groups: Vec<Vec<usize>>, work: W) -> Self
+    pub(super) fn start<W>(groups: Vec<Vec<I>>, work: W) -> Self
     where
-        W: Fn(usize) -> Result<Vec<u8>, ferronnx_infer::Error> + Send + Sync + 'static,
+        W: Fn(I) -> Result<Vec<u8>, ferronnx_infer::Error> + Send + Sync + 'static,
     {
         let (sender, receiver) = sync_channel(1);
         let stop = Arc::new(AtomicBool::new(false));
@@ -92,11 +106,11 @@ impl Prefetch {
     }
 }
 
-fn produce(
-    groups: &[Vec<usize>],
-    work: &(impl Fn(usize) -> Result<Vec<u8>, ferronnx_infer::Error> + Sync),
+fn produce<I: Copy + Send + Sync>(
+    groups: &[Vec<I>],
+    work: &(impl Fn(I) -> Result<Vec<u8>, ferronnx_infer::Error> + Sync),
     stop: &AtomicBool,
-    sender: &SyncSender<Decoded>,
+    sender: &SyncSender<Decoded<I>>,
 ) {
     for group in groups {
         let Some(decoded) = Decoded::make(group, work, stop) else { return };
@@ -107,8 +121,8 @@ fn produce(
     }
 }
 
-impl Iterator for Prefetch {
-    type Item = Result<Decoded, DataError>;
+impl<I> Iterator for Prefetch<I> {
+    type Item = Result<Decoded<I>, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(decoded) = self.groups.as_ref().and_then(|groups| groups.recv().ok()) {
@@ -120,7 +134,7 @@ impl Iterator for Prefetch {
     }
 }
 
-impl Drop for Prefetch {
+impl<I> Drop for Prefetch<I> {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         // Without a receiver, a waiting worker goes on and ends.
@@ -150,7 +164,7 @@ mod tests {
         };
         let all: Vec<_> = Prefetch::start(groups(5, 4), work).map(Result::unwrap).collect();
         assert_eq!(all.len(), 5);
-        assert_eq!(all[1].indices, [4, 5, 6]);
+        assert_eq!(all[1].items, [4, 5, 6]);
         assert_eq!(all[1].bytes, [4, 4, 4, 5, 5, 5, 6, 6, 6]);
         assert_eq!(all[4].bad[0].to_string(), "19: no such file or folder");
     }
@@ -208,7 +222,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.png");
         RgbImage::from_pixel(2, 1, image::Rgb([1, 2, 3])).save(&path).unwrap();
-        assert_eq!(planar(&decode(&path, |image| image).unwrap()), [1, 1, 2, 2, 3, 3]);
+        assert_eq!(planar(&decode(&path, |image| image).unwrap(), 3), [1, 1, 2, 2, 3, 3]);
         let error = decode(&path, |_| panic!("oh")).unwrap_err().to_string();
         assert_eq!(error, format!("{}: the decoder gave up: oh", path.display()));
     }

@@ -8,9 +8,9 @@ use rand_chacha::ChaCha8Rng;
 pub(super) enum Purpose {
     /// Order of the images in an epoch.
     Order,
-    /// Augmentation of the image at this index.
+    /// Augmentation of an image, by the number of its draw: its index, if every image is drawn once.
     Image(usize),
-    /// Resized crop of the image at this index.
+    /// Resized crop of an image, by the number of its draw.
     Crop(usize),
     /// Mixture of the batch at this step.
     Mix(usize),

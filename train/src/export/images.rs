@@ -21,23 +21,24 @@ pub struct Images {
     pub images: Vec<RgbImage>,
     /// Names of the images, for messages.
     pub names: Vec<String>,
-    /// Classes of the images, if they are known.
+    /// Classes of the images, if they are known and each has exactly one.
     pub labels: Option<Vec<usize>>,
 }
 
 impl Images {
-    /// Loads labelled images, decoded in parallel.
+    /// Loads labelled images, decoded in parallel; their classes are kept if each has exactly one.
     ///
     /// # Errors
     /// [`DataError`] when images cannot be decoded, unless they are left out and others remain.
     pub fn load(samples: &[Sample], preprocessor: &Preprocessor, skip_bad: bool) -> Result<Self, DataError> {
-        let mut images = Self { labels: Some(Vec::new()), ..Self::default() };
+        let is_single = samples.iter().all(|sample| sample.labels.len() == 1);
+        let (mut images, mut labels) = (Self::default(), Vec::new());
         for (sample, image) in prepared(samples, preprocessor, skip_bad)? {
             images.images.push(image);
             images.names.push(sample.path.display().to_string());
-            images.labels.get_or_insert_default().push(sample.label);
+            labels.extend(sample.labels);
         }
-        Ok(images)
+        Ok(Self { labels: is_single.then_some(labels), ..images })
     }
 
     /// Largest number of images to compare, by memory.

@@ -25,7 +25,7 @@ pub(super) struct Reference<'a, M> {
 }
 
 impl<M: Module> Reference<'_, M> {
-    /// Normalises images to `[N, 3, H, W]`.
+    /// Normalises images to `[N, C, H, W]`.
     fn images(&self, images: &[RgbImage]) -> Result<Tensor, ExportError> {
         match self.preprocessor.batch(images, InputForm::Float) {
             Batch::Float(floats) => Ok(to_tensor(&floats.into_dyn())?),

@@ -46,7 +46,7 @@ fn cifar(classes: usize) -> Params {
 
 /// As torchvision's file: no prefix, no attention, a 7x7 stem.
 fn torchvision(classes: usize) -> Weights {
-    let (_, weights) = network(Architecture { classes, stem: Stem::Imagenet, attention: None });
+    let (_, weights) = network(Architecture { classes, channels: 3, stem: Stem::Imagenet, attention: None });
     renamed(&weights, None)
 }
 
@@ -95,7 +95,7 @@ fn attention_is_loaded_with_bare_names_around_it() {
 
 #[test]
 fn a_head_of_other_classes_is_new() {
-    let params = fresh(Architecture { classes: 5, stem: Stem::Imagenet, attention: None });
+    let params = fresh(Architecture { classes: 5, channels: 3, stem: Stem::Imagenet, attention: None });
     let before = params.to_weights().unwrap();
     let loaded = load(&params, &torchvision(1000), StemInit::Centre).unwrap();
     assert_eq!(loaded.ignored, ["fc.bias", "fc.weight"]);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{BUILT_IN, PatternError};
 use crate::error::SettingError;
+use crate::loss::WeightsError;
 
 /// Errors of loading a recipe.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,9 @@ pub enum RecipeFault {
     /// A setting is out of range.
     #[error(transparent)]
     Setting(#[from] SettingError),
+    /// The class weights do not fit the classes.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     /// The recipe has no phase.
     #[error("there is no [[phase]]")]
     NoPhase,

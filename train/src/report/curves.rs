@@ -18,6 +18,9 @@ pub fn curves(metrics: &[EpochMetrics], best_epoch: Option<usize>) -> Markup {
     };
     let loss = both(metrics, |m| m.validation_loss, |m| m.train_loss);
     let accuracy = both(metrics, |m| 100.0 * m.validation_accuracy, |m| 100.0 * m.train_accuracy);
+    let is_multi_label = metrics.iter().any(|metrics| metrics.validation_map.is_some());
+    let percent = |value: Option<f64>| 100.0 * value.unwrap_or(f64::NAN);
+    let map = [line(metrics, "validation", |m| percent(m.validation_map))];
     let rates = rates(metrics);
     html! {
         p.quiet {
@@ -31,7 +34,8 @@ pub fn curves(metrics: &[EpochMetrics], best_epoch: Option<usize>) -> Markup {
         }
         div.charts {
             (chart("Loss", Axis::linear(finite(&loss), [0.0, f64::INFINITY]), &loss))
-            (chart("Accuracy, %", Axis::linear(finite(&accuracy), [0.0, 100.0]), &accuracy))
+            @if is_multi_label { (chart("Mean average precision, %", Axis::linear(finite(&map), [0.0, 100.0]), &map)) }
+            (chart(if is_multi_label { "Label accuracy, %" } else { "Accuracy, %" }, Axis::linear(finite(&accuracy), [0.0, 100.0]), &accuracy))
             (chart("Learning rate", Axis::log(finite(&rates).filter(|rate| *rate > 0.0)), &rates))
         }
     }
@@ -56,11 +60,15 @@ fn both(
     validation: fn(&EpochMetrics) -> f64,
     train: fn(&EpochMetrics) -> f64,
 ) -> [Series<'static>; 2] {
-    let series = |name, value: fn(&EpochMetrics) -> f64| Series {
-        name,
-        points: metrics.iter().map(|metrics| (metrics.epoch as f64, value(metrics))).collect(),
-    };
-    [series("validation", validation), series("train", train)]
+    [line(metrics, "validation", validation), line(metrics, "train", train)]
+}
+
+fn line(
+    metrics: &[EpochMetrics],
+    name: &'static str,
+    value: impl Fn(&EpochMetrics) -> f64,
+) -> Series<'static> {
+    Series { name, points: metrics.iter().map(|metrics| (metrics.epoch as f64, value(metrics))).collect() }
 }
 
 /// Makes a line for each parameter group. A group that is absent or zero has nothing to draw.

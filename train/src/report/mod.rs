@@ -3,8 +3,10 @@
 //! The page holds no time and no speed, so that an interrupted and resumed run has the same page as an uninterrupted
 //! one. [`ReportWriter`] keeps it up to date during a run.
 
+mod calibration;
 pub mod curves;
 pub mod modules;
+pub mod multi_label;
 pub mod sections;
 mod writer;
 
@@ -14,6 +16,8 @@ use ferronnx_report::html::page::{Headline, page, percent, section};
 use ferronnx_report::metrics::Confusion;
 use maud::html;
 
+pub use self::calibration::Calibrated;
+pub use self::multi_label::LabelsEvaluated;
 pub use self::writer::ReportWriter;
 use crate::run::{RunConfig, in_words};
 use crate::trainer::EpochMetrics;
@@ -34,6 +38,10 @@ pub struct Report<'a> {
     pub best_epoch: Option<usize>,
     /// Evaluation of the best weights, once the run has ended.
     pub evaluated: Option<Evaluated<'a>>,
+    /// Calibration of their probabilities.
+    pub calibrated: Option<Calibrated<'a>>,
+    /// Evaluation of the best weights in a multi-label task, once the run has ended.
+    pub labels: Option<LabelsEvaluated<'a>>,
 }
 
 impl Report<'_> {
@@ -52,6 +60,8 @@ impl Report<'_> {
             @if let Some((evaluated, confusion)) = &counted {
                 (evaluation(evaluated, confusion, &config.labels))
             }
+            @if let Some(evaluated) = self.labels { (multi_label::classes(evaluated, &config.labels)) }
+            @if let Some(calibrated) = &self.calibrated { (calibrated.render()) }
             @if !self.phases.is_empty() { (sections::phases(self.phases, self.metrics)) }
             (sections::configuration(self.config_toml))
         };
@@ -77,10 +87,17 @@ impl Report<'_> {
                 note: format!("of {} images", evaluated.answers.len()),
             });
         }
+        if let Some(evaluated) = self.labels.filter(|evaluated| evaluated.split == "test") {
+            headlines.extend(multi_label::headlines(evaluated));
+        }
         if let Some(best) = best {
+            let (name, value) = match best.validation_map {
+                Some(map) => ("Validation mAP", map),
+                None => ("Validation accuracy", best.validation_accuracy),
+            };
             headlines.push(Headline {
-                name: "Validation accuracy",
-                value: percent(best.validation_accuracy),
+                name,
+                value: percent(value),
                 note: format!("loss {}", charts::significant(best.validation_loss)),
             });
             headlines.push(Headline {

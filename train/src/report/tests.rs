@@ -24,6 +24,7 @@ fn config(labels: &[&str]) -> RunConfig {
         labels: labels.iter().map(ToString::to_string).collect(),
         preprocessing: Preprocessing::for_size(32),
         architecture: serde_json::json!({"network": "resnet18", "classes": labels.len()}),
+        task: crate::task::Task::SingleLabel,
         recipe: Recipe::load("three-phase").unwrap(),
     }
 }
@@ -37,6 +38,8 @@ fn epoch(epoch: usize, phase: &str) -> EpochMetrics {
         train_accuracy: 0.5,
         validation_loss: 2.5 / epoch as f64,
         validation_accuracy: 0.4,
+        validation_macro_f1: None,
+        validation_map: None,
         // Figures of the clock, which must not show.
         images_per_second: 7777.0,
         seconds: 8888.0,
@@ -67,13 +70,23 @@ fn render(labels: &[&str], metrics: &[EpochMetrics], evaluated: Option<Evaluated
     let phases = [phase("first"), phase("second")];
     let best_epoch = metrics.last().map(|last| last.epoch);
     let config_toml = "seed = 42\nname = \"<b>\"";
-    Report { config: &config, config_toml, phases: &phases, metrics, best_epoch, evaluated }.render()
+    Report {
+        config: &config,
+        config_toml,
+        phases: &phases,
+        metrics,
+        best_epoch,
+        evaluated,
+        labels: None,
+        calibrated: None,
+    }
+    .render()
 }
 
 #[test]
 fn a_finished_run_shows_everything() {
     let answers = [answer(0, 0, 0.9), answer(0, 1, 0.7), answer(1, 1, 0.8), answer(1, 0, 0.95)];
-    let evaluated = Evaluated { split: "test", answers: &answers, image: &image };
+    let evaluated = Evaluated { split: "test", answers: &answers, scored: None, image: &image };
     let html = render(&["cat", "dog"], &[epoch(1, "first"), epoch(2, "second")], Some(evaluated));
     for text in [
         "<title>photos</title>",
@@ -122,7 +135,7 @@ fn names_cannot_become_code() {
     let hostile = "<script>alert('x')</script>";
     let answers = [answer(0, 1, 0.9), answer(1, 0, 0.8)];
     let image = |_: usize| Some((format!("{hostile}\"onload=\"x"), RgbImage::new(2, 2)));
-    let evaluated = Evaluated { split: "test", answers: &answers, image: &image };
+    let evaluated = Evaluated { split: "test", answers: &answers, scored: None, image: &image };
     let html = render(&[hostile, "dog"], &[epoch(1, hostile)], Some(evaluated));
     assert!(!html.contains("<script"), "{html}");
     assert!(html.contains("&lt;script&gt;") && !html.contains("\"onload=\""));
@@ -131,7 +144,7 @@ fn names_cannot_become_code() {
 #[test]
 fn the_page_asks_for_nothing_else() {
     let answers = [answer(0, 1, 0.9)];
-    let evaluated = Evaluated { split: "validation", answers: &answers, image: &image };
+    let evaluated = Evaluated { split: "validation", answers: &answers, scored: None, image: &image };
     let html = render(&["cat", "dog"], &[epoch(1, "first")], Some(evaluated));
     assert!(html.contains("default-src 'none'"));
     for reference in ["http:", "https:", "@import", "url(", "<link", "<iframe"] {
@@ -151,6 +164,8 @@ fn the_headlines_are_these() {
         metrics: &metrics,
         best_epoch: Some(2),
         evaluated: None,
+        calibrated: None,
+        labels: None,
     };
     let lines: Vec<String> =
         report.headlines(None).iter().map(|h| format!("{}: {} {}", h.name, h.value, h.note)).collect();

@@ -3,11 +3,14 @@
 use std::path::Path;
 
 use ferronnx_infer::preprocess::Preprocessor;
+use ferronnx_report::activation::softmax;
 use ferronnx_report::html::evaluation::Evaluated;
 use ferronnx_report::metrics::Answer;
+use ferronnx_report::scored::Scored;
 
-use super::Report;
+use super::{Calibrated, LabelsEvaluated, Report};
 use crate::run::{Finished, Observer, RunConfig, RunError, RunFolder};
+use crate::temperature::Labelled;
 use crate::trainer::{Epoch, EpochMetrics, PhaseRecord};
 
 /// Writes the report of a run after every epoch and at the end.
@@ -18,6 +21,14 @@ pub struct ReportWriter<'a> {
     folder: &'a RunFolder,
     phases: &'a [PhaseRecord],
     metrics: Vec<EpochMetrics>,
+}
+
+/// Findings about the best weights, once a run has ended.
+#[derive(Default)]
+struct Findings<'a> {
+    evaluated: Option<Evaluated<'a>>,
+    labels: Option<LabelsEvaluated<'a>>,
+    calibrated: Option<Calibrated<'a>>,
 }
 
 impl<'a> ReportWriter<'a> {
@@ -38,7 +49,7 @@ impl<'a> ReportWriter<'a> {
         self.config.short(path).display().to_string()
     }
 
-    fn write(&self, best_epoch: usize, evaluated: Option<Evaluated<'_>>) -> Result<(), RunError> {
+    fn write(&self, best_epoch: usize, findings: Findings<'_>) -> Result<(), RunError> {
         // Phases that have not begun have nothing to show yet.
         let entered = self.metrics.last().map_or(0, |last| {
             self.phases.iter().position(|phase| phase.name == last.phase).map_or(0, |index| index + 1)
@@ -49,7 +60,9 @@ impl<'a> ReportWriter<'a> {
             phases: &self.phases[..entered],
             metrics: &self.metrics,
             best_epoch: Some(best_epoch),
-            evaluated,
+            evaluated: findings.evaluated,
+            labels: findings.labels,
+            calibrated: findings.calibrated,
         };
         self.folder.write_report(&report.render())
     }
@@ -58,10 +71,23 @@ impl<'a> ReportWriter<'a> {
 impl Observer for ReportWriter<'_> {
     fn epoch(&mut self, epoch: &Epoch) -> Result<(), RunError> {
         self.metrics.push(epoch.metrics.clone());
-        self.write(epoch.best_epoch, None)
+        self.write(epoch.best_epoch, Findings::default())
     }
 
     fn finished(&mut self, end: &Finished<'_>) -> Result<(), RunError> {
+        let split = end.split.to_string();
+        let labelled = Labelled::of(end.evaluation, end.set, self.config.task);
+        let scaling = end.temperature.as_ref().ok();
+        let calibrated = Some(Calibrated {
+            split: &split,
+            before: labelled.calibration(1.0),
+            after: scaling.map(|scaling| labelled.calibration(scaling.temperature)),
+            temperature: end.temperature,
+        });
+        if let Some(found) = end.labels {
+            let labels = Some(LabelsEvaluated { split: &split, found });
+            return self.write(end.result.best_epoch, Findings { labels, calibrated, evaluated: None });
+        }
         let preprocessor = Preprocessor::new(&self.config.preprocessing);
         let predictions = &end.evaluation.predictions;
         let answers: Vec<Answer> = predictions
@@ -72,13 +98,16 @@ impl Observer for ReportWriter<'_> {
                 probability: prediction.probability,
             })
             .collect();
+        let mut scored = Scored::new(self.config.labels.len());
+        for (row, answer) in end.evaluation.logits.rows().into_iter().zip(&answers) {
+            scored.add(&softmax(&row.to_vec(), 1.0), answer.actual);
+        }
         let image = |answer: usize| {
             let path = end.set.path(predictions[answer].index);
             let image = ferronnx_infer::decode::file(path).ok()?;
             Some((self.name(path), preprocessor.prepare(&image)))
         };
-        let split = end.split.to_string();
-        let evaluated = Evaluated { split: &split, answers: &answers, image: &image };
-        self.write(end.result.best_epoch, Some(evaluated))
+        let evaluated = Evaluated { split: &split, answers: &answers, scored: Some(&scored), image: &image };
+        self.write(end.result.best_epoch, Findings { evaluated: Some(evaluated), labels: None, calibrated })
     }
 }

@@ -9,8 +9,10 @@ use serde_json::Value;
 use super::RunError;
 use crate::data::folder::{self, ImageFolder};
 use crate::device::DeviceRequest;
+use crate::error::SettingError;
 use crate::pretrained::StemInit;
-use crate::recipe::Recipe;
+use crate::recipe::{BestBy, Recipe};
+use crate::task::Task;
 use crate::trainer::Amp;
 
 /// Content of `config.toml`: everything needed to repeat a run.
@@ -22,6 +24,9 @@ pub struct RunConfig {
     pub data: PathBuf,
     /// Digest of the images' names and classes: a run is resumed with the same ones only.
     pub data_digest: String,
+    /// Task: `multi-label` for any number of labels an image; absent for exactly one.
+    #[serde(default, skip_serializing_if = "Task::is_single_label")]
+    pub task: Task,
     /// Largest number of training images and of test images to use; `None` for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -62,6 +67,7 @@ impl RunConfig {
             version: env!("CARGO_PKG_VERSION").into(),
             data: data.root.clone(),
             data_digest: data.digest(),
+            task: data.task,
             limit: None,
             seed: 42,
             device: DeviceRequest::Cpu,
@@ -77,16 +83,24 @@ impl RunConfig {
         }
     }
 
-    /// Checks that the recipe and the preprocessing are in range.
+    /// Checks that the recipe and the preprocessing are in range, and that the recipe fits the classes and the task.
     ///
     /// # Errors
     /// [`RunError::Preprocessing`] or [`RunError::Recipe`].
     pub fn check(&self) -> Result<(), RunError> {
         self.preprocessing.check()?;
-        self.recipe.check().map_err(|source| self.recipe_error(source))
+        self.recipe.check().map_err(|source| self.recipe_error(source))?;
+        self.best_by().map_err(|source| self.recipe_error(source.into()))?;
+        let Some(weights) = &self.recipe.loss.class_weights else { return Ok(()) };
+        weights.check(&self.labels).map_err(|source| self.recipe_error(source.into()))
     }
 
-    pub(super) fn recipe_error(&self, source: crate::recipe::RecipeFault) -> RunError {
+    /// Metric that chooses the best epoch.
+    pub(crate) fn best_by(&self) -> Result<BestBy, SettingError> {
+        BestBy::of(self.recipe.best, self.task)
+    }
+
+    pub(crate) fn recipe_error(&self, source: crate::recipe::RecipeFault) -> RunError {
         RunError::Recipe { recipe: self.recipe.name.clone(), source: source.into() }
     }
 
@@ -159,8 +173,8 @@ mod tests {
 
     #[test]
     fn any_architecture_survives_a_round_trip_and_reads_as_the_typed_one_did() {
-        for attention in [None, Architecture::default().attention] {
-            let typed = Architecture { classes: 2, stem: Stem::Imagenet, attention };
+        for (channels, attention) in [(3, None), (1, None), (3, Architecture::default().attention)] {
+            let typed = Architecture { classes: 2, channels, stem: Stem::Imagenet, attention };
             let config = config(serde_json::to_value(typed).unwrap());
             let text = toml::to_string(&config).unwrap();
             let read: RunConfig = toml::from_str(&text).unwrap();

@@ -7,12 +7,15 @@ use ferronnx_infer::preprocess::Preprocessor;
 use ferronnx_models::Module;
 
 use super::images::Sets;
+use super::notes;
 use super::observer::{Finished, Observer, Step};
+use super::outcome::Evaluated;
 use super::{Outcome, RunConfig, RunError, RunFolder, RunResult, Split};
 use crate::data::batches::Loader;
 use crate::data::images::ImageSet;
 use crate::params::Params;
-use crate::trainer::{Options, Position, Snapshot, TrainError, Trainer, evaluate};
+use crate::task::Task;
+use crate::trainer::{Options, Position, Snapshot, TrainError, Trainer};
 
 /// Longest time between two saved states: a kill costs no more.
 const SAVE_EVERY: Duration = Duration::from_secs(300);
@@ -47,7 +50,7 @@ impl<M: Module> Session<'_, M> {
     ) -> Result<Outcome, RunError> {
         let Self { config, network, params, sets, .. } = *self;
         let loaders = [self.loader(&sets.train), self.loader(&sets.validation)];
-        let options = Options { seed: config.seed, amp: config.amp };
+        let options = Options { seed: config.seed, amp: config.amp, labels: &config.labels };
         let mut trainer = Trainer::new(network, params, &config.recipe, loaders, new, options)?;
         if let Some(snapshot) = snapshot {
             trainer.restore(&snapshot)?;
@@ -91,29 +94,32 @@ impl<M: Module> Session<'_, M> {
 
     /// Evaluates the best weights, on the test images where there are some, and writes the result.
     fn finish(&self, position: &Position, observer: &mut impl Observer) -> Result<RunResult, RunError> {
-        let Self { config, folder, network, params, sets, .. } = *self;
+        let Self { config, folder, params, sets, .. } = *self;
         let (weights, _) = folder.weights()?;
         params.assign_all(&weights)?;
-        let (split, set) = sets.evaluated();
-        let evaluation = evaluate(network, params, self.loader(set))?;
-        let tested = split == Split::Test;
-        if tested {
-            folder.write_predictions(set, &evaluation.predictions, config)?;
+        let evaluated = self.evaluated()?;
+        let metrics = folder.metrics()?;
+        let best = metrics.iter().find(|metrics| metrics.epoch == position.best.epoch);
+        let result = evaluated.result(position, best, sets.train.len());
+        let Evaluated { split, set, evaluation, labels, temperature } = &evaluated;
+        let (labels, split) = (labels.as_ref(), *split);
+        if split == Split::Test {
+            folder.write_predictions(&evaluated, config)?;
         }
-        let result = RunResult {
-            epochs: position.epoch,
-            best_epoch: position.best.epoch,
-            validation_accuracy: position.best.accuracy,
-            test_accuracy: tested.then_some(evaluation.accuracy),
-            train_images: sets.train.len(),
-        };
-        observer.finished(&Finished { result: &result, split, set, evaluation: &evaluation })?;
+        for note in labels.map(|labels| notes::thresholds(config, labels)).unwrap_or_default() {
+            observer.note(&note)?;
+        }
+        observer.finished(&Finished { result: &result, split, set, evaluation, labels, temperature })?;
         folder.finish(&result)?;
         Ok(result)
     }
 
-    fn loader<'s>(&'s self, set: &'s ImageSet) -> Loader<'s> {
-        Loader::new(set, self.preprocessor, self.params.device())
+    pub(super) fn loader<'s>(&'s self, set: &'s ImageSet) -> Loader<'s> {
+        let loader = Loader::new(set, self.preprocessor, self.params.device());
+        match self.config.task {
+            Task::SingleLabel => loader,
+            Task::MultiLabel => loader.multi_label(self.config.labels.len()),
+        }
     }
 
     /// Names the state to go back to when training fails.

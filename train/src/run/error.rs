@@ -8,6 +8,7 @@ use ferronnx_models::card::PreprocessingError;
 use ferronnx_models::checkpoint::CheckpointError;
 use ferronnx_models::shapes::ShapeError;
 
+use super::{Changes, RunConfig, RunFolder};
 use crate::data::{DataError, ScanError};
 use crate::device::{DeviceError, DeviceRequest};
 use crate::error::TorchError;
@@ -95,13 +96,16 @@ pub enum RunError {
     Scan(#[from] ScanError),
     /// The folder or list holds other images than when the run began.
     #[error(
-        "the images in {data} are not those that {run} was begun with: bring them back, or start a new run"
+        "the images in {data} are not those that {run} was begun with{}: bring them back, or start a new run",
+        named(changes)
     )]
     OtherImages {
         /// The folder or list of images.
         data: PathBuf,
         /// The run.
         run: PathBuf,
+        /// Differences; none are known for a run that began before they were noted.
+        changes: Box<Changes>,
     },
     /// There are too few images to train and validate.
     #[error("{train} training and {validation} validation images are too few: add images")]
@@ -131,6 +135,16 @@ pub enum RunError {
     /// An observer failed.
     #[error("an observer of the run failed")]
     Observer(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl RunError {
+    pub(super) fn other_images(config: &RunConfig, run: &RunFolder, changes: Changes) -> Self {
+        Self::OtherImages { data: config.data.clone(), run: run.path(""), changes: changes.into() }
+    }
+}
+
+fn named(changes: &Changes) -> String {
+    if changes.is_empty() { String::new() } else { format!(": {changes}") }
 }
 
 fn last_good(last: &Option<(PathBuf, usize)>) -> String {

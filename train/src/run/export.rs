@@ -4,11 +4,12 @@ use std::path::Path;
 
 use ferronnx_infer::preprocess::Preprocessor;
 use ferronnx_models::Module;
-use ferronnx_models::card::{ModelCard, Precision, TrainingSummary};
+use ferronnx_models::card::{Activation, ModelCard, Precision, Threshold, TrainingSummary};
 
 use super::{Run, RunConfig, RunError, RunFolder, Splits};
 use crate::data::{Sample, split};
 use crate::export::{CALIBRATION_IMAGES, ExportError, ExportOptions, Exported, Images, Trained, card};
+use crate::task::Task;
 
 /// Errors of exporting a run.
 #[derive(Debug, thiserror::Error)]
@@ -22,29 +23,44 @@ pub enum RunExportError {
 }
 
 impl RunFolder {
-    /// Makes the model card of the run: labels, preprocessing, architecture, and the result once there is one.
+    /// Makes the model card of the run: labels, preprocessing, architecture, and the result once there is one. The card of
+    /// a multi-label run has a sigmoid and the thresholds that were chosen on the validation images.
     ///
     /// # Errors
     /// [`RunError::Damaged`] or [`RunError::Io`] when `result.json` cannot be read.
     pub fn card(&self, config: &RunConfig) -> Result<ModelCard, RunError> {
-        let training = self.result()?.map(|result| TrainingSummary {
+        let result = self.result()?;
+        let thresholds = result.as_ref().and_then(|result| result.thresholds.clone());
+        let training = result.map(|result| TrainingSummary {
             recipe: config.recipe.name.clone(),
             dataset: config.dataset(),
             train_images: result.train_images,
             epoch: result.best_epoch,
             validation_accuracy: result.validation_accuracy,
             test_accuracy: result.test_accuracy,
+            validation_map: result.validation_map,
+            test_map: result.test_map,
             seed: config.seed,
         });
         let RunConfig { labels, preprocessing, architecture, .. } = config.clone();
-        Ok(card(labels, preprocessing, architecture, training))
+        let card = card(labels, preprocessing, architecture, training);
+        Ok(match config.task {
+            Task::SingleLabel => card,
+            // A run that was stopped has chosen no thresholds: 0.5, as of any card.
+            Task::MultiLabel => ModelCard {
+                activation: Activation::Sigmoid,
+                threshold: Some(thresholds.map_or_else(Threshold::default, Threshold::Each)),
+                ..card
+            },
+        })
     }
 }
 
 impl<M: Module> Run<M> {
     /// Writes the best weights to the ONNX file `path`, once ONNX Runtime and libtorch agree on the validation images.
     ///
-    /// int8 takes the ranges of values from training images.
+    /// int8 takes the ranges of values from training images. The temperature of a calibrated file was fitted at the end of
+    /// the run; that of an unfinished run is fitted on the images of the comparison.
     ///
     /// # Errors
     /// [`RunExportError::Run`] when the run has no weights or its images are not there any more,
@@ -67,7 +83,10 @@ impl<M: Module> Run<M> {
             Precision::Int8 => load(&splits.train, CALIBRATION_IMAGES)?.images,
             Precision::Fp32 | Precision::Fp16 => Vec::new(),
         };
-        let card = folder.card(config)?;
+        let mut card = folder.card(config)?;
+        if options.calibrate {
+            card.temperature_scaling = folder.result()?.and_then(|result| result.temperature_scaling);
+        }
         let trained = Trained { network, weights: &weights, card: &card, calibration: &calibration };
         Ok(trained.export(path, &images, options)?)
     }

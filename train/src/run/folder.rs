@@ -9,9 +9,9 @@ use ferronnx_models::Weights;
 use ferronnx_models::checkpoint;
 use serde::Serialize;
 
+use super::outcome::{Evaluated, EvaluatedLabels};
 use super::{RunConfig, RunError, RunPlan, RunResult};
-use crate::data::images::ImageSet;
-use crate::trainer::{EpochMetrics, Prediction};
+use crate::trainer::EpochMetrics;
 
 const CONFIG: &str = "config.toml";
 const PLAN: &str = "plan.json";
@@ -168,28 +168,22 @@ impl RunFolder {
         serde_json::from_str(&self.read(RESULT)?).map(Some).map_err(|error| self.damaged(RESULT, error))
     }
 
-    /// Writes `predictions.csv`: path below the folder of images, label, predicted, probability.
+    /// Writes `predictions.csv`, a line for each evaluated image: path below the folder of images, label, predicted,
+    /// probability.
+    ///
+    /// In a multi-label task labels are separated by `;`, and each class has a column with its probability.
     pub(super) fn write_predictions(
         &self,
-        set: &ImageSet,
-        predictions: &[Prediction],
+        evaluated: &Evaluated<'_>,
         config: &RunConfig,
     ) -> Result<(), RunError> {
-        let labels = &config.labels;
-        let table = || -> Result<Vec<u8>, csv::Error> {
-            let mut writer = csv::Writer::from_writer(Vec::new());
-            writer.write_record(["path", "label", "predicted", "probability"])?;
-            for prediction in predictions {
-                writer.write_record([
-                    &config.short(set.path(prediction.index)).to_string_lossy(),
-                    labels[set.label(prediction.index)].as_str(),
-                    &labels[prediction.class],
-                    &prediction.probability.to_string(),
-                ])?;
-            }
-            writer.into_inner().map_err(|error| error.into_error().into())
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let written = match &evaluated.labels {
+            None => single_labels(&mut writer, evaluated, config),
+            Some(labels) => label_sets(&mut writer, evaluated, labels, config),
         };
-        let bytes = table().map_err(|error| self.encode(PREDICTIONS, error))?;
+        let finish = |()| writer.into_inner().map_err(|error| error.into_error().into());
+        let bytes = written.and_then(finish).map_err(|error| self.encode(PREDICTIONS, error))?;
         self.write(PREDICTIONS, &bytes)
     }
 
@@ -215,7 +209,48 @@ impl RunFolder {
         RunError::Damaged { path: self.path(name), source: source.into() }
     }
 
-    fn encode(&self, name: &str, source: impl Error + Send + Sync + 'static) -> RunError {
+    pub(super) fn encode(&self, name: &str, source: impl Error + Send + Sync + 'static) -> RunError {
         RunError::Encode { path: self.path(name), source: source.into() }
     }
+}
+
+type Table = csv::Writer<Vec<u8>>;
+
+fn single_labels(
+    writer: &mut Table,
+    evaluated: &Evaluated<'_>,
+    config: &RunConfig,
+) -> Result<(), csv::Error> {
+    let (labels, set) = (&config.labels, evaluated.set);
+    writer.write_record(["path", "label", "predicted", "probability"])?;
+    for prediction in &evaluated.evaluation.predictions {
+        writer.write_record([
+            &config.short(set.path(prediction.index)).to_string_lossy(),
+            labels[set.label(prediction.index)].as_str(),
+            &labels[prediction.class],
+            &prediction.probability.to_string(),
+        ])?;
+    }
+    Ok(())
+}
+
+fn label_sets(
+    writer: &mut Table,
+    evaluated: &Evaluated<'_>,
+    found: &EvaluatedLabels,
+    config: &RunConfig,
+) -> Result<(), csv::Error> {
+    let labels = &config.labels;
+    let names = |is: &[bool]| {
+        let chosen = labels.iter().zip(is).filter(|(_, is)| **is);
+        chosen.map(|(label, _)| label.as_str()).collect::<Vec<_>>().join(";")
+    };
+    let columns = labels.iter().map(|label| format!("probability of {label}"));
+    writer.write_record(["path", "label", "predicted"].map(String::from).into_iter().chain(columns))?;
+    for (prediction, scores) in evaluated.evaluation.predictions.iter().zip(&found.scores) {
+        let path = config.short(evaluated.set.path(prediction.index)).to_string_lossy().into_owned();
+        let start = [path, names(&scores.actual), names(&scores.selected)];
+        writer.write_record(start.into_iter().chain(scores.probabilities.iter().map(ToString::to_string)))?;
+    }
+    Ok(())
 }

@@ -5,8 +5,10 @@ use std::ops::ControlFlow;
 use ferronnx_infer::preprocess::Preprocessor;
 use tch::Device;
 
+use super::manifest::Manifest;
 use super::{Observer, RunConfig, RunError, RunFolder};
 pub use crate::data::Split;
+use crate::data::duplicates::{Copy, Duplicates};
 use crate::data::folder::ImageFolder;
 use crate::data::images::{ImageSet, Loading};
 use crate::data::{Sample, split};
@@ -47,16 +49,18 @@ impl Splits {
     /// Lists and splits the images of a run again.
     ///
     /// # Errors
-    /// [`RunError::OtherImages`] when they have changed since the run began, [`RunError::Scan`] when they cannot be
-    /// listed.
+    /// [`RunError::OtherImages`] names what has changed since the run began, [`RunError::Scan`] when they cannot be listed.
     pub fn find(config: &RunConfig, run: &RunFolder) -> Result<Self, RunError> {
-        let mut folder = ImageFolder::scan(&config.data)?;
+        let mut folder = ImageFolder::scan_for(config.task, &config.data)?;
+        let changes = run.manifest()?.map(|manifest| manifest.changes(&Manifest::new(&folder, config)));
         if folder.digest() != config.data_digest {
             // Runs of programs before November 2026 used no validation images beside test images.
             folder.validation = None;
         }
-        if folder.digest() != config.data_digest || folder.classes != config.labels {
-            return Err(RunError::OtherImages { data: config.data.clone(), run: run.path("") });
+        // Another folder of the same images, as one that was renamed, is no change.
+        let is_other = folder.digest() != config.data_digest || folder.classes != config.labels;
+        if is_other || changes.as_ref().is_some_and(|changes| !changes.changed.is_empty()) {
+            return Err(RunError::other_images(config, run, changes.unwrap_or_default()));
         }
         Self::new(folder, config)
     }
@@ -105,6 +109,19 @@ impl Sets {
     pub fn counts(&self) -> [(Split, usize); 3] {
         let test = self.test.as_ref().map_or(0, ImageSet::len);
         [(Split::Train, self.train.len()), (Split::Validation, self.validation.len()), (Split::Test, test)]
+    }
+
+    /// Files in memory that have equal content.
+    pub fn duplicates(&self, classes: &[String]) -> Duplicates {
+        let parts = [
+            (Split::Train, Some(&self.train)),
+            (Split::Validation, Some(&self.validation)),
+            (Split::Test, self.test.as_ref()),
+        ];
+        let sets = parts.into_iter().filter_map(|(part, set)| Some((part, set?)));
+        Duplicates::find(sets.flat_map(|(part, set)| {
+            set.contents().map(move |(sample, digest)| (digest, Copy::new(part, sample, classes)))
+        }))
     }
 
     /// The set that the best weights are evaluated on: the test images, or else the validation images.

@@ -6,22 +6,28 @@
 //! | file of a run folder | content |
 //! |---|---|
 //! | `config.toml` | everything needed to repeat the run: [`RunConfig`] |
+//! | `images.csv` | images with their parts, classes and digests, by which a changed data set is named |
 //! | `plan.json` | tensors that were loaded, and the trained parameters of each phase: [`RunPlan`] |
 //! | `metrics.jsonl` | an [`EpochMetrics`](crate::trainer::EpochMetrics) per line |
-//! | `best.safetensors` | weights of the epoch with the best validation accuracy |
+//! | `best.safetensors` | weights of the best epoch, by the recipe's [metric](crate::recipe::BestBy) |
 //! | `last/` | state that the run resumes from: weights, optimizer, position |
 //! | `result.json` | the [`RunResult`], once the run has ended |
 //! | `predictions.csv` | prediction for every test image, by the best weights |
 //! | `report.html` | curves, evaluation, phases and configuration as a page |
 //! | `events.out.tfevents.*` | metrics for TensorBoard |
 
+mod changes;
 mod config;
 mod epoch;
 mod error;
 mod export;
 mod folder;
 mod images;
+mod manifest;
+mod memory;
+mod notes;
 mod observer;
+mod outcome;
 mod records;
 mod start;
 mod state;
@@ -32,6 +38,7 @@ use std::path::Path;
 use ferronnx_infer::preprocess::Preprocessor;
 use ferronnx_models::{Module, shapes};
 
+pub use self::changes::{Changes, Moved};
 pub use self::config::{RunConfig, in_words};
 use self::epoch::Session;
 pub use self::error::RunError;
@@ -39,7 +46,10 @@ pub use self::export::RunExportError;
 pub use self::folder::RunFolder;
 use self::images::Sets;
 pub use self::images::{Split, Splits};
+use self::manifest::Manifest;
+pub use self::memory::MemoryEstimate;
 pub use self::observer::{EachEpoch, Finished, Observer, Started, Step};
+pub use self::outcome::EvaluatedLabels;
 pub use self::records::{RunPlan, RunResult};
 use self::start::Start;
 use crate::data::folder::ImageFolder;
@@ -72,8 +82,8 @@ pub struct Run<M> {
     network: M,
     params: Params,
     start: Start,
-    /// Samples of a new run; those of a resumed one are listed when it trains.
-    splits: Option<Splits>,
+    /// Images of a new run; those of a resumed one are listed when it trains.
+    images: Option<(Splits, Manifest)>,
 }
 
 /// End of [`Run::train`].
@@ -105,13 +115,14 @@ impl<M: Module> Run<M> {
     ) -> Result<Self, RunError> {
         RunFolder::check_free(&path)?;
         config.check()?;
+        let manifest = Manifest::new(&data, &config);
         let splits = Splits::new(data, &config)?;
         let (config, params) = parameters(config, &network)?;
         let names: Vec<&str> = params.names().collect();
         config.recipe.check_names(&names, &network.roles()).map_err(|source| config.recipe_error(source))?;
         let start = Start::fresh(&config, &network, &params)?;
         let folder = RunFolder::at(&path);
-        Ok(Self { config, folder, network, params, start, splits: Some(splits) })
+        Ok(Self { config, folder, network, params, start, images: Some((splits, manifest)) })
     }
 
     /// Resumes the run in a folder that [`RunFolder::open`] opened, with its configuration and the same network.
@@ -123,7 +134,7 @@ impl<M: Module> Run<M> {
     pub fn resume(folder: RunFolder, config: RunConfig, network: M) -> Result<Self, RunError> {
         let (config, params) = parameters(config, &network)?;
         let start = Start::resumed(&folder, &config, &network, &params)?;
-        Ok(Self { config, folder, network, params, start, splits: None })
+        Ok(Self { config, folder, network, params, start, images: None })
     }
 
     /// Trains to the end of the recipe, or until `observer` breaks off; evaluates the best weights on the test images.
@@ -144,24 +155,26 @@ impl<M: Module> Run<M> {
         let position = snapshot.as_ref().map(|snapshot| &snapshot.position);
         let Self { config, folder, network, params, start, .. } = self;
         observer.started(&Started { config, folder, plan: &start.plan, position })?;
-        let splits = match self.splits.take() {
-            Some(splits) => splits,
-            None => Splits::find(config, folder)?,
+        let (splits, manifest) = match self.images.take() {
+            Some((splits, manifest)) => (splits, Some(manifest)),
+            None => (Splits::find(config, folder)?, None),
         };
         let preprocessor = Preprocessor::new(&config.preprocessing);
         let device = params.device();
         let Some(sets) = Sets::read(splits, config, &preprocessor, device, observer)? else {
             return Ok(Outcome::Interrupted { epoch: None });
         };
-        if !folder.exists() {
-            folder.create(config)?;
-        }
+        observer.duplicates(&sets.duplicates(&config.labels))?;
+        folder.keep_images(&sets, config, manifest)?;
         if snapshot.is_none() {
             folder.write_plan(&start.plan)?;
         }
         let done = snapshot.as_ref().map_or(0, |snapshot| snapshot.position.epoch);
         folder.truncate_metrics(done)?;
         observer.ready(&sets.counts())?;
+        for note in notes::training(config, &sets.train)? {
+            observer.note(&note)?;
+        }
         let mut events = EventWriter::create(folder.path(""), done + 1)?;
         let mut report = ReportWriter::new(config, folder, &start.plan.phases)?;
         let session = Session { config, folder, network, params, sets: &sets, preprocessor: &preprocessor };

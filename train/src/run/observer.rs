@@ -2,9 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use super::{RunConfig, RunError, RunFolder, RunPlan, RunResult, Split};
+use ferronnx_models::card::TemperatureScaling;
+
+use super::{EvaluatedLabels, RunConfig, RunError, RunFolder, RunPlan, RunResult, Split};
+use crate::data::duplicates::Duplicates;
 use crate::data::images::ImageSet;
 use crate::recipe::Phase;
+use crate::temperature::TemperatureError;
 use crate::trainer::{Epoch, Evaluation, PhaseRecord, Position, Progress};
 
 /// Receives the events of a run.
@@ -36,12 +40,30 @@ pub trait Observer {
         ControlFlow::Continue(())
     }
 
+    /// Files of equal content were found among the images in memory, or none; all of them are read.
+    ///
+    /// # Errors
+    /// Any error ends the run.
+    fn duplicates(&mut self, found: &Duplicates) -> Result<(), RunError> {
+        let _ = found;
+        Ok(())
+    }
+
     /// All images are read, this many of each set, and the run folder exists.
     ///
     /// # Errors
     /// Any error ends the run.
     fn ready(&mut self, images: &[(Split, usize)]) -> Result<(), RunError> {
         let _ = images;
+        Ok(())
+    }
+
+    /// Something about the classes that changes what is learned or selected, as a sentence for people.
+    ///
+    /// # Errors
+    /// Any error ends the run.
+    fn note(&mut self, note: &str) -> Result<(), RunError> {
+        let _ = note;
         Ok(())
     }
 
@@ -119,6 +141,10 @@ pub struct Finished<'a> {
     pub set: &'a ImageSet,
     /// Evaluation of the best weights.
     pub evaluation: &'a Evaluation,
+    /// Temperature fitted on the validation images, or the reason why there is none.
+    pub temperature: &'a Result<TemperatureScaling, TemperatureError>,
+    /// Thresholds and selected labels, in a multi-label task.
+    pub labels: Option<&'a EvaluatedLabels>,
 }
 
 /// Calls a function after every epoch.
@@ -155,8 +181,16 @@ impl<O: Observer> Observer for &mut O {
         (**self).read(split, skipped)
     }
 
+    fn duplicates(&mut self, found: &Duplicates) -> Result<(), RunError> {
+        (**self).duplicates(found)
+    }
+
     fn ready(&mut self, images: &[(Split, usize)]) -> Result<(), RunError> {
         (**self).ready(images)
+    }
+
+    fn note(&mut self, note: &str) -> Result<(), RunError> {
+        (**self).note(note)
     }
 
     fn phase(&mut self, phase: &Phase, record: &PhaseRecord) -> Result<(), RunError> {
@@ -196,9 +230,19 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
         either(first, self.1.read(split, skipped))
     }
 
+    fn duplicates(&mut self, found: &Duplicates) -> Result<(), RunError> {
+        self.0.duplicates(found)?;
+        self.1.duplicates(found)
+    }
+
     fn ready(&mut self, images: &[(Split, usize)]) -> Result<(), RunError> {
         self.0.ready(images)?;
         self.1.ready(images)
+    }
+
+    fn note(&mut self, note: &str) -> Result<(), RunError> {
+        self.0.note(note)?;
+        self.1.note(note)
     }
 
     fn phase(&mut self, phase: &Phase, record: &PhaseRecord) -> Result<(), RunError> {

@@ -38,6 +38,7 @@ impl Start {
                 RunPlan {
                     new: new.collect(),
                     loaded: loaded.loaded,
+                    summed: loaded.summed,
                     adapted: loaded.adapted,
                     ignored: loaded.ignored,
                     prefix: loaded.prefix,

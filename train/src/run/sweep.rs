@@ -3,10 +3,10 @@
 use ferronnx_infer::preprocess::Preprocessor;
 use ferronnx_models::Module;
 
+use super::epoch::Session;
 use super::images::Sets;
 use super::observer::{Observer, Step};
-use super::{Run, RunError};
-use crate::data::batches::Loader;
+use super::{Run, RunError, Splits};
 use crate::lr_finder::LossCurve;
 use crate::trainer::{Options, Sweep, Trainer};
 
@@ -23,10 +23,10 @@ impl<M: Module> Run<M> {
         sweep: Sweep,
         observer: &mut impl Observer,
     ) -> Result<Option<LossCurve>, RunError> {
-        let Self { config, network, params, start, splits, folder } = self;
-        let mut splits = match splits {
-            Some(splits) => splits,
-            None => super::Splits::find(&config, &folder)?,
+        let Self { config, network, params, start, images, folder } = self;
+        let mut splits = match images {
+            Some((splits, _)) => splits,
+            None => Splits::find(&config, &folder)?,
         };
         // Nobody looks at the test images.
         splits.test = None;
@@ -35,9 +35,16 @@ impl<M: Module> Run<M> {
             return Ok(None);
         };
         observer.ready(&sets.counts())?;
-        let loaders =
-            [&sets.train, &sets.validation].map(|set| Loader::new(set, &preprocessor, params.device()));
-        let options = Options { seed: config.seed, amp: config.amp };
+        let session = Session {
+            config: &config,
+            folder: &folder,
+            network: &network,
+            params: &params,
+            sets: &sets,
+            preprocessor: &preprocessor,
+        };
+        let loaders = [session.loader(&sets.train), session.loader(&sets.validation)];
+        let options = Options { seed: config.seed, amp: config.amp, labels: &config.labels };
         let mut trainer = Trainer::new(&network, &params, &config.recipe, loaders, &start.new, options)?;
         if let Some((phase, Some(plan))) = trainer.enter()? {
             observer.phase(phase, &plan.record(&phase.name))?;

@@ -4,11 +4,12 @@ use ferronnx_models::Module;
 use ndarray::Array2;
 use tch::{Device, Kind, Tensor};
 
+use super::TrainError;
 use super::totals::{Sums, Totals};
-use super::{TrainError, cross_entropy};
 use crate::data::batches::Loader;
 use crate::eager::Eager;
 use crate::error::TorchError;
+use crate::loss::Loss;
 use crate::params::{Params, to_array};
 
 /// Prediction for an image.
@@ -25,11 +26,12 @@ pub struct Prediction {
 /// Loss, accuracy, logits and predictions on a set of images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
-    /// Mean cross-entropy.
+    /// Mean cross-entropy, without class weights and smoothing; binary cross-entropy in a multi-label task.
     pub loss: f64,
-    /// Accuracy, in [0, 1].
+    /// Accuracy, in [0, 1]; in a multi-label task the share of right decisions among all images and classes, each class
+    /// selected from a probability of 0.5 on.
     pub accuracy: f64,
-    /// Predictions, one per image that could be decoded.
+    /// Most probable class by softmax, one per image that could be decoded. A multi-label task looks at the logits instead.
     pub predictions: Vec<Prediction>,
     /// Logits `[N, classes]` on the CPU, a row per prediction, in the same order.
     pub logits: Array2<f32>,
@@ -55,7 +57,7 @@ pub fn evaluate(
     for batch in images.in_order(EVALUATION_BATCH) {
         let batch = batch?;
         let logits = network.forward(&eager, &batch.images)?;
-        totals.add(&cross_entropy(&logits, &batch, 0.0)?, &logits, &batch)?;
+        totals.add(&Loss::default().mean(&logits, &batch)?, &logits, &batch)?;
         rows.push(logits.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?);
         let (probabilities, classes) = logits.f_softmax(1, Kind::Float)?.f_max_dim(1, false)?;
         let classes = Vec::<i64>::try_from(&classes)?;

@@ -17,11 +17,19 @@ pub struct EpochMetrics {
     /// Mean loss over the training images, in training mode.
     pub train_loss: f64,
     /// Training accuracy, in [0, 1], in training mode; under mixup and cutmix, of the image with the larger share.
+    ///
+    /// Accuracies of a multi-label task are shares of right decisions among all images and classes, at 0.5.
     pub train_accuracy: f64,
-    /// Mean cross-entropy over the validation images.
+    /// Mean cross-entropy over the validation images, without class weights, focusing and smoothing.
     pub validation_loss: f64,
     /// Validation accuracy, in [0, 1].
     pub validation_accuracy: f64,
+    /// Mean F1 of the classes on the validation images, each class with the same weight; absent in older runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_macro_f1: Option<f64>,
+    /// Mean average precision on the validation images (mAP), of a multi-label task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_map: Option<f64>,
     /// Training images per second, validation excluded.
     pub images_per_second: f64,
     /// Duration of the epoch, validation included.
@@ -32,24 +40,30 @@ impl EpochMetrics {
     /// Numbers of the epoch by name, for tools that draw them: TensorBoard and MLflow.
     pub fn scalars(&self) -> Vec<(String, f64)> {
         let own = [
-            ("loss/train", self.train_loss),
-            ("loss/validation", self.validation_loss),
-            ("accuracy/train", self.train_accuracy),
-            ("accuracy/validation", self.validation_accuracy),
-            ("images_per_second", self.images_per_second),
+            ("loss/train", Some(self.train_loss)),
+            ("loss/validation", Some(self.validation_loss)),
+            ("accuracy/train", Some(self.train_accuracy)),
+            ("accuracy/validation", Some(self.validation_accuracy)),
+            ("images_per_second", Some(self.images_per_second)),
+            ("macro_f1/validation", self.validation_macro_f1),
+            ("map/validation", self.validation_map),
         ];
         let rates = self.learning_rates.iter().map(|(group, rate)| (format!("learning_rate/{group}"), *rate));
-        own.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(rates).collect()
+        own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).chain(rates).collect()
     }
 
-    /// Formats losses and accuracies, for people.
+    /// Formats losses and accuracies, for people; a multi-label task has its mAP in place of the accuracy.
     pub fn scores(&self) -> String {
+        let (train, name, validation) = match self.validation_map {
+            None => ("acc", "", self.validation_accuracy),
+            Some(map) => ("label acc", "mAP ", map),
+        };
         format!(
-            "loss {:.4} acc {:5.1} %  val {:.4} {:5.1} %",
+            "loss {:.4} {train} {:5.1} %  val {:.4} {name}{:5.1} %",
             self.train_loss,
             100.0 * self.train_accuracy,
             self.validation_loss,
-            100.0 * self.validation_accuracy,
+            100.0 * validation,
         )
     }
 

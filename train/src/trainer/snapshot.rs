@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::EpochMetrics;
 use super::precision::ScalerState;
 use super::totals::Sums;
-use crate::recipe::{Rates, Recipe, Schedule};
+use crate::recipe::{BestBy, Rates, Recipe, Schedule};
 
 /// Position of a run, without its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub struct Snapshot {
     pub optimizer: Weights,
 }
 
-/// Best epoch so far, by validation accuracy, then by loss.
+/// Best epoch so far, by the recipe's [metric](crate::recipe::BestBy), then by loss.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     /// Epoch, counted from 1; 0 before there is one.
@@ -59,16 +59,19 @@ pub struct Best {
     pub accuracy: f64,
     /// Validation loss, mean cross-entropy.
     pub loss: f64,
+    /// Value of the metric that chooses, higher is better; absent in the state of older runs, which took the accuracy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
 }
 
 impl Best {
     /// Replaces the best epoch by a better one; returns whether it is better.
-    pub(crate) fn improves(&mut self, metrics: &EpochMetrics) -> bool {
+    pub(crate) fn improves(&mut self, metrics: &EpochMetrics, by: BestBy) -> bool {
         let (epoch, accuracy, loss) = (metrics.epoch, metrics.validation_accuracy, metrics.validation_loss);
-        let better =
-            self.epoch == 0 || accuracy > self.accuracy || (accuracy == self.accuracy && loss < self.loss);
+        let (value, before) = (by.value(metrics), self.value.unwrap_or(self.accuracy));
+        let better = self.epoch == 0 || value > before || (value == before && loss < self.loss);
         if better {
-            *self = Self { epoch, accuracy, loss };
+            *self = Self { epoch, accuracy, loss, value: Some(value) };
         }
         better
     }
@@ -127,5 +130,55 @@ impl Position {
         self.stale = 0;
         self.rates = Rates::new(recipe.phases.get(self.phase).map(|phase| phase.rates()).unwrap_or_default());
         Some(!complete)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epoch(epoch: usize, accuracy: f64, macro_f1: f64, loss: f64) -> EpochMetrics {
+        EpochMetrics {
+            epoch,
+            phase: "all".into(),
+            learning_rates: Default::default(),
+            train_loss: 0.0,
+            train_accuracy: 0.0,
+            validation_loss: loss,
+            validation_accuracy: accuracy,
+            validation_macro_f1: Some(macro_f1),
+            validation_map: None,
+            images_per_second: 1.0,
+            seconds: 1.0,
+        }
+    }
+
+    fn best(by: BestBy) -> usize {
+        let epochs = [
+            epoch(1, 0.5, 0.3, 1.0),
+            epoch(2, 0.6, 0.2, 1.2),
+            epoch(3, 0.6, 0.3, 0.9),
+            epoch(4, 0.4, 0.1, 0.8),
+        ];
+        let mut best = Best::default();
+        for epoch in &epochs {
+            best.improves(epoch, by);
+        }
+        assert_eq!(best.accuracy, epochs[best.epoch - 1].validation_accuracy);
+        best.epoch
+    }
+
+    #[test]
+    fn the_recipe_chooses_the_metric_of_the_best_epoch() {
+        assert_eq!(best(BestBy::Accuracy), 3, "of two with one accuracy, that of the lower loss");
+        assert_eq!(best(BestBy::MacroF1), 3);
+        assert_eq!(best(BestBy::Loss), 4);
+    }
+
+    #[test]
+    fn the_state_of_an_older_run_took_the_accuracy() {
+        let mut best: Best = serde_json::from_str(r#"{"epoch": 2, "accuracy": 0.6, "loss": 1.0}"#).unwrap();
+        assert!(!best.improves(&epoch(3, 0.55, 0.9, 0.5), BestBy::Accuracy));
+        assert!(best.improves(&epoch(4, 0.6, 0.1, 0.9), BestBy::Accuracy));
     }
 }

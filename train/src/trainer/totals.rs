@@ -15,7 +15,7 @@ pub(crate) struct Sums {
     pub skipped: usize,
     /// Sum of the losses of all images.
     pub loss: f32,
-    /// Number of images classified correctly.
+    /// Number of images classified correctly; in a multi-label task the sum of the images' shares of right decisions.
     pub correct: f32,
 }
 
@@ -55,7 +55,14 @@ impl Totals {
             Some(mixed) if mixed.share < 0.5 => &mixed.labels,
             _ => &batch.labels,
         };
-        let correct = logits.f_argmax(1, false)?.f_eq_tensor(labels)?.f_sum(Kind::Float)?;
+        let correct = match labels.dim() {
+            1 => logits.f_argmax(1, false)?.f_eq_tensor(labels)?.f_sum(Kind::Float)?,
+            // Several labels an image: the share of its classes that are selected rightly, at a probability of 0.5.
+            _ => {
+                let selected = logits.f_ge(0.0)?.f_to_kind(Kind::Float)?;
+                selected.f_eq_tensor(labels)?.f_mean_dim(1, false, Kind::Float)?.f_sum(Kind::Float)?
+            }
+        };
         self.images += batch.len();
         self.skipped += batch.skipped;
         self.sums = self.sums.f_add(&Tensor::f_stack(&[loss, correct], 0)?)?;

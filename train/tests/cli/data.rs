@@ -180,3 +180,51 @@ fn a_class_that_is_not_utf8_is_refused_by_name() {
     let error = stderr(command.arg("--data").arg(std::ffi::OsStr::from_bytes(b"p\xe9")));
     assert!(error.contains("p\\xE9 is not UTF-8: rename its folders"), "{error}");
 }
+
+/// As a spreadsheet saves it: UTF-16 with a byte order mark, tabs, quotes around names with tabs or quotes, CRLF.
+#[test]
+fn a_list_of_a_spreadsheet_is_trained_on_resumed_and_exported() {
+    let dir = tempfile::tempdir().unwrap();
+    colours(dir.path(), "p", &COLOURS, 6);
+    let odd = dir.path().join("p/red/a \"b\"\tc, d.png");
+    fs::rename(dir.path().join("p/red/000.png"), &odd).unwrap();
+    let mut text = "Label\tSPLIT\tpath\r\n".to_owned();
+    for (class, _) in COLOURS {
+        for (index, split) in ["train", "Training", "train", "valid", "test", "test"].iter().enumerate() {
+            let path = match (class, index) {
+                ("red", 0) => "\"p/red/a \"\"b\"\"\tc, d.png\"".to_owned(),
+                _ => format!("p\\{class}\\{index:03}.png"),
+            };
+            text += &format!("\"Farbe, {class}\"\t{split}\t{path}\r\n");
+        }
+    }
+    let bytes: Vec<u8> =
+        "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    fs::write(dir.path().join("list.txt"), bytes).unwrap();
+    let counts = "images      9 train, 3 validation, 6 test";
+    begin(dir.path(), "list.txt").assert().success().stdout(contains(counts));
+    let predictions = fs::read_to_string(dir.path().join("run/predictions.csv")).unwrap();
+    assert!(predictions.contains("p/blue/004.png,\"Farbe, blue\","), "{predictions}");
+    fs::remove_file(dir.path().join("run/result.json")).unwrap();
+    train(dir.path()).args(["fit", "--resume", "run"]).assert().success().stdout(contains(counts));
+    train(dir.path()).args(["export", "run"]).assert().success().stdout(contains("validation images"));
+    // The list gives an image another class and another part.
+    let line = |from: &str, to: &str| {
+        let changed = text.replacen(from, to, 1);
+        assert_ne!(changed, text);
+        fs::write(dir.path().join("list.txt"), changed).unwrap();
+        fs::remove_file(dir.path().join("run/result.json")).ok();
+        stderr(train(dir.path()).args(["fit", "--resume", "run"]))
+    };
+    let class = line("\"Farbe, blue\"\ttrain\tp\\blue\\000.png", "\"Farbe, red\"\ttrain\tp\\blue\\000.png");
+    assert!(
+        class.contains("1 in another class or part (p/blue/000.png: Farbe, red, was Farbe, blue)"),
+        "{class}"
+    );
+    let part = line("valid\tp\\blue\\003.png", "test\tp\\blue\\003.png");
+    assert!(part.contains("1 in another class or part (p/blue/003.png: test, was validation)"), "{part}");
+    fs::write(dir.path().join("list.txt"), text.replace("\"Farbe, blue\"\ttest\tp\\blue\\004.png\r\n", ""))
+        .unwrap();
+    let gone = stderr(train(dir.path()).args(["fit", "--resume", "run"]));
+    assert!(gone.contains("1 gone (p/blue/004.png)"), "{gone}");
+}

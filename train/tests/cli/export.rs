@@ -25,9 +25,7 @@ fn fit_export_and_classify_agree_image_by_image() {
     fit(dir.path())
         .assert()
         .success()
-        .stdout(
-            contains("test accuracy").and(contains("epoch 3/3")).and(contains("recipe      from-scratch")),
-        )
+        .stdout(contains("test accuracy").and(contains("epoch 3/3")).and(contains("recipe      one-cycle")))
         .stderr(is_empty());
     let run = dir.path().join("run");
     for file in [
@@ -282,4 +280,55 @@ fn forms_that_cannot_be_are_refused() {
     let weights = testing::weights(&plain, &[1, 3, 16, 16]).unwrap();
     checkpoint::save(&weights, dir.path().join("weights.safetensors")).unwrap();
     assert!(refused(&["--attention-outputs"]).contains("--attention-outputs: this network has no attention"));
+}
+
+#[test]
+fn a_calibrated_file_says_its_temperature() {
+    let (dir, _) = colour_set();
+    fit(dir.path()).assert().success();
+    let result = fs::read_to_string(dir.path().join("run/result.json")).unwrap();
+    let result: serde_json::Value = serde_json::from_str(&result).unwrap();
+    let page = fs::read_to_string(dir.path().join("run/report.html")).unwrap();
+    assert!(
+        page.contains("<h2>Calibration</h2>") && page.contains("<h2>ROC and precision-recall curves</h2>")
+    );
+    let has_temperature = result["temperature_scaling"].is_object();
+    assert_eq!(page.contains("train export --calibrate"), has_temperature, "{result}");
+
+    // A quarter of the images is in the folder of another class.
+    for (class, colour) in COLOURS {
+        let other = COLOURS.iter().find(|(name, _)| *name != class).unwrap().1;
+        colours(dir.path(), "mixed", &[(class, colour)], 6);
+        colours(&dir.path().join("mixed"), class, &[("wrong", other)], 2);
+        for index in 0..2 {
+            let from = dir.path().join(format!("mixed/{class}/wrong/{index:03}.png"));
+            fs::rename(from, dir.path().join(format!("mixed/{class}/wrong{index}.png"))).unwrap();
+        }
+        fs::remove_dir(dir.path().join(format!("mixed/{class}/wrong"))).unwrap();
+    }
+    fs::write(dir.path().join("labels.txt"), "blue\ngreen\nred\n").unwrap();
+    let checkpoint = ["export", "run/best.safetensors", "--image-size", "8", "--calibrate"];
+    let error = stderr(train(dir.path()).args(checkpoint));
+    assert!(error.contains("no images with known classes: name class folders with --images"), "{error}");
+    train(dir.path())
+        .args(checkpoint)
+        .args(["--labels", "labels.txt", "--images", "mixed"])
+        .assert()
+        .success()
+        .stdout(contains("temperature ").and(contains("expected error before")))
+        .stderr(contains("24 validation images are few"));
+    let classifier = Classifier::builder().device(Device::Cpu).load(dir.path().join("model.onnx")).unwrap();
+    let scaling = classifier.card().temperature_scaling.as_ref().unwrap();
+    assert_eq!(scaling.validation.images, 24);
+
+    if has_temperature {
+        train(dir.path())
+            .args(["export", "run", "--calibrate"])
+            .assert()
+            .success()
+            .stdout(contains("on 12 test images"));
+    } else {
+        let error = stderr(train(dir.path()).args(["export", "run", "--calibrate"]));
+        assert!(error.contains("the logits cannot be calibrated"), "{error}");
+    }
 }

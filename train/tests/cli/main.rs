@@ -5,11 +5,15 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod changed_data;
 mod compare;
 mod data;
+mod dry_run;
 mod export;
 mod fit;
+mod gray;
 mod interrupted;
+mod labels;
 
 use std::path::Path;
 

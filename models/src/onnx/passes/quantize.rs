@@ -134,7 +134,7 @@ impl<'g> Plan<'g> {
             plan.nodes.insert(at);
             let result = after_relu(index, output);
             plan.values.extend(operands());
-            if !index.is_output(result) {
+            if !is_result(index, result) {
                 plan.values.insert(result);
             }
             if node.is("MaxPool") {
@@ -143,6 +143,16 @@ impl<'g> Plan<'g> {
         }
         plan
     }
+}
+
+/// True if `value` is an output of the graph, or only divided by a temperature on the way to one: logits stay in floats.
+fn is_result(index: &Index<'_>, value: &str) -> bool {
+    let divided = |&reader: &usize| {
+        let node = index.node(reader);
+        node.is("Div") && node.only_output().is_some_and(|output| index.is_output(output))
+    };
+    let readers = index.readers(value);
+    index.is_output(value) || !readers.is_empty() && readers.iter().all(divided)
 }
 
 /// The result of a `Relu` that alone reads `value`: quantised values cannot be negative below a zero point of 0, so that a

@@ -8,8 +8,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 use ferronnx_infer::assume::parse_channels;
 use ferronnx_models::layers::Attention;
 use ferronnx_models::resnet::Stem;
+use ferronnx_train::data::Sampling;
 use ferronnx_train::device::DeviceRequest;
 use ferronnx_train::export::Calibration;
+use ferronnx_train::loss::{ClassWeights, LossName};
 use ferronnx_train::pretrained::StemInit;
 use ferronnx_train::trainer::Amp;
 
@@ -51,6 +53,7 @@ pub enum Command {
     after_help = "\
 Examples:
   train fit --data photos
+  train fit --data photos --dry-run                                 look at the data first
   train fit --data photos --epochs 10 --out runs/ten
   train fit --data photos --pretrained imagenet --image-size 224
   train fit --data cifar10 --pretrained resnet18.pth --recipe differential
@@ -69,7 +72,8 @@ pub struct FitArgs {
     /// Resume a run exactly where it stopped
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "data", "recipe", "pretrained", "pretrained_key", "stem_init", "freeze_stem", "out", "epochs", "batch_size", "early_stopping",
-        "image_size", "learning_rate", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp",
+        "image_size", "channels", "learning_rate", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp",
+        "multi_label", "loss", "class_weights", "sampling",
     ])]
     pub resume: Option<PathBuf>,
     /// Run folder [default: runs/DATA-TIME]
@@ -85,6 +89,12 @@ pub struct FitArgs {
     /// Experiment on the MLflow server [default: $MLFLOW_EXPERIMENT_NAME, else Default]
     #[arg(long, value_name = "NAME")]
     pub mlflow_experiment: Option<String>,
+    /// Train nothing; say what is in the data: classes, sizes, duplicates, unreadable images
+    #[arg(long, conflicts_with = "resume")]
+    pub dry_run: bool,
+    /// Output format of --dry-run
+    #[arg(long, value_enum, default_value = "text", requires = "dry_run")]
+    pub format: DryRunFormat,
     /// Settings of the run.
     #[command(flatten)]
     pub setup: SetupArgs,
@@ -93,8 +103,8 @@ pub struct FitArgs {
 /// Settings of a new run, for `train fit` and `train find-lr`.
 #[derive(Debug, clap::Args)]
 pub struct SetupArgs {
-    /// Recipe: three-phase, differential, from-scratch, or a TOML file [default: three-phase with pretrained
-    /// weights, else from-scratch]
+    /// Recipe: one-cycle, fine-tune, three-phase, differential, from-scratch, or a TOML file [default: fine-tune with
+    /// pretrained weights, else one-cycle]
     #[arg(long, value_name = "NAME|FILE")]
     pub recipe: Option<String>,
     /// Pretrained weights: a .safetensors or .pth file, imagenet (timm's resnet18.tv_in1k, downloaded once), or
@@ -128,6 +138,9 @@ pub struct SetupArgs {
     /// Height and width of the network's input [default: 32 for small images, else 224]
     #[arg(long, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub image_size: Option<u32>,
+    /// Channels of the network's input: rgb, or gray for images without colour
+    #[arg(long, value_enum, default_value = "rgb")]
+    pub channels: ChannelsArg,
     /// First layers of the network [default: by image size]
     #[arg(long, value_enum)]
     pub stem: Option<StemArg>,
@@ -140,6 +153,18 @@ pub struct SetupArgs {
     /// Kernel size of the spatial attention, odd
     #[arg(long, default_value_t = Attention::default().kernel)]
     pub attention_kernel: usize,
+    /// Train on images with any number of labels each
+    #[arg(long)]
+    pub multi_label: bool,
+    /// Loss: cross-entropy, or focal for classes of unequal size [default: the recipe's]
+    #[arg(long, value_enum)]
+    pub loss: Option<LossArg>,
+    /// Weights of the classes in the loss: balanced, or CLASS=WEIGHT,CLASS=WEIGHT [default: the recipe's]
+    #[arg(long, value_name = "WEIGHTS")]
+    pub class_weights: Option<ClassWeights>,
+    /// Draw every image once in an epoch, or every class equally often [default: the recipe's]
+    #[arg(long, value_enum)]
+    pub sampling: Option<SamplingArg>,
     /// Seed of every random choice
     #[arg(long, default_value_t = 42)]
     pub seed: u64,
@@ -149,6 +174,70 @@ pub struct SetupArgs {
     /// Leave out images that cannot be decoded, and report their number
     #[arg(long)]
     pub skip_bad: bool,
+}
+
+/// Values of `--format` of `train fit --dry-run`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DryRunFormat {
+    /// Tables and sentences
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// Values of `--channels`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ChannelsArg {
+    /// Red, green and blue
+    Rgb,
+    /// One channel: the luma, as Pillow's `L`
+    Gray,
+}
+
+impl ChannelsArg {
+    /// Number of channels.
+    pub fn count(self) -> usize {
+        match self {
+            Self::Rgb => 3,
+            Self::Gray => 1,
+        }
+    }
+}
+
+/// Values of `--loss`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LossArg {
+    /// Cross-entropy; of each class with --multi-label
+    CrossEntropy,
+    /// Focal loss: images that are easy already count less
+    Focal,
+}
+
+impl From<LossArg> for LossName {
+    fn from(loss: LossArg) -> Self {
+        match loss {
+            LossArg::CrossEntropy => Self::CrossEntropy,
+            LossArg::Focal => Self::Focal,
+        }
+    }
+}
+
+/// Values of `--sampling`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SamplingArg {
+    /// Every image once
+    Shuffled,
+    /// Every class equally often
+    Balanced,
+}
+
+impl From<SamplingArg> for Sampling {
+    fn from(sampling: SamplingArg) -> Self {
+        match sampling {
+            SamplingArg::Shuffled => Self::Shuffled,
+            SamplingArg::Balanced => Self::Balanced,
+        }
+    }
 }
 
 /// Parses a positive, finite number.
@@ -237,6 +326,7 @@ Examples:
   train export runs/photos
   train export runs/photos -o photos.onnx --precision fp16 --input uint8
   train export runs/photos -o small.onnx --precision int8
+  train export runs/photos --calibrate
   train export weights.pth --labels labels.txt --image-size 32 --images photos/test
 
 The file is run on ONNX Runtime and compared with libtorch before it is kept."
@@ -267,6 +357,9 @@ pub struct ExportArgs {
     /// [default: 1e-4 for fp32, 1e-2 for fp16, 0.1 for int8]
     #[arg(long, value_name = "X")]
     pub tolerance: Option<f64>,
+    /// Divide the logits by a temperature, so that probabilities match reality; it is fitted on the validation images
+    #[arg(long)]
+    pub calibrate: bool,
     /// Images to verify on: class folders, or a folder of images
     /// [default: the run's validation images; generated ones for a bare checkpoint]
     #[arg(long, alias = "pictures", value_name = "DIR")]

@@ -10,14 +10,17 @@ use std::time::Instant;
 
 use ferronnx_infer::escape;
 pub use ferronnx_report::text::table;
+use ferronnx_train::data::duplicates::Duplicates;
 use ferronnx_train::data::folder::ImageFolder;
-use ferronnx_train::recipe::Phase;
+use ferronnx_train::recipe::{BestBy, Phase};
 use ferronnx_train::report::modules::collapse;
 use ferronnx_train::run::{Finished, Observer, RunConfig, RunError, RunPlan, Split, Started, Step};
+use ferronnx_train::task::Task;
 use ferronnx_train::trainer::{Epoch, EpochMetrics, PhaseRecord};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::time_left::{Left, TimeLeft};
+use crate::findings;
 
 /// Prints a line on standard output with [`print`](crate::display::print()).
 macro_rules! say {
@@ -37,14 +40,19 @@ pub fn print_error(text: impl Display) {
 
 /// Prints how the images of a data set are used, and what was left out.
 pub fn data(data: &ImageFolder) {
+    let left_out = (!data.left_out.is_empty()).then(|| format!("left out    {}", data.left_out));
+    for line in data.notes.iter().map(|note| format!("data        {note}")).chain(left_out) {
+        say!("{}", wrapped(&line));
+    }
+}
+
+/// Wraps a line with its heading at 80 columns.
+pub fn wrapped(line: &str) -> String {
     let how = textwrap::Options::new(80)
         .subsequent_indent("            ")
         .break_words(false)
         .word_splitter(textwrap::WordSplitter::NoHyphenation);
-    let left_out = (!data.left_out.is_empty()).then(|| format!("left out    {}", data.left_out));
-    for line in data.notes.iter().map(|note| format!("data        {note}")).chain(left_out) {
-        say!("{}", textwrap::fill(&line, &how));
-    }
+    textwrap::fill(line, how)
 }
 
 /// Prints a list of names after its heading, wrapped at 80 columns.
@@ -85,6 +93,9 @@ pub struct Terminal {
     /// Lines about the run, which wait until its images are read.
     announcement: Vec<String>,
     epochs: usize,
+    task: Task,
+    /// Metric that the recipe names to choose the best epoch.
+    best: Option<BestBy>,
     images: ProgressBar,
     epoch: Option<ProgressBar>,
     left: TimeLeft,
@@ -100,6 +111,8 @@ impl Terminal {
             prefix: prefix.into(),
             announcement: Vec::new(),
             epochs: 0,
+            task: Task::default(),
+            best: None,
             images: ProgressBar::hidden(),
             epoch: None,
             left: TimeLeft::default(),
@@ -109,7 +122,7 @@ impl Terminal {
 
 impl Observer for Terminal {
     fn started(&mut self, start: &Started<'_>) -> Result<(), RunError> {
-        let RunConfig { recipe, amp, device, preprocessing, .. } = start.config;
+        let RunConfig { recipe, amp, device, preprocessing, task, .. } = start.config;
         self.epochs = recipe.epochs();
         let position = start.position.map_or([0, 0], |position| [position.phase, position.phase_epoch]);
         // Epochs that the folder has beyond the saved state are trained again.
@@ -117,6 +130,7 @@ impl Observer for Terminal {
         metrics.truncate(start.position.map_or(0, |position| position.epoch));
         let stops = recipe.early_stopping.is_some();
         self.left = TimeLeft::new(&recipe.phases, &start.plan.phases, &metrics, position, stops);
+        (self.task, self.best) = (*task, recipe.best);
         let amp = amp.map_or_else(String::new, |amp| format!(", mixed precision {amp}"));
         self.announcement = vec![
             format!("at {}", preprocessing.crop),
@@ -145,6 +159,12 @@ impl Observer for Terminal {
         ControlFlow::Continue(())
     }
 
+    fn duplicates(&mut self, found: &Duplicates) -> Result<(), RunError> {
+        let warnings = findings::leaks(found).into_iter().chain(findings::contradictions(found));
+        warnings.for_each(|warning| print_error(wrapped(&format!("warning: {warning}"))));
+        Ok(())
+    }
+
     fn ready(&mut self, images: &[(Split, usize)]) -> Result<(), RunError> {
         let count = |of| images.iter().find(|(split, _)| *split == of).map_or(0, |(_, count)| *count);
         self.left.set_images(count(Split::Train), count(Split::Validation));
@@ -153,6 +173,12 @@ impl Observer for Terminal {
         let mut lines = std::mem::take(&mut self.announcement).into_iter();
         say!("images      {}, {}", counts.join(", "), lines.next().unwrap_or_default());
         lines.for_each(|line| say!("{line}"));
+        Ok(())
+    }
+
+    fn note(&mut self, note: &str) -> Result<(), RunError> {
+        let how = textwrap::Options::new(80).subsequent_indent("            ").break_words(false);
+        say!("{}", textwrap::fill(&format!("classes     {note}"), &how));
         Ok(())
     }
 
@@ -169,7 +195,8 @@ impl Observer for Terminal {
         let rate = bar.per_sec();
         let (loss, accuracy) = (progress.loss, 100.0 * progress.accuracy);
         let left = self.left.left().map_or_else(String::new, |left| format!(", {left}"));
-        bar.set_message(format!("loss {loss:.3} acc {accuracy:.1} % {rate:.0} img/s{left}"));
+        let name = if self.task.is_multi_label() { "label acc" } else { "acc" };
+        bar.set_message(format!("loss {loss:.3} {name} {accuracy:.1} % {rate:.0} img/s{left}"));
         ControlFlow::Continue(())
     }
 
@@ -191,9 +218,22 @@ impl Observer for Terminal {
 
     fn finished(&mut self, end: &Finished<'_>) -> Result<(), RunError> {
         let result = end.result;
-        let validation = 100.0 * result.validation_accuracy;
-        say!("best epoch {} (*), validation accuracy {validation:.2} %", result.best_epoch);
-        if let Some(accuracy) = result.test_accuracy {
+        let by = self.best.map_or_else(String::new, |by| format!(", by {by}"));
+        let (name, value) = match result.validation_map {
+            Some(map) => ("mAP", map),
+            None => ("accuracy", result.validation_accuracy),
+        };
+        say!("best epoch {} (*{by}), validation {name} {:.2} %", result.best_epoch, 100.0 * value);
+        if let (Some(labels), Some(accuracy)) = (end.labels, result.test_accuracy) {
+            let metrics = &labels.metrics;
+            say!(
+                "test mAP {:.2} % of {} images, macro F1 {:.3}, label accuracy {:.2} %",
+                100.0 * metrics.mean_average_precision,
+                metrics.images,
+                metrics.macro_average.f1,
+                100.0 * accuracy
+            );
+        } else if let Some(accuracy) = result.test_accuracy {
             let images = end.evaluation.predictions.len();
             say!("test accuracy {:.2} % of {images} images", 100.0 * accuracy);
         }
@@ -216,7 +256,7 @@ fn pretrained(file: Option<&Path>, plan: &RunPlan) {
         say!("no pretrained weights: every layer is new and learns in every phase");
         return;
     };
-    let RunPlan { loaded, new, adapted, ignored, prefix, alternatives, .. } = plan;
+    let RunPlan { loaded, summed, new, adapted, ignored, prefix, alternatives, .. } = plan;
     say!("pretrained weights: {} tensors loaded from {}", loaded.len(), file.display());
     if !prefix.is_empty() {
         say!("  under {prefix}");
@@ -224,6 +264,9 @@ fn pretrained(file: Option<&Path>, plan: &RunPlan) {
     if !alternatives.is_empty() {
         let others = alternatives.iter().map(|prefix| self::prefix(prefix));
         list("passed over, a whole network as well", &others.collect::<Vec<_>>().join(", "));
+    }
+    if !summed.is_empty() {
+        list("summed over red, green and blue, for gray images", &summed.join(", "));
     }
     list("new", &if new.is_empty() { "none".into() } else { new.join(", ") });
     if !adapted.is_empty() {
@@ -308,6 +351,8 @@ mod tests {
             train_accuracy: 0.8123,
             validation_loss: 12.6,
             validation_accuracy: 1.0,
+            validation_macro_f1: None,
+            validation_map: None,
             images_per_second: 1234.5,
             seconds: 612.0,
         };

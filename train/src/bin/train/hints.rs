@@ -2,8 +2,9 @@
 
 use std::error::Error;
 
+use ferronnx_infer::data_set::DataSetError;
 use ferronnx_models::checkpoint::Misfit;
-use ferronnx_train::data::DataError;
+use ferronnx_train::data::{DataError, ScanError};
 use ferronnx_train::device::DeviceError;
 use ferronnx_train::export::ExportError;
 use ferronnx_train::run::RunError;
@@ -21,6 +22,11 @@ fn of(error: &(dyn Error + 'static)) -> Option<&'static str> {
     }
     if let Some(error) = error.downcast_ref() {
         return export(error);
+    }
+    if let Some(ScanError::DataSet(DataSetError::SeveralLabels { .. } | DataSetError::NoLabel(_))) =
+        error.downcast_ref()
+    {
+        return Some("; --multi-label trains on any number of labels an image");
     }
     if let Some(Misfit::Beside { .. }) = error.downcast_ref() {
         return Some("; if it computes nothing with them, name them: --leave-out PATTERN");
@@ -49,6 +55,7 @@ fn export(error: &ExportError) -> Option<&'static str> {
     match error {
         ExportError::Unfolded => Some(": leave out --no-fold"),
         ExportError::NoCalibration => Some(": a run's training images, or --calibration DIR"),
+        ExportError::NoLabels => Some(": name class folders with --images"),
         _ => None,
     }
 }

@@ -5,6 +5,7 @@ mod args;
 mod display;
 mod commands;
 mod fetch;
+mod findings;
 mod hints;
 mod mlflow;
 
@@ -24,6 +25,14 @@ const FAILED: u8 = 2;
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 struct Interrupted;
+
+/// Exit status when everything was done, but for images that cannot be decoded.
+const PARTLY: u8 = 1;
+
+/// Error that stands for images that cannot be decoded, once they are named.
+#[derive(Debug, thiserror::Error)]
+#[error("images cannot be decoded")]
+struct Unreadable;
 
 fn main() -> ExitCode {
     // SAFETY: nothing has started a thread yet.
@@ -47,6 +56,7 @@ fn main() -> ExitCode {
     match result {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) if error.is::<Interrupted>() => ExitCode::from(INTERRUPTED),
+        Ok(Err(error)) if error.is::<Unreadable>() => ExitCode::from(PARTLY),
         Ok(Err(error)) => {
             display::print_error(format_args!("error: {}{}", chain(error.as_ref()), hints::hint(&error)));
             ExitCode::from(FAILED)

@@ -7,10 +7,14 @@ use tch::{Device, Kind, TchError, Tensor};
 use super::draw::{Colour, ImageDraw};
 use crate::native;
 
-/// Changes the colours of bytes `[N, 3, H, W]`, each image in its own order.
+/// Changes the colours of bytes `[N, 3, H, W]` or `[N, 1, H, W]`, each image in its own order. Gray has no saturation and
+/// no hue to change.
 pub(super) fn jitter(images: &Tensor, draws: &[ImageDraw]) -> Result<Tensor, TchError> {
-    let places: Vec<Place> =
+    let mut places: Vec<Place> =
         (0..4).map(|place| Place::new(draws.iter().map(|draw| draw.colours[place]))).collect();
+    if images.size()[1] == 1 {
+        places.iter_mut().for_each(|place| place.hues.clear());
+    }
     if places.iter().all(Place::is_idle) {
         return Ok(images.shallow_clone());
     }
@@ -76,7 +80,7 @@ impl Place {
     }
 }
 
-/// Computes `other + factor (values - other)` in bytes: `values` are whole numbers `[N, 3, H, W]`, `terms` `[N, 3, 1,
+/// Computes `other + factor (values - other)` in bytes: `values` are whole numbers `[N, C, H, W]`, `terms` `[N, 3, 1,
 /// 1, 1]`.
 fn blend(values: &Tensor, terms: &Tensor) -> Result<Tensor, TchError> {
     let term = |index: i64| terms.f_select(1, index);
@@ -92,8 +96,11 @@ fn blend(values: &Tensor, terms: &Tensor) -> Result<Tensor, TchError> {
 }
 
 /// Computes the luma of ITU-R 601-2 as Pillow's `convert("L")` rounds it, `[N, 1, H, W]`. All sums stay below 2^24,
-/// so they are exact.
+/// so they are exact. Gray images are their luma.
 fn gray(values: &Tensor) -> Result<Tensor, TchError> {
+    if values.size()[1] == 1 {
+        return Ok(values.shallow_clone());
+    }
     let channel = |index: i64, weight: f64| values.f_narrow(1, index, 1)?.f_mul_scalar(weight);
     let mut sum = channel(0, 19_595.0)?;
     let mut sum = sum.f_add_(&channel(1, 38_470.0)?)?.f_add_(&channel(2, 7_471.0)?)?;

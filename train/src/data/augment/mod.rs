@@ -19,7 +19,8 @@ pub use settings::{Augment, Border, Crop};
 use crate::error::TorchError;
 use geometry::Affine;
 
-/// Augments `images`, bytes `[N, 3, H, W]`, each by its draw: crop and flip, then colours, then rotation.
+/// Augments `images`, bytes `[N, 3, H, W]` or gray `[N, 1, H, W]`, each by its draw: crop and flip, then colours, then
+/// rotation. Saturation and hue leave gray images as they are.
 ///
 /// `border` fills what a crop takes from outside an image; a rotation takes zeros. The result is bytes of the same shape
 /// on the same device. Nothing waits for the device.

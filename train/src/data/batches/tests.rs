@@ -23,7 +23,7 @@ fn folder(bad: &[usize]) -> (TempDir, Vec<Sample>) {
         } else {
             noise(index as u32, SIZE + index as u32 % 3, SIZE).save(&path).unwrap();
         }
-        Sample { path, label: index % 3 }
+        Sample { path, labels: vec![index % 3] }
     };
     let samples = (0..COUNT).map(sample).collect();
     (dir, samples)
@@ -92,7 +92,7 @@ fn evaluation_sees_what_deployment_sees_to_the_bit() {
     RgbImage::from_fn(SIZE, SIZE, |x, y| Rgb([0, 85, 170].map(|shift| (x + SIZE * y + shift) as u8)))
         .save(&path)
         .unwrap();
-    samples.push(Sample { path, label: 0 });
+    samples.push(Sample { path, labels: vec![0] });
     for statistics in [Preprocessing::for_size(32), Preprocessing::for_size(224)] {
         let Preprocessing { mean, std, .. } = statistics;
         let preprocessor = Preprocessor::new(&Preprocessing { mean, std, ..Preprocessing::for_size(SIZE) });
@@ -250,4 +250,44 @@ fn an_epoch_may_be_left_early() {
     for _ in 0..20 {
         assert!(loader.training(&all_changes(), 2, 0, 0, 0).next().unwrap().is_ok());
     }
+}
+
+#[test]
+fn each_draw_of_an_image_is_augmented_in_its_own_way() {
+    let (_dir, mut samples) = folder(&[]);
+    // Two images of class 1, the others of class 0.
+    samples.iter_mut().enumerate().for_each(|(index, sample)| sample.labels = vec![usize::from(index < 2)]);
+    let preprocessor = preprocessor();
+    let [cached, streamed] = [in_memory(), from_files()]
+        .map(|how| ImageSet::load(samples.clone(), &preprocessor, how, || ()).unwrap());
+    let batches = |set: &ImageSet, size: usize, first_step: usize| -> Vec<Batch> {
+        let loader = Loader::new(set, &preprocessor, Device::Cpu).sampling(Sampling::Balanced);
+        loader.training(&all_changes(), size, 7, 0, first_step).map(Result::unwrap).collect()
+    };
+    let whole = batches(&cached, COUNT, 0);
+    let indices = &whole[0].indices;
+    let rare = indices.iter().filter(|index| **index < 2).count();
+    assert!((5..=6).contains(&rare), "{indices:?}");
+    let drawn: Vec<i64> = (0..).zip(indices).filter(|(_, index)| **index == 0).map(|(at, _)| at).collect();
+    assert!(drawn.len() > 1 && whole[0].images.get(drawn[0]) != whole[0].images.get(drawn[1]));
+    assert_same(&whole, &batches(&streamed, COUNT, 0));
+    assert_same(&batches(&cached, 3, 2), &batches(&cached, 3, 0)[2..]);
+}
+
+#[test]
+fn several_labels_an_image_are_rows_of_zeros_and_ones() {
+    let (_dir, mut samples) = folder(&[]);
+    samples[0].labels = vec![0, 2];
+    samples[1].labels = vec![];
+    let preprocessor = preprocessor();
+    let set = ImageSet::load(samples, &preprocessor, in_memory(), || ()).unwrap();
+    assert_eq!(set.class_counts(4), [4, 3, 4, 0]);
+    let loader = Loader::new(&set, &preprocessor, Device::Cpu).multi_label(4);
+    let batch = loader.in_order(3).next().unwrap().unwrap();
+    let rows = Vec::<f32>::try_from(batch.labels.flatten(0, -1)).unwrap();
+    assert_eq!(rows, [1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+    let augment = Augment { mixup: 1.0, ..Augment::default() };
+    let mixed = loader.training(&augment, 4, 0, 0, 0).next().unwrap().unwrap();
+    let other = mixed.mixed.unwrap().labels;
+    assert_eq!(other.get(1), mixed.labels.get(0), "the partner is the image before");
 }

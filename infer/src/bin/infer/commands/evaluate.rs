@@ -18,7 +18,10 @@ use ferronnx_infer::image_folder::Split;
 use ferronnx_infer::results::{Failed, Outcome};
 use ferronnx_infer::session::Optimization;
 use ferronnx_models::card::Activation;
-use ferronnx_report::metrics::{Calibration, Confusion, Scores, mistakes};
+use ferronnx_report::calibration::Calibration;
+use ferronnx_report::interval::Interval;
+use ferronnx_report::metrics::{Confusion, Scores, mistakes};
+use ferronnx_report::ranking::Averages;
 use ferronnx_report::text;
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -39,10 +42,16 @@ pub fn run(args: &EvaluateArgs) -> Result<Done> {
     let builder = Classifier::builder().top_k(TOP).batch(args.batch).threshold(args.threshold);
     let builder = builder.assume(args.assume.assumptions()?);
     let classifier = model::classifier(&args.model, builder, Optimization::Full)?;
-    let data = DataSet::open(&args.data).context("--data")?;
+    let mut data = DataSet::open(&args.data).context("--data")?;
+    if classifier.is_multi_label() {
+        let merged = data.merge_copies().context("--data")?;
+        if merged.images > 0 {
+            messages::line("note", &merged.to_string());
+        }
+    }
     let (split, images) = data.held_out().context("--data")?;
     if classifier.is_multi_label() {
-        return multi_label::run(args, classifier, &data, split, &images);
+        return multi_label::run(args, &classifier, &data, split, &images);
     }
     let samples = data.samples(&images, &classifier.card().labels).context("--data")?;
     let progress = messages::progress(samples.len(), false);
@@ -148,9 +157,37 @@ impl<'a> Subject<'a> {
 
 /// Row of a table with the scores of a class.
 fn score_cells(name: &str, scores: &Scores) -> [String; 5] {
-    let number = |score: f64| format!("{score:.3}");
-    let Scores { precision, recall, f1, support } = *scores;
-    [escape::name(name).into_owned(), number(precision), number(recall), number(f1), support.to_string()]
+    let [precision, recall, f1] = scores.defined().map_or([None; 3], |scores| scores.map(Some)).map(cell);
+    [escape::name(name).into_owned(), precision, recall, f1, scores.support.to_string()]
+}
+
+/// Cell of a table with a number, or a dash where it is undefined.
+fn cell(number: Option<f64>) -> String {
+    number.map_or_else(|| "-".into(), |number| format!("{number:.3}"))
+}
+
+/// Text of the averages of a metric.
+fn averages(found: &Averages) -> String {
+    let Averages { macro_average, weighted_average, micro_average } = *found;
+    let [macro_average, weighted, micro] = [macro_average, weighted_average, micro_average].map(cell);
+    format!("{macro_average} macro, {weighted} weighted, {micro} micro")
+}
+
+/// Says how many classes have no image; empty if all have one.
+fn without_images(classes: usize, all: usize) -> String {
+    match classes {
+        0 => String::new(),
+        classes => format!("the scores of {classes} of {all} classes, which have no image; no mean has them"),
+    }
+}
+
+/// Formats a share with its confidence interval.
+fn share(share: f64, interval: Option<Interval>) -> String {
+    let percent = |share: f64| format!("{:.2}", 100.0 * share);
+    let interval = interval.map_or_else(String::new, |Interval { level, low, high }| {
+        format!(" ({:.0} % interval {} to {} %)", 100.0 * level, percent(low), percent(high))
+    });
+    format!("{} %{interval}", percent(share))
 }
 
 /// Evaluation with what its forms have in common.
@@ -167,9 +204,19 @@ struct Json<'a> {
     subject: &'a Subject<'a>,
     images: usize,
     accuracy: f64,
+    /// Wilson score interval, or null without images.
+    accuracy_interval: Option<Interval>,
     top5_accuracy: f64,
+    top5_interval: Option<Interval>,
+    /// Mean in nats; null without images, or when a true class was given a probability of 0.
+    negative_log_likelihood: Option<f64>,
+    brier_score: Option<f64>,
     calibration: &'a Calibration,
+    roc_auc: Averages,
+    average_precision: Averages,
     macro_average: Scores,
+    weighted_average: Scores,
+    classes_without_images: usize,
     classes: Vec<Class<'a>>,
     /// Confusion matrix: a row per true class, a column per predicted class.
     confusion: Vec<Vec<usize>>,
@@ -182,6 +229,9 @@ struct Class<'a> {
     label: &'a str,
     #[serde(flatten)]
     scores: Scores,
+    /// Area under the ROC curve of the class against the rest; null where it is undefined.
+    roc_auc: Option<f64>,
+    average_precision: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -200,16 +250,16 @@ impl Summary<'_> {
             found.answers.len(),
             found.failed.len(),
             &[
-                ("accuracy", format!("{:.2} %", 100.0 * confusion.accuracy())),
-                ("top-5", format!("{:.2} %", 100.0 * found.top_accuracy())),
+                ("accuracy", share(confusion.accuracy(), found.accuracy_interval())),
+                ("top-5", share(found.top_accuracy(), found.top_interval())),
                 ("calibration", format!("{:.2} % expected error", 100.0 * calibration.error)),
+                ("likelihood", self.likelihood()),
+                ("ROC AUC", averages(&found.scored.rankings().roc_auc())),
+                ("AP", averages(&found.scored.rankings().average_precision())),
+                ("undefined", without_images(confusion.classes_without_images(), found.labels.len())),
             ],
         );
-        let classes = confusion.worst_first().into_iter();
-        let rows = classes.map(|(class, scores)| score_cells(&found.labels[class], &scores));
-        let rows = rows.chain([score_cells("mean", &confusion.macro_average())]);
-        let table = text::table(["class", "precision", "recall", "F1", "images"], rows);
-        let mut parts = vec![fields, table];
+        let mut parts = vec![fields, self.table()];
         let confused = confusion.most_confused();
         if !confused.is_empty() {
             let line = |&(actual, predicted): &(usize, usize)| {
@@ -224,8 +274,44 @@ impl Summary<'_> {
         parts.join("\n\n")
     }
 
+    /// Text of the negative log-likelihood and the Brier score.
+    fn likelihood(&self) -> String {
+        let scored = &self.found.scored;
+        let likelihood = scored.negative_log_likelihood();
+        let likelihood =
+            likelihood.map_or_else(|| "undefined".into(), |likelihood| format!("{likelihood:.4} nats"));
+        let brier = scored.brier_score().map_or_else(|| "-".into(), |score| format!("{score:.4}"));
+        format!("{likelihood} negative log-likelihood, {brier} Brier score")
+    }
+
+    /// Table of the scores of each class, the lowest F1 first.
+    fn table(&self) -> String {
+        let Self { found, confusion, .. } = self;
+        let rankings = found.scored.rankings();
+        let row = |name: &str, scores: &Scores, areas: [Option<f64>; 2]| {
+            let [name, precision, recall, f1, support] = score_cells(name, scores);
+            let [auc, average_precision] = areas.map(cell);
+            [name, precision, recall, f1, auc, average_precision, support]
+        };
+        let rows = confusion.worst_first().into_iter().map(|(class, scores)| {
+            let ranking = &rankings.classes[class];
+            row(&found.labels[class], &scores, [ranking.roc_auc(), ranking.average_precision()])
+        });
+        let averages = [rankings.roc_auc(), rankings.average_precision()];
+        let means = [
+            row("mean", &confusion.macro_average(), averages.map(|average| average.macro_average)),
+            row(
+                "weighted mean",
+                &confusion.weighted_average(),
+                averages.map(|average| average.weighted_average),
+            ),
+        ];
+        text::table(["class", "precision", "recall", "F1", "ROC AUC", "AP", "images"], rows.chain(means))
+    }
+
     fn json(&self) -> Json<'_> {
         let Self { found, confusion, .. } = self;
+        let rankings = found.scored.rankings();
         let labels = &found.labels;
         let classes = 0..labels.len();
         let mistake = |index: usize| {
@@ -241,12 +327,25 @@ impl Summary<'_> {
             subject: &self.subject,
             images: found.answers.len(),
             accuracy: confusion.accuracy(),
+            accuracy_interval: found.accuracy_interval(),
             top5_accuracy: found.top_accuracy(),
+            top5_interval: found.top_interval(),
+            negative_log_likelihood: found.scored.negative_log_likelihood(),
+            brier_score: found.scored.brier_score(),
             calibration: &self.calibration,
+            roc_auc: rankings.roc_auc(),
+            average_precision: rankings.average_precision(),
             macro_average: confusion.macro_average(),
+            weighted_average: confusion.weighted_average(),
+            classes_without_images: confusion.classes_without_images(),
             classes: classes
                 .clone()
-                .map(|class| Class { label: &labels[class], scores: confusion.scores(class) })
+                .map(|class| Class {
+                    label: &labels[class],
+                    scores: confusion.scores(class),
+                    roc_auc: rankings.classes[class].roc_auc(),
+                    average_precision: rankings.classes[class].average_precision(),
+                })
                 .collect(),
             confusion: classes
                 .clone()

@@ -5,7 +5,10 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use ferronnx_infer::escape;
 use ferronnx_infer::inspect::Inspection;
-use ferronnx_models::card::{Activation, CentreRounding, Fit, ModelCard, Preprocessing, ResizeFilter};
+use ferronnx_models::card::{
+    Activation, CalibrationErrors, CentreRounding, Fit, ModelCard, Preprocessing, ResizeFilter,
+    TemperatureScaling, Threshold,
+};
 use ferronnx_models::onnx::fuse::{Fusion, Kind, Rejected};
 use ferronnx_models::onnx::{Port, Stored};
 use ferronnx_report::text;
@@ -107,7 +110,7 @@ fn card_fields(card: &ModelCard) -> Vec<(&'static str, String)> {
         ("precision", card.precision.to_string()),
     ];
     if card.activation != Activation::default() || card.is_multi_label() {
-        let threshold = card.threshold.clone().unwrap_or_default();
+        let threshold = described(&card.threshold.clone().unwrap_or_default());
         let several = format!(", several labels an image, selected from {threshold} on");
         let several = if card.is_multi_label() { several.as_str() } else { "" };
         fields.push(("activation", format!("{}{several}", card.activation)));
@@ -116,21 +119,42 @@ fn card_fields(card: &ModelCard) -> Vec<(&'static str, String)> {
         fields.push(("architecture", flat(&card.architecture)));
     }
     if let Some(training) = training {
-        let tested = training.test_accuracy.map(|accuracy| format!(", test {:.1} %", 100.0 * accuracy));
+        let (name, validation, test) = match training.validation_map {
+            Some(map) => ("mAP ", map, training.test_map),
+            None => ("", training.validation_accuracy, training.test_accuracy),
+        };
+        let tested = test.map(|value| format!(", test {name}{:.1} %", 100.0 * value));
         fields.push((
             "trained",
             format!(
-                "{} on {} images of {}, validation {:.1} %{}",
+                "{} on {} images of {}, validation {name}{:.1} %{}",
                 training.recipe,
                 training.train_images,
                 training.dataset,
-                100.0 * training.validation_accuracy,
+                100.0 * validation,
                 tested.unwrap_or_default()
             ),
         ));
     }
+    if let Some(scaling) = &card.temperature_scaling {
+        fields.push(("calibrated", calibrated(scaling)));
+    }
     fields.push(("made", format!("{} by {}", provenance.created, provenance.producer)));
     fields
+}
+
+/// Text of the temperature in the logits, with the calibration errors before and after it.
+fn calibrated(scaling: &TemperatureScaling) -> String {
+    let errors = |name: &str, errors: &CalibrationErrors| {
+        let CalibrationErrors { images, before, after } = errors;
+        format!(
+            "expected calibration error {:.2} % before, {:.2} % after, on {images} {name} images",
+            100.0 * before,
+            100.0 * after
+        )
+    };
+    let test = scaling.test.as_ref().map_or_else(String::new, |test| format!("; {}", errors("test", test)));
+    format!("temperature {:.4}, {}{test}", scaling.temperature, errors("validation", &scaling.validation))
 }
 
 /// Text of the steps from an image to the input.
@@ -183,5 +207,16 @@ fn megabytes(bytes: u64) -> String {
         0..10_000 => format!("{bytes} bytes"),
         10_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
         _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
+/// Describes a threshold; those of the classes by the lowest and the highest.
+fn described(threshold: &Threshold) -> String {
+    match threshold {
+        Threshold::All(_) => threshold.to_string(),
+        Threshold::Each(each) => {
+            let of = |choose: fn(f32, f32) -> f32| each.iter().copied().reduce(choose).unwrap_or(0.5);
+            format!("a threshold of each class ({:.2} to {:.2})", of(f32::min), of(f32::max))
+        }
     }
 }

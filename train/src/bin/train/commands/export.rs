@@ -8,7 +8,7 @@ use ferronnx_infer::assume;
 use ferronnx_infer::data_set::{DataSet, DataSetError};
 use ferronnx_infer::preprocess::Preprocessor;
 use ferronnx_models::Weights;
-use ferronnx_models::card::{ModelCard, Precision, Preprocessing};
+use ferronnx_models::card::{CalibrationErrors, ModelCard, Precision, Preprocessing, TemperatureScaling};
 use ferronnx_models::certificate::Certificate;
 use ferronnx_models::checkpoint::resnet18::Found;
 use ferronnx_models::onnx::Opset;
@@ -18,9 +18,10 @@ use ferronnx_train::data::{Sample, split};
 use ferronnx_train::error::chain;
 use ferronnx_train::export::{CALIBRATION_IMAGES, Drift, ExportOptions, Exported, Images, Trained, card};
 use ferronnx_train::run::{RunFolder, Splits};
+use ferronnx_train::temperature::FEW_IMAGES;
 use image::RgbImage;
 
-use super::{architecture, is_run, network_in};
+use super::{architecture, is_run, network_in, preprocessing};
 use crate::args::{ExportArgs, PrecisionArg};
 use crate::display;
 
@@ -56,6 +57,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
         fold: !args.no_fold,
         calibration: args.ranges.into(),
         tolerance: args.tolerance,
+        calibrate: args.calibrate,
     };
     ferronnx_infer::runtime::load(args.ort_lib.as_deref())?;
     let source = if is_run(&args.source) { from_run(args)? } else { from_checkpoint(args)? };
@@ -93,7 +95,8 @@ fn report(args: &ExportArgs, source: &Source, exported: &Exported, took: Duratio
         agreement.mean_difference,
     );
     let ties = if agreement.ties == 0 { String::new() } else { format!(", {} ties", agreement.ties) };
-    say!("agreement   top-1 {} of {}{ties}", agreement.agreeing, agreement.images);
+    let top = if source.card.is_multi_label() { "likeliest label" } else { "top-1" };
+    say!("agreement   {top} {} of {}{ties}", agreement.agreeing, agreement.images);
     for Disagreement { image, reference, found, margin } in exported.disagreeing.iter().take(DISAGREEING) {
         let (name, labels) = (&source.images.names[*image], &source.card.labels);
         let (reference, found) = (&labels[*reference], &labels[*found]);
@@ -107,6 +110,9 @@ fn report(args: &ExportArgs, source: &Source, exported: &Exported, took: Duratio
         let percent = |right: usize| 100.0 * right as f64 / agreement.images as f64;
         say!("accuracy    {:.1} %, libtorch {:.1} %", percent(file), percent(libtorch));
     }
+    if let Some(scaling) = &exported.temperature_scaling {
+        calibrated(scaling);
+    }
     say!("certificate {} images, weights sha256 {}", goldens.len(), &weights.sha256[..16]);
     say!(
         "written     {} ({:.1} MB, opset {}, {}) in {:.1} s, verified in {:.1} s",
@@ -118,6 +124,28 @@ fn report(args: &ExportArgs, source: &Source, exported: &Exported, took: Duratio
         took.saturating_sub(exported.written).as_secs_f64()
     );
     say!("next: infer verify --model {} where it will run", args.output.display());
+}
+
+/// Prints the temperature that is part of the file, with the calibration errors before and after it.
+fn calibrated(scaling: &TemperatureScaling) {
+    say!("temperature {:.4}, the file's logits are divided by it", scaling.temperature);
+    let line = |name: &str, CalibrationErrors { images, before, after }: &CalibrationErrors| {
+        say!(
+            "calibration {:.2} % expected error before, {:.2} % after, on {images} {name} images",
+            100.0 * before,
+            100.0 * after
+        );
+    };
+    line("validation", &scaling.validation);
+    if let Some(test) = &scaling.test {
+        line("test", test);
+    }
+    if scaling.validation.images < FEW_IMAGES {
+        display::print_error(format_args!(
+            "warning: {} validation images are few: the temperature depends on chance",
+            scaling.validation.images
+        ));
+    }
 }
 
 /// Table of the nodes that differ most from libtorch.
@@ -184,7 +212,10 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
             Images::load(&train, &preprocessor, config.skip_bad)?.images
         }
     };
-    let card = run.card(&config)?;
+    let mut card = run.card(&config)?;
+    if args.calibrate {
+        card.temperature_scaling = run.result()?.and_then(|result| result.temperature_scaling);
+    }
     Ok(Source { architecture, weights, card, images, description, calibration, notes: Vec::new() })
 }
 
@@ -193,7 +224,7 @@ fn chosen_images(folder: &Path, labels: &[String], preprocessor: &Preprocessor) 
     let description = format!("images of {}", folder.display());
     let most = Images::most(preprocessor);
     let labelled =
-        |set: DataSet| -> Result<Vec<Sample>, DataSetError> { set.samples(&set.held_out()?.1, labels) };
+        |set: DataSet| -> Result<Vec<Sample>, DataSetError> { set.label_sets(&set.held_out()?.1, labels) };
     if let Ok(samples) = DataSet::open(folder).and_then(labelled) {
         let samples = split::limited(&samples, most, 0);
         return Ok((Images::load(&samples, preprocessor, false)?, description));
@@ -207,7 +238,7 @@ fn chosen_images(folder: &Path, labels: &[String], preprocessor: &Preprocessor) 
 fn unlabelled(folder: &Path, flag: &str, most: usize) -> Result<Vec<Sample>> {
     let paths = ferronnx_infer::files::images_in(folder)?;
     ensure!(!paths.is_empty(), "{flag} {}: there are no images", folder.display());
-    let samples: Vec<_> = paths.into_iter().map(|path| Sample { path, label: 0 }).collect();
+    let samples: Vec<_> = paths.into_iter().map(|path| Sample { path, labels: Vec::new() }).collect();
     Ok(split::limited(&samples, most, 0))
 }
 
@@ -226,7 +257,7 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
     let mut notes = notes(&found);
     let Found { architecture, weights, .. } = found;
     let size = args.image_size.unwrap_or(architecture.stem.usual_size());
-    let mut preprocessing = Preprocessing::for_size(size);
+    let mut preprocessing = preprocessing(&architecture, size);
     let mean = args.mean.clone().unwrap_or(preprocessing.mean);
     let std = args.std.clone().unwrap_or(preprocessing.std);
     (preprocessing.mean, preprocessing.std) = assume::to_unit_range(mean, std).context("--mean and --std")?;
@@ -234,7 +265,10 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
     let labels = labels(args.labels.as_deref(), architecture.classes)?;
     if args.image_size.is_none() || args.mean.is_none() || args.std.is_none() {
         let Preprocessing { mean, std, .. } = &preprocessing;
-        notes.push(format!("assumed     images of {size} pixels, mean {mean:?}, standard deviation {std:?}"));
+        let gray = if architecture.channels == 1 { "gray " } else { "" };
+        notes.push(format!(
+            "assumed     {gray}images of {size} pixels, mean {mean:?}, standard deviation {std:?}"
+        ));
     }
     let preprocessor = Preprocessor::new(&preprocessing);
     let (images, description) = match &args.images {

@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 
 use anyhow::{Context, Result, ensure};
 use ferronnx_models::files::write_atomically;
-use ferronnx_train::data::folder::ImageFolder;
 use ferronnx_train::lr_finder::{self, LossCurve, Point};
 use ferronnx_train::recipe::Phase;
 use ferronnx_train::run::{Observer, Run, RunConfig, Split, Step};
@@ -13,7 +12,7 @@ use ferronnx_train::trainer::Sweep;
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use super::fit::{find_device, listen, settings};
+use super::fit::{find_device, listen, scan, settings};
 use crate::Interrupted;
 use crate::args::{FindLrArgs, SummaryFormat};
 use crate::{display, fetch};
@@ -27,17 +26,17 @@ pub fn run(args: &FindLrArgs) -> Result<()> {
     let sweep = Sweep { from: args.from, to: args.to, steps: args.steps as usize };
     let setup = &args.setup;
     let device = find_device(setup.device.unwrap_or_default())?;
-    let recipe = settings::recipe(setup)?;
+    let (recipe, notes) = settings::recipe_with_notes(setup)?;
     let data = fetch::data(&args.data)?;
     let pretrained = settings::pretrained(&setup.pretrained)?;
     let interrupt = listen()?;
-    data.metadata().with_context(|| format!("cannot read --data {}", data.display()))?;
-    let data = ImageFolder::scan(data)?;
-    let quiet = args.format == SummaryFormat::Json;
-    if !quiet {
+    let data = scan(setup, data)?;
+    if args.format == SummaryFormat::Table {
+        notes.iter().for_each(|note| say!("note: {note}"));
         display::data(&data);
     }
-    let (config, network) = settings::config(setup, &data, pretrained, recipe, device)?;
+    settings::check_amp(setup.amp, device)?;
+    let (config, network) = settings::config(setup, &data, pretrained, recipe, device, setup.skip_bad)?;
     // Nothing is written there.
     let out = settings::default_out(&config);
     let run = Run::create(&out, data, config, network)?;

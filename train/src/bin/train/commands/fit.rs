@@ -1,8 +1,9 @@
 //! `train fit`: trains a network in a run folder, or resumes a run.
 
+mod dry_run;
 pub mod settings;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use ferronnx_models::Module;
@@ -11,10 +12,11 @@ use ferronnx_train::data::folder::ImageFolder;
 use ferronnx_train::device::{CudaLibrary, DeviceRequest};
 use ferronnx_train::interrupt::Interrupt;
 use ferronnx_train::run::{Outcome, Run, RunFolder};
+use ferronnx_train::task::Task;
 
 use super::architecture;
 use crate::Interrupted;
-use crate::args::FitArgs;
+use crate::args::{FitArgs, SetupArgs};
 use crate::display::{self, Terminal};
 use crate::fetch;
 use crate::mlflow::{Status, Target, Tracker};
@@ -24,8 +26,28 @@ pub fn run(args: &FitArgs) -> Result<()> {
     let mlflow = Target::find(args.mlflow.as_deref(), args.mlflow_experiment.as_deref())?;
     match &args.resume {
         Some(path) => resume(args, path, mlflow),
+        None if args.dry_run => look(args),
         None => begin(args, mlflow),
     }
+}
+
+/// Says what is in the data set; libtorch is not asked for a device, and nothing is written or downloaded but images.
+fn look(args: &FitArgs) -> Result<()> {
+    let setup = &args.setup;
+    let recipe = settings::recipe(setup)?;
+    dry_run::check_pretrained(&setup.pretrained)?;
+    let data = scan(setup, fetch::data(args.data.as_deref().context("--data is missing")?)?)?;
+    // What cannot be decoded is one of the findings.
+    let (mut config, network) = settings::config(setup, &data, None, recipe, DeviceRequest::Cpu, true)?;
+    config.skip_bad = setup.skip_bad;
+    dry_run::run(args, data, &config, &network)
+}
+
+/// Lists the images of a data set.
+pub fn scan(setup: &SetupArgs, data: PathBuf) -> Result<ImageFolder> {
+    let task = if setup.multi_label { Task::MultiLabel } else { Task::SingleLabel };
+    data.metadata().with_context(|| format!("cannot read --data {}", data.display()))?;
+    Ok(ImageFolder::scan_for(task, data)?)
 }
 
 fn begin(args: &FitArgs, mlflow: Option<Target>) -> Result<()> {
@@ -40,10 +62,11 @@ fn begin(args: &FitArgs, mlflow: Option<Target>) -> Result<()> {
     let data = fetch::data(args.data.as_deref().context("--data is missing")?)?;
     let pretrained = settings::pretrained(&setup.pretrained)?;
     let interrupt = listen()?;
-    data.metadata().with_context(|| format!("cannot read --data {}", data.display()))?;
-    let data = ImageFolder::scan(data)?;
+    let data = scan(setup, data)?;
     display::data(&data);
-    let (config, network) = settings::config(setup, &data, pretrained, recipe, device)?;
+    settings::check_amp(setup.amp, device)?;
+    let (config, network) = settings::config(setup, &data, pretrained, recipe, device, setup.skip_bad)?;
+    dry_run::glance(&data, &config);
     let out = args.out.clone().unwrap_or_else(|| settings::default_out(&config));
     train(Run::create(&out, data, config, network)?, &out, interrupt, mlflow)
 }

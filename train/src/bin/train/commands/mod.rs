@@ -9,6 +9,7 @@ pub mod summary;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use ferronnx_models::card::Preprocessing;
 use ferronnx_models::checkpoint::resnet18::{self, Found};
 use ferronnx_models::checkpoint::{self, Checkpoint, CheckpointError, FormatError};
 use ferronnx_models::resnet::Architecture;
@@ -21,6 +22,12 @@ fn architecture(config: &RunConfig, run: &Path) -> Result<Architecture> {
         let network = in_words(&config.architecture);
         format!("{} trains another network ({network}): use the program that defines it", run.display())
     })
+}
+
+/// Usual preprocessing of square images of `size` pixels for a network.
+fn preprocessing(architecture: &Architecture, size: u32) -> Preprocessing {
+    let usual = Preprocessing::for_size(size);
+    if architecture.channels == 1 { usual.into_gray() } else { usual }
 }
 
 /// Tells a run folder from a checkpoint, which may be a folder, too. A folder with neither is taken for a run.

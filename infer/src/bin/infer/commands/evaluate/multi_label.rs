@@ -13,7 +13,7 @@ use ferronnx_report::multi_label::{LabelMetrics, MultiLabel};
 use ferronnx_report::text;
 use serde::Serialize;
 
-use super::{Subject, score_cells, see};
+use super::{Subject, averages, score_cells, see, without_images};
 use crate::args::{EvaluateArgs, ReportFormat};
 use crate::exit::Done;
 use crate::messages;
@@ -21,21 +21,20 @@ use crate::messages;
 /// Classifies `images` and prints the metrics of a multi-label model.
 pub(super) fn run(
     args: &EvaluateArgs,
-    classifier: Classifier,
+    classifier: &Classifier,
     data: &DataSet,
     split: Option<Split>,
     images: &[LabelledImage],
 ) -> Result<Done> {
-    let classifier = classifier.with_top_k(usize::MAX);
     let samples = data.label_sets(images, &classifier.card().labels).context("--data")?;
-    if images.iter().all(|image| image.line.is_none()) {
+    if images.iter().all(|image| image.line.is_none() && image.labels.len() == 1) {
         messages::line("note", "class folders give each image one label: its other labels count as wrong");
     }
     let progress = messages::progress(samples.len(), false);
     let start = Instant::now();
-    let found = MultiLabelEvaluation::run(&classifier, &samples, |outcome| see(&progress, outcome))?;
+    let found = MultiLabelEvaluation::run(classifier, &samples, |outcome| see(&progress, outcome))?;
     progress.finish_and_clear();
-    let subject = Subject::new(args, &classifier, data, split, samples.len(), start);
+    let subject = Subject::new(args, classifier, data, split, samples.len(), start);
     let metrics = found.metrics();
     let text = match args.format {
         ReportFormat::Text => lines(&subject, &found, &metrics),
@@ -92,6 +91,12 @@ fn lines(subject: &Subject<'_>, found: &MultiLabelEvaluation, metrics: &MultiLab
                 format!("{} of the images have exactly the right labels", percent(metrics.exact_match)),
             ),
             ("Hamming loss", percent(metrics.hamming_loss)),
+            ("ROC AUC", averages(&metrics.roc_auc)),
+            (
+                "calibration",
+                format!("{} expected error, over all decisions", percent(metrics.calibration_error)),
+            ),
+            ("undefined", without_images(metrics.classes_without_images, found.labels.len())),
         ],
     );
     let row = |(label, metrics): (&String, &LabelMetrics)| {

@@ -4,24 +4,32 @@ use std::fs;
 use std::path::{self, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use ferronnx_infer::preprocess::CHANNELS;
 use ferronnx_models::card::IMAGENET_MIN_SIZE;
 use ferronnx_models::layers::Attention;
 use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
 use ferronnx_models::{Module, shapes};
 use ferronnx_train::data::folder::ImageFolder;
 use ferronnx_train::device::DeviceRequest;
+use ferronnx_train::loss::LossName;
 use ferronnx_train::recipe::Recipe;
 use ferronnx_train::run::RunConfig;
 use ferronnx_train::trainer::Amp;
 
+use super::super::preprocessing;
 use crate::args::{AttentionArg, SetupArgs};
 use crate::fetch;
 
-/// Loads the recipe and applies the flags that change it.
+/// Loads the recipe, applies the flags that change it, and prints the notes about it.
 pub fn recipe(args: &SetupArgs) -> Result<Recipe> {
-    let default = if args.pretrained == "none" { "from-scratch" } else { "three-phase" };
-    let mut recipe = Recipe::load(args.recipe.as_deref().unwrap_or(default))?;
+    let (recipe, notes) = recipe_with_notes(args)?;
+    notes.iter().for_each(|note| say!("note: {note}"));
+    Ok(recipe)
+}
+
+/// Loads the recipe and applies the flags that change it; returns notes about settings that do nothing, too.
+pub fn recipe_with_notes(args: &SetupArgs) -> Result<(Recipe, Vec<String>)> {
+    let default = if args.pretrained == "none" { "one-cycle" } else { "fine-tune" };
+    let (mut recipe, notes) = Recipe::load_with_notes(args.recipe.as_deref().unwrap_or(default))?;
     if let Some(epochs) = args.epochs {
         recipe = recipe.scaled_to(epochs as usize);
     }
@@ -31,7 +39,24 @@ pub fn recipe(args: &SetupArgs) -> Result<Recipe> {
     if let Some(patience) = args.early_stopping {
         recipe.early_stopping = Some(patience as usize);
     }
-    Ok(recipe)
+    balance(&mut recipe, args);
+    recipe.check()?;
+    Ok((recipe, notes))
+}
+
+/// Applies the flags for imbalanced classes.
+fn balance(recipe: &mut Recipe, args: &SetupArgs) {
+    if let Some(loss) = args.loss.map(LossName::from) {
+        // The exponent belongs to the recipe's own loss.
+        recipe.loss.gamma = recipe.loss.gamma.filter(|_| recipe.loss.name == loss);
+        recipe.loss.name = loss;
+    }
+    if let Some(weights) = &args.class_weights {
+        recipe.loss.class_weights = Some(weights.clone());
+    }
+    if let Some(sampling) = args.sampling {
+        recipe.sampling = sampling.into();
+    }
 }
 
 /// Refuses mixed precision on devices where it is slower.
@@ -43,25 +68,27 @@ pub fn check_amp(amp: Option<Amp>, device: DeviceRequest) -> Result<()> {
     Ok(())
 }
 
-/// Makes the configuration of a new run, and its network.
+/// Makes the configuration of a new run, and its network; with `skip_bad`, an image that cannot be decoded is no reason to
+/// refuse the size of another.
 pub fn config(
     args: &SetupArgs,
     data: &ImageFolder,
     pretrained: Option<PathBuf>,
     recipe: Recipe,
     device: DeviceRequest,
+    skip_bad: bool,
 ) -> Result<(RunConfig, ResNet18)> {
-    check_amp(args.amp, device)?;
     let size = match args.image_size {
         Some(size) => size,
-        None => natural_size(data, args.skip_bad)?,
+        None => natural_size(data, skip_bad)?,
     };
     let attention = match args.attention {
         AttentionArg::Cbam => Some(Attention { ratio: args.attention_ratio, kernel: args.attention_kernel }),
         AttentionArg::None => None,
     };
     let stem = args.stem.map_or_else(|| Stem::for_size(size), Into::into);
-    let architecture = Architecture { classes: data.classes.len(), stem, attention };
+    let architecture =
+        Architecture { classes: data.classes.len(), channels: args.channels.count(), stem, attention };
     let network = ResNet18::new(&architecture)?;
     let mut config = RunConfig {
         limit: args.limit.map(|limit| limit as usize),
@@ -72,17 +99,19 @@ pub fn config(
         pretrained,
         pretrained_key: args.pretrained_key.clone(),
         stem_init: args.stem_init,
+        preprocessing: preprocessing(&architecture, size),
         architecture: serde_json::to_value(architecture)?,
         ..RunConfig::new(data, recipe, size)
     };
     if args.freeze_stem {
-        freeze_stem(&mut config.recipe, &network, size as usize)?;
+        let input = [1, architecture.channels, size as usize, size as usize];
+        freeze_stem(&mut config.recipe, &network, &input)?;
     }
     Ok((config, network))
 }
 
-fn freeze_stem(recipe: &mut Recipe, network: &ResNet18, size: usize) -> Result<()> {
-    let described = shapes::describe(network, &[1, CHANNELS, size, size])?;
+fn freeze_stem(recipe: &mut Recipe, network: &ResNet18, input: &[usize]) -> Result<()> {
+    let described = shapes::describe(network, input)?;
     let names: Vec<&str> = described.params.iter().map(|param| param.name.as_str()).collect();
     Ok(recipe.freeze_stem(&names, &network.roles())?)
 }

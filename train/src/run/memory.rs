@@ -1,0 +1,50 @@
+//! Estimate of the memory that a run needs.
+
+use ferronnx_models::shapes::Description;
+use serde::Serialize;
+
+use super::RunConfig;
+use crate::data::images::Loading;
+
+/// Estimate of the memory that a run needs on its device, in bytes, without that of the libraries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct MemoryEstimate {
+    /// Decoded images: all that fit into memory, and three batches of those that do not.
+    pub images: u64,
+    /// Weights, gradients, state of the optimizer, and the average of the weights.
+    pub network: u64,
+    /// Values of the layers for a batch, which the gradients need.
+    pub batch: u64,
+    /// Sum of them.
+    pub total: u64,
+}
+
+/// Copies of the weights while training: weights, gradients, two moments of Adam.
+const COPIES: u64 = 4;
+
+impl MemoryEstimate {
+    /// Estimates the memory of a run on sets of `counts` images each, the training set first; `network` is described for
+    /// a batch of one image.
+    pub fn new(config: &RunConfig, network: &Description, counts: &[usize]) -> Self {
+        let product = |shape: &[usize]| shape.iter().product::<usize>() as u64;
+        let crop = config.preprocessing.crop;
+        let item =
+            config.preprocessing.color.channels() as u64 * u64::from(crop.height) * u64::from(crop.width);
+        let batch_size = config.recipe.batch_size as u64;
+        let originals = config.recipe.augment.needs_originals(crop.height);
+        let images = counts.iter().enumerate().map(|(set, &count)| {
+            let all = count as u64 * item;
+            let read_again = all > Loading::DEFAULT_BUDGET || set == 0 && originals;
+            if read_again { (3 * batch_size * item).min(all) } else { all }
+        });
+        let images = images.sum();
+        let float = size_of::<f32>() as u64;
+        let copies = COPIES + u64::from(config.recipe.ema.is_some());
+        let network_bytes =
+            float * copies * network.params.iter().map(|param| product(&param.shape)).sum::<u64>();
+        let values: u64 = network.layers.iter().map(|layer| product(&layer.output)).sum();
+        let batch = float * batch_size * (values + item);
+        Self { images, network: network_bytes, batch, total: images + network_bytes + batch }
+    }
+}

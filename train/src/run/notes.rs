@@ -1,0 +1,104 @@
+//! Sentences about imbalanced classes: class weights, and how often images are drawn.
+
+use ferronnx_infer::escape;
+
+use super::{EvaluatedLabels, RunConfig, RunError};
+use crate::data::Sampling;
+use crate::data::images::ImageSet;
+use crate::loss::class_weights;
+use crate::recipe::BestBy;
+use crate::task::Task;
+
+/// Says how classes are weighted and drawn, and what chooses the best epoch if that is not the default.
+pub(super) fn training(config: &RunConfig, train: &ImageSet) -> Result<Vec<String>, RunError> {
+    let RunConfig { recipe, labels, task, .. } = config;
+    let counts = train.class_counts(labels.len());
+    let mut notes = Vec::new();
+    let none: Vec<_> = labels
+        .iter()
+        .zip(&counts)
+        .filter(|(_, count)| **count == 0)
+        .map(|(label, _)| escape::name(label))
+        .collect();
+    if !none.is_empty() {
+        notes.push(format!(
+            "no training images of {}: they are all held out or limited away",
+            none.join(", ")
+        ));
+    }
+    if let Some(weights) = &recipe.loss.class_weights {
+        let weights = class_weights(weights, *task, labels, &counts, train.len())
+            .map_err(|source| config.recipe_error(source.into()))?;
+        let [lowest, highest] = extremes(&weights, labels);
+        let of = match task {
+            Task::SingleLabel => "class weights",
+            Task::MultiLabel => "weights of images with the class",
+        };
+        notes.push(format!("{of} from {lowest} to {highest}"));
+    }
+    if recipe.sampling == Sampling::Balanced {
+        notes.push(drawn(config, train, &counts));
+    }
+    if recipe.best.is_some() {
+        let by = config.best_by().map_err(|source| config.recipe_error(source.into()))?;
+        notes.push(format!("the best epoch is the one with the {}", described(by)));
+    }
+    Ok(notes)
+}
+
+/// Says which classes have no threshold of their own.
+pub(super) fn thresholds(config: &RunConfig, found: &EvaluatedLabels) -> Vec<String> {
+    let names: Vec<_> =
+        found.without_images.iter().map(|&class| escape::name(&config.labels[class])).collect();
+    match names.is_empty() {
+        true => Vec::new(),
+        false => vec![format!("no validation images of {}: selected from 0.5 on", names.join(", "))],
+    }
+}
+
+/// Words for the metric that chooses the best epoch.
+fn described(by: BestBy) -> &'static str {
+    match by {
+        BestBy::Accuracy => "highest validation accuracy",
+        BestBy::MacroF1 => "highest validation macro F1",
+        BestBy::Loss => "lowest validation loss",
+        BestBy::Map => "highest validation mAP",
+    }
+}
+
+/// Says how often an image of the rarest and of the most frequent class is drawn in an epoch.
+fn drawn(config: &RunConfig, train: &ImageSet, counts: &[usize]) -> String {
+    let unlabelled = (0..train.len()).filter(|&index| train.labels(index).is_empty()).count();
+    let groups = counts.iter().filter(|&&count| count > 0).count() + usize::from(unlabelled > 0);
+    let share = train.len() as f64 / groups.max(1) as f64;
+    let mut classes: Vec<(usize, &String)> =
+        counts.iter().copied().zip(&config.labels).filter(|(count, _)| *count > 0).collect();
+    classes.sort_by_key(|(count, _)| *count);
+    let times = |count: usize| significant(share / count as f64);
+    match &classes[..] {
+        [(few, rare), .., (many, common)] => format!(
+            "balanced sampling: an image of {} (the rarest, {few} images) is drawn {} times in an epoch, one of {} ({many} \
+             images) {} times",
+            escape::name(rare),
+            times(*few),
+            escape::name(common),
+            times(*many)
+        ),
+        _ => "balanced sampling has one class only".into(),
+    }
+}
+
+/// Lowest and highest weight, each with its class.
+fn extremes(weights: &[f64], labels: &[String]) -> [String; 2] {
+    let named =
+        |(weight, label): (&f64, &String)| format!("{} ({})", significant(*weight), escape::name(label));
+    let all = || weights.iter().zip(labels);
+    let order = |a: &(&f64, &String), b: &(&f64, &String)| a.0.total_cmp(b.0);
+    [all().min_by(order), all().max_by(order)].map(|found| found.map(named).unwrap_or_default())
+}
+
+/// Formats a number with three significant digits.
+fn significant(value: f64) -> String {
+    let digits = (2 - value.abs().max(1e-9).log10().floor() as i32).clamp(0, 6) as usize;
+    format!("{value:.digits$}")
+}
