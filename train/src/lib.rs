@@ -6,6 +6,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod compare;
 pub mod data;
 pub mod device;
 pub mod eager;
@@ -14,6 +15,7 @@ pub mod export;
 pub mod fit;
 pub mod interrupt;
 pub mod loss;
+pub mod lr_finder;
 mod native;
 pub mod optimizer;
 pub mod params;

@@ -235,6 +235,14 @@ impl Recipe {
         Ok(())
     }
 
+    /// Multiplies the learning rates of all phases by one factor, so that `learning_rate` of the first phase is `rate`.
+    #[must_use]
+    pub fn with_learning_rate(&self, rate: f64) -> Self {
+        let factor = self.phases.first().map_or(1.0, |phase| rate / phase.learning_rate);
+        let phases = self.phases.iter().map(|phase| phase.with_rates_times(factor)).collect();
+        Self { phases, ..self.clone() }
+    }
+
     /// Scales the phases to `epochs` epochs in all.
     ///
     /// Each phase keeps its share and at least one epoch. With fewer epochs than phases, only the first phases run.
@@ -329,6 +337,17 @@ mod tests {
         assert_eq!(epochs(&recipe.scaled_to(3)), [1, 1, 1]);
         assert_eq!(epochs(&recipe.scaled_to(2)), [1, 1]);
         assert_eq!(epochs(&recipe.scaled_to(1)), [1]);
+    }
+
+    #[test]
+    fn a_learning_rate_is_that_of_the_first_phase_and_the_others_keep_their_ratio() {
+        let mut recipe = three_phase();
+        recipe.phases[1].new_learning_rate = Some(5e-4);
+        let rates: Vec<f64> = recipe.with_learning_rate(2e-2).phases.iter().flat_map(Phase::rates).collect();
+        for (found, expected) in rates.iter().zip([2e-2, 2e-3, 1e-2, 2e-4]) {
+            assert!((found / expected - 1.0).abs() < 1e-12, "{rates:?}");
+        }
+        assert_eq!(recipe.with_learning_rate(1e-3), recipe, "the same rate changes nothing");
     }
 
     #[test]

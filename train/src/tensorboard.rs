@@ -56,24 +56,8 @@ impl EventWriter {
     /// # Errors
     /// [`EventError`] when the file cannot be written.
     pub fn record(&mut self, metrics: &EpochMetrics) -> Result<(), EventError> {
-        let scalars = [
-            ("loss/train", metrics.train_loss),
-            ("loss/validation", metrics.validation_loss),
-            ("accuracy/train", metrics.train_accuracy),
-            ("accuracy/validation", metrics.validation_accuracy),
-            ("images_per_second", metrics.images_per_second),
-        ];
-        let scores = [
-            ("macro_f1/validation", metrics.validation_macro_f1),
-            ("map/validation", metrics.validation_map),
-        ];
-        let scores = scores.into_iter().filter_map(|(tag, value)| Some((tag, value?)));
-        let scalars = scalars.into_iter().chain(scores).map(|(tag, value)| Value::new(tag, value));
-        let rates = metrics
-            .learning_rates
-            .iter()
-            .map(|(group, rate)| Value::new(format!("learning_rate/{group}"), *rate));
-        self.append(metrics.epoch, What::Summary(Summary { value: scalars.chain(rates).collect() }))
+        let scalars = metrics.scalars().into_iter().map(|(tag, value)| Value::new(tag, value));
+        self.append(metrics.epoch, What::Summary(Summary { value: scalars.collect() }))
     }
 
     /// Appends a record in one write, so that a kill cuts at most the last one short.

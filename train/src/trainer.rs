@@ -11,6 +11,7 @@ mod metrics;
 mod plan;
 mod precision;
 mod snapshot;
+mod sweep;
 mod totals;
 
 use std::collections::HashSet;
@@ -30,6 +31,7 @@ pub use self::plan::{PhaseRecord, Plan};
 use self::precision::Scaler;
 pub use self::precision::{Amp, ParseAmpError};
 pub use self::snapshot::{Best, Position, Snapshot};
+pub use self::sweep::Sweep;
 use self::totals::{NotFinite, Totals, Watch};
 use crate::data::batches::{Batch, Loader};
 use crate::eager::Eager;
@@ -64,6 +66,8 @@ pub struct Trainer<'a, M> {
     active: Option<Active>,
     average: Option<Average>,
     scaler: Option<Scaler>,
+    /// Rates that replace those of the recipe.
+    sweep: Option<Sweep>,
 }
 
 /// State of the phase under way.
@@ -116,6 +120,7 @@ impl<'a, M: Module> Trainer<'a, M> {
             active,
             average,
             scaler,
+            sweep: None,
         })
     }
 
@@ -214,7 +219,7 @@ impl<'a, M: Module> Trainer<'a, M> {
             self.position.step = step + 1;
             progress.images = totals.images();
             // Reading a number waits for the device.
-            if group.is_multiple_of(READ_EVERY) || progress.loss.is_nan() {
+            if self.sweep.is_some() || group.is_multiple_of(READ_EVERY) || progress.loss.is_nan() {
                 self.check(watch.look()?)?;
                 (progress.loss, progress.accuracy) = totals.read()?.means();
             }
@@ -267,7 +272,10 @@ impl<'a, M: Module> Trainer<'a, M> {
     fn update(&mut self, step: usize, steps: usize) -> Result<(), TrainError> {
         let recipe = self.recipe;
         let (course, update) = self.course(step, steps);
-        let rates = self.position.rates.at(&course, update);
+        let (rates, momentum) = match &self.sweep {
+            Some(sweep) => (sweep.rates(&recipe.phases[self.position.phase], self.position.updates), None),
+            None => (self.position.rates.at(&course, update), course.momentum(update)),
+        };
         let Some(Active { optimizer, .. }) = &mut self.active else { return Err(TrainError::Ended) };
         let overflow = match &mut self.scaler {
             Some(scaler) => Some(scaler.unscale(&optimizer.parameters())?),
@@ -276,7 +284,7 @@ impl<'a, M: Module> Trainer<'a, M> {
         if let Some(norm) = recipe.clip_norm {
             optimizer.clip(norm)?;
         }
-        optimizer.step(&rates, course.momentum(update), overflow)?;
+        optimizer.step(&rates, momentum, overflow)?;
         if let Some(scaler) = &mut self.scaler {
             scaler.update()?;
         }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Lists `package` and the crates that it is built from, a line each: `serde v1.0.229`.
@@ -55,4 +57,33 @@ fn the_library_of_infer_is_small() {
     for name in programs.iter().chain(&["colorous", "embedded-graphics"]) {
         assert!(!direct.iter().any(|line| line.starts_with(&format!("{name} "))), "{name}");
     }
+}
+
+/// Rust files below a folder.
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let below = |path: PathBuf| if path.is_dir() { rust_files(&path) } else { vec![path] };
+    entries
+        .flat_map(below)
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .collect()
+}
+
+/// Only two folders of the program `train` speak HTTP; its library knows folders and files.
+#[test]
+fn http_stays_in_the_program() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../train/src");
+    let program = source.join("bin/train");
+    let speaks = |path: &PathBuf| {
+        let text = fs::read_to_string(path).unwrap();
+        ["ureq", "hf_hub"].iter().any(|name| text.contains(name))
+    };
+    let speakers: Vec<_> = rust_files(&source).into_iter().filter(speaks).collect();
+    let allowed = [program.join("fetch"), program.join("mlflow")];
+    for folder in &allowed {
+        assert!(speakers.iter().any(|path| path.starts_with(folder)), "{} speaks no HTTP", folder.display());
+    }
+    let others: Vec<_> =
+        speakers.iter().filter(|path| !allowed.iter().any(|folder| path.starts_with(folder))).collect();
+    assert!(others.is_empty(), "{others:?}");
 }

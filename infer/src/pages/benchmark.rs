@@ -117,11 +117,15 @@ fn lines<K: PartialEq>(
 fn chart(title: &str, x_label: &str, lines: &[Line]) -> Markup {
     let points = || lines.iter().flat_map(|(_, points)| points);
     let (first, last) = (points().map(|(x, _)| *x).min(), points().map(|(x, _)| *x).max());
-    let series: Vec<_> = lines.iter().map(|(name, points)| Series { name, points: points.clone() }).collect();
+    let place = |&(x, y): &(usize, f64)| (x as f64, y);
+    let series: Vec<_> = lines
+        .iter()
+        .map(|(name, points)| Series { name, points: points.iter().map(place).collect() })
+        .collect();
     LineChart {
         title,
         x_label,
-        x_range: [first.unwrap_or(0), last.unwrap_or(1)],
+        x: Axis::whole(first.unwrap_or(0), last.unwrap_or(1)),
         y: Axis::linear(points().map(|(_, y)| *y).chain([0.0]), [0.0, f64::INFINITY]),
         series: &series,
         bands: &[],

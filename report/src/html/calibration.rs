@@ -9,7 +9,7 @@ use crate::calibration::{Calibration, CalibrationBin};
 /// Renders the reliability diagram of named calibrations: accuracy of each confidence bin beside the diagonal of perfect
 /// calibration, and the number of answers in each bin.
 pub fn reliability(calibrations: &[(&str, &Calibration)]) -> Markup {
-    let percent = |share: f64| (100.0 * share).round() as usize;
+    let percent = |share: f64| (100.0 * share).round();
     let line = |value: fn(&CalibrationBin) -> f64| {
         let points = move |calibration: &Calibration| {
             let filled = calibration.bins.iter().filter(|bin| bin.images > 0);
@@ -19,11 +19,11 @@ pub fn reliability(calibrations: &[(&str, &Calibration)]) -> Markup {
         series.collect::<Vec<_>>()
     };
     let chart = |title, y, series: &[Series<'_>]| {
-        let (x_label, x_range) = ("confidence, %", [0, 100]);
-        LineChart { title, x_label, x_range, y, series, bands: &[], mark: None }.render()
+        let (x_label, x) = ("confidence, %", Axis::whole(0, 100));
+        LineChart { title, x_label, x, y, series, bands: &[], mark: None }.render()
     };
     let mut accuracy = line(|bin| 100.0 * bin.accuracy);
-    accuracy.push(Series { name: "as confident", points: vec![(0, 0.0), (100, 100.0)] });
+    accuracy.push(Series { name: "as confident", points: vec![(0.0, 0.0), (100.0, 100.0)] });
     let answers = line(|bin| bin.images as f64);
     let most = calibrations.iter().flat_map(|(_, one)| &one.bins).map(|bin| bin.images as f64);
     html! {

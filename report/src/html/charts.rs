@@ -6,15 +6,15 @@ use maud::{Markup, html};
 
 use super::axis::Axis;
 
-/// Line chart over integers such as epochs.
+/// Line chart over epochs or any other numbers.
 #[derive(Debug, Clone)]
 pub struct LineChart<'a> {
     /// Title of the chart, with the unit of its values.
     pub title: &'a str,
     /// Label of the horizontal axis.
     pub x_label: &'a str,
-    /// First and last number of the horizontal axis.
-    pub x_range: [usize; 2],
+    /// Horizontal axis; [`Axis::whole`] for integers such as epochs.
+    pub x: Axis,
     /// Vertical axis.
     pub y: Axis,
     /// Lines of the chart.
@@ -22,7 +22,7 @@ pub struct LineChart<'a> {
     /// Bands with a background of their own.
     pub bands: &'a [Band<'a>],
     /// Position of a marker, with its name.
-    pub mark: Option<(usize, &'a str)>,
+    pub mark: Option<(f64, &'a str)>,
 }
 
 /// Line of a chart.
@@ -31,7 +31,7 @@ pub struct Series<'a> {
     /// Name in the legend.
     pub name: &'a str,
     /// Points of the line; a value that is not finite leaves a gap.
-    pub points: Vec<(usize, f64)>,
+    pub points: Vec<(f64, f64)>,
 }
 
 /// Band in the background, from one position to another, both included.
@@ -71,7 +71,7 @@ impl LineChart<'_> {
                     b { (self.title) }
                     span.legend {
                         @for (index, series) in self.series.iter().enumerate() {
-                            span.{ "key s" (index % COLOURS) } { (series.name) }
+                            span.{ "key s" (index % COLOURS) }.dotted[is_dotted(index)] { (series.name) }
                         }
                     }
                 }
@@ -86,8 +86,7 @@ impl LineChart<'_> {
     }
 
     fn x(&self, value: f64) -> f64 {
-        let axis = Axis::whole(self.x_range[0], self.x_range[1]);
-        LEFT + axis.place(value) * (WIDTH - LEFT - RIGHT)
+        LEFT + self.x.place(value) * (WIDTH - LEFT - RIGHT)
     }
 
     fn y(&self, value: f64) -> f64 {
@@ -118,7 +117,7 @@ impl LineChart<'_> {
                 line.grid x1=(px(LEFT)) x2=(px(right)) y1=(px(y)) y2=(px(y)) {}
                 text.tick x=(px(LEFT - 6.0)) y=(px(y + 4.0)) text-anchor="end" { (tick.label) }
             }
-            @for tick in Axis::whole(self.x_range[0], self.x_range[1]).ticks() {
+            @for tick in self.x.ticks() {
                 text.tick x=(px(self.x(tick.value))) y=(px(bottom + 15.0)) text-anchor="middle" { (tick.label) }
             }
             text.tick x=(px((LEFT + right) / 2.0)) y=(px(bottom + 31.0)) text-anchor="middle" { (self.x_label) }
@@ -127,10 +126,10 @@ impl LineChart<'_> {
 
     fn draw_mark(&self) -> Markup {
         let Some((at, why)) = self.mark else { return html! {} };
-        let x = self.x(at as f64);
+        let x = self.x(at);
         html! {
             g.mark {
-                title { (why) ": " (self.x_label) " " (at) }
+                title { (why) ": " (self.x_label) " " (significant(at)) }
                 line x1=(px(x)) x2=(px(x)) y1=(px(TOP)) y2=(px(HEIGHT - BOTTOM)) {}
             }
         }
@@ -139,14 +138,14 @@ impl LineChart<'_> {
     fn draw_line(&self, index: usize, series: &Series<'_>) -> Markup {
         let shown =
             series.points.iter().filter(|(_, value)| value.is_finite() && self.y.place(*value).is_finite());
-        let marked = |at: usize| self.mark.is_some_and(|(mark, _)| mark == at);
+        let marked = |at: f64| self.mark.is_some_and(|(mark, _)| mark == at);
         html! {
-            g.{ "line s" (index % COLOURS) } {
+            g.{ "line s" (index % COLOURS) }.dotted[is_dotted(index)] {
                 path d=(self.path(&series.points)) {}
                 @for &(at, value) in shown {
                     circle.hidden[series.points.len() > MAX_DOTS && !marked(at)]
-                        cx=(px(self.x(at as f64))) cy=(px(self.y(value))) r=(if marked(at) { "4" } else { "2.5" }) {
-                        title { (series.name) ", " (self.x_label) " " (at) ": " (significant(value)) }
+                        cx=(px(self.x(at))) cy=(px(self.y(value))) r=(if marked(at) { "4" } else { "2.5" }) {
+                        title { (series.name) ", " (self.x_label) " " (significant(at)) ": " (significant(value)) }
                     }
                 }
             }
@@ -154,7 +153,7 @@ impl LineChart<'_> {
     }
 
     /// SVG path through the points, with gaps at values that are not finite.
-    fn path(&self, points: &[(usize, f64)]) -> String {
+    fn path(&self, points: &[(f64, f64)]) -> String {
         let mut path = String::new();
         let mut command = 'M';
         for &(at, value) in points {
@@ -163,15 +162,20 @@ impl LineChart<'_> {
                 command = 'M';
                 continue;
             }
-            let _ = write!(path, "{command}{} {}", px(self.x(at as f64)), px(y));
+            let _ = write!(path, "{command}{} {}", px(self.x(at)), px(y));
             command = 'L';
         }
         path
     }
 }
 
-/// Number of line colours in the style sheet.
+/// Number of line colours in the style sheet; every second six lines are dotted.
 const COLOURS: usize = 6;
+
+/// True for lines whose colour has been used before.
+fn is_dotted(index: usize) -> bool {
+    index / COLOURS % 2 == 1
+}
 
 /// Formats a coordinate with one decimal, which is precise enough.
 fn px(value: f64) -> String {
@@ -196,17 +200,18 @@ mod tests {
         LineChart {
             title: "Loss",
             x_label: "epoch",
-            x_range: [1, 4],
+            x: Axis::whole(1, 4),
             y: Axis::linear([0.0, 1.0], [0.0, 1.0]),
             series,
             bands,
-            mark: Some((2, "best")),
+            mark: Some((2.0, "best")),
         }
     }
 
     #[test]
     fn a_line_goes_through_its_points_and_leaves_gaps() {
-        let series = [Series { name: "train", points: vec![(1, 1.0), (2, 0.0), (3, f64::NAN), (4, 0.5)] }];
+        let series =
+            [Series { name: "train", points: vec![(1.0, 1.0), (2.0, 0.0), (3.0, f64::NAN), (4.0, 0.5)] }];
         let svg = chart(&series, &[]).render().into_string();
         assert!(svg.contains(r#"d="M87.5 20.0L174.5 194.0M348.5 107.0""#), "{svg}");
         assert_eq!(svg.matches("<circle").count(), 3);

@@ -136,6 +136,19 @@ impl Phase {
         own.chain([self.learning_rate]).chain(self.new_learning_rate).collect()
     }
 
+    /// Copies the phase with all its learning rates multiplied by `factor`.
+    pub(super) fn with_rates_times(&self, factor: f64) -> Self {
+        let groups = self.groups.iter();
+        Self {
+            learning_rate: self.learning_rate * factor,
+            new_learning_rate: self.new_learning_rate.map(|rate| rate * factor),
+            groups: groups
+                .map(|group| Group { learning_rate: group.learning_rate * factor, ..group.clone() })
+                .collect(),
+            ..self.clone()
+        }
+    }
+
     /// Assigns each parameter to a group, as an index into [`Self::rates`].
     ///
     /// # Errors

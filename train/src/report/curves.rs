@@ -12,9 +12,9 @@ pub fn curves(metrics: &[EpochMetrics], best_epoch: Option<usize>) -> Markup {
     let (Some(first), Some(last)) = (metrics.first(), metrics.last()) else { return html! {} };
     let bands = phases(metrics);
     let chart = |title, y: Axis, series: &[Series<'_>]| {
-        let x_range = [first.epoch, last.epoch];
-        let mark = best_epoch.map(|epoch| (epoch, "best"));
-        LineChart { title, x_label: "epoch", x_range, y, series, bands: &bands, mark }.render()
+        let x = Axis::whole(first.epoch, last.epoch);
+        let mark = best_epoch.map(|epoch| (epoch as f64, "best"));
+        LineChart { title, x_label: "epoch", x, y, series, bands: &bands, mark }.render()
     };
     let loss = both(metrics, |m| m.validation_loss, |m| m.train_loss);
     let accuracy = both(metrics, |m| 100.0 * m.validation_accuracy, |m| 100.0 * m.train_accuracy);
@@ -68,7 +68,7 @@ fn line(
     name: &'static str,
     value: impl Fn(&EpochMetrics) -> f64,
 ) -> Series<'static> {
-    Series { name, points: metrics.iter().map(|metrics| (metrics.epoch, value(metrics))).collect() }
+    Series { name, points: metrics.iter().map(|metrics| (metrics.epoch as f64, value(metrics))).collect() }
 }
 
 /// Makes a line for each parameter group. A group that is absent or zero has nothing to draw.
@@ -81,7 +81,7 @@ fn rates(metrics: &[EpochMetrics]) -> Vec<Series<'_>> {
         .into_iter()
         .map(|name| Series {
             name,
-            points: metrics.iter().map(|metrics| (metrics.epoch, rate(metrics, name))).collect(),
+            points: metrics.iter().map(|metrics| (metrics.epoch as f64, rate(metrics, name))).collect(),
         })
         .collect()
 }

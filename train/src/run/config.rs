@@ -100,7 +100,7 @@ impl RunConfig {
         BestBy::of(self.recipe.best, self.task)
     }
 
-    pub(super) fn recipe_error(&self, source: crate::recipe::RecipeFault) -> RunError {
+    pub(crate) fn recipe_error(&self, source: crate::recipe::RecipeFault) -> RunError {
         RunError::Recipe { recipe: self.recipe.name.clone(), source: source.into() }
     }
 

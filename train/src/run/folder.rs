@@ -205,7 +205,7 @@ impl RunFolder {
         RunError::Io { action, path: self.path(name), source }
     }
 
-    pub(super) fn damaged(&self, name: &str, source: impl Error + Send + Sync + 'static) -> RunError {
+    pub(crate) fn damaged(&self, name: &str, source: impl Error + Send + Sync + 'static) -> RunError {
         RunError::Damaged { path: self.path(name), source: source.into() }
     }
 

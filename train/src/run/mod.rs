@@ -31,6 +31,7 @@ mod outcome;
 mod records;
 mod start;
 mod state;
+mod sweep;
 
 use std::path::Path;
 

@@ -37,21 +37,39 @@ pub struct EpochMetrics {
 }
 
 impl EpochMetrics {
-    /// Formats all but the epoch's number, for people; a multi-label task has its mAP in place of the accuracy.
-    pub fn numbers(&self) -> String {
+    /// Numbers of the epoch by name, for tools that draw them: TensorBoard and MLflow.
+    pub fn scalars(&self) -> Vec<(String, f64)> {
+        let own = [
+            ("loss/train", Some(self.train_loss)),
+            ("loss/validation", Some(self.validation_loss)),
+            ("accuracy/train", Some(self.train_accuracy)),
+            ("accuracy/validation", Some(self.validation_accuracy)),
+            ("images_per_second", Some(self.images_per_second)),
+            ("macro_f1/validation", self.validation_macro_f1),
+            ("map/validation", self.validation_map),
+        ];
+        let rates = self.learning_rates.iter().map(|(group, rate)| (format!("learning_rate/{group}"), *rate));
+        own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).chain(rates).collect()
+    }
+
+    /// Formats losses and accuracies, for people; a multi-label task has its mAP in place of the accuracy.
+    pub fn scores(&self) -> String {
         let (train, name, validation) = match self.validation_map {
             None => ("acc", "", self.validation_accuracy),
             Some(map) => ("label acc", "mAP ", map),
         };
         format!(
-            "loss {:.4} {train} {:5.1} %  val {:.4} {name}{:5.1} %  {:.0} img/s {:.0} s",
+            "loss {:.4} {train} {:5.1} %  val {:.4} {name}{:5.1} %",
             self.train_loss,
             100.0 * self.train_accuracy,
             self.validation_loss,
             100.0 * validation,
-            self.images_per_second,
-            self.seconds,
         )
+    }
+
+    /// Formats all but the epoch's number, for people.
+    pub fn numbers(&self) -> String {
+        format!("{}  {:.0} img/s {:.0} s", self.scores(), self.images_per_second, self.seconds)
     }
 }
 

@@ -66,7 +66,7 @@ pub struct Best {
 
 impl Best {
     /// Replaces the best epoch by a better one; returns whether it is better.
-    pub(super) fn improves(&mut self, metrics: &EpochMetrics, by: BestBy) -> bool {
+    pub(crate) fn improves(&mut self, metrics: &EpochMetrics, by: BestBy) -> bool {
         let (epoch, accuracy, loss) = (metrics.epoch, metrics.validation_accuracy, metrics.validation_loss);
         let (value, before) = (by.value(metrics), self.value.unwrap_or(self.accuracy));
         let better = self.epoch == 0 || value > before || (value == before && loss < self.loss);
@@ -97,14 +97,19 @@ impl Position {
         }
     }
 
-    /// Advances to the next epoch; at the end of a phase returns whether it ended early.
-    pub(super) fn advance(&mut self, recipe: &Recipe, validation_loss: f64) -> Option<bool> {
-        let phase = &recipe.phases[self.phase];
+    /// Begins the next epoch at its first step.
+    pub(super) fn next_epoch(&mut self) {
         self.epoch += 1;
-        self.phase_epoch += 1;
         self.step = 0;
         self.sums = Sums::default();
         self.seconds = 0.0;
+    }
+
+    /// Advances to the next epoch; at the end of a phase returns whether it ended early.
+    pub(super) fn advance(&mut self, recipe: &Recipe, validation_loss: f64) -> Option<bool> {
+        let phase = &recipe.phases[self.phase];
+        self.next_epoch();
+        self.phase_epoch += 1;
         if phase.schedule == Schedule::Plateau {
             self.rates.observe(validation_loss, &recipe.plateau);
         }

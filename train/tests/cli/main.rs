@@ -6,6 +6,7 @@
 mod common;
 
 mod changed_data;
+mod compare;
 mod data;
 mod dry_run;
 mod export;
@@ -44,7 +45,13 @@ fn stderr(command: &mut Command) -> String {
 
 #[test]
 fn help_has_examples() {
-    for arguments in [&["--help"][..], &["fit", "--help"], &["export", "--help"]] {
+    for arguments in [
+        &["--help"][..],
+        &["fit", "--help"],
+        &["find-lr", "--help"],
+        &["compare", "--help"],
+        &["export", "--help"],
+    ] {
         train(Path::new(".")).args(arguments).assert().success().stdout(contains("Examples:"));
     }
 }

@@ -1,4 +1,4 @@
-//! A web server on this machine, for tests of downloads.
+//! A web server on this machine, for tests of downloads and of MLflow.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,6 +15,12 @@ pub struct Request {
     pub path: String,
     /// First byte of the range asked for.
     pub range: Option<u64>,
+    /// Method, such as `POST`.
+    pub method: String,
+    /// Header `Authorization`.
+    pub authorization: Option<String>,
+    /// Content of the request.
+    pub body: Vec<u8>,
 }
 
 /// An answer of the server.
@@ -49,6 +55,11 @@ impl Reply {
     /// Answers without content.
     pub fn status(status: u16) -> Self {
         Self { status, headers: vec!["Content-Length: 0".into()], body: Vec::new(), sent: 0, stalls: false }
+    }
+
+    /// Answers with an error and its description.
+    pub fn error(status: u16, content: &str) -> Self {
+        Self { status, ..Self::of(content.as_bytes(), None) }
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -125,6 +136,11 @@ impl Server {
         self.requests.lock().unwrap().iter().map(|request| request.range).collect()
     }
 
+    /// All requests, in order.
+    pub fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+
     /// Paths asked for, in order.
     pub fn paths(&self) -> Vec<String> {
         self.requests.lock().unwrap().iter().map(|request| request.path.clone()).collect()
@@ -139,11 +155,29 @@ pub fn closed_url() -> String {
 }
 
 fn read(stream: &TcpStream) -> Option<Request> {
-    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
-    let path = lines.next()?.split(' ').nth(1)?.to_owned();
-    let headers: Vec<_> = lines.take_while(|line| !line.is_empty()).map(|line| line.to_lowercase()).collect();
-    let find = |name: &str| headers.iter().find_map(|line| line.strip_prefix(name));
-    let host = find("host: ")?.to_owned();
-    let range = find("range: bytes=").and_then(|range| range.split('-').next()?.parse().ok());
-    Some(Request { host, path, range })
+    let mut reader = BufReader::new(stream);
+    let mut line = || {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        Some(line.trim_end().to_owned())
+    };
+    let first = line()?;
+    let mut words = first.split(' ').map(ToOwned::to_owned);
+    let (method, path) = (words.next()?, words.next()?);
+    let mut headers = Vec::new();
+    loop {
+        match line()? {
+            end if end.is_empty() => break,
+            header => headers.push(header),
+        }
+    }
+    let find = |name: &str| {
+        let mut fields = headers.iter().filter_map(|header| header.split_once(": "));
+        fields.find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
+    };
+    let range = find("range").and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok());
+    let length = find("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(Request { host: find("host")?, path, range, method, authorization: find("authorization"), body })
 }

@@ -36,8 +36,12 @@ pub struct Args {
 pub enum Command {
     /// Train a network on a folder of images, or resume a run
     Fit(FitArgs),
+    /// Find a learning rate: measure the loss at rising rates
+    FindLr(FindLrArgs),
     /// Export a trained network to .onnx, verified against libtorch
     Export(ExportArgs),
+    /// Compare runs: accuracies, times, and the settings that differ
+    Compare(CompareArgs),
     /// Show a network's layers: output shapes, parameters, multiply-accumulates
     Summary(SummaryArgs),
 }
@@ -54,6 +58,8 @@ Examples:
   train fit --data photos --pretrained imagenet --image-size 224
   train fit --data cifar10 --pretrained resnet18.pth --recipe differential
   train fit --data photos --recipe my.toml --limit 200 --epochs 1   try a recipe
+  train fit --data photos --learning-rate 3e-3                      as `train find-lr` suggests
+  train fit --data photos --mlflow http://localhost:5000            track the run with MLflow
   train fit --resume runs/ten                                       resume a run
 
 DATA is DIR/CLASS/*.jpg, or DIR/train/CLASS/*.jpg with DIR/test (and DIR/val), or LIST.csv with `path,label[,split]`, or
@@ -66,10 +72,37 @@ pub struct FitArgs {
     /// Resume a run exactly where it stopped
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "data", "recipe", "pretrained", "pretrained_key", "stem_init", "freeze_stem", "out", "epochs", "batch_size", "early_stopping",
-        "image_size", "channels", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp", "multi_label",
-        "loss", "class_weights", "sampling",
+        "image_size", "channels", "learning_rate", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp",
+        "multi_label", "loss", "class_weights", "sampling",
     ])]
     pub resume: Option<PathBuf>,
+    /// Run folder [default: runs/DATA-TIME]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Learning rate of the recipe's first phase; all other rates keep their ratio to it [default: the recipe's]
+    #[arg(long, value_name = "X", value_parser = positive)]
+    pub learning_rate: Option<f64>,
+    /// Send parameters, metrics and the report to an MLflow server [default: $MLFLOW_TRACKING_URI, with
+    /// $MLFLOW_TRACKING_USERNAME and $MLFLOW_TRACKING_PASSWORD, or $MLFLOW_TRACKING_TOKEN]
+    #[arg(long, value_name = "URL")]
+    pub mlflow: Option<String>,
+    /// Experiment on the MLflow server [default: $MLFLOW_EXPERIMENT_NAME, else Default]
+    #[arg(long, value_name = "NAME")]
+    pub mlflow_experiment: Option<String>,
+    /// Train nothing; say what is in the data: classes, sizes, duplicates, unreadable images
+    #[arg(long, conflicts_with = "resume")]
+    pub dry_run: bool,
+    /// Output format of --dry-run
+    #[arg(long, value_enum, default_value = "text", requires = "dry_run")]
+    pub format: DryRunFormat,
+    /// Settings of the run.
+    #[command(flatten)]
+    pub setup: SetupArgs,
+}
+
+/// Settings of a new run, for `train fit` and `train find-lr`.
+#[derive(Debug, clap::Args)]
+pub struct SetupArgs {
     /// Recipe: one-cycle, fine-tune, three-phase, differential, from-scratch, or a TOML file [default: fine-tune with
     /// pretrained weights, else one-cycle]
     #[arg(long, value_name = "NAME|FILE")]
@@ -87,9 +120,6 @@ pub struct FitArgs {
     /// Freeze the stem in phases that do not train it by name, even when it is new
     #[arg(long)]
     pub freeze_stem: bool,
-    /// Run folder [default: runs/DATA-TIME]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
     /// Device: auto, cpu, cuda, cuda:N or mps [default: auto; with --resume the run's]
     #[arg(long)]
     pub device: Option<DeviceRequest>,
@@ -144,12 +174,6 @@ pub struct FitArgs {
     /// Leave out images that cannot be decoded, and report their number
     #[arg(long)]
     pub skip_bad: bool,
-    /// Train nothing; say what is in the data: classes, sizes, duplicates, unreadable images
-    #[arg(long, conflicts_with = "resume")]
-    pub dry_run: bool,
-    /// Output format of --dry-run
-    #[arg(long, value_enum, default_value = "text", requires = "dry_run")]
-    pub format: DryRunFormat,
 }
 
 /// Values of `--format` of `train fit --dry-run`.
@@ -214,6 +238,53 @@ impl From<SamplingArg> for Sampling {
             SamplingArg::Balanced => Self::Balanced,
         }
     }
+}
+
+/// Parses a positive, finite number.
+fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    match number > 0.0 && number.is_finite() {
+        true => Ok(number),
+        false => Err("must be positive".into()),
+    }
+}
+
+/// Flags of `train find-lr`.
+#[derive(Debug, clap::Args)]
+#[command(
+    args_override_self = true,
+    after_help = "\
+Examples:
+  train find-lr --data photos
+  train find-lr --data photos --recipe my.toml --batch-size 128
+  train find-lr --data photos --pretrained imagenet --from 1e-6 --to 1 --steps 200
+  train find-lr --data photos --format json
+
+It trains the first phase of the recipe for some steps at rising learning rates, and keeps nothing but the page. Use the
+suggestion with the same flags: train fit ... --learning-rate X"
+)]
+pub struct FindLrArgs {
+    /// Folder of class folders, list of images, cifar10, or cifar10:PATH
+    #[arg(long, value_name = "DIR|LIST.csv|cifar10[:PATH]")]
+    pub data: PathBuf,
+    /// Learning rate of the first step
+    #[arg(long, value_name = "X", default_value = "1e-7", value_parser = positive)]
+    pub from: f64,
+    /// Learning rate of the last step; training that diverges ends before
+    #[arg(long, value_name = "X", default_value = "10", value_parser = positive)]
+    pub to: f64,
+    /// Number of steps
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(20..))]
+    pub steps: u32,
+    /// Page to write, with the plot
+    #[arg(long, value_name = "FILE", default_value = "lr-finder.html")]
+    pub report: PathBuf,
+    /// Output format
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: SummaryFormat,
+    /// Settings of the run.
+    #[command(flatten)]
+    pub setup: SetupArgs,
 }
 
 /// Values of `--stem`.
@@ -385,6 +456,41 @@ impl From<InputArg> for InputForm {
     }
 }
 
+/// Flags of `train compare`.
+#[derive(Debug, clap::Args)]
+#[command(
+    args_override_self = true,
+    after_help = "\
+Examples:
+  train compare runs/a runs/b
+  train compare runs/* --report compare.html
+  train compare runs/* --format csv > runs.csv"
+)]
+pub struct CompareArgs {
+    /// Run folders; files among them are left out
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Output format
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: CompareFormat,
+    /// Page to write, with the curves of all runs
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// Values of `--format` of `train compare`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CompareFormat {
+    /// Table
+    Table,
+    /// One JSON object
+    Json,
+    /// CSV with a header
+    Csv,
+    /// Table in Markdown
+    Markdown,
+}
+
 /// Flags of `train summary`.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -413,7 +519,7 @@ pub struct SummaryArgs {
     pub format: SummaryFormat,
 }
 
-/// Values of `--format` of `train summary`.
+/// Values of `--format` of `train summary` and `train find-lr`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SummaryFormat {
     /// Table

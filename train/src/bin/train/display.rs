@@ -1,9 +1,12 @@
 //! Terminal output of training: progress bars on a terminal, plain lines everywhere.
 
+mod time_left;
+
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use ferronnx_infer::escape;
 pub use ferronnx_report::text::table;
@@ -16,6 +19,7 @@ use ferronnx_train::task::Task;
 use ferronnx_train::trainer::{Epoch, EpochMetrics, PhaseRecord};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use self::time_left::{Left, TimeLeft};
 use crate::findings;
 
 /// Prints a line on standard output with [`print`](crate::display::print()).
@@ -64,6 +68,13 @@ pub fn bar(label: &str, len: usize) -> ProgressBar {
     ProgressBar::new(len as u64).with_style(style).with_prefix(label.to_owned())
 }
 
+/// Progress bar for the images of an epoch, with the time left of the whole run in its message.
+fn epoch_bar(epoch: usize, epochs: usize, images: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(images as u64).with_style(style).with_prefix(format!("epoch {epoch}/{epochs}"))
+}
+
 /// Progress bar for `len` bytes; hidden when stderr is not a terminal.
 pub fn byte_bar(label: &str, len: u64) -> ProgressBar {
     let style = ProgressStyle::with_template(
@@ -87,6 +98,7 @@ pub struct Terminal {
     best: Option<BestBy>,
     images: ProgressBar,
     epoch: Option<ProgressBar>,
+    left: TimeLeft,
 }
 
 impl Terminal {
@@ -103,6 +115,7 @@ impl Terminal {
             best: None,
             images: ProgressBar::hidden(),
             epoch: None,
+            left: TimeLeft::default(),
         }
     }
 }
@@ -111,6 +124,12 @@ impl Observer for Terminal {
     fn started(&mut self, start: &Started<'_>) -> Result<(), RunError> {
         let RunConfig { recipe, amp, device, preprocessing, task, .. } = start.config;
         self.epochs = recipe.epochs();
+        let position = start.position.map_or([0, 0], |position| [position.phase, position.phase_epoch]);
+        // Epochs that the folder has beyond the saved state are trained again.
+        let mut metrics = start.folder.metrics()?;
+        metrics.truncate(start.position.map_or(0, |position| position.epoch));
+        let stops = recipe.early_stopping.is_some();
+        self.left = TimeLeft::new(&recipe.phases, &start.plan.phases, &metrics, position, stops);
         (self.task, self.best) = (*task, recipe.best);
         let amp = amp.map_or_else(String::new, |amp| format!(", mixed precision {amp}"));
         self.announcement = vec![
@@ -147,6 +166,8 @@ impl Observer for Terminal {
     }
 
     fn ready(&mut self, images: &[(Split, usize)]) -> Result<(), RunError> {
+        let count = |of| images.iter().find(|(split, _)| *split == of).map_or(0, |(_, count)| *count);
+        self.left.set_images(count(Split::Train), count(Split::Validation));
         let counts: Vec<String> = images.iter().map(|(split, count)| format!("{count} {split}")).collect();
         say!("network     {}", self.network);
         let mut lines = std::mem::take(&mut self.announcement).into_iter();
@@ -168,12 +189,14 @@ impl Observer for Terminal {
 
     fn step(&mut self, step: &Step) -> ControlFlow<()> {
         let Step { epoch, epochs, images, progress, .. } = step;
-        let bar = self.epoch.get_or_insert_with(|| bar(&format!("epoch {epoch}/{epochs}"), *images));
+        self.left.step(progress.images, *images, Instant::now());
+        let bar = self.epoch.get_or_insert_with(|| epoch_bar(*epoch, *epochs, *images));
         bar.set_position(progress.images as u64);
         let rate = bar.per_sec();
         let (loss, accuracy) = (progress.loss, 100.0 * progress.accuracy);
+        let left = self.left.left().map_or_else(String::new, |left| format!(", {left}"));
         let name = if self.task.is_multi_label() { "label acc" } else { "acc" };
-        bar.set_message(format!("loss {loss:.3} {name} {accuracy:.1} % {rate:.0} images/s"));
+        bar.set_message(format!("loss {loss:.3} {name} {accuracy:.1} % {rate:.0} img/s{left}"));
         ControlFlow::Continue(())
     }
 
@@ -181,7 +204,9 @@ impl Observer for Terminal {
         if let Some(bar) = self.epoch.take() {
             bar.finish_and_clear();
         }
-        say!("{}", epoch_line(&epoch.metrics, self.epochs, epoch.improved));
+        self.left.epoch(&epoch.metrics, epoch.stopped_early);
+        let (left, narrow) = (self.left.left(), io::stdout().is_terminal());
+        say!("{}", epoch_line(&epoch.metrics, self.epochs, epoch.improved, left, narrow));
         if epoch.skipped > 0 {
             say!("  {} images left out: they cannot be decoded", epoch.skipped);
         }
@@ -296,14 +321,27 @@ fn modules(chosen: &[String], others: &[String], prefix: &str) -> String {
     collapse(chosen, others).into_iter().map(short).collect::<Vec<_>>().join(" ")
 }
 
-/// Formats the line of an epoch, at most 80 columns.
-pub fn epoch_line(metrics: &EpochMetrics, epochs: usize, best: bool) -> String {
+/// Formats the line of an epoch with the time left of the run.
+///
+/// A `narrow` line has at most 80 columns: it leaves out the images per second, which the progress bar showed.
+pub fn epoch_line(
+    metrics: &EpochMetrics,
+    epochs: usize,
+    best: bool,
+    left: Option<Left>,
+    narrow: bool,
+) -> String {
     let (width, star) = (epochs.to_string().len(), if best { " *" } else { "" });
-    format!("epoch {:>width$}/{epochs}  {}{star}", metrics.epoch, metrics.numbers())
+    let speed = if narrow { String::new() } else { format!("{:.0} img/s ", metrics.images_per_second) };
+    let (scores, seconds) = (metrics.scores(), metrics.seconds);
+    let left = left.map_or_else(String::new, |left| format!(" {left}"));
+    format!("epoch {:>width$}/{epochs}  {scores}  {speed}{seconds:.0} s{star}{left}", metrics.epoch)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -321,8 +359,12 @@ mod tests {
             images_per_second: 1234.5,
             seconds: 612.0,
         };
-        let line = epoch_line(&metrics, 50, true);
+        let line = epoch_line(&metrics, 50, true, None, false);
         assert_eq!(line, "epoch  7/50  loss 0.5124 acc  81.2 %  val 12.6000 100.0 %  1234 img/s 612 s *");
         assert!(line.len() <= 80);
+        let left = Some(Left::new(Duration::from_secs(37_500), true));
+        let line = epoch_line(&metrics, 50, true, left, true);
+        assert_eq!(line, "epoch  7/50  loss 0.5124 acc  81.2 %  val 12.6000 100.0 %  612 s * ≤ 10.4 h left");
+        assert!(line.chars().count() <= 80);
     }
 }

@@ -7,6 +7,7 @@ mod commands;
 mod fetch;
 mod findings;
 mod hints;
+mod mlflow;
 
 use std::panic;
 use std::process::ExitCode;
@@ -47,7 +48,9 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let result = panic::catch_unwind(|| match args.command {
         Command::Fit(args) => commands::fit::run(&args),
+        Command::FindLr(args) => commands::find_lr::run(&args),
         Command::Export(args) => commands::export::run(&args),
+        Command::Compare(args) => commands::compare::run(&args),
         Command::Summary(args) => commands::summary::run(&args),
     });
     match result {

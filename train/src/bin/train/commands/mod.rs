@@ -1,6 +1,8 @@
 //! Subcommands, one file each.
 
+pub mod compare;
 pub mod export;
+pub mod find_lr;
 pub mod fit;
 pub mod summary;
 

@@ -5,7 +5,7 @@ mod cifar10;
 mod digest;
 mod download;
 mod imagenet;
-mod retry;
+pub mod retry;
 #[cfg(test)]
 #[path = "../../../../tests/common/server.rs"]
 mod server;

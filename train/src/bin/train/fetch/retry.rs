@@ -18,14 +18,22 @@ pub enum Failure {
     Final(String),
 }
 
+impl Failure {
+    /// Failure of a request that was answered with `code`, and `what` the server says.
+    pub fn of_status(code: u16, what: &str) -> Self {
+        let message = format!("the server answers {code}{what}");
+        match code {
+            408 | 429 | 500.. => Self::Passing(message),
+            _ => Self::Final(message),
+        }
+    }
+}
+
 impl From<ureq::Error> for Failure {
     fn from(error: ureq::Error) -> Self {
         use ureq::Error;
         match error {
-            Error::StatusCode(code @ (408 | 429 | 500..)) => {
-                Self::Passing(format!("the server answers {code}"))
-            }
-            Error::StatusCode(code) => Self::Final(format!("the server answers {code}")),
+            Error::StatusCode(code) => Self::of_status(code, ""),
             Error::Io(error) => Self::Passing(error.to_string()),
             Error::HostNotFound | Error::Timeout(_) | Error::ConnectionFailed | Error::Protocol(_) => {
                 Self::Passing(error.to_string())

@@ -148,7 +148,7 @@ impl Findings<'_> {
         }
         self.warnings.iter().for_each(|warning| say!("{}", display::wrapped(&format!("warning: {warning}"))));
         self.notes.iter().for_each(|note| say!("{}", display::wrapped(&format!("note: {note}"))));
-        if !self.survey.unreadable.is_empty() && !args.skip_bad {
+        if !self.survey.unreadable.is_empty() && !args.setup.skip_bad {
             say!("next: remove or repair the unreadable images, or leave them out with --skip-bad");
         }
     }

@@ -1,4 +1,4 @@
-//! Configuration of a new run from the flags of `train fit`.
+//! Configuration of a new run from the flags of `train fit` and `train find-lr`.
 
 use std::fs;
 use std::path::{self, Path, PathBuf};
@@ -16,14 +16,20 @@ use ferronnx_train::run::RunConfig;
 use ferronnx_train::trainer::Amp;
 
 use super::super::preprocessing;
-use crate::args::{AttentionArg, FitArgs};
+use crate::args::{AttentionArg, SetupArgs};
 use crate::fetch;
 
-/// Loads the recipe and applies the flags that change it.
-pub fn recipe(args: &FitArgs) -> Result<Recipe> {
+/// Loads the recipe, applies the flags that change it, and prints the notes about it.
+pub fn recipe(args: &SetupArgs) -> Result<Recipe> {
+    let (recipe, notes) = recipe_with_notes(args)?;
+    notes.iter().for_each(|note| say!("note: {note}"));
+    Ok(recipe)
+}
+
+/// Loads the recipe and applies the flags that change it; returns notes about settings that do nothing, too.
+pub fn recipe_with_notes(args: &SetupArgs) -> Result<(Recipe, Vec<String>)> {
     let default = if args.pretrained == "none" { "one-cycle" } else { "fine-tune" };
     let (mut recipe, notes) = Recipe::load_with_notes(args.recipe.as_deref().unwrap_or(default))?;
-    notes.iter().for_each(|note| say!("note: {note}"));
     if let Some(epochs) = args.epochs {
         recipe = recipe.scaled_to(epochs as usize);
     }
@@ -35,11 +41,11 @@ pub fn recipe(args: &FitArgs) -> Result<Recipe> {
     }
     balance(&mut recipe, args);
     recipe.check()?;
-    Ok(recipe)
+    Ok((recipe, notes))
 }
 
 /// Applies the flags for imbalanced classes.
-fn balance(recipe: &mut Recipe, args: &FitArgs) {
+fn balance(recipe: &mut Recipe, args: &SetupArgs) {
     if let Some(loss) = args.loss.map(LossName::from) {
         // The exponent belongs to the recipe's own loss.
         recipe.loss.gamma = recipe.loss.gamma.filter(|_| recipe.loss.name == loss);
@@ -65,7 +71,7 @@ pub fn check_amp(amp: Option<Amp>, device: DeviceRequest) -> Result<()> {
 /// Makes the configuration of a new run, and its network; with `skip_bad`, an image that cannot be decoded is no reason to
 /// refuse the size of another.
 pub fn config(
-    args: &FitArgs,
+    args: &SetupArgs,
     data: &ImageFolder,
     pretrained: Option<PathBuf>,
     recipe: Recipe,
