@@ -35,7 +35,11 @@ pub fn contradictions(found: &Duplicates) -> Option<String> {
     let group = |group: &&Vec<Copy>| group.iter().take(NAMED).map(labelled).collect::<Vec<_>>().join(" = ");
     (!groups.is_empty()).then(|| {
         let named = few(groups.iter().map(group), groups.len());
-        format!("{} images are there several times, with different classes ({named})", groups.len())
+        let are = if groups.len() == 1 { "image is" } else { "images are" };
+        format!(
+            "{} {are} there several times, with different classes ({named})",
+            HumanCount(groups.len() as u64)
+        )
     })
 }
 
@@ -46,7 +50,7 @@ pub fn repeated(found: &Duplicates) -> Option<String> {
         (count > 0).then(|| images(count, part))
     };
     let parts: Vec<_> = [Split::Train, Split::Validation, Split::Test].into_iter().filter_map(part).collect();
-    (!parts.is_empty()).then(|| format!("{} repeat others of their part", parts.join(", ")))
+    (!parts.is_empty()).then(|| format!("content that its part has already: {}", parts.join(", ")))
 }
 
 /// Warns of 16-bit images that are nearly black as 8-bit ones.

@@ -165,7 +165,7 @@ impl Findings<'_> {
         fields.push(("formats", counted(survey.formats.iter().map(|(name, count)| (*name, *count)))));
         fields.push(("pixels", counted(survey.pixels.iter().map(|(name, count)| (&**name, *count)))));
         let copies = survey.duplicates.groups.len();
-        fields.push(("duplicates", number(copies, "groups of images with equal pixels")));
+        fields.push(("duplicates", number(copies, "times equal pixels in several images")));
         fields.push(("unreadable", number(survey.unreadable.len(), "of the images")));
         if !self.left_out.is_empty() {
             fields.push(("left out", self.left_out.to_string()));
