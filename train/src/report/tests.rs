@@ -7,12 +7,14 @@ use super::*;
 use crate::device::DeviceRequest;
 use crate::pretrained::StemInit;
 use crate::recipe::Recipe;
+use crate::task::Task;
 
 fn config(labels: &[&str]) -> RunConfig {
     RunConfig {
         version: "0.1.0".into(),
         data: "somewhere/photos".into(),
         data_digest: "0123456789abcdef".into(),
+        task: Task::SingleLabel,
         limit: None,
         seed: 42,
         device: DeviceRequest::Cpu,
