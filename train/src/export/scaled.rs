@@ -3,7 +3,7 @@
 use ferronnx_models::card::{ModelCard, TemperatureScaling};
 use ferronnx_models::{Module, Ops, Roles};
 use ferronnx_report::temperature::moved_threshold;
-use ndarray::{Array2, Axis};
+use ndarray::Axis;
 
 use super::{BATCH, ExportError, ExportOptions, Images, Trained};
 use crate::temperature::{self, Labelled, TrueClasses};

@@ -101,7 +101,7 @@ impl<M: Module> Session<'_, M> {
         let metrics = folder.metrics()?;
         let best = metrics.iter().find(|metrics| metrics.epoch == position.best.epoch);
         let result = evaluated.result(position, best, sets.train.len());
-        let Evaluated { split, set, evaluation, labels } = &evaluated;
+        let Evaluated { split, set, evaluation, labels, temperature } = &evaluated;
         let (labels, split) = (labels.as_ref(), *split);
         if split == Split::Test {
             folder.write_predictions(&evaluated, config)?;
@@ -109,7 +109,6 @@ impl<M: Module> Session<'_, M> {
         for note in labels.map(|labels| notes::thresholds(config, labels)).unwrap_or_default() {
             observer.note(&note)?;
         }
-        let temperature = &evaluated.temperature;
         observer.finished(&Finished { result: &result, split, set, evaluation, labels, temperature })?;
         folder.finish(&result)?;
         Ok(result)
