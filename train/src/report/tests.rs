@@ -26,7 +26,6 @@ fn config(labels: &[&str]) -> RunConfig {
         labels: labels.iter().map(ToString::to_string).collect(),
         preprocessing: Preprocessing::for_size(32),
         architecture: serde_json::json!({"network": "resnet18", "classes": labels.len()}),
-        task: crate::task::Task::SingleLabel,
         recipe: Recipe::load("three-phase").unwrap(),
     }
 }
