@@ -2,7 +2,7 @@
 
 use ferronnx_models::Module;
 use ferronnx_models::card::TemperatureScaling;
-use ferronnx_report::metrics::{Answer, Confusion};
+use ferronnx_report::metrics::Confusion;
 use ferronnx_report::multi_label::{LabelScores, MultiLabel};
 use ferronnx_report::thresholds::{DEFAULT_THRESHOLD, best_thresholds, without_images};
 
@@ -10,7 +10,7 @@ use super::epoch::Session;
 use super::{RunError, RunResult, Split};
 use crate::data::images::ImageSet;
 use crate::temperature::{self, Labelled, TemperatureError};
-use crate::trainer::{EpochMetrics, Evaluation, Position, Prediction, evaluate, label_scores};
+use crate::trainer::{EpochMetrics, Evaluation, Position, answers, evaluate, label_scores};
 
 /// Best weights on the images that they are evaluated on.
 pub(super) struct Evaluated<'a> {
@@ -114,12 +114,7 @@ impl Evaluated<'_> {
 
     /// Mean F1 of the classes, of a task with one label an image.
     fn macro_f1(&self) -> f64 {
-        let answer = |prediction: &Prediction| Answer {
-            actual: self.set.label(prediction.index),
-            predicted: prediction.class,
-            probability: prediction.probability,
-        };
-        let answers: Vec<Answer> = self.evaluation.predictions.iter().map(answer).collect();
+        let answers = answers(&self.evaluation, self.set);
         Confusion::new(self.evaluation.logits.ncols(), &answers).macro_average().f1
     }
 }
