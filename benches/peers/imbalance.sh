@@ -5,7 +5,7 @@
 #
 # DATA has train/CLASS and test/CLASS with at least 500 and 100 images of each of ten classes, such as CIFAR-10. The
 # training images become a long tail: 500 of the first class, 10 of the last, a constant ratio between neighbours. All
-# test images are kept. Prints macro F1 and accuracy on them. TRAIN names the program, EPOCHS their number (8), FLAGS
+# test images are kept. Prints macro F1 and accuracy on them. TRAIN names the program, EPOCHS their number (5), FLAGS
 # further flags.
 set -eu
 data=$1 out=$2
@@ -61,7 +61,7 @@ run() {
         rm -rf "$folder"
         # shellcheck disable=SC2086 # several flags
         "$train" fit --data "$tail" --recipe "$out/recipe.toml" --image-size 16 --attention none \
-            --epochs "${EPOCHS:-8}" --seed "$seed" --device cpu --out "$folder" ${FLAGS:-} "$@" > "$folder.log" 2>&1
+            --epochs "${EPOCHS:-5}" --seed "$seed" --device cpu --out "$folder" ${FLAGS:-} "$@" > "$folder.log" 2>&1
     fi
     echo "$name seed $seed: macro F1 $(value test_macro_f1 "$folder"), accuracy $(value test_accuracy "$folder")"
 }

@@ -4,7 +4,8 @@
 
 DATA is a folder of class folders with images of 32x32. Needs torch and torchvision. Build our side first with
 `cargo build --release -p benches --bin training`. The PyTorch side is models/tests/goldens/reference.py in a usual loop:
-Adam, a DataLoader with two workers, torchvision's transforms. Batch size and threads are the same on both sides.
+Adam, a DataLoader with two workers, torchvision's transforms. The optimizers alone are PyTorch's fused ones, SGD with
+Nesterov momentum and weight decay without biases and norms. Batch size and threads are the same on both sides.
 """
 
 import argparse
@@ -72,12 +73,29 @@ def theirs(data, steps):
         step(model, optimizer, images, labels)
         if index >= 2:
             times.append((time.perf_counter() - started) * 1e3)
+    decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": 5e-4}, {"params": others, "weight_decay": 0.0}]
+    alone = {
+        "adam_ms": torch.optim.Adam(model.parameters(), lr=1e-6, fused=True),
+        "sgd_ms": torch.optim.SGD(groups, lr=1e-6, momentum=0.9, nesterov=True, fused=True),
+    }
+    alone = {name: optimizer_times(optimizer) for name, optimizer in alone.items()}
     loader = DataLoader(Images(data, steps * BATCH), BATCH, shuffle=True, num_workers=2, drop_last=False)
     started, total = time.perf_counter(), 0.0
     for images, labels in loader:
         total += step(model, optimizer, images, labels).item()
     seconds = time.perf_counter() - started
-    return {"step_ms": times, "images_per_second": len(loader.dataset) / seconds}
+    return alone | {"step_ms": times, "images_per_second": len(loader.dataset) / seconds}
+
+
+def optimizer_times(optimizer, steps=100):
+    times = []
+    for _ in range(steps):
+        started = time.perf_counter()
+        optimizer.step()
+        times.append((time.perf_counter() - started) * 1e3)
+    return times
 
 
 def ours(data, steps, threads):
@@ -105,6 +123,9 @@ def main():
             print(f"round {number + 1}  {name:8} step {statistics.median(last['step_ms']):7.1f} ms  "
                   f"epoch {last['images_per_second']:6.1f} images/s", flush=True)
     steps = {name: statistics.median(time for last in rounds for time in last["step_ms"]) for name, rounds in sides.items()}
+    for kind in ["adam_ms", "sgd_ms"]:
+        alone = {name: statistics.median(time for last in rounds for time in last[kind]) for name, rounds in sides.items()}
+        print(f"{kind[:-3]:6} {alone['ours']:.2f} ms to {alone['PyTorch']:.2f} ms: {alone['ours'] / alone['PyTorch']:.3f} of PyTorch's time")
     rates = {name: statistics.median(last["images_per_second"] for last in rounds) for name, rounds in sides.items()}
     print(f"step   {steps['ours']:.1f} ms to {steps['PyTorch']:.1f} ms: {steps['ours'] / steps['PyTorch']:.3f} of PyTorch's time")
     print(f"epoch  {rates['ours']:.1f} to {rates['PyTorch']:.1f} images/s: {rates['ours'] / rates['PyTorch']:.3f} times as fast")

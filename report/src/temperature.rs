@@ -28,7 +28,7 @@ pub struct Logits<'a> {
 pub enum Truth<'a> {
     /// Index of the one true class of each image, `[N]`: probabilities are the softmax of logits.
     Class(&'a [usize]),
-    /// Whether each class is right for each image, `[N, classes]`: probabilities are the sigmoid of each logit.
+    /// Truth of each class for each image, `[N, classes]`: probabilities are the sigmoid of each logit.
     Labels(&'a [bool]),
 }
 

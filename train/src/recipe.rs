@@ -70,6 +70,10 @@ pub struct Recipe {
     /// Decay of the moving average of the weights, which is validated and saved instead of the weights themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
+    /// True if the test images are also evaluated by the mean of the logits of each image and its mirror image, with an
+    /// accuracy of its own. A deployed model does not do that.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mirrored_test: bool,
     /// Epochs without a lower validation loss after which a phase ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<usize>,

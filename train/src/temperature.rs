@@ -25,7 +25,7 @@ pub struct Labelled<'a> {
 pub enum TrueClasses {
     /// Index of the one true class of each image.
     Single(Vec<usize>),
-    /// Whether each class is right for each image, `[N, classes]`, image by image.
+    /// Truth of each class for each image, `[N, classes]`, image by image.
     Several(Vec<bool>),
 }
 

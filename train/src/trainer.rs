@@ -25,6 +25,7 @@ use self::average::Average;
 pub use self::error::TrainError;
 pub use self::evaluate::{Evaluation, Prediction, evaluate, logits};
 use self::label_scores::ValidationScores;
+pub(crate) use self::label_scores::answers;
 pub use self::label_scores::label_scores;
 pub use self::metrics::{Epoch, EpochMetrics, Progress};
 pub use self::plan::{PhaseRecord, Plan};
@@ -328,8 +329,8 @@ impl<'a, M: Module> Trainer<'a, M> {
             train_accuracy,
             validation_loss: validated.loss,
             validation_accuracy: validated.accuracy,
-            validation_macro_f1: Some(scores.macro_f1()),
-            validation_map: scores.mean_average_precision(),
+            validation_macro_f1: Some(scores.macro_f1),
+            validation_map: scores.mean_average_precision,
             images_per_second: sums.images as f64 / train_seconds,
             seconds,
         };

@@ -1,8 +1,8 @@
 //! Measures training steps and an epoch, for comparison with PyTorch by `benches/peers/training.py`.
 //!
 //! Usage: `training DATA THREADS STEPS`, where DATA is a folder of class folders. Prints one JSON object: milliseconds
-//! of each step on one fixed batch, and images per second of an epoch with the augmentation of the three-phase recipe.
-//! All parameters learn.
+//! of each step on one fixed batch, milliseconds of each step of the optimizers alone, and images per second of an epoch
+//! with the augmentation of the three-phase recipe. All parameters learn.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -18,7 +18,7 @@ use ferronnx_train::data::folder::ImageFolder;
 use ferronnx_train::data::images::{ImageSet, Loading};
 use ferronnx_train::data::split;
 use ferronnx_train::eager::Eager;
-use ferronnx_train::optimizer::{Optimizer, Settings};
+use ferronnx_train::optimizer::{Algorithm, Optimizer, Settings};
 use ferronnx_train::params::Params;
 use ferronnx_train::recipe::Recipe;
 use ferronnx_train::trainer::{Options, Trainer};
@@ -26,6 +26,7 @@ use tch::{Device, Kind, Reduction, Tensor};
 
 const BATCH: i64 = 64;
 const SIDE: u32 = 32;
+const OPTIMIZER_STEPS: usize = 100;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -39,10 +40,20 @@ fn main() -> Result<()> {
     let described = shapes::describe(&network, &[1, 3, SIDE as usize, SIDE as usize])?.params;
     let params = Params::initialise(&described, 1, Device::Cpu)?;
     let step_ms = time_steps(&network, &params, steps)?;
+    let adam_ms = time_optimizer(&params, Settings::default())?;
+    let sgd_ms = time_optimizer(&params, SGD)?;
     let images_per_second = time_epoch(&network, &params, folder, steps)?;
     #[allow(clippy::print_stdout)] // the answer
     {
-        println!("{}", serde_json::json!({ "step_ms": step_ms, "images_per_second": images_per_second }));
+        println!(
+            "{}",
+            serde_json::json!({
+                "step_ms": step_ms,
+                "adam_ms": adam_ms,
+                "sgd_ms": sgd_ms,
+                "images_per_second": images_per_second,
+            })
+        );
     }
     Ok(())
 }
@@ -68,6 +79,31 @@ fn time_steps(network: &ResNet18, params: &Params, steps: usize) -> Result<Vec<f
         }
     }
     Ok(times)
+}
+
+/// Settings of the one-cycle recipe: weight decay leaves out biases and norms.
+const SGD: Settings = Settings {
+    name: Algorithm::Sgd,
+    momentum: 0.9,
+    nesterov: true,
+    betas: [0.9, 0.999],
+    eps: 1e-8,
+    weight_decay: 5e-4,
+    decay_biases_and_norms: false,
+};
+
+/// Runs steps of an optimizer on the gradients that there are, and returns the milliseconds of each.
+fn time_optimizer(params: &Params, settings: Settings) -> Result<Vec<f64>> {
+    let mut optimizer = Optimizer::new(settings);
+    for (name, tensor) in params.trainable() {
+        optimizer.add(name, tensor, 0)?;
+    }
+    let mut time = || -> Result<f64> {
+        let started = Instant::now();
+        optimizer.step(&[1e-6], None, None)?;
+        Ok(started.elapsed().as_secs_f64() * 1e3)
+    };
+    (0..OPTIMIZER_STEPS).map(|_| time()).collect()
 }
 
 /// Runs an epoch of `steps` batches and returns its images per second.

@@ -4,7 +4,7 @@ use image::RgbImage;
 use maud::{Markup, html};
 
 use super::curves::ranking_curves;
-use super::matrix::confusion_matrix;
+use super::matrix::{MAX_TOOLTIPS, confusion_matrix};
 use super::page::{percent, section};
 use super::tiles::{Tile, tiles};
 use crate::metrics::{Answer, Confusion, Scores, mistakes};
@@ -13,6 +13,8 @@ use crate::scored::Scored;
 
 /// Largest number of mistakes shown.
 const MISTAKES: usize = 24;
+/// Number of pairs of classes listed below a matrix without tooltips.
+const CONFUSED: usize = 20;
 /// Largest number of classes whose matrix fits beside the scores.
 const PAIRED: usize = 16;
 
@@ -43,7 +45,10 @@ pub fn evaluation(evaluated: &Evaluated<'_>, confusion: &Confusion, labels: &[St
         &format!(
             "For the {split} images. The shade is the share of the row; blue is right, orange is wrong."
         ),
-        &confusion_matrix(confusion, labels),
+        &html! {
+            (confusion_matrix(confusion, labels))
+            @if confusion.classes() > MAX_TOOLTIPS { (most_confused(confusion, labels)) }
+        },
     );
     let rankings = evaluated.scored.map(Scored::rankings);
     let explanation = match confusion.classes_without_images() {
@@ -58,6 +63,25 @@ pub fn evaluation(evaluated: &Evaluated<'_>, confusion: &Confusion, labels: &[St
         @if confusion.classes() <= PAIRED { div.pair { (matrix) (scores) } } @else { (matrix) (scores) }
         @if let Some(rankings) = rankings { (ranking_curves(rankings, labels)) }
         (worst_mistakes(evaluated, labels))
+    }
+}
+
+/// Table of the classes that are confused most often, where cells have no tooltips.
+fn most_confused(confusion: &Confusion, labels: &[String]) -> Markup {
+    html! {
+        table {
+            thead { tr { th { "actual" } th { "predicted" } th.number { "images" } th.number { "of" } } }
+            tbody {
+                @for (actual, predicted) in confusion.most_confused().into_iter().take(CONFUSED) {
+                    tr {
+                        td { (labels[actual]) }
+                        td { (labels[predicted]) }
+                        td.number { (confusion.count(actual, predicted)) }
+                        td.number { (confusion.support(actual)) }
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -128,4 +152,35 @@ fn worst_mistakes(evaluated: &Evaluated<'_>, labels: &[String]) -> Markup {
         shown.len()
     );
     section("Most confident mistakes", &explanation, &tiles(&shown))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_a_thousand_classes_is_small() {
+        let (classes, images) = (1_000, 50_000);
+        let labels: Vec<String> = (0..classes).map(|class| format!("class number {class}")).collect();
+        let mut scored = Scored::new(classes);
+        let mut answers = Vec::new();
+        for image in 0..images {
+            let actual = image % classes;
+            // Every third image is taken for a class that depends on it.
+            let predicted = if image % 3 == 0 { (image * 7 + image / classes) % classes } else { actual };
+            let rest = 0.4 / (classes - 1) as f64;
+            let mut probabilities: Vec<f64> =
+                (0..classes).map(|class| rest * (((image + class * 13) % 97) as f64 / 48.0)).collect();
+            probabilities[predicted] = 0.6;
+            scored.add(&probabilities, actual);
+            answers.push(Answer { actual, predicted, probability: 0.6 });
+        }
+        let confusion = Confusion::new(classes, &answers);
+        let image = |_: usize| None;
+        let evaluated = Evaluated { split: "test", answers: &answers, scored: Some(&scored), image: &image };
+        let html = evaluation(&evaluated, &confusion, &labels).into_string();
+        assert!(html.len() < 1_500_000, "{} bytes", html.len());
+        assert!(html.contains("1000 classes"), "the choice of curves is said");
+        assert!(!html.contains("NaN"));
+    }
 }

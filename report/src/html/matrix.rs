@@ -1,11 +1,17 @@
 //! Confusion matrix as SVG.
 
+use std::fmt::Write as _;
+
 use maud::{Markup, html};
 
 use crate::metrics::Confusion;
 
 /// Largest number of classes for which cells show numbers. With more, the tooltip of a cell shows its number.
 const MAX_NUMBERED: usize = 30;
+/// Largest number of classes for which each cell has a tooltip; with more, the page would be many megabytes.
+pub(super) const MAX_TOOLTIPS: usize = 200;
+/// Number of shades of a matrix without tooltips.
+const SHADES: usize = 6;
 /// Number of letters of a label that fit beside the matrix.
 const LABEL: usize = 16;
 
@@ -38,9 +44,36 @@ pub fn confusion_matrix(confusion: &Confusion, labels: &[String]) -> Markup {
                     }
                 }
                 rect.frame x=(left) y=(left) width=(cell * classes) height=(cell * classes) {}
-                @for actual in 0..classes { @for predicted in 0..classes {
-                    (draw_cell(confusion, labels, [actual, predicted], left, cell))
-                } }
+                @if classes <= MAX_TOOLTIPS {
+                    @for actual in 0..classes { @for predicted in 0..classes {
+                        (draw_cell(confusion, labels, [actual, predicted], left, cell))
+                    } }
+                } @else { (draw_shades(confusion, left, cell)) }
+            }
+        }
+    }
+}
+
+/// Draws all cells in a few shades, a path each: a small part of what cells with tooltips take.
+fn draw_shades(confusion: &Confusion, left: usize, cell: usize) -> Markup {
+    let mut paths = vec![String::new(); 2 * SHADES];
+    for actual in 0..confusion.classes() {
+        let support = confusion.support(actual).max(1);
+        for predicted in 0..confusion.classes() {
+            let count = confusion.count(actual, predicted);
+            if count > 0 {
+                let shade = (count * SHADES).div_ceil(support) - 1;
+                let path = &mut paths[2 * shade + usize::from(actual == predicted)];
+                let ([x, y], side) = ([predicted, actual].map(|class| left + class * cell), cell - 1);
+                let _ = write!(path, "M{x} {y}h{side}v{side}h-{side}z");
+            }
+        }
+    }
+    html! {
+        @for (index, path) in paths.iter().enumerate() {
+            @if !path.is_empty() {
+                @let opacity = 0.25 + 0.75 * (index / 2) as f64 / (SHADES - 1) as f64;
+                g.cell.hit[index % 2 == 1] { path d=(path) fill-opacity=(format!("{opacity:.2}")) {} }
             }
         }
     }
@@ -113,6 +146,14 @@ mod tests {
         assert!(!large.contains(">2</text>"));
         assert!(large.contains("class 0 taken for class 0: 2 of 3"));
         assert_eq!(large.matches(r#"class="cell"#).count(), 3);
+    }
+
+    #[test]
+    fn a_huge_matrix_is_a_few_paths() {
+        let huge = matrix(201);
+        assert!(!huge.contains("taken for"));
+        assert_eq!(huge.matches(r#"class="cell"#).count(), 3, "two shades of right and one of wrong");
+        assert_eq!(huge.matches("h10v10h-10z").count(), 3);
     }
 
     #[test]

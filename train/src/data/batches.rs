@@ -64,12 +64,13 @@ pub struct Loader<'a> {
     sampling: Sampling,
     /// Number of classes, in a multi-label task.
     classes: Option<usize>,
+    mirrored: bool,
 }
 
 impl<'a> Loader<'a> {
     /// Makes batches of `set` on `device`, for one label an image.
     pub fn new(set: &'a ImageSet, preprocessor: &'a Preprocessor, device: Device) -> Self {
-        Self { set, preprocessor, device, sampling: Sampling::default(), classes: None }
+        Self { set, preprocessor, device, sampling: Sampling::default(), classes: None, mirrored: false }
     }
 
     /// Makes batches with any number of the `classes` classes for each image.
@@ -82,6 +83,12 @@ impl<'a> Loader<'a> {
     #[must_use]
     pub fn sampling(self, sampling: Sampling) -> Self {
         Self { sampling, ..self }
+    }
+
+    /// Mirrors every image horizontally, after all augmentation.
+    #[must_use]
+    pub fn mirrored(self) -> Self {
+        Self { mirrored: true, ..self }
     }
 
     /// Task that the labels are for.
@@ -218,6 +225,7 @@ impl<'a> Loader<'a> {
         if let Some((draws, _)) = &augmented {
             cutout::erase(&normalised, draws)?;
         }
+        let normalised = if self.mirrored { normalised.f_flip([3])? } else { normalised };
         let mut batch = Batch { images: normalised, labels, mixed: None, indices, skipped, step };
         if let Some(mix) = draws.and_then(|draws| draws.mix(step)) {
             let share = mix.share(i64::from(self.preprocessor.size().height));

@@ -7,12 +7,14 @@ use super::*;
 use crate::device::DeviceRequest;
 use crate::pretrained::StemInit;
 use crate::recipe::Recipe;
+use crate::task::Task;
 
 fn config(labels: &[&str]) -> RunConfig {
     RunConfig {
         version: "0.1.0".into(),
         data: "somewhere/photos".into(),
         data_digest: "0123456789abcdef".into(),
+        task: Task::SingleLabel,
         limit: None,
         seed: 42,
         device: DeviceRequest::Cpu,
@@ -24,7 +26,6 @@ fn config(labels: &[&str]) -> RunConfig {
         labels: labels.iter().map(ToString::to_string).collect(),
         preprocessing: Preprocessing::for_size(32),
         architecture: serde_json::json!({"network": "resnet18", "classes": labels.len()}),
-        task: crate::task::Task::SingleLabel,
         recipe: Recipe::load("three-phase").unwrap(),
     }
 }

@@ -5,13 +5,12 @@ use std::path::Path;
 use ferronnx_infer::preprocess::Preprocessor;
 use ferronnx_report::activation::softmax;
 use ferronnx_report::html::evaluation::Evaluated;
-use ferronnx_report::metrics::Answer;
 use ferronnx_report::scored::Scored;
 
 use super::{Calibrated, LabelsEvaluated, Report};
 use crate::run::{Finished, Observer, RunConfig, RunError, RunFolder};
 use crate::temperature::Labelled;
-use crate::trainer::{Epoch, EpochMetrics, PhaseRecord};
+use crate::trainer::{Epoch, EpochMetrics, PhaseRecord, answers};
 
 /// Writes the report of a run after every epoch and at the end.
 #[derive(Debug)]
@@ -90,14 +89,7 @@ impl Observer for ReportWriter<'_> {
         }
         let preprocessor = Preprocessor::new(&self.config.preprocessing);
         let predictions = &end.evaluation.predictions;
-        let answers: Vec<Answer> = predictions
-            .iter()
-            .map(|prediction| Answer {
-                actual: end.set.label(prediction.index),
-                predicted: prediction.class,
-                probability: prediction.probability,
-            })
-            .collect();
+        let answers = answers(end.evaluation, end.set);
         let mut scored = Scored::new(self.config.labels.len());
         for (row, answer) in end.evaluation.logits.rows().into_iter().zip(&answers) {
             scored.add(&softmax(&row.to_vec(), 1.0), answer.actual);

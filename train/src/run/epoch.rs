@@ -69,6 +69,10 @@ impl<M: Module> Session<'_, M> {
         let Some((phase, plan)) = trainer.enter()? else { return Ok(Pass::Ended) };
         if let Some(plan) = plan {
             observer.phase(phase, &plan.record(&phase.name))?;
+            for group in plan.empty_groups(phase) {
+                observer
+                    .note(&format!("no parameter that learns is in the group {group:?} of this phase"))?;
+            }
         }
         let (epoch, epochs) = (trainer.position().epoch + 1, self.config.recipe.epochs());
         let images = self.sets.train.len();
@@ -101,7 +105,7 @@ impl<M: Module> Session<'_, M> {
         let metrics = folder.metrics()?;
         let best = metrics.iter().find(|metrics| metrics.epoch == position.best.epoch);
         let result = evaluated.result(position, best, sets.train.len());
-        let Evaluated { split, set, evaluation, labels, temperature } = &evaluated;
+        let Evaluated { split, set, evaluation, labels, temperature, .. } = &evaluated;
         let (labels, split) = (labels.as_ref(), *split);
         if split == Split::Test {
             folder.write_predictions(&evaluated, config)?;

@@ -5,6 +5,8 @@ use serde::Serialize;
 
 use super::RunConfig;
 use crate::data::images::Loading;
+use crate::optimizer::Algorithm;
+use crate::recipe::Recipe;
 
 /// Estimate of the memory that a run needs on its device, in bytes, without that of the libraries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -20,8 +22,14 @@ pub struct MemoryEstimate {
     pub total: u64,
 }
 
-/// Copies of the weights while training: weights, gradients, two moments of Adam.
-const COPIES: u64 = 4;
+/// Tensors of the size of the weights while training: weights, gradients, moments of the optimizer, and the average.
+fn copies(recipe: &Recipe) -> u64 {
+    let moments = match recipe.optimizer.name {
+        Algorithm::Sgd => 1,
+        Algorithm::Adam | Algorithm::AdamW => 2,
+    };
+    2 + moments + u64::from(recipe.ema.is_some())
+}
 
 impl MemoryEstimate {
     /// Estimates the memory of a run on sets of `counts` images each, the training set first; `network` is described for
@@ -40,9 +48,9 @@ impl MemoryEstimate {
         });
         let images = images.sum();
         let float = size_of::<f32>() as u64;
-        let copies = COPIES + u64::from(config.recipe.ema.is_some());
-        let network_bytes =
-            float * copies * network.params.iter().map(|param| product(&param.shape)).sum::<u64>();
+        let network_bytes = float
+            * copies(&config.recipe)
+            * network.params.iter().map(|param| product(&param.shape)).sum::<u64>();
         let values: u64 = network.layers.iter().map(|layer| product(&layer.output)).sum();
         let batch = float * batch_size * (values + item);
         Self { images, network: network_bytes, batch, total: images + network_bytes + batch }

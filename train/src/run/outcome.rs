@@ -2,7 +2,7 @@
 
 use ferronnx_models::Module;
 use ferronnx_models::card::TemperatureScaling;
-use ferronnx_report::metrics::{Answer, Confusion};
+use ferronnx_report::metrics::Confusion;
 use ferronnx_report::multi_label::{LabelScores, MultiLabel};
 use ferronnx_report::thresholds::{DEFAULT_THRESHOLD, best_thresholds, without_images};
 
@@ -10,7 +10,7 @@ use super::epoch::Session;
 use super::{RunError, RunResult, Split};
 use crate::data::images::ImageSet;
 use crate::temperature::{self, Labelled, TemperatureError};
-use crate::trainer::{EpochMetrics, Evaluation, Position, Prediction, evaluate, label_scores};
+use crate::trainer::{EpochMetrics, Evaluation, Position, answers, evaluate, label_scores};
 
 /// Best weights on the images that they are evaluated on.
 pub(super) struct Evaluated<'a> {
@@ -19,6 +19,8 @@ pub(super) struct Evaluated<'a> {
     pub evaluation: Evaluation,
     /// Selected labels of the images, in a multi-label task.
     pub labels: Option<EvaluatedLabels>,
+    /// Accuracy with mirror images, if the recipe asks for it.
+    pub mirrored_accuracy: Option<f64>,
     /// Temperature fitted on the validation images, or the reason why there is none.
     pub temperature: Result<TemperatureScaling, TemperatureError>,
 }
@@ -53,7 +55,23 @@ impl<'a, M: Module> Session<'a, M> {
         let labelled = |(evaluation, set)| Labelled::of(evaluation, set, task);
         let test = validation.is_some().then(|| labelled(evaluated));
         let temperature = temperature::fit(&labelled(validated), test.as_ref());
-        Ok(Evaluated { split, set, evaluation, labels, temperature })
+        let mirrors = self.config.recipe.mirrored_test && split == Split::Test && !task.is_multi_label();
+        let mirrored_accuracy = match mirrors {
+            true => Some(self.mirrored_accuracy(&evaluation, set)?),
+            false => None,
+        };
+        Ok(Evaluated { split, set, evaluation, labels, mirrored_accuracy, temperature })
+    }
+
+    /// Accuracy of the mean of the logits of `set` and of its mirror images.
+    fn mirrored_accuracy(&self, evaluation: &Evaluation, set: &ImageSet) -> Result<f64, RunError> {
+        let mirrored = evaluate(self.network, self.params, self.loader(set).mirrored())?;
+        let sums = &evaluation.logits + &mirrored.logits;
+        let right = sums.rows().into_iter().zip(&evaluation.predictions).filter(|(row, prediction)| {
+            let classes = row.iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b));
+            classes.is_some_and(|(class, _)| class == set.label(prediction.index))
+        });
+        Ok(right.count() as f64 / evaluation.predictions.len() as f64)
     }
 }
 
@@ -83,6 +101,7 @@ impl Evaluated<'_> {
             best_epoch: position.best.epoch,
             validation_accuracy: position.best.accuracy,
             test_accuracy: is_test.then_some(accuracy),
+            mirrored_test_accuracy: self.mirrored_accuracy,
             train_images: train,
             validation_macro_f1: best.and_then(|metrics| metrics.validation_macro_f1),
             test_macro_f1: is_test.then_some(macro_f1),
@@ -95,12 +114,7 @@ impl Evaluated<'_> {
 
     /// Mean F1 of the classes, of a task with one label an image.
     fn macro_f1(&self) -> f64 {
-        let answer = |prediction: &Prediction| Answer {
-            actual: self.set.label(prediction.index),
-            predicted: prediction.class,
-            probability: prediction.probability,
-        };
-        let answers: Vec<Answer> = self.evaluation.predictions.iter().map(answer).collect();
+        let answers = answers(&self.evaluation, self.set);
         Confusion::new(self.evaluation.logits.ncols(), &answers).macro_average().f1
     }
 }

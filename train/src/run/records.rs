@@ -42,6 +42,9 @@ pub struct RunResult {
     /// Accuracy of these weights on the test images, in [0, 1], if there are any; in a multi-label task the share
     /// of right decisions at the [thresholds](Self::thresholds).
     pub test_accuracy: Option<f64>,
+    /// Accuracy on the test images by the mean of the logits of each image and its mirror image, if the recipe asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirrored_test_accuracy: Option<f64>,
     /// Number of training images.
     pub train_images: usize,
     /// Temperature of these weights, fitted on the validation images, if it can be fitted.

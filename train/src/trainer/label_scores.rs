@@ -2,14 +2,12 @@
 
 use ferronnx_report::metrics::{Answer, Confusion};
 use ferronnx_report::multi_label::{LabelScores, MultiLabel};
+use ferronnx_report::thresholds::DEFAULT_THRESHOLD;
 
-use super::Evaluation;
+use super::{Evaluation, Prediction};
 use crate::data::batches::Loader;
 use crate::data::images::ImageSet;
 use crate::task::Task;
-
-/// Threshold of a class before one is chosen on the validation images.
-const DEFAULT_THRESHOLD: f32 = 0.5;
 
 /// Probability of a class from its logit, as `infer` computes it.
 pub(crate) fn sigmoid(logit: f32) -> f32 {
@@ -30,42 +28,38 @@ pub fn label_scores(evaluation: &Evaluation, set: &ImageSet, thresholds: &[f32])
 }
 
 /// Scores by which epochs are compared.
-pub(super) enum ValidationScores {
-    SingleLabel(Confusion),
-    MultiLabel(MultiLabel),
+pub(super) struct ValidationScores {
+    /// Mean F1 of the classes, each class with the same weight.
+    pub(super) macro_f1: f64,
+    /// Mean average precision, of a multi-label task.
+    pub(super) mean_average_precision: Option<f64>,
 }
 
 impl ValidationScores {
+    /// Computes the scores of an evaluation of `images`; labels of a multi-label task are selected from 0.5 on.
     pub(super) fn new(evaluation: &Evaluation, images: &Loader<'_>) -> Self {
         let classes = evaluation.logits.ncols();
         match images.task() {
             Task::SingleLabel => {
-                let answer = |prediction: &super::Prediction| Answer {
-                    actual: images.set().label(prediction.index),
-                    predicted: prediction.class,
-                    probability: prediction.probability,
-                };
-                let answers: Vec<Answer> = evaluation.predictions.iter().map(answer).collect();
-                Self::SingleLabel(Confusion::new(classes, &answers))
+                let confusion = Confusion::new(classes, &answers(evaluation, images.set()));
+                Self { macro_f1: confusion.macro_average().f1, mean_average_precision: None }
             }
             Task::MultiLabel => {
                 let scores = label_scores(evaluation, images.set(), &vec![DEFAULT_THRESHOLD; classes]);
-                Self::MultiLabel(MultiLabel::new(classes, &scores))
+                let found = MultiLabel::new(classes, &scores);
+                let mean_average_precision = Some(found.mean_average_precision);
+                Self { macro_f1: found.macro_average.f1, mean_average_precision }
             }
         }
     }
+}
 
-    pub(super) fn macro_f1(&self) -> f64 {
-        match self {
-            Self::SingleLabel(confusion) => confusion.macro_average().f1,
-            Self::MultiLabel(found) => found.macro_average.f1,
-        }
-    }
-
-    pub(super) fn mean_average_precision(&self) -> Option<f64> {
-        match self {
-            Self::SingleLabel(_) => None,
-            Self::MultiLabel(found) => Some(found.mean_average_precision),
-        }
-    }
+/// Predictions for the images of `set`, which have one label each.
+pub(crate) fn answers(evaluation: &Evaluation, set: &ImageSet) -> Vec<Answer> {
+    let answer = |prediction: &Prediction| Answer {
+        actual: set.label(prediction.index),
+        predicted: prediction.class,
+        probability: prediction.probability,
+    };
+    evaluation.predictions.iter().map(answer).collect()
 }

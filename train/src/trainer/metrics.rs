@@ -54,17 +54,18 @@ impl EpochMetrics {
 
     /// Formats losses and accuracies, for people; a multi-label task has its mAP in place of the accuracy.
     pub fn scores(&self) -> String {
-        let (train, name, validation) = match self.validation_map {
-            None => ("acc", "", self.validation_accuracy),
-            Some(map) => ("label acc", "mAP ", map),
-        };
-        format!(
-            "loss {:.4} {train} {:5.1} %  val {:.4} {name}{:5.1} %",
-            self.train_loss,
-            100.0 * self.train_accuracy,
-            self.validation_loss,
-            100.0 * validation,
-        )
+        let (train_loss, validation_loss) = (self.train_loss, self.validation_loss);
+        let [train, validation] = [self.train_accuracy, self.validation_accuracy].map(|share| 100.0 * share);
+        match self.validation_map {
+            None => {
+                format!("loss {train_loss:.4} acc {train:5.1} %  val {validation_loss:.4} {validation:5.1} %")
+            }
+            // Names take the place of padding, so that a line fits a narrow terminal.
+            Some(map) => format!(
+                "loss {train_loss:.4} label acc {train:.1} %  val {validation_loss:.4} mAP {:.1} %",
+                100.0 * map
+            ),
+        }
     }
 
     /// Formats all but the epoch's number, for people.

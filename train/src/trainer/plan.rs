@@ -58,6 +58,13 @@ impl Plan {
         Ok(Self { trained, frozen, frozen_norms })
     }
 
+    /// Names the groups of learning rates that no parameter that learns belongs to.
+    pub fn empty_groups<'p>(&self, phase: &'p Phase) -> Vec<&'p str> {
+        let used: HashSet<usize> = self.trained.iter().map(|(_, group)| *group).collect();
+        let names = phase.group_names().into_iter().enumerate();
+        names.filter(|(group, _)| !used.contains(group)).map(|(_, name)| name).collect()
+    }
+
     /// Converts the plan to its serialised form.
     pub fn record(&self, phase: &str) -> PhaseRecord {
         let mut frozen_norms: Vec<String> = self.frozen_norms.iter().cloned().collect();

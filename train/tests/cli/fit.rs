@@ -13,7 +13,14 @@ use crate::{fit, stderr, train};
 fn a_pretrained_start_says_what_is_new_and_freezes_the_rest() {
     let (dir, _) = colour_set();
     fit(dir.path()).args(["--attention", "none", "--out", "base", "--epochs", "1"]).assert().success();
-    fit(dir.path()).args(["--pretrained", "base/best.safetensors"]).assert().success().stdout(
+    let pretrained = ["--pretrained", "base/best.safetensors"];
+    fit(dir.path())
+        .args(pretrained)
+        .args(["--epochs", "1", "--out", "default"])
+        .assert()
+        .success()
+        .stdout(contains("recipe      fine-tune, 1 epochs"));
+    fit(dir.path()).args(pretrained).args(["--recipe", "three-phase"]).assert().success().stdout(
         contains("pretrained weights: 102 tensors loaded")
             .and(contains("recipe      three-phase, 3 epochs"))
             .and(contains("new: cbam_layer1.channel_attn.fc.0.weight,"))
@@ -194,4 +201,26 @@ fn a_reader_that_leaves_does_not_end_a_run() {
     let output = Process::new("sh").current_dir(dir.path()).args(["-c", &script]).output().unwrap();
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
     assert!(dir.path().join("run/result.json").exists());
+}
+
+#[test]
+fn settings_and_flags_that_do_nothing_are_said() {
+    let (dir, _) = colour_set();
+    let text = "name = \"mine\"\nbatch_size = 8\n[augment]\ncrop = \"padded\"\n[[phase]]\nname = \"all\"\nepochs = 1\n\
+                learning_rate = 1e-3\nnew_learning_rate = 1e-2\ntrain = [\"@all\"]\n";
+    fs::write(dir.path().join("mine.toml"), text).unwrap();
+    fit(dir.path())
+        .args(["--recipe", "mine.toml", "--stem-init", "random", "--attention", "none"])
+        .args(["--attention-kernel", "5", "--mirrored-test"])
+        .assert()
+        .success()
+        .stdout(
+            contains("note: augment.crop = \"padded\" does nothing: set augment.crop_padding, such as 0.125")
+                .and(contains("note: --stem-init does nothing: there are no pretrained weights"))
+                .and(contains("note: --attention-kernel does nothing: the network has no attention"))
+                .and(contains("no parameter that learns is in the group \"loaded\" of this phase"))
+                .and(contains(" with mirror images as well")),
+        );
+    let result = fs::read_to_string(dir.path().join("run/result.json")).unwrap();
+    assert!(result.contains("\"mirrored_test_accuracy\": "), "{result}");
 }

@@ -77,7 +77,7 @@ fn a_full_disk_later_on_leaves_a_state_to_go_on_from() {
     };
     let (code, error) = limited(
         "unlimited",
-        "fit --data colours --out run --image-size 8 --epochs 2 --limit 15 --device cpu",
+        "fit --data colours --out run --recipe from-scratch --image-size 8 --epochs 2 --limit 15 --device cpu",
     );
     assert_eq!(code, Some(0), "{error}");
     fs::remove_file(dir.path().join("run/result.json")).unwrap();

@@ -6,7 +6,6 @@ use ferronnx_models::card::{InputForm, Precision};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use ferronnx_infer::assume::parse_channels;
-use ferronnx_models::layers::Attention;
 use ferronnx_models::resnet::Stem;
 use ferronnx_train::data::Sampling;
 use ferronnx_train::device::DeviceRequest;
@@ -73,7 +72,7 @@ pub struct FitArgs {
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "data", "recipe", "pretrained", "pretrained_key", "stem_init", "freeze_stem", "out", "epochs", "batch_size", "early_stopping",
         "image_size", "channels", "learning_rate", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp",
-        "multi_label", "loss", "class_weights", "sampling",
+        "multi_label", "loss", "class_weights", "sampling", "mirrored_test",
     ])]
     pub resume: Option<PathBuf>,
     /// Run folder [default: runs/DATA-TIME]
@@ -114,9 +113,9 @@ pub struct SetupArgs {
     /// Key of the pretrained weights, where the file holds several networks, such as model_ema
     #[arg(long, value_name = "KEY")]
     pub pretrained_key: Option<String>,
-    /// Initialise a 3x3 stem from a pretrained 7x7 one by its centre, or at random
-    #[arg(long, default_value = "centre", value_name = "centre|random")]
-    pub stem_init: StemInit,
+    /// Initialise a 3x3 stem from a pretrained 7x7 one by its centre, or at random [default: centre]
+    #[arg(long, value_name = "centre|random")]
+    pub stem_init: Option<StemInit>,
     /// Freeze the stem in phases that do not train it by name, even when it is new
     #[arg(long)]
     pub freeze_stem: bool,
@@ -147,12 +146,12 @@ pub struct SetupArgs {
     /// Attention after each stage
     #[arg(long, value_enum, default_value = "cbam")]
     pub attention: AttentionArg,
-    /// Reduction ratio of the channel attention
-    #[arg(long, default_value_t = Attention::default().ratio)]
-    pub attention_ratio: usize,
-    /// Kernel size of the spatial attention, odd
-    #[arg(long, default_value_t = Attention::default().kernel)]
-    pub attention_kernel: usize,
+    /// Reduction ratio of the channel attention [default: 16]
+    #[arg(long, value_name = "N")]
+    pub attention_ratio: Option<usize>,
+    /// Kernel size of the spatial attention, odd [default: 7]
+    #[arg(long, value_name = "N")]
+    pub attention_kernel: Option<usize>,
     /// Train on images with any number of labels each
     #[arg(long)]
     pub multi_label: bool,
@@ -165,6 +164,9 @@ pub struct SetupArgs {
     /// Draw every image once in an epoch, or every class equally often [default: the recipe's]
     #[arg(long, value_enum)]
     pub sampling: Option<SamplingArg>,
+    /// Evaluate the test images a second time together with their mirror images
+    #[arg(long)]
+    pub mirrored_test: bool,
     /// Seed of every random choice
     #[arg(long, default_value_t = 42)]
     pub seed: u64,

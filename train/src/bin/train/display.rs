@@ -235,7 +235,10 @@ impl Observer for Terminal {
             );
         } else if let Some(accuracy) = result.test_accuracy {
             let images = end.evaluation.predictions.len();
-            say!("test accuracy {:.2} % of {images} images", 100.0 * accuracy);
+            let mirrored = result.mirrored_test_accuracy.map_or_else(String::new, |accuracy| {
+                format!(", {:.2} % with mirror images as well", 100.0 * accuracy)
+            });
+            say!("test accuracy {:.2} % of {images} images{mirrored}", 100.0 * accuracy);
         }
         say!("report      {}", self.folder.join("report.html").display());
         Ok(())

@@ -85,6 +85,16 @@ fn assert_same(a: &[Batch], b: &[Batch]) {
 }
 
 #[test]
+fn mirrored_images_are_flipped() {
+    let ((_dir, set), preprocessor) = (load(in_memory(), &[]).unwrap(), preprocessor());
+    let loader = Loader::new(&set, &preprocessor, Device::Cpu);
+    let batch = |loader: Loader<'_>| loader.in_order(8).next().unwrap().unwrap().images;
+    let (plain, mirrored) = (batch(loader), batch(loader.mirrored()));
+    assert!(plain != mirrored);
+    assert_eq!(plain.flip([3]), mirrored);
+}
+
+#[test]
 fn evaluation_sees_what_deployment_sees_to_the_bit() {
     let (dir, mut samples) = folder(&[]);
     // Every value in every channel.

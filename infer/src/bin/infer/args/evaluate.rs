@@ -34,7 +34,7 @@ pub struct EvaluateArgs {
     #[arg(long, value_enum, default_value_t)]
     pub format: ReportFormat,
 
-    /// Write an HTML page with the confusion matrix and the most confident mistakes
+    /// Write an HTML page with confusion matrix, ROC and precision-recall curves, calibration and the worst mistakes
     #[cfg(feature = "report")]
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,

@@ -34,9 +34,10 @@ pub fn run(args: &FitArgs) -> Result<()> {
 /// Says what is in the data set; libtorch is not asked for a device, and nothing is written or downloaded but images.
 fn look(args: &FitArgs) -> Result<()> {
     let setup = &args.setup;
-    let recipe = settings::recipe(setup)?;
+    let (recipe, notes) = settings::recipe_with_notes(setup)?;
     dry_run::check_pretrained(&setup.pretrained)?;
-    let data = scan(setup, fetch::data(args.data.as_deref().context("--data is missing")?)?)?;
+    let mut data = scan(setup, fetch::data(args.data.as_deref().context("--data is missing")?)?)?;
+    data.notes.extend(notes);
     // What cannot be decoded is one of the findings.
     let (mut config, network) = settings::config(setup, &data, None, recipe, DeviceRequest::Cpu, true)?;
     config.skip_bad = setup.skip_bad;

@@ -29,7 +29,7 @@ pub fn recipe(args: &SetupArgs) -> Result<Recipe> {
 /// Loads the recipe and applies the flags that change it; returns notes about settings that do nothing, too.
 pub fn recipe_with_notes(args: &SetupArgs) -> Result<(Recipe, Vec<String>)> {
     let default = if args.pretrained == "none" { "one-cycle" } else { "fine-tune" };
-    let (mut recipe, notes) = Recipe::load_with_notes(args.recipe.as_deref().unwrap_or(default))?;
+    let (mut recipe, mut notes) = Recipe::load_with_notes(args.recipe.as_deref().unwrap_or(default))?;
     if let Some(epochs) = args.epochs {
         recipe = recipe.scaled_to(epochs as usize);
     }
@@ -39,9 +39,30 @@ pub fn recipe_with_notes(args: &SetupArgs) -> Result<(Recipe, Vec<String>)> {
     if let Some(patience) = args.early_stopping {
         recipe.early_stopping = Some(patience as usize);
     }
+    recipe.mirrored_test |= args.mirrored_test;
     balance(&mut recipe, args);
     recipe.check()?;
+    notes.extend(idle_flags(args, &recipe));
     Ok((recipe, notes))
+}
+
+/// Describes each flag that is given and changes nothing.
+fn idle_flags(args: &SetupArgs, recipe: &Recipe) -> Vec<String> {
+    let (new, plain) = (args.pretrained == "none", args.attention == AttentionArg::None);
+    let weights = "there are no pretrained weights";
+    let attention = "the network has no attention";
+    let longest = recipe.phases.iter().map(|phase| phase.epochs).max().unwrap_or_default();
+    let ends = recipe.early_stopping.is_none_or(|patience| patience < longest);
+    let flags = [
+        ("--pretrained-key", args.pretrained_key.is_some() && new, weights),
+        ("--stem-init", args.stem_init.is_some() && new, weights),
+        ("--attention-ratio", args.attention_ratio.is_some() && plain, attention),
+        ("--attention-kernel", args.attention_kernel.is_some() && plain, attention),
+        ("--early-stopping", args.early_stopping.is_some() && !ends, "no phase has more epochs"),
+        ("--mirrored-test", args.mirrored_test && args.multi_label, "it is for one label an image"),
+    ];
+    let idle = flags.into_iter().filter(|(_, idle, _)| *idle);
+    idle.map(|(flag, _, why)| format!("{flag} does nothing: {why}")).collect()
 }
 
 /// Applies the flags for imbalanced classes.
@@ -82,8 +103,12 @@ pub fn config(
         Some(size) => size,
         None => natural_size(data, skip_bad)?,
     };
+    let usual = Attention::default();
     let attention = match args.attention {
-        AttentionArg::Cbam => Some(Attention { ratio: args.attention_ratio, kernel: args.attention_kernel }),
+        AttentionArg::Cbam => Some(Attention {
+            ratio: args.attention_ratio.unwrap_or(usual.ratio),
+            kernel: args.attention_kernel.unwrap_or(usual.kernel),
+        }),
         AttentionArg::None => None,
     };
     let stem = args.stem.map_or_else(|| Stem::for_size(size), Into::into);
@@ -98,7 +123,7 @@ pub fn config(
         skip_bad: args.skip_bad,
         pretrained,
         pretrained_key: args.pretrained_key.clone(),
-        stem_init: args.stem_init,
+        stem_init: args.stem_init.unwrap_or_default(),
         preprocessing: preprocessing(&architecture, size),
         architecture: serde_json::to_value(architecture)?,
         ..RunConfig::new(data, recipe, size)
