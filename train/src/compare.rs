@@ -126,7 +126,8 @@ impl RunSummary {
         let config = self.config.insert(config);
         self.metrics = folder.metrics()?;
         self.epochs = self.metrics.len();
-        self.seconds = self.metrics.iter().map(|epoch| epoch.seconds).sum();
+        // An empty sum would be -0.
+        self.seconds = self.metrics.iter().fold(0.0, |sum, epoch| sum + epoch.seconds);
         let by = config.best_by().map_err(|source| config.recipe_error(source.into()))?;
         let mut best = Best::default();
         for epoch in &self.metrics {

@@ -167,10 +167,9 @@ fn failures_that_pass_lose_and_repeat_nothing() {
     let output = fit(dir.path(), "3").args(["--mlflow", &server.url("")]).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{stderr}");
-    assert_eq!(stderr.matches("warning:").count(), 1, "{stderr}");
+    assert_eq!(stderr.matches("warning: MLflow").count(), 1, "{stderr}");
     // Requests that failed were not taken by the server.
-    let taken: Vec<_> =
-        server.requests().into_iter().enumerate().filter(|(count, _)| *count > 0 && count % 3 != 0);
+    let taken = server.requests().into_iter().enumerate().filter(|(count, _)| count % 3 != 0);
     let taken: Vec<Request> = taken.map(|(_, request)| request).collect();
     assert_eq!(steps(&taken, "loss/train"), [1, 2, 3]);
     assert_eq!(states(&taken), ["FINISHED"]);
@@ -196,11 +195,11 @@ fn refusals_are_said_once_with_the_servers_reason() {
 fn a_url_with_a_password_is_refused_and_not_repeated() {
     let (dir, _) = colour_set();
     let url = format!("http://me:{SECRET}@localhost:1");
-    let hidden = contains("MLFLOW_TRACKING_PASSWORD").and(contains(SECRET).not());
-    fit(dir.path(), "1").args(["--mlflow", &url]).assert().code(2).stderr(hidden.clone());
+    let hidden = || contains("MLFLOW_TRACKING_PASSWORD").and(contains(SECRET).not());
+    fit(dir.path(), "1").args(["--mlflow", &url]).assert().code(2).stderr(hidden());
     assert!(!dir.path().join("run").exists(), "nothing was begun");
     // The environment may be for other programs.
-    fit(dir.path(), "1").env("MLFLOW_TRACKING_URI", &url).assert().success().stderr(hidden);
+    fit(dir.path(), "1").env("MLFLOW_TRACKING_URI", &url).assert().success().stderr(hidden());
 }
 
 #[cfg(unix)]

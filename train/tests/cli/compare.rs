@@ -31,12 +31,12 @@ fn a_learning_rate_is_found_shown_and_used() {
             "--device",
             "cpu",
         ]);
-        command.args(["--attention", "none", "--from", "1e-6", "--to", "1", "--steps", "40"]).args(more);
+        command.args(["--attention", "none", "--from", "1e-6", "--to", "1", "--steps", "24"]).args(more);
         command
     };
     let found = json(&mut find(&["--format", "json"]));
     let points = found["points"].as_array().unwrap();
-    assert!(points.len() > 10, "{found}");
+    assert!(points.len() > 5, "{found}");
     assert!((points[0]["learning_rate"].as_f64().unwrap() / 1e-6 - 1.0).abs() < 1e-9, "{found}");
     // Squares of one colour are learnt at any sensible rate, so that there is one.
     let rate = found["suggestion"]["learning_rate"].as_f64().unwrap();
@@ -47,17 +47,18 @@ fn a_learning_rate_is_found_shown_and_used() {
     let page = fs::read_to_string(dir.path().join("lr-finder.html")).unwrap();
     assert!(page.contains("suggestion: learning rate") && page.contains("<svg"), "the plot marks it");
     assert!(!dir.path().join("runs").exists(), "nothing else is written");
-    // The same again: the steps depend on the seed only.
-    assert_eq!(json(&mut find(&["--format", "json"])), found);
     find(&["--report", "other.html"])
         .assert()
         .success()
         .stdout(contains("steepest").and(contains("next: train fit")));
-    assert!(dir.path().join("other.html").exists());
+    // The steps depend on the seed only.
+    let again = fs::read_to_string(dir.path().join("other.html")).unwrap();
+    assert_eq!(again.matches("<circle").count(), page.matches("<circle").count());
+    assert_eq!(again.replace(" --report other.html", ""), page.replace(" --format json", ""));
     assert!(stderr(find(&[]).args(["--from", "1"])).contains("--from 1e0 must be below --to 1e0"));
     // Its answer in use: all phases keep their ratio.
     fit(dir.path())
-        .args(["--learning-rate", "5e-3", "--recipe", "from-scratch", "--limit", "24"])
+        .args(["--learning-rate", "5e-3", "--recipe", "from-scratch", "--limit", "24", "--epochs", "2"])
         .assert()
         .success();
     let config = fs::read_to_string(dir.path().join("run/config.toml")).unwrap();

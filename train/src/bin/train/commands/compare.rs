@@ -12,12 +12,12 @@ use crate::display;
 
 /// Runs the command.
 pub fn run(args: &CompareArgs) -> Result<()> {
-    let folders: Vec<&PathBuf> = args.runs.iter().filter(|path| !path.is_file()).collect();
     // A pattern such as runs/* names files too.
-    for file in args.runs.iter().filter(|path| path.is_file()) {
+    let (files, folders): (Vec<&PathBuf>, Vec<_>) = args.runs.iter().partition(|path| path.is_file());
+    ensure!(!folders.is_empty(), "no run folder is given");
+    for file in files {
         display::print_error(format_args!("left out: {} is a file, not a run folder", file.display()));
     }
-    ensure!(!folders.is_empty(), "no run folder is given");
     let runs = folders.into_iter().map(RunSummary::read).collect::<Result<Vec<_>, _>>()?;
     let comparison = Comparison::new(runs);
     if let Some(report) = &args.report {

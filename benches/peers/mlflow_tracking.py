@@ -2,7 +2,7 @@
 
     cargo build -p ferronnx-train
     venv/bin/pip install mlflow
-    venv/bin/python benches/peers/mlflow.py target/debug/train [--dir FOLDER]
+    venv/bin/python benches/peers/mlflow_tracking.py target/debug/train [--dir FOLDER]
 
 It starts a server with SQLite in a temporary folder, with and without its basic authentication, trains on generated
 images, and asks the server with MLflow's own client:
