@@ -52,7 +52,7 @@ fn between(above: f32, below: f32) -> f32 {
     if above >= DEFAULT_THRESHOLD && below < DEFAULT_THRESHOLD {
         return DEFAULT_THRESHOLD;
     }
-    let middle = below + (above - below) / 2.0;
+    let middle = (above + below) / 2.0;
     // Two neighbouring floats have none between them.
     if middle > below { middle } else { above }
 }
