@@ -104,7 +104,7 @@ mod tests {
         let threshold = |scores: &[(f32, bool)]| best_thresholds(1, &images(scores))[0];
         assert_eq!(threshold(&[(0.3, true), (0.2, false)]), 0.25);
         assert_eq!(threshold(&[(0.9, true), (0.1, false)]), 0.5);
-        assert_eq!(threshold(&[(0.9, true), (0.7, false), (0.6, false)]), 0.8);
+        assert!((threshold(&[(0.9, true), (0.7, false), (0.6, false)]) - 0.8).abs() < 1e-6);
         assert_eq!(threshold(&[(0.4, true), (0.3, true)]), 0.15);
         assert_eq!(threshold(&[(0.4, false)]), 0.5);
         assert_eq!(without_images(1, &images(&[(0.4, false)])), [0]);
