@@ -36,6 +36,7 @@ pub use self::sweep::Sweep;
 use self::totals::{NotFinite, Totals, Watch};
 use crate::data::batches::{Batch, Loader};
 use crate::eager::Eager;
+use crate::error::SettingError;
 use crate::loss::{Loss, class_weights};
 use crate::optimizer::Optimizer;
 use crate::params::Params;
@@ -407,6 +408,11 @@ impl<'a, M: Module> Trainer<'a, M> {
 /// Makes the loss of a recipe for the training images of `train`, whose classes are `labels`.
 fn loss(recipe: &Recipe, train: &Loader<'_>, labels: &[String], device: Device) -> Result<Loss, TrainError> {
     let weights = recipe.loss.class_weights.as_ref().map(|weights| {
+        let classes = train.set().samples().iter().flat_map(|sample| &sample.labels).max();
+        if classes.is_some_and(|&last| last >= labels.len()) {
+            let expected = "the names of all classes, where the loss has class weights";
+            return Err(RecipeFault::from(SettingError::new("labels", expected, labels.len())).into());
+        }
         let counts = train.set().class_counts(labels.len());
         let values = class_weights(weights, train.task(), labels, &counts, train.set().len())
             .map_err(RecipeFault::from)?;

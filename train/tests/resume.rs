@@ -86,7 +86,7 @@ fn train(recipe: &str, stop_every: usize) -> (Vec<EpochMetrics>, Snapshot) {
     fs::write(&file, recipe).unwrap();
     let recipe = Recipe::load(file.to_str().unwrap()).unwrap().scaled_to(2);
     let preprocessor = Preprocessor::new(&Preprocessing::for_size(8));
-    let samples = ImageFolder::scan(&data).unwrap().train;
+    let ImageFolder { train: samples, classes, .. } = ImageFolder::scan(&data).unwrap();
     let set = ImageSet::load(samples, &preprocessor, Loading::new(Device::Cpu), || ()).unwrap();
     let network = ResNet18::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
     let described = shapes::describe(&network, &[1, 3, 8, 8]).unwrap().params;
@@ -98,7 +98,7 @@ fn train(recipe: &str, stop_every: usize) -> (Vec<EpochMetrics>, Snapshot) {
         let seed = if snapshot.is_some() { 99 } else { 1 };
         let params = Params::initialise(&described, seed, Device::Cpu).unwrap();
         let loader = Loader::new(&set, &preprocessor, Device::Cpu);
-        let options = Options { seed: 5, ..Options::default() };
+        let options = Options { seed: 5, labels: &classes, ..Options::default() };
         let mut trainer = Trainer::new(&network, &params, &recipe, [loader; 2], &new, options).unwrap();
         if let Some(snapshot) = &snapshot {
             trainer.restore(snapshot).unwrap();

@@ -71,7 +71,7 @@ impl DataSet {
                 indices.iter().flat_map(|&index| self.images[index].labels.clone()).collect();
             labels.sort();
             labels.dedup();
-            if labels.len() > 1 {
+            if indices.len() > 1 && labels.len() > 1 {
                 merged.images += 1;
                 merged.files += indices.len();
                 self.images[indices[0]].labels = labels;

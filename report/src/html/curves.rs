@@ -222,7 +222,7 @@ mod tests {
     /// Rankings of images whose own class has the highest score, but for every `wrong`th.
     fn rankings(classes: usize, images: usize, wrong: usize) -> (Rankings, Vec<String>) {
         let row = |image: usize| -> Vec<f32> {
-            let best = if image % wrong == 0 { (image + 1) % classes } else { image % classes };
+            let best = if image.is_multiple_of(wrong) { (image + 1) % classes } else { image % classes };
             let score = |class: usize| ((image * 31 + class * 17) % 101) as f32 / 202.0;
             (0..classes).map(|class| score(class) + if class == best { 0.5 } else { 0.0 }).collect()
         };

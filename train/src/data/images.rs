@@ -190,7 +190,7 @@ impl ImageSet {
         self.samples.iter().zip(self.digests.iter().copied())
     }
 
-    pub(super) fn samples(&self) -> &Arc<[Sample]> {
+    pub(crate) fn samples(&self) -> &Arc<[Sample]> {
         &self.samples
     }
 

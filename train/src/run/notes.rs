@@ -1,4 +1,5 @@
-//! Sentences about imbalanced classes: class weights, and how often images are drawn.
+//! Sentences about a run that is about to begin: imbalanced classes, class weights, how often images are drawn, too few
+//! updates.
 
 use ferronnx_infer::escape;
 
@@ -9,11 +10,20 @@ use crate::loss::class_weights;
 use crate::recipe::BestBy;
 use crate::task::Task;
 
+/// Updates of the weights below which a network learns little, and statistics of batch norms have not settled.
+const FEW_UPDATES: usize = 100;
+
 /// Says how classes are weighted and drawn, and what chooses the best epoch if that is not the default.
 pub(super) fn training(config: &RunConfig, train: &ImageSet) -> Result<Vec<String>, RunError> {
     let RunConfig { recipe, labels, task, .. } = config;
     let counts = train.class_counts(labels.len());
     let mut notes = Vec::new();
+    let updates = recipe.epochs() * train.len().div_ceil(recipe.batch_size).div_ceil(recipe.accumulate);
+    if updates < FEW_UPDATES {
+        notes.push(format!(
+            "{updates} updates of the weights in the whole run are few: more epochs or a smaller batch size give more"
+        ));
+    }
     let none: Vec<_> = labels
         .iter()
         .zip(&counts)

@@ -98,7 +98,8 @@ impl Tracker {
     /// Tells the server how the run ended, waits for it a little, and prints what is missing; true if nothing is.
     pub fn close(&mut self, status: Status) -> bool {
         self.send(Event::End(status));
-        let Some(Connection { end, .. }) = self.thread.take() else { return true };
+        // The thread goes on as long as events may come.
+        let Some(Connection { events: _events, end }) = self.thread.take() else { return true };
         match end.recv_timeout(GRACE) {
             Ok(Ok(page)) => {
                 say!("mlflow      {page}");

@@ -53,6 +53,10 @@ pub struct Sync {
     config: RunConfig,
     record: Record,
     end: Option<Status>,
+    /// True once the server has the metrics of the result.
+    result_sent: bool,
+    /// Number of artifacts that the server has.
+    artifacts_sent: usize,
     /// True once the server was told that the run goes on.
     reopened: bool,
     /// True once the server was told how the run ended.
@@ -64,7 +68,17 @@ impl Sync {
     pub fn new(target: &Target, folder: RunFolder, config: RunConfig, record: Record) -> Self {
         let reopened = record.run_id.is_none();
         let record = Record { closed: false, ..record };
-        Self { client: Client::new(target), folder, config, record, end: None, reopened, over: false }
+        Self {
+            client: Client::new(target),
+            folder,
+            config,
+            record,
+            end: None,
+            result_sent: false,
+            artifacts_sent: 0,
+            reopened,
+            over: false,
+        }
     }
 
     /// Notes the end of an epoch, so that it has its time whenever it is sent.
@@ -178,7 +192,9 @@ impl Sync {
 
     fn close(&mut self, run_id: &str, status: Status) -> Result<(), Failure> {
         let result = self.folder.result().map_err(|error| Failure::Final(error.to_string()))?;
-        if let Some(result) = result {
+        if let Some(result) = result
+            && !self.result_sent
+        {
             let values = [
                 ("best_epoch", Some(result.best_epoch as f64)),
                 ("accuracy/best_validation", Some(result.validation_accuracy)),
@@ -190,12 +206,15 @@ impl Sync {
             };
             let metrics: Vec<Value> = values.into_iter().filter_map(metric).collect();
             self.client.post("runs/log-batch", &json!({ "run_id": run_id, "metrics": metrics }))?;
+            self.result_sent = true;
         }
-        for name in ARTIFACTS {
-            let Ok(content) = fs::read(self.folder.path(name)) else { continue };
-            if !self.client.put_artifact(&self.record.artifact_uri, name, &content)? {
+        for name in ARTIFACTS.into_iter().skip(self.artifacts_sent) {
+            if let Ok(content) = fs::read(self.folder.path(name))
+                && !self.client.put_artifact(&self.record.artifact_uri, name, &content)?
+            {
                 break;
             }
+            self.artifacts_sent += 1;
         }
         let update = json!({ "run_id": run_id, "status": status.name(), "end_time": now() });
         self.client.post("runs/update", &update)?;
