@@ -97,9 +97,9 @@ impl Logits<'_> {
         for _ in 0..200 {
             let Loss { slope, curvature, .. } = self.loss(inverse);
             if slope > 0.0 {
-                high = inverse
+                high = inverse;
             } else {
-                low = inverse
+                low = inverse;
             }
             let newton = inverse - slope / curvature;
             if (newton - inverse).abs() <= 1e-12 * inverse || high - low <= 1e-12 * inverse {

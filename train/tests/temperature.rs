@@ -109,8 +109,7 @@ fn a_temperature_is_fitted_on_labelled_images() {
         .collect();
     images.labels = Some(labels.clone());
     let found = trained.export(&path, &images, &options).unwrap().temperature_scaling.unwrap();
-    let expected =
-        fit(&Labelled { logits: &plain, truth: TrueClasses::Single(labels.clone()) }, None).unwrap();
+    let expected = fit(&Labelled { logits: &plain, truth: TrueClasses::Single(labels) }, None).unwrap();
     assert!((found.temperature / expected.temperature - 1.0).abs() < 1e-3, "{found:?} {expected:?}");
     assert_eq!(found.validation.images, images.images.len());
     let scaled = logits(&path, &images);

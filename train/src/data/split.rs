@@ -170,7 +170,8 @@ mod tests {
             let all: Vec<Sample> = sets.iter().enumerate().map(sample).collect();
             let (kept, held_out) = stratified(&all, 0.2, seed);
             prop_assert_eq!(kept.len() + held_out.len(), all.len());
-            prop_assert_eq!(stratified(&all, 0.2, seed), (kept.clone(), held_out.clone()));
+            let again = stratified(&all, 0.2, seed);
+            prop_assert_eq!((&again.0, &again.1), (&kept, &held_out));
             for label in 0..5 {
                 let (size, found) = (count(&all, label), count(&held_out, label));
                 if size >= 20 {

@@ -46,7 +46,7 @@ pub fn run(args: &EvaluateArgs) -> Result<Done> {
     if classifier.is_multi_label() {
         let merged = data.merge_copies().context("--data")?;
         if merged.images > 0 {
-            messages::line("note", &merged.to_string());
+            messages::line("note", merged.to_string());
         }
     }
     let (split, images) = data.held_out().context("--data")?;

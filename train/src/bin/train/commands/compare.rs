@@ -40,15 +40,18 @@ pub fn run(args: &CompareArgs) -> Result<()> {
     Ok(())
 }
 
+/// Value that all runs share, or `differs`.
+fn shared<'r>(runs: &'r [RunSummary], value: fn(&'r RunSummary) -> Option<&'r str>) -> &'r str {
+    let mut values: Vec<&str> = runs.iter().filter_map(value).collect();
+    values.dedup();
+    if let [value] = values[..] { value } else { "differs" }
+}
+
 fn table(comparison: &Comparison) {
     let Comparison { runs, differences, warnings } = comparison;
-    let facts: [(&str, fn(&RunSummary) -> &Option<String>); 3] =
-        [("data", |run| &run.data), ("network", |run| &run.network), ("recipe", |run| &run.recipe)];
-    for (name, value) in facts {
-        let mut values: Vec<&str> = runs.iter().filter_map(|run| value(run).as_deref()).collect();
-        values.dedup();
-        say!("{name:<11} {}", if let [value] = values[..] { value } else { "differs" });
-    }
+    say!("data        {}", shared(runs, |run| run.data.as_deref()));
+    say!("network     {}", shared(runs, |run| run.network.as_deref()));
+    say!("recipe      {}", shared(runs, |run| run.recipe.as_deref()));
     let header = ["run", "epochs", "best", "validation", "test (95 %)", "macro F1", "time", "parameters"];
     let row = |run: &RunSummary| {
         [
