@@ -262,8 +262,8 @@ Examples:
   train find-lr --data photos --pretrained imagenet --from 1e-6 --to 1 --steps 200
   train find-lr --data photos --format json
 
-It trains the first phase of the recipe for some steps at rising learning rates, and keeps nothing but the page. Use the
-suggestion with the same flags: train fit ... --learning-rate X"
+Trains the first phase of the recipe for some steps at rising learning rates; keeps only the page.
+Use the suggestion with the same flags: train fit ... --learning-rate X"
 )]
 pub struct FindLrArgs {
     /// Folder of class folders, list of images, cifar10, or cifar10:PATH
