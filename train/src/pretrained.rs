@@ -54,7 +54,8 @@ pub struct Loaded {
     /// Tensors taken from the file: unchanged, or summed over the channels of its RGB images.
     pub loaded: Vec<String>,
     /// Names of loaded stem weights that are the sums over the three channels of an RGB stem, for gray images. An RGB
-    /// image of three equal channels gives the same values, so they count as loaded.
+    /// image of three equal channels gives the same values, but for the normalisation, whose numbers differ a little from
+    /// channel to channel. So they count as loaded.
     pub summed: Vec<String>,
     /// Names of parameters initialised with the centre of a larger tensor in the file; they train like new ones.
     pub adapted: Vec<String>,
