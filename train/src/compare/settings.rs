@@ -60,7 +60,20 @@ fn flatten(name: &str, value: &Value, settings: &mut IndexMap<String, String>) {
             }
         }
         Value::String(text) => drop(settings.insert(name.into(), text.clone())),
-        other => drop(settings.insert(name.into(), other.to_string())),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(plain).collect();
+            settings.insert(name.into(), format!("[{}]", items.join(", ")));
+        }
+        other => drop(settings.insert(name.into(), plain(other))),
+    }
+}
+
+/// Formats a value; a number that was a 32-bit float has the digits of one.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Float(number) if f64::from(*number as f32) == *number => (*number as f32).to_string(),
+        Value::Float(number) => number.to_string(),
+        other => other.to_string(),
     }
 }
 

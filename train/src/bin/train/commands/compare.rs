@@ -73,17 +73,16 @@ fn table(comparison: &Comparison) {
             _ => {}
         }
     }
-    if runs.len() > 1 {
-        say!(
-            "\n{}",
-            if differences.is_empty() { "the configurations are the same" } else { "settings that differ" }
-        );
+    if runs.len() > 1 && differences.is_empty() {
+        say!("\nthe configurations are the same");
+    } else if runs.len() > 1 {
+        let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+        say!("\nsettings that differ, as {}", names.join(" | "));
     }
-    for (index, run) in runs.iter().enumerate().filter(|_| !differences.is_empty()) {
-        let values = differences.iter().map(|difference| {
-            format!("{} {}", difference.setting, difference.values[index].as_deref().unwrap_or("–"))
-        });
-        display::list(&run.name, &values.collect::<Vec<_>>().join(", "));
+    for difference in differences {
+        let values: Vec<&str> =
+            difference.values.iter().map(|value| value.as_deref().unwrap_or("–")).collect();
+        display::list(&difference.setting, &values.join(" | "));
     }
     warnings.iter().for_each(|warning| say!("\nwarning: {warning}"));
 }
