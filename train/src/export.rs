@@ -35,7 +35,7 @@ pub use self::card::card;
 pub use self::drift::Drift;
 pub use self::images::Images;
 use self::reference::Reference;
-use crate::error::TorchError;
+use crate::error::{SettingError, TorchError};
 use crate::params::Params;
 use crate::temperature::TemperatureError;
 use crate::trainer::TrainError;
@@ -142,6 +142,15 @@ pub enum ExportError {
     /// A temperature was asked for without images whose classes are known.
     #[error("a temperature is fitted on validation images, and there are no images with known classes")]
     NoLabels,
+    /// A run of a multi-label task has no temperature.
+    #[error(
+        "several labels an image: the temperature is fitted at the end of a run, and this run has none: it was stopped, or \
+         its validation images are all right or all wrong"
+    )]
+    NoTemperature,
+    /// A number of a run's files is out of range.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// No temperature makes the probabilities match the validation images.
     #[error("the logits cannot be calibrated")]
     Temperature(#[from] TemperatureError),

@@ -2,10 +2,11 @@
 
 use ferronnx_models::card::{ModelCard, TemperatureScaling};
 use ferronnx_models::{Module, Ops, Roles};
-use ferronnx_report::temperature::moved_threshold;
+use ferronnx_report::temperature::{TEMPERATURES, moved_threshold};
 use ndarray::Axis;
 
 use super::{BATCH, ExportError, ExportOptions, Images, Trained};
+use crate::error::SettingError;
 use crate::temperature::{self, Labelled, TrueClasses};
 
 /// Network whose output is divided by a temperature, or left as it is without one.
@@ -42,6 +43,12 @@ impl<'a, M: Module> Trained<'a, M> {
         options: &ExportOptions,
     ) -> Result<ModelCard, ExportError> {
         let mut card = self.card.clone();
+        // A file may have been edited.
+        if let Some(scaling) = &card.temperature_scaling
+            && !(TEMPERATURES[0]..=TEMPERATURES[1]).contains(&f64::from(scaling.temperature))
+        {
+            return Err(SettingError::new("the temperature", "from 0.05 to 20", scaling.temperature).into());
+        }
         if options.calibrate && card.temperature_scaling.is_none() {
             card.temperature_scaling = Some(self.temperature(images, options)?);
         }
@@ -59,8 +66,10 @@ impl<'a, M: Module> Trained<'a, M> {
         options: &ExportOptions,
     ) -> Result<TemperatureScaling, ExportError> {
         // One label an image says nothing about the other labels of a multi-label model.
-        let single = !self.card.is_multi_label();
-        let labels = images.labels.as_ref().filter(|labels| single && !labels.is_empty());
+        if self.card.is_multi_label() {
+            return Err(ExportError::NoTemperature);
+        }
+        let labels = images.labels.as_ref().filter(|labels| !labels.is_empty());
         let labels = labels.ok_or(ExportError::NoLabels)?;
         let reference = self.reference(options)?;
         let batches = images.images.chunks(BATCH).map(|batch| reference.logits(batch));

@@ -107,6 +107,23 @@ pub enum RunError {
         /// Differences; none are known for a run that began before they were noted.
         changes: Box<Changes>,
     },
+    /// Other images would be held out for validation than when the run began.
+    #[error(
+        "{run} would be validated on other images than before: seed, limit or validation in its config.toml was changed: \
+         change it back, or start a new run"
+    )]
+    OtherSplit {
+        /// The run.
+        run: PathBuf,
+    },
+    /// A file of the folder lacks what the saved state builds on.
+    #[error("{path} {lacks}: copy the file back, or start a new run")]
+    Incomplete {
+        /// The file.
+        path: PathBuf,
+        /// Description of what it lacks.
+        lacks: String,
+    },
     /// There are too few images to train and validate.
     #[error("{train} training and {validation} validation images are too few: add images")]
     TooFew {

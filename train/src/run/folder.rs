@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::outcome::{Evaluated, EvaluatedLabels};
 use super::{RunConfig, RunError, RunPlan, RunResult};
-use crate::trainer::EpochMetrics;
+use crate::trainer::{EpochMetrics, Position};
 
 const CONFIG: &str = "config.toml";
 const PLAN: &str = "plan.json";
@@ -84,6 +84,22 @@ impl RunFolder {
         let file = OpenOptions::new().create(true).append(true).open(self.path(METRICS));
         file.and_then(|mut file| file.write_all(&line))
             .map_err(|source| self.io("cannot write", METRICS, source))
+    }
+
+    /// Checks that the folder has what the saved state at `position` builds on: all metrics, and the best weights.
+    pub(super) fn check_saved(&self, position: &Position) -> Result<(), RunError> {
+        let lacks = |name: &str, lacks: String| Err(RunError::Incomplete { path: self.path(name), lacks });
+        let recorded = self.metrics()?.len();
+        if recorded < position.epoch {
+            return lacks(METRICS, format!("has {recorded} of the {} epochs so far", position.epoch));
+        }
+        if position.best.epoch > 0 && !self.path(BEST).exists() {
+            return lacks(
+                BEST,
+                format!("is missing: it holds the weights of the best epoch, {}", position.best.epoch),
+            );
+        }
+        Ok(())
     }
 
     /// Removes all but the first `epochs` from `metrics.jsonl`: the others are trained again.

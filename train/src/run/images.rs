@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use ferronnx_infer::preprocess::Preprocessor;
+use sha2::{Digest, Sha256};
 use tch::Device;
 
 use super::manifest::Manifest;
@@ -44,6 +45,16 @@ impl Splits {
             return Err(RunError::TooFew { train: train.len(), validation: validation.len() });
         }
         Ok(Self { train, validation, test: folder.test.map(limited) })
+    }
+
+    /// Digest of the names of the validation images, without their folders.
+    pub(super) fn validation_digest(&self) -> String {
+        let mut hasher = Sha256::new();
+        for sample in &self.validation {
+            hasher.update(sample.path.file_name().unwrap_or_default().as_encoded_bytes());
+            hasher.update([0]);
+        }
+        hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Lists and splits the images of a run again.

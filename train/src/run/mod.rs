@@ -159,6 +159,13 @@ impl<M: Module> Run<M> {
             Some((splits, manifest)) => (splits, Some(manifest)),
             None => (Splits::find(config, folder)?, None),
         };
+        let held_out = splits.validation_digest();
+        if let Some(position) = position {
+            folder.check_saved(position)?;
+            if ![&held_out, ""].contains(&start.plan.validation_digest.as_str()) {
+                return Err(RunError::OtherSplit { run: folder.path("") });
+            }
+        }
         let preprocessor = Preprocessor::new(&config.preprocessing);
         let device = params.device();
         let Some(sets) = Sets::read(splits, config, &preprocessor, device, observer)? else {
@@ -167,6 +174,7 @@ impl<M: Module> Run<M> {
         observer.duplicates(&sets.duplicates(&config.labels))?;
         folder.keep_images(&sets, config, manifest)?;
         if snapshot.is_none() {
+            start.plan.validation_digest = held_out;
             folder.write_plan(&start.plan)?;
         }
         let done = snapshot.as_ref().map_or(0, |snapshot| snapshot.position.epoch);

@@ -27,6 +27,9 @@ pub struct RunPlan {
     pub alternatives: Vec<String>,
     /// Trained and frozen parameters of each phase.
     pub phases: Vec<PhaseRecord>,
+    /// Digest of the names of the validation images; empty in runs that did not note it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub validation_digest: String,
 }
 
 /// Content of `result.json`: accuracies and the best epoch of a run that has ended.

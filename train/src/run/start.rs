@@ -43,7 +43,7 @@ impl Start {
                     ignored: loaded.ignored,
                     prefix: loaded.prefix,
                     alternatives: loaded.alternatives,
-                    phases: Vec::new(),
+                    ..RunPlan::default()
                 }
             }
             None => RunPlan { new: params.names().map(Into::into).collect(), ..RunPlan::default() },

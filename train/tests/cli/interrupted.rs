@@ -122,3 +122,29 @@ fn what_cannot_be_resumed_is_named() {
     let error = stderr(train(dir.path()).args(["fit", "--resume", "colours"]));
     assert!(error.contains("colours is not a run folder"), "{error}");
 }
+
+#[test]
+fn a_run_whose_files_or_split_changed_is_not_resumed() {
+    let (dir, _) = colour_set();
+    fit(dir.path()).args(["--epochs", "2", "--limit", "15"]).assert().success();
+    let run = dir.path().join("run");
+    fs::remove_file(run.join("result.json")).unwrap();
+    let refused = |name: &str, change: &dyn Fn(String) -> Option<String>| {
+        let text = fs::read(run.join(name)).unwrap();
+        match change(String::from_utf8_lossy(&text).into_owned()) {
+            Some(changed) => fs::write(run.join(name), changed).unwrap(),
+            None => fs::remove_file(run.join(name)).unwrap(),
+        }
+        let error = stderr(train(dir.path()).args(["fit", "--resume", "run"]));
+        fs::write(run.join(name), text).unwrap();
+        error
+    };
+    let best = refused("best.safetensors", &|_| None);
+    assert!(best.contains("best.safetensors is missing: it holds the weights of the best epoch"), "{best}");
+    let metrics = refused("metrics.jsonl", &|text| Some(text.lines().take(1).collect::<String>() + "\n"));
+    assert!(metrics.contains("metrics.jsonl has 1 of the 2 epochs so far"), "{metrics}");
+    assert!(refused("metrics.jsonl", &|_| None).contains("has 0 of the 2 epochs"));
+    let seed = refused("config.toml", &|text| Some(text.replace("seed = 42", "seed = 7")));
+    assert!(seed.contains("run would be validated on other images than before: seed, limit"), "{seed}");
+    train(dir.path()).args(["fit", "--resume", "run"]).assert().success();
+}

@@ -177,7 +177,7 @@ fn imbalance_is_said_and_settings_that_do_not_fit_are_refused() {
     }
     let balance = ["--class-weights", "balanced", "--sampling", "balanced", "--loss", "focal"];
     fit(dir.path()).args(balance).args(["--epochs", "1"]).assert().success().stdout(
-        contains("classes     class weights from 0.744 (blue) to 3.22 (red)")
+        contains("note        class weights from 0.744 (blue) to 3.22 (red)")
             .and(contains("an image of red (the rarest, 3 images) is drawn")),
     );
     let (_, config) = RunFolder::open(dir.path().join("run")).unwrap();

@@ -178,7 +178,7 @@ impl Observer for Terminal {
 
     fn note(&mut self, note: &str) -> Result<(), RunError> {
         let how = textwrap::Options::new(80).subsequent_indent("            ").break_words(false);
-        say!("{}", textwrap::fill(&format!("classes     {note}"), &how));
+        say!("{}", textwrap::fill(&format!("note        {note}"), &how));
         Ok(())
     }
 

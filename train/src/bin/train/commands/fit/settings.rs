@@ -31,7 +31,11 @@ pub fn recipe_with_notes(args: &SetupArgs) -> Result<(Recipe, Vec<String>)> {
     let default = if args.pretrained == "none" { "one-cycle" } else { "fine-tune" };
     let (mut recipe, mut notes) = Recipe::load_with_notes(args.recipe.as_deref().unwrap_or(default))?;
     if let Some(epochs) = args.epochs {
-        recipe = recipe.scaled_to(epochs as usize);
+        let scaled = recipe.scaled_to(epochs as usize);
+        for phase in &recipe.phases[scaled.phases.len()..] {
+            notes.push(format!("with --epochs {epochs} the phase {:?} is left out", phase.name));
+        }
+        recipe = scaled;
     }
     if let Some(batch_size) = args.batch_size {
         recipe.batch_size = batch_size as usize;
