@@ -15,15 +15,7 @@ pub fn write_atomically(
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
     let path = path.as_ref();
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    // The system's error would name the temporary file.
-    if !folder.is_dir() {
-        let missing = format!("there is no folder {}", folder.display());
-        return Err(io::Error::new(io::ErrorKind::NotFound, missing));
-    }
+    let folder = folder_of(path)?;
     let mut builder = tempfile::Builder::new();
     // Temporary files are private to their owner unless told otherwise; the umask still applies.
     #[cfg(unix)]
@@ -91,6 +83,25 @@ impl StagedFolder {
 /// A failure is ignored: the content is safe already, and some systems cannot open folders.
 fn sync(folder: &Path) {
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
+}
+
+/// Finds the folder that a file lies or will lie in, so that long work need not be done in vain.
+///
+/// # Errors
+/// [`io::ErrorKind::NotFound`] when there is no such folder.
+pub fn folder_of(path: &Path) -> io::Result<&Path> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    // The system's error would name the temporary file.
+    match folder.is_dir() {
+        true => Ok(folder),
+        false => {
+            let missing = format!("there is no folder {}", folder.display());
+            Err(io::Error::new(io::ErrorKind::NotFound, missing))
+        }
+    }
 }
 
 #[cfg(test)]

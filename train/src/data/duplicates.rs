@@ -24,7 +24,9 @@ pub struct Copy {
 impl Copy {
     /// Describes an image of a part; `classes` are the names of all classes.
     pub fn new(part: Split, sample: &Sample, classes: &[String]) -> Self {
-        let classes = sample.labels.iter().map(|&class| classes[class].clone()).collect();
+        let mut classes: Vec<String> = sample.labels.iter().map(|&class| classes[class].clone()).collect();
+        // A list may name the same classes in any order.
+        classes.sort();
         Self { path: sample.path.clone(), part, classes }
     }
 }

@@ -135,6 +135,15 @@ pub fn failed(progress: &ProgressBar, failed: &Failed) {
     progress.suspend(|| line("error", text));
 }
 
+/// Checks, before long work, that the page of `--report` has a folder to lie in.
+#[cfg(feature = "report")]
+pub fn check_page(path: Option<&std::path::PathBuf>) -> anyhow::Result<()> {
+    use anyhow::Context;
+    let Some(path) = path else { return Ok(()) };
+    let cannot_write = || format!("cannot write --report {}", path.display());
+    ferronnx_models::files::folder_of(path).map(|_| ()).with_context(cannot_write)
+}
+
 /// Writes the HTML page of `--report` and reports its path.
 #[cfg(feature = "report")]
 pub fn write_page(path: &std::path::Path, page: &str) -> anyhow::Result<()> {

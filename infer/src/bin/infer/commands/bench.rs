@@ -21,6 +21,8 @@ const MARKED: f64 = 1.1;
 
 /// Measures every combination of `args` and prints the result.
 pub fn run(args: &BenchArgs) -> Result<Done> {
+    #[cfg(feature = "report")]
+    messages::check_page(args.report.as_ref())?;
     let old = args.compare.as_deref().map(read).transpose()?;
     let threads = args.threads.iter().copied().map(Some).collect::<Vec<_>>();
     let mut plan = Plan::default();

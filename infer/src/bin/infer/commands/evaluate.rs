@@ -39,6 +39,8 @@ const MISTAKES: usize = 24;
 
 /// Classifies the images of `args.data` and prints the accuracy.
 pub fn run(args: &EvaluateArgs) -> Result<Done> {
+    #[cfg(feature = "report")]
+    messages::check_page(args.report.as_ref())?;
     let builder = Classifier::builder().top_k(TOP).batch(args.batch).threshold(args.threshold);
     let builder = builder.assume(args.assume.assumptions()?);
     let classifier = model::classifier(&args.model, builder, Optimization::Full)?;
