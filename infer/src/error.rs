@@ -182,11 +182,16 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     causes.map(|cause| cause.to_string().trim().to_owned()).collect::<Vec<_>>().join(": ")
 }
 
-/// First five of `names`, followed by the number of the others.
+/// Joins the first five of `names`, followed by the number of the others.
 pub(crate) fn few(names: &[String]) -> String {
-    const NAMED: usize = 5;
-    let named = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMED) {
+    first_of(5, names.iter())
+}
+
+/// Joins the first `shown` of `names`, followed by the number of the others: `a, b and 3 more`.
+pub fn first_of<T: fmt::Display>(shown: usize, names: impl ExactSizeIterator<Item = T>) -> String {
+    let more = names.len().saturating_sub(shown);
+    let named = names.take(shown).map(|name| name.to_string()).collect::<Vec<_>>().join(", ");
+    match more {
         0 => named,
         more => format!("{named} and {more} more"),
     }

@@ -221,6 +221,16 @@ impl Recipe {
         self.phases.iter().map(|phase| phase.epochs).sum()
     }
 
+    /// Number of epochs of the longest phase.
+    pub fn longest_phase(&self) -> usize {
+        self.phases.iter().map(|phase| phase.epochs).max().unwrap_or_default()
+    }
+
+    /// False if early stopping is asked for, and no phase is long enough to be ended by it.
+    pub fn early_stopping_has_effect(&self) -> bool {
+        self.early_stopping.is_none_or(|patience| patience < self.longest_phase())
+    }
+
     /// Freezes the stem, even a new one, in the phases that do not train it by name.
     ///
     /// # Errors

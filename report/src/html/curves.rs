@@ -64,7 +64,7 @@ const KINDS: [Kind; 2] = [
 
 /// Renders the section with the curves of each class against the rest; `labels` has a name for each class.
 ///
-/// Of more than ten classes it shows the averages and the five smallest areas.
+/// With more than ten classes it shows the averages and the five smallest areas.
 pub fn ranking_curves(rankings: &Rankings, labels: &[String]) -> Markup {
     let classes = match labels.len() {
         0..=ALL_CLASSES => "Each class against the rest, with the area under its curve.".to_owned(),

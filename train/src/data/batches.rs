@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ferronnx_infer::error::first_of;
 use ferronnx_infer::preprocess::Preprocessor;
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -104,12 +105,7 @@ impl<'a> Loader<'a> {
     /// Names a few of the images, for messages.
     pub(crate) fn named(&self, indices: &[usize]) -> String {
         const NAMED: usize = 3;
-        let name = |&index: &usize| self.set.path(index).display().to_string();
-        let names: Vec<String> = indices.iter().take(NAMED).map(name).collect();
-        match indices.len().saturating_sub(NAMED) {
-            0 => names.join(", "),
-            more => format!("{} and {more} more", names.join(", ")),
-        }
+        first_of(NAMED, indices.iter().map(|&index| self.set.path(index).display()))
     }
 
     /// Number of training batches in an epoch, of at least two images each.

@@ -28,6 +28,11 @@ impl Digest {
     }
 }
 
+/// First 64 bits of a SHA-256 as 16 hexadecimal digits, for digests of names.
+pub(crate) fn short_hex(hasher: Sha256) -> String {
+    hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Writes 32 hexadecimal digits.
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -12,6 +12,7 @@ use ferronnx_infer::image_folder::Split;
 use sha2::{Digest, Sha256};
 
 pub use super::error::ScanError;
+use crate::data::content::short_hex;
 use crate::task::Task;
 
 /// Image files of a data set, by class.
@@ -100,7 +101,7 @@ impl ImageFolder {
             }
             sample.labels.iter().for_each(|label| hasher.update(label.to_le_bytes()));
         }
-        hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        short_hex(hasher)
     }
 }
 

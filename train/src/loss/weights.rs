@@ -1,6 +1,7 @@
 //! Class weights from the numbers of images.
 
 use ferronnx_infer::data_set::nfc;
+use ferronnx_infer::error::first_of;
 use ferronnx_infer::escape;
 
 use super::ClassWeights;
@@ -20,12 +21,7 @@ pub enum WeightsError {
 }
 
 fn few(names: &[String]) -> String {
-    const SHOWN: usize = 10;
-    let shown: Vec<_> = names.iter().take(SHOWN).map(|name| escape::name(name)).collect();
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
+    first_of(10, names.iter().map(|name| escape::name(name)))
 }
 
 impl ClassWeights {

@@ -1,5 +1,6 @@
 //! Patterns of parameter names: globs, and roles such as `@head` that a network declares.
 
+use ferronnx_infer::error::first_of;
 use ferronnx_models::Roles;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
@@ -112,12 +113,7 @@ fn role_names(roles: &Roles) -> String {
 
 /// The first few of `names`; a network may have hundreds.
 fn few(names: &[&str]) -> String {
-    const SHOWN: usize = 8;
-    let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
+    first_of(8, names.iter())
 }
 
 #[cfg(test)]

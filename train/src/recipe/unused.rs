@@ -22,9 +22,8 @@ pub(super) fn unused(table: &Table, recipe: &Recipe) -> Vec<String> {
         "frozen_bn",
         "every phase trains everything",
     );
-    let longest = recipe.phases.iter().map(|phase| phase.epochs).max().unwrap_or_default();
-    let ends = recipe.early_stopping.is_none_or(|patience| patience < longest);
-    found.unless(ends, "early_stopping", &format!("the longest phase has {longest} epochs"));
+    let why = format!("the longest phase has {} epochs", recipe.longest_phase());
+    found.unless(recipe.early_stopping_has_effect(), "early_stopping", &why);
     found.notes
 }
 

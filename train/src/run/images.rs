@@ -9,6 +9,7 @@ use tch::Device;
 use super::manifest::Manifest;
 use super::{Observer, RunConfig, RunError, RunFolder};
 pub use crate::data::Split;
+use crate::data::content::short_hex;
 use crate::data::duplicates::{Copy, Duplicates};
 use crate::data::folder::ImageFolder;
 use crate::data::images::{ImageSet, Loading};
@@ -54,7 +55,7 @@ impl Splits {
             hasher.update(sample.path.file_name().unwrap_or_default().as_encoded_bytes());
             hasher.update([0]);
         }
-        hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        short_hex(hasher)
     }
 
     /// Lists and splits the images of a run again.

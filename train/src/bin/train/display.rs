@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use ferronnx_infer::error::first_of;
 use ferronnx_infer::escape;
 pub use ferronnx_report::text::table;
 use ferronnx_train::data::duplicates::Duplicates;
@@ -287,12 +288,7 @@ pub fn prefix(prefix: &str) -> &str {
 
 /// Joins the first of many names; the state of an optimizer has hundreds.
 fn few(names: &[String]) -> String {
-    const SHOWN: usize = 20;
-    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
+    first_of(20, names.iter())
 }
 
 /// Prints the trained and frozen parameters of a phase, and its learning rates.

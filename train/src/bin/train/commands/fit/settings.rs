@@ -55,8 +55,7 @@ fn idle_flags(args: &SetupArgs, recipe: &Recipe) -> Vec<String> {
     let (new, plain) = (args.pretrained == "none", args.attention == AttentionArg::None);
     let weights = "there are no pretrained weights";
     let attention = "the network has no attention";
-    let longest = recipe.phases.iter().map(|phase| phase.epochs).max().unwrap_or_default();
-    let ends = recipe.early_stopping.is_none_or(|patience| patience < longest);
+    let ends = recipe.early_stopping_has_effect();
     let flags = [
         ("--pretrained-key", args.pretrained_key.is_some() && new, weights),
         ("--stem-init", args.stem_init.is_some() && new, weights),
