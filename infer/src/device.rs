@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
+use ferronnx_models::tolerance::Arithmetic;
 use ort::ep::{self, ExecutionProvider};
 use ort::session::builder::SessionBuilder;
 
@@ -131,6 +132,14 @@ impl Provider {
         match self {
             Self::Cpu => "CPUExecutionProvider",
             Self::Cuda(_) => "CUDAExecutionProvider",
+        }
+    }
+
+    /// Arithmetic of convolutions and matrix products over 32-bit floats.
+    pub(crate) fn arithmetic(self, options: &CudaOptions) -> Arithmetic {
+        match self {
+            Self::Cuda(_) if options.tf32 => Arithmetic::Tf32,
+            _ => Arithmetic::Full,
         }
     }
 

@@ -16,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ferronnx_models::onnx::fuse::Fusion;
 use ferronnx_models::onnx::{Dim, Element, TensorInfo};
+use ferronnx_models::tolerance::Arithmetic;
 use half::f16;
 use indexmap::IndexMap;
 use ndarray::ArrayD;
@@ -51,6 +52,7 @@ pub struct Session {
     input: TensorInfo,
     outputs: Vec<TensorInfo>,
     provider: Provider,
+    arithmetic: Arithmetic,
     warning: Option<String>,
     /// File of the model; none if it was in memory.
     path: Option<PathBuf>,
@@ -135,6 +137,7 @@ impl Session {
             input,
             outputs,
             provider,
+            arithmetic: provider.arithmetic(&options.cuda),
             warning: None,
             path: None,
         })
@@ -231,6 +234,11 @@ impl Session {
     /// Execution provider by ONNX Runtime's name: `CPUExecutionProvider` or `CUDAExecutionProvider`.
     pub fn provider(&self) -> &'static str {
         self.provider.name()
+    }
+
+    /// Arithmetic of convolutions and matrix products over 32-bit floats.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
     }
 
     /// Report on attention: which blocks run as one operator, and why others do not.

@@ -57,7 +57,7 @@ fn the_report_fits_a_terminal() {
     labels         as exported
     preprocessing  as exported
     images         2 decoded and resized, 0 of 255 apart at most
-    when exported  1.0e-6 of the largest logit at most, top-1 7 of 7
+    when exported  1.0e-6 of the largest logit at most, top-1 7 of 7, on cpu in full arithmetic
     certificate    holds
     ");
 }
