@@ -130,8 +130,12 @@ impl Verification {
         Self::in_arithmetic(bytes, session, session.arithmetic(), tolerance)
     }
 
-    /// Verifies `bytes` by a session that computes in `arithmetic`.
-    fn in_arithmetic(
+    /// Verifies `bytes`, the content of the file that `session` runs, where something else than its options decides on the
+    /// arithmetic of `session`, such as an environment variable of CUDA.
+    ///
+    /// # Errors
+    /// Those of [`of_session`](Self::of_session).
+    pub fn in_arithmetic(
         bytes: &[u8],
         session: &Session,
         arithmetic: Arithmetic,

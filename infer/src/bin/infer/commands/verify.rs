@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use ferronnx_infer::escape;
 use ferronnx_infer::verify::Verification;
-use ferronnx_models::certificate::Compared;
 use ferronnx_models::parity::Parity;
 use ferronnx_models::tolerance::Arithmetic;
 use ferronnx_report::text;
@@ -60,26 +59,25 @@ fn lines(file: &str, found: &Verification) -> String {
     };
     let levels = found.levels.iter().max().copied().unwrap_or(0);
     let images = format!("{} decoded and resized, {levels} of 255 apart at most", found.levels.len());
-    let allowed = |max: f64, rms: f64, reason: &str| format!(" (allowed {max:.0e}, {rms:.0e} rms: {reason})");
-    let here = allowed(found.tolerance, found.rms_tolerance, &found.tolerance_reason);
+    let allowed = |max: f64, rms: f64, reason: &str| format!("{max:.0e} at most, {rms:.0e} rms: {reason}");
     let mut lines = vec![
         ("model", file.into()),
         ("runs on", format!("{}, {}, {}", found.runtime, found.provider, found.arithmetic)),
-        ("exported on", found.exported_with.clone()),
+        ("exported on", format!("{}, {}", found.exported_with, found.exported_compared.arithmetic)),
         ("weights", format!("{} tensors {weights}, sha256 {}", found.tensors, &found.sha256[..16])),
         ("labels", same(found.labels).into()),
         ("preprocessing", same(found.preprocessing).into()),
         ("images", images),
-        ("logits", differences(&found.agreement) + &here),
+        ("logits", differences(&found.agreement)),
+        ("allowed", allowed(found.tolerance, found.rms_tolerance, &found.tolerance_reason)),
     ];
     if let Some(cpu) = &found.cpu {
-        let allowed = allowed(cpu.tolerance, cpu.rms_tolerance, &format!("the file in {}", Arithmetic::Full));
-        lines.push(("on the CPU", differences(&cpu.agreement) + &allowed));
+        let reason = format!("the file in {}", Arithmetic::Full);
+        lines.push(("on the CPU", differences(&cpu.agreement)));
+        lines.push(("allowed there", allowed(cpu.tolerance, cpu.rms_tolerance, &reason)));
         lines.push(("from the CPU", differences(&cpu.device_difference)));
     }
-    let Compared { device, arithmetic } = &found.exported_compared;
-    let exported = differences(&found.exported_agreement);
-    lines.push(("when exported", format!("{exported}, on {device} in {arithmetic}")));
+    lines.push(("when exported", differences(&found.exported_agreement)));
     lines.push(("certificate", if found.holds() { "holds" } else { "DOES NOT HOLD" }.into()));
     text::fields(&lines)
 }
