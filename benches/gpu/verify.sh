@@ -32,37 +32,55 @@ except Exception:
     print("")' "$@"
 }
 
-row() { # NAME MODEL FLAGS...
-    name=$1 model=$2
+# start NAME MODEL FLAGS...: verifies a file in the background.
+start() {
+    report=$logs/$1$(echo "$*" | sed 's/.* --/--/; t; s/.*//')
+    model=$2
     shift 2
-    report=$logs/$name$(echo "$*" | tr -d ' ').json
-    timeout "$limit" "$infer" verify --model "$model" --device "$device" --format json "$@" \
-        > "$report" 2> "$report.err"
-    code=$?
+    (
+        timeout "$limit" "$infer" verify --model "$model" --device "$device" --format json "$@" \
+            > "$report.json" 2> "$report.err"
+        echo $? > "$report.code"
+    ) &
+}
+
+# row NAME [FLAG]: writes what the verification of a file found.
+row() {
+    report=$logs/$1${2:-}
     cells=
     for keys in "agreement max_relative_difference" tolerance "agreement rms_relative_difference" rms_tolerance \
         "cpu agreement max_relative_difference" "cpu device_difference max_relative_difference" \
         "cpu device_difference rms_relative_difference"; do
         # shellcheck disable=SC2086
-        cells="$cells $(number "$report" $keys) |"
+        cells="$cells $(number "$report.json" $keys) |"
     done
-    say "| $name | ${*:-default} | $code |$cells"
+    say "| $1 | ${2:-default} | $(cat "$report.code") |$cells"
 }
 
-say
-say "| file | flags | exit code | logits, largest | allowed | rms | allowed | on the CPU, largest | from the CPU, largest | from the CPU, rms |"
-say "|---|---|---|---|---|---|---|---|---|---|"
+# All at once: this is about results, not times.
+files=
 for model in $models; do
-    row "$(basename "$model" .onnx)" "$model"
-    row "$(basename "$model" .onnx)" "$model" --no-tf32
+    name=$(basename "$model" .onnx)
+    files="$files $name"
+    start "$name" "$model"
+    start "$name" "$model" --no-tf32
 done
 if [ "$faults" != none ] && "$faults" "$first" "$logs/faulty" 2>> "$logs/faults.err"; then
     for fault in scale labels mean 8bits; do
-        row "faulty-$fault" "$logs/faulty/$fault.onnx"
-        row "faulty-$fault" "$logs/faulty/$fault.onnx" --no-tf32
+        files="$files faulty-$fault"
+        start "faulty-$fault" "$logs/faulty/$fault.onnx"
+        start "faulty-$fault" "$logs/faulty/$fault.onnx" --no-tf32
     done
-    rm -r "$logs/faulty"
 fi
+wait
+rm -rf "$logs/faulty"
+say
+say "| file | flags | exit code | logits, largest | allowed | rms | allowed | on the CPU, largest | from the CPU, largest | from the CPU, rms |"
+say "|---|---|---|---|---|---|---|---|---|---|"
+for name in $files; do
+    row "$name"
+    row "$name" --no-tf32
+done
 say
 say 'As text:'
 say '```'
@@ -94,7 +112,8 @@ if [ "$device" != cpu ]; then
     message bench --model "$first" --device "$device" --batch 4096 --seconds 1 --gpu-memory 200
     # Another program has all of the memory but 900 MB.
     rm -f "$logs/ready"
-    timeout 60 python3 -c '
+    # Without the library path of the programs, which may hold another libtorch.
+    env -u LD_LIBRARY_PATH -u LD_PRELOAD timeout 60 python3 -c '
 import sys, time, torch
 free, _ = torch.cuda.mem_get_info()
 held = torch.empty(free - (900 << 20), dtype=torch.uint8, device="cuda")
@@ -102,10 +121,10 @@ open(sys.argv[1], "w").close()
 time.sleep(45)' "$logs/ready" 2> "$logs/held.err" &
     held=$!
     for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-        [ -e "$logs/ready" ] && break
+        { [ -e "$logs/ready" ] || ! kill -0 "$held" 2> /dev/null; } && break
         sleep 1
     done
-    message bench --model "$first" --device "$device" --batch 8192 --seconds 1
+    [ -e "$logs/ready" ] && message bench --model "$first" --device "$device" --batch 8192 --seconds 1
     kill "$held" 2> /dev/null
 fi
 say '```'
