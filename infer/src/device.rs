@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
+use ferronnx_models::tolerance::Arithmetic;
 use ort::ep::{self, ExecutionProvider};
 use ort::session::builder::SessionBuilder;
 
@@ -73,29 +74,94 @@ pub enum DeviceError {
     /// The driver finds no GPU.
     #[error("no NVIDIA GPU is visible: check `nvidia-smi` and CUDA_VISIBLE_DEVICES")]
     NoGpu,
+    /// There are GPUs, and none of this number.
+    #[error("there is no GPU of this number{}", visible(*.0))]
+    NoSuchGpu(Option<usize>),
+    /// The library was built for other GPUs.
+    #[error(
+        "this ONNX Runtime was built for other GPUs than this one: install one that names it among its architectures"
+    )]
+    OtherGpus,
+    /// The memory of the device is used up.
+    #[error("the memory is too small{}", needed(*.0))]
+    OutOfMemory(Option<u64>),
+    /// The limit that was given for the memory of the device is used up.
+    #[error("the limit for GPU memory is too small{}", needed(Some(*.0)))]
+    MemoryLimit(u64),
     /// Any other failure that ONNX Runtime reports.
     #[error(transparent)]
     Other(OrtError),
 }
 
-impl From<OrtError> for DeviceError {
-    /// Recognises the failure by the text of the message: ONNX Runtime's error code is the same for all.
-    fn from(error: OrtError) -> Self {
-        let message = error.message();
-        let missing = message.split_once("with error: ").and_then(|(_, rest)| rest.split(':').next());
-        if message.contains("not enabled in this build") {
-            Self::NoProvider
-        } else if message.contains("libcuda.so") {
-            Self::NoDriver
-        } else if let Some(library) = missing {
-            Self::MissingLibrary(library.into())
-        } else if message.contains("CUDA failure 35:") {
-            Self::OldDriver
-        } else if message.contains("CUDA failure 100:") {
-            Self::NoGpu
+/// Words for the number of GPUs that the driver finds.
+fn visible(count: Option<usize>) -> String {
+    match count {
+        None => String::new(),
+        Some(1) => ": cuda:0 is the only one".into(),
+        Some(count) => format!(": there are {count}, cuda:0 to cuda:{}", count.saturating_sub(1)),
+    }
+}
+
+/// Words for memory that could not be had.
+fn needed(bytes: Option<u64>) -> String {
+    match bytes {
+        None => String::new(),
+        Some(bytes) => format!(": another {:.1} MB were needed", bytes as f64 / 1e6),
+    }
+}
+
+impl DeviceError {
+    /// Recognises a failure of a device by the text of ONNX Runtime's message: its error code is the same for all.
+    pub(crate) fn recognise(message: &str) -> Option<Self> {
+        let after = |text: &str| message.split_once(text).map(|(_, rest)| rest);
+        let number = |text: &str| {
+            let digits = after(text)?.split(|c: char| !c.is_ascii_digit()).next()?;
+            digits.parse::<u64>().ok()
+        };
+        let contains = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
+        if contains(&["not enabled in this build"]) {
+            Some(Self::NoProvider)
+        } else if contains(&["libcuda.so"]) {
+            Some(Self::NoDriver)
+        } else if let Some(library) = after("with error: ").and_then(|rest| rest.split(':').next()) {
+            Some(Self::MissingLibrary(library.into()))
+        } else if contains(&["Invalid device ID: ", "CUDA failure 101:"]) {
+            let count = number("must be between 0 (inclusive) and ");
+            Some(Self::NoSuchGpu(count.and_then(|count| usize::try_from(count).ok())))
+        } else if let Some(bytes) = number("is smaller than requested bytes of ") {
+            Some(Self::MemoryLimit(bytes))
+        } else if contains(OUT_OF_MEMORY) {
+            Some(Self::OutOfMemory(number("for requested buffer of size ")))
+        } else if contains(OLD_DRIVER) {
+            Some(Self::OldDriver)
+        } else if contains(&["CUDA failure 100:"]) {
+            Some(Self::NoGpu)
+        } else if contains(&["CUDA failure 209:", "no kernel image is available"]) {
+            Some(Self::OtherGpus)
         } else {
-            Self::Other(error)
+            None
         }
+    }
+}
+
+/// Texts about a driver that is older than the library: too old for the runtime, for its intermediate code, and in
+/// combination with a newer library of its own.
+const OLD_DRIVER: &[&str] = &["CUDA failure 35:", "CUDA failure 222:", "CUDA failure 803:"];
+
+/// Texts about memory that could not be had: of the arena, of CUDA and of its libraries.
+const OUT_OF_MEMORY: &[&str] = &[
+    "Failed to allocate memory for requested buffer",
+    "despite calling Extend",
+    "CUDA failure 2:",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS failure 3:",
+];
+
+impl From<OrtError> for DeviceError {
+    fn from(error: OrtError) -> Self {
+        Self::recognise(error.message()).unwrap_or(Self::Other(error))
     }
 }
 
@@ -131,6 +197,14 @@ impl Provider {
         match self {
             Self::Cpu => "CPUExecutionProvider",
             Self::Cuda(_) => "CUDAExecutionProvider",
+        }
+    }
+
+    /// Arithmetic of convolutions and matrix products over 32-bit floats.
+    pub(crate) fn arithmetic(self, options: &CudaOptions) -> Arithmetic {
+        match self {
+            Self::Cuda(_) if options.tf32 => Arithmetic::Tf32,
+            _ => Arithmetic::Full,
         }
     }
 
@@ -212,6 +286,36 @@ mod tests {
             ("Failed to load library /x/y.so with error: libcuda.so.1: cannot open", "no NVIDIA driver"),
             ("Parse Failed CUDA failure 35: CUDA driver version is insufficient", "driver is too old"),
             ("Parse Failed CUDA failure 100: no CUDA-capable device", "no NVIDIA GPU"),
+            (
+                "CUDA failure 803: system has unsupported display driver / cuda driver combination",
+                "driver is too old",
+            ),
+            (
+                "Invalid device ID: 7, must be between 0 (inclusive) and 1 (exclusive).",
+                "no GPU of this number: cuda:0 is the only one",
+            ),
+            (
+                "Invalid device ID: 7, must be between 0 (inclusive) and 4 (exclusive).",
+                "there are 4, cuda:0 to cuda:3",
+            ),
+            ("CUDA failure 101: invalid device ordinal", "there is no GPU of this number"),
+            (
+                "Available memory of 1000000 is smaller than requested bytes of 9437184",
+                "the limit for GPU memory is too small: another 9.4 MB were needed",
+            ),
+            (
+                "Failed to allocate memory for requested buffer of size 67108864",
+                "the memory is too small: another 67.1 MB were needed",
+            ),
+            ("CUDA failure 2: out of memory", "the memory is too small"),
+            (
+                "CUDNN failure 4003: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+                "the memory is too small",
+            ),
+            (
+                "CUDA failure 209: no kernel image is available for execution on the device",
+                "built for other GPUs than this one",
+            ),
             ("something else", "something else"),
         ];
         for (message, expected) in cases {

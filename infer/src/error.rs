@@ -223,16 +223,26 @@ impl OrtError {
     }
 }
 
-/// Removes what comes before the message itself: `/onnxruntime_src/.../x.cc:63 void f(int) MESSAGE` and
-/// `[ONNXRuntimeError] : 1 : FAIL : MESSAGE`.
+/// Removes what is about ONNX Runtime's source from a message: `/onnxruntime_src/.../x.cc:63 void f(int) MESSAGE`,
+/// `[ONNXRuntimeError] : 1 : FAIL : MESSAGE` and `CUDA failure 2: MESSAGE ; GPU=0 ; hostname=h ; file=x.cc ; line=9 ; expr=f();`.
 fn clean(message: &str) -> String {
     let mut text = message.trim();
     if let Some(start) = text.rfind("[ONNXRuntimeError] : ") {
         text = text[start..].splitn(4, " : ").last().unwrap_or(text);
     }
-    if text.starts_with('/') && text.contains(".cc:") {
-        text = text.rsplit_once(") ").map_or(text, |(_, message)| message);
+    text = text.split_once(" ; GPU=").map_or(text, |(message, _)| message);
+    let failure = ["CUDA failure ", "CUDNN failure ", "CUBLAS failure "];
+    if let Some(start) = failure.iter().find_map(|library| text.find(library)) {
+        text = &text[start..];
     }
+    let place = text.find("/onnxruntime_src/").or(text.starts_with('/').then_some(0));
+    let text = match place.filter(|&place| text[place..].contains(".cc:")) {
+        Some(place) => {
+            let (before, rest) = text.split_at(place);
+            format!("{before}{}", rest.rsplit_once(") ").map_or(rest, |(_, message)| message))
+        }
+        None => text.to_owned(),
+    };
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -271,5 +281,14 @@ mod tests {
         assert_eq!(clean(long), short);
         assert_eq!(clean("/onnxruntime_src/a/b.cc:63 void f(int) CUDA failure 35"), "CUDA failure 35");
         assert_eq!(clean("Invalid input name: xx"), "Invalid input name: xx");
+        let call = "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:154 std::conditional_t<THRW, void, \
+                    onnxruntime::common::Status> onnxruntime::CudaCall(ERRTYPE, const char*, SUCCTYPE) [with ERRTYPE = \
+                    cudaError; bool THRW = true] CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; \
+                    hostname=vm ; file=/onnxruntime_src/x.cc ; line=9 ; expr=cudaStreamSynchronize(stream());";
+        assert_eq!(clean(call), "CUDA failure 700: an illegal memory access was encountered");
+        let node = "Non-zero status code returned while running Add node. Name:'a' Status Message: \
+                    /onnxruntime_src/a/b.cc:63 void f(int) 2 by 3";
+        let short = "Non-zero status code returned while running Add node. Name:'a' Status Message: 2 by 3";
+        assert_eq!(clean(node), short);
     }
 }

@@ -16,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ferronnx_models::onnx::fuse::Fusion;
 use ferronnx_models::onnx::{Dim, Element, TensorInfo};
+use ferronnx_models::tolerance::Arithmetic;
 use half::f16;
 use indexmap::IndexMap;
 use ndarray::ArrayD;
@@ -24,7 +25,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{OutputSelector, RunOptions, Session as OrtSession};
 use ort::value::{DynValue, TensorElementType};
 
-use crate::device::{self, Device, Provider};
+use crate::device::{self, Device, DeviceError, Provider};
 use crate::error::{Error, ErrorKind, ModelError, OrtError, Result};
 use crate::files;
 use crate::runtime::{self, Runtime};
@@ -51,6 +52,7 @@ pub struct Session {
     input: TensorInfo,
     outputs: Vec<TensorInfo>,
     provider: Provider,
+    arithmetic: Arithmetic,
     warning: Option<String>,
     /// File of the model; none if it was in memory.
     path: Option<PathBuf>,
@@ -135,6 +137,7 @@ impl Session {
             input,
             outputs,
             provider,
+            arithmetic: provider.arithmetic(&options.cuda),
             warning: None,
             path: None,
         })
@@ -231,6 +234,11 @@ impl Session {
     /// Execution provider by ONNX Runtime's name: `CPUExecutionProvider` or `CUDAExecutionProvider`.
     pub fn provider(&self) -> &'static str {
         self.provider.name()
+    }
+
+    /// Arithmetic of convolutions and matrix products over 32-bit floats.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
     }
 
     /// Report on attention: which blocks run as one operator, and why others do not.
@@ -336,7 +344,7 @@ fn floats_of(value: &DynValue) -> ort::Result<ArrayD<f32>> {
 /// The text tells the failures apart: ONNX Runtime's code is the same for those of CUDA.
 fn commit_error(provider: Provider, size: u64, error: OrtError) -> Error {
     match provider {
-        Provider::Cuda(index) if error.message().contains("CUDA failure") => device::cuda_error(index, error),
+        Provider::Cuda(index) if is_about_cuda(error.message()) => device::cuda_error(index, error),
         _ if error.message().contains("rotobuf parsing failed")
             || error.message().contains("No graph was found") =>
         {
@@ -344,4 +352,10 @@ fn commit_error(provider: Provider, size: u64, error: OrtError) -> Error {
         }
         _ => ModelError::Refused(error.without_path()).into(),
     }
+}
+
+/// Tells whether a failure to build a session is about the device, not the model.
+fn is_about_cuda(message: &str) -> bool {
+    ["CUDA failure", "CUDNN failure", "CUBLAS failure"].iter().any(|text| message.contains(text))
+        || DeviceError::recognise(message).is_some()
 }

@@ -2,23 +2,30 @@
 //!
 //! The certificate is recomputed where the file is used. It shows whether the file is unchanged since its export, and
 //! whether the network computes the same on this machine.
+//!
+//! These are two questions. On a GPU, rounding may move logits further than a small change of the weights does, so the
+//! file runs on the CPU too: there, in full arithmetic, the tolerance is that of the export, and on the GPU it follows
+//! from the [precision of the file and the arithmetic](Tolerance).
 
 use std::path::Path;
 
-use ferronnx_models::certificate::{CERTIFICATE_KEY, CardDigests, Certificate, Golden};
+use ferronnx_models::card::Precision;
+use ferronnx_models::certificate::{CERTIFICATE_KEY, CardDigests, Certificate, Compared, Golden};
 use ferronnx_models::onnx::WeightsDigest;
 use ferronnx_models::parity::{Comparison, Parity, Worst};
+use ferronnx_models::tolerance::{Arithmetic, Tolerance};
 use image::RgbImage;
-use ndarray::{Array2, ArrayD};
+use ndarray::{Array2, ArrayD, ArrayView2};
 use serde::Serialize;
 
 use crate::classifier::read_card;
 use crate::decode;
+use crate::device::{Device, Provider};
 use crate::error::{ModelError, Result, few};
 use crate::model_error::GoldenError;
 use crate::preprocess::Preprocessor;
 use crate::runtime;
-use crate::session::{self, Options, Session};
+use crate::session::{self, Optimization, Options, Session};
 
 /// Largest difference of a prepared image between machines, in levels of 255.
 ///
@@ -60,14 +67,42 @@ pub struct Verification {
     pub classes: Vec<String>,
     /// Comparison at the export, on more images.
     pub exported_agreement: Parity,
+    /// Device and arithmetic of that comparison.
+    pub exported_compared: Compared,
+    /// Precision of the file.
+    pub precision: Precision,
+    /// Arithmetic of the session.
+    pub arithmetic: Arithmetic,
     /// Largest difference allowed, relative to the largest logit.
     pub tolerance: f64,
+    /// Largest root mean square of the differences allowed, relative to the largest logit.
+    pub rms_tolerance: f64,
+    /// Reason for the tolerance: precision and arithmetic, or that it was given.
+    pub tolerance_reason: String,
+    /// The file on the CPU in full arithmetic; none where the session itself runs there.
+    pub cpu: Option<OnCpu>,
+}
+
+/// Result of running the file on the CPU beside another device.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OnCpu {
+    /// Comparison of the CPU's logits with libtorch's.
+    pub agreement: Parity,
+    /// Logit with the largest difference.
+    pub worst: Option<Worst>,
+    /// Largest difference allowed, relative to the largest logit.
+    pub tolerance: f64,
+    /// Largest root mean square of the differences allowed, relative to the largest logit.
+    pub rms_tolerance: f64,
+    /// Comparison of the device's logits with the CPU's.
+    pub device_difference: Parity,
 }
 
 impl Verification {
     /// Verifies the file at `path`.
     ///
-    /// `tolerance` replaces the certificate's: hardware with less precision, such as TensorFloat-32, may need a larger one.
+    /// `tolerance` replaces the allowed differences, which follow from the certificate, the precision of the file and the
+    /// arithmetic of the session.
     ///
     /// # Errors
     /// Those of [`Session::from_file`], and [`Model`](crate::ErrorKind::Model) when the file has no certificate, or its
@@ -86,11 +121,26 @@ impl Verification {
         Self::of_session(bytes, &Session::from_bytes(bytes, options)?, tolerance)
     }
 
-    /// Verifies `bytes`, the content of the file that `session` runs.
+    /// Verifies `bytes`, the content of the file that `session` runs. Where that is not on the CPU, a second session runs
+    /// the file there.
     ///
     /// # Errors
     /// Those of [`of_file`](Self::of_file) about the content.
     pub fn of_session(bytes: &[u8], session: &Session, tolerance: Option<f64>) -> Result<Self> {
+        Self::in_arithmetic(bytes, session, session.arithmetic(), tolerance)
+    }
+
+    /// Verifies `bytes`, the content of the file that `session` runs, where something else than its options decides on the
+    /// arithmetic of `session`, such as an environment variable of CUDA.
+    ///
+    /// # Errors
+    /// Those of [`of_session`](Self::of_session).
+    pub fn in_arithmetic(
+        bytes: &[u8],
+        session: &Session,
+        arithmetic: Arithmetic,
+        tolerance: Option<f64>,
+    ) -> Result<Self> {
         let text = session.metadata(CERTIFICATE_KEY).ok_or(ModelError::NoCertificate)?;
         let certificate = Certificate::from_json(&text).map_err(ModelError::from)?;
         let card = read_card(session)?;
@@ -99,12 +149,25 @@ impl Verification {
 
         let preprocessor = Preprocessor::new(&card.preprocessing);
         let goldens = goldens(&certificate.goldens, &preprocessor).map_err(ModelError::from)?;
-        let tolerance = tolerance.unwrap_or(certificate.tolerance);
+        let allowed = |arithmetic| match tolerance {
+            Some(given) => Tolerance::of_each(given),
+            None => Tolerance::of_certificate(&certificate, card.precision, arithmetic),
+        };
         let prepared: Vec<&RgbImage> = goldens.iter().map(|golden| &golden.prepared).collect();
-        let found = matrix(session.run(&preprocessor.batch(&prepared, card.input))?)?;
+        let batch = preprocessor.batch(&prepared, card.input);
+        let found = matrix(session.run(&batch)?)?;
         let expected = logits(&certificate.goldens, found.dim())?;
-        let mut comparison = Comparison::new(tolerance);
-        comparison.add(found.view(), expected.view(), None);
+        let tolerance_here = allowed(arithmetic);
+        let comparison = compared(found.view(), expected.view(), tolerance_here);
+        let is_reference = session.provider() == Provider::Cpu.name() && arithmetic == Arithmetic::Full;
+        let cpu = match is_reference {
+            true => None,
+            false => {
+                let options = Options::default().device(Device::Cpu).optimization(Optimization::Quick);
+                let on_cpu = matrix(Session::from_bytes(bytes, &options)?.run(&batch)?)?;
+                Some(OnCpu::new(&found, &on_cpu, &expected, allowed(Arithmetic::Full), tolerance_here))
+            }
+        };
 
         let mut changed = certificate.weights.differing(&weights);
         // Every tensor is as it was, and the whole is not.
@@ -115,7 +178,6 @@ impl Verification {
             provider: session.provider(),
             warning: session.warning().map(str::to_owned),
             runtime: format!("ONNX Runtime {}", runtime::load(None)?.version()),
-            exported_with: certificate.runtime.clone(),
             tensors: weights.tensors.len(),
             changed_tensors: changed.into_iter().map(str::to_owned).collect(),
             labels: digests.labels == certificate.card.labels,
@@ -125,9 +187,19 @@ impl Verification {
             agreement: comparison.parity(),
             worst: comparison.worst(),
             classes: card.labels,
-            exported_agreement: certificate.agreement,
-            tolerance,
+            tolerance: tolerance_here.max,
+            rms_tolerance: tolerance_here.rms,
+            tolerance_reason: match tolerance {
+                Some(_) => "as given".into(),
+                None => format!("{} in {arithmetic}", card.precision),
+            },
+            precision: card.precision,
+            arithmetic,
+            cpu,
             sha256: weights.sha256,
+            exported_agreement: certificate.agreement,
+            exported_compared: certificate.compared,
+            exported_with: certificate.runtime,
         })
     }
 
@@ -138,7 +210,6 @@ impl Verification {
 
     /// Failures, one sentence each; none if the certificate holds.
     pub fn failures(&self) -> Vec<String> {
-        let Self { agreement, tolerance, .. } = self;
         let mut failures = Vec::new();
         let mut require = |holds: bool, failure: &dyn Fn() -> String| {
             if !holds {
@@ -155,20 +226,63 @@ impl Verification {
         require(levels <= LEVELS, &|| {
             format!("decoding and resizing differ by {levels} of 255 (allowed {LEVELS})")
         });
-        require(agreement.holds(*tolerance), &|| {
-            let farthest = self.worst.map_or_else(String::new, |worst| {
-                let class = self.classes.get(worst.class).map_or("", String::as_str);
-                let Worst { found, reference, .. } = worst;
-                format!(": farthest is image {}, {class}: {found} instead of {reference}", worst.image + 1)
+        let here = Tolerance { max: self.tolerance, rms: self.rms_tolerance };
+        require(self.agreement.holds(here), &|| self.difference(&self.agreement, here, self.worst));
+        if let Some(cpu) = &self.cpu {
+            let allowed = Tolerance { max: cpu.tolerance, rms: cpu.rms_tolerance };
+            require(cpu.agreement.holds(allowed), &|| {
+                let difference = self.difference(&cpu.agreement, allowed, cpu.worst);
+                format!("on the CPU, in full arithmetic, {difference}")
             });
-            format!(
-                "the logits differ from libtorch's by {:.1e} of the largest (allowed {tolerance:.0e}), and {} of {} \
-                 images have the same class{farthest}",
-                agreement.max_relative_difference, agreement.agreeing, agreement.images
-            )
-        });
+        }
         failures
     }
+
+    /// Sentence about logits that differ by more than is allowed.
+    fn difference(&self, found: &Parity, allowed: Tolerance, worst: Option<Worst>) -> String {
+        let farthest = worst.map_or_else(String::new, |worst| {
+            let class = self.classes.get(worst.class).map_or("", String::as_str);
+            let Worst { found, reference, .. } = worst;
+            format!(": farthest is image {}, {class}: {found} instead of {reference}", worst.image + 1)
+        });
+        format!(
+            "the logits differ from libtorch's by {:.1e} of the largest (allowed {:.0e}), {:.1e} in the root mean square \
+             (allowed {:.0e}), and {} of {} images have the same class{farthest}",
+            found.max_relative_difference,
+            allowed.max,
+            found.rms_relative_difference,
+            allowed.rms,
+            found.agreeing,
+            found.images
+        )
+    }
+}
+
+impl OnCpu {
+    /// Compares logits `[N, classes]` of the device and of the CPU with `expected` and with each other.
+    fn new(
+        device: &Array2<f32>,
+        cpu: &Array2<f32>,
+        expected: &Array2<f32>,
+        allowed: Tolerance,
+        between: Tolerance,
+    ) -> Self {
+        let comparison = compared(cpu.view(), expected.view(), allowed);
+        Self {
+            agreement: comparison.parity(),
+            worst: comparison.worst(),
+            tolerance: allowed.max,
+            rms_tolerance: allowed.rms,
+            device_difference: compared(device.view(), cpu.view(), between).parity(),
+        }
+    }
+}
+
+/// Compares logits `[N, classes]` with `reference`.
+fn compared(found: ArrayView2<'_, f32>, reference: ArrayView2<'_, f32>, allowed: Tolerance) -> Comparison {
+    let mut comparison = Comparison::new(allowed.max);
+    comparison.add(found, reference, None);
+    comparison
 }
 
 /// Golden image, preprocessed on this machine.
@@ -212,3 +326,6 @@ fn logits(goldens: &[Golden], shape: (usize, usize)) -> std::result::Result<Arra
     let expected = [shape.0, shape.1];
     Ok(Array2::from_shape_vec(shape, logits).map_err(|_| GoldenError::Logits { expected })?)
 }
+
+#[cfg(test)]
+mod tests;

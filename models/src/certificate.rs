@@ -13,6 +13,7 @@ use crate::card::{Activation, ModelCard};
 use crate::onnx::WeightsDigest;
 use crate::onnx::digest::sha256;
 use crate::parity::Parity;
+use crate::tolerance::Arithmetic;
 
 /// Metadata key of the certificate.
 pub const CERTIFICATE_KEY: &str = "ferronnx.certificate";
@@ -35,8 +36,26 @@ pub struct Certificate {
     pub runtime: String,
     /// Comparison of the file with libtorch at the export.
     pub agreement: Parity,
+    /// Device and arithmetic of both sides in that comparison; older files have none, and were compared in this way.
+    #[serde(default)]
+    pub compared: Compared,
     /// Images to recompute.
     pub goldens: Vec<Golden>,
+}
+
+/// Conditions of the comparison at the export.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compared {
+    /// Device that ran libtorch and the file.
+    pub device: String,
+    /// Arithmetic of both.
+    pub arithmetic: Arithmetic,
+}
+
+impl Default for Compared {
+    fn default() -> Self {
+        Self { device: "cpu".into(), arithmetic: Arithmetic::Full }
+    }
 }
 
 /// Digests of the card's content: SHA-256 in hexadecimal.
@@ -131,10 +150,10 @@ impl Certificate {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn certificate() -> Certificate {
+    pub(crate) fn certificate() -> Certificate {
         Certificate {
             format: CERTIFICATE_FORMAT,
             weights: WeightsDigest { sha256: "00".into(), tensors: [("w".into(), "11".into())].into() },
@@ -142,6 +161,7 @@ mod tests {
             tolerance: 1e-4,
             runtime: "ONNX Runtime".into(),
             agreement: Parity { images: 3, agreeing: 3, max_difference: 1e-6, ..Parity::default() },
+            compared: Compared::default(),
             goldens: vec![Golden {
                 image: Bytes(vec![0, 255, 7]),
                 prepared: Bytes(vec![1]),
@@ -154,6 +174,14 @@ mod tests {
     fn survives_a_round_trip() {
         assert_eq!(Certificate::from_json(&certificate().to_json()).unwrap(), certificate());
         assert!(certificate().to_json().contains("\"picture\":\"AP8H\""));
+    }
+
+    #[test]
+    fn reads_what_earlier_versions_wrote() {
+        let mut json: serde_json::Value = serde_json::from_str(&certificate().to_json()).unwrap();
+        assert!(json.as_object_mut().unwrap().remove("compared").is_some());
+        assert!(json["agreement"].as_object_mut().unwrap().remove("rms_relative_difference").is_some());
+        assert_eq!(Certificate::from_json(&json.to_string()).unwrap(), certificate());
     }
 
     #[test]

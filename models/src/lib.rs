@@ -29,6 +29,7 @@ pub mod resnet;
 pub mod roles;
 pub mod shapes;
 pub mod testing;
+pub mod tolerance;
 pub mod weights;
 
 pub use ops::{Module, Ops, Reduce};

@@ -3,6 +3,8 @@
 use ndarray::{ArrayView1, ArrayView2};
 use serde::{Deserialize, Serialize};
 
+use crate::tolerance::Tolerance;
+
 /// Result of comparing a model file with libtorch on the same images.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Parity {
@@ -15,6 +17,10 @@ pub struct Parity {
     pub mean_difference: f64,
     /// Largest difference of a logit, relative to the largest logit of its batch.
     pub max_relative_difference: f64,
+    /// Root mean square of the differences of all logits, each relative to the largest logit of its batch; 0 in
+    /// certificates of earlier versions.
+    #[serde(default)]
+    pub rms_relative_difference: f64,
     /// Number of images with the same top-1 class.
     pub agreeing: usize,
     /// Number of ties: the top-1 classes differ, but their logits in libtorch are closer than the tolerance.
@@ -23,9 +29,10 @@ pub struct Parity {
 
 impl Parity {
     /// Tells whether all logits are within `tolerance` and all top-1 classes agree or tie; `false` for no images.
-    pub fn holds(&self, tolerance: f64) -> bool {
+    pub fn holds(&self, tolerance: Tolerance) -> bool {
         self.images > 0
-            && self.max_relative_difference <= tolerance
+            && self.max_relative_difference <= tolerance.max
+            && self.rms_relative_difference <= tolerance.rms
             && self.agreeing + self.ties == self.images
     }
 }
@@ -36,6 +43,8 @@ pub struct Comparison {
     tolerance: f64,
     parity: Parity,
     values: usize,
+    /// Sum of the squares of the relative differences.
+    squares: f64,
     disagreeing: Vec<Disagreement>,
     worst: Option<Worst>,
     right: [usize; 2],
@@ -119,6 +128,8 @@ impl Comparison {
         parity.max_difference = parity.max_difference.max(difference);
         parity.max_relative_difference = parity.max_relative_difference.max(relative);
         self.values += 1;
+        self.squares += relative * relative;
+        parity.rms_relative_difference = (self.squares / self.values as f64).sqrt();
         parity.mean_difference += (difference - parity.mean_difference) / self.values as f64;
     }
 
@@ -167,6 +178,7 @@ mod tests {
         let found = compared(&array![[10.0, 0.0], [1.002, 2.0]], &reference).parity();
         assert!((found.max_relative_difference - 2e-4).abs() < 1e-6);
         assert!((found.max_difference - 2e-3).abs() < 1e-5 && (found.mean_difference - 5e-4).abs() < 1e-5);
+        assert!((found.rms_relative_difference - 1e-4).abs() < 1e-6, "the root of the mean of four squares");
         assert_eq!((found.images, found.agreeing, found.ties), (2, 2, 0));
     }
 
@@ -192,11 +204,14 @@ mod tests {
     #[test]
     fn it_holds_when_all_agree_but_for_ties() {
         let found = Parity { images: 4, agreeing: 3, ties: 1, ..Parity::default() };
-        assert!(found.holds(1e-4));
-        assert!(!Parity { ties: 0, ..found }.holds(1e-4));
+        let each = Tolerance::of_each;
+        assert!(found.holds(each(1e-4)));
+        assert!(!Parity { ties: 0, ..found }.holds(each(1e-4)));
         let apart = Parity { max_relative_difference: 2e-4, ..found };
-        assert!(!apart.holds(1e-4) && apart.holds(1e-2));
-        assert!(!Parity::default().holds(1.0), "nothing proves nothing");
+        assert!(!apart.holds(each(1e-4)) && apart.holds(each(1e-2)));
+        let everywhere = Parity { rms_relative_difference: 2e-5, ..found };
+        assert!(everywhere.holds(each(1e-4)) && !everywhere.holds(Tolerance { max: 1e-4, rms: 1e-5 }));
+        assert!(!Parity::default().holds(each(1.0)), "nothing proves nothing");
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! The generator of the golden outputs (`tests/goldens/generate.py`) computes the same values, so that no weights need to be
 //! stored with them.
 
+pub mod faults;
+pub mod tf32;
+
 use ndarray::ArrayD;
 
 use crate::shapes::{self, ShapeError};

@@ -20,11 +20,12 @@ use ferronnx_infer::verify::Verification;
 use ferronnx_models::card::{
     CARD_KEY, InputForm, ModelCard, Precision, Preprocessing, PreprocessingError, TemperatureScaling,
 };
-use ferronnx_models::certificate::{CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate};
+use ferronnx_models::certificate::{CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate, Compared};
 use ferronnx_models::onnx::digest::DigestError;
 use ferronnx_models::onnx::passes::{self, EmbedError, HalfError, QuantizeError, Ranges};
 use ferronnx_models::onnx::{self, Interface, Model, Opset, TraceError, WeightsDigest};
 use ferronnx_models::parity::{Comparison, Disagreement, Parity};
+use ferronnx_models::tolerance::{Arithmetic, Tolerance};
 use ferronnx_models::{Module, Weights, shapes};
 use image::{ImageError, RgbImage};
 use ndarray::{Array2, ArrayD};
@@ -88,11 +89,7 @@ impl ExportOptions {
 
 /// Default tolerance of each precision: difference of logits to libtorch's, relative to the largest.
 pub fn default_tolerance(precision: Precision) -> f64 {
-    match precision {
-        Precision::Fp32 => 1e-4,
-        Precision::Fp16 => 1e-2,
-        Precision::Int8 => 0.1,
-    }
+    Tolerance::of(precision, Arithmetic::Full).max
 }
 
 /// Result of an export.
@@ -280,7 +277,7 @@ impl<M: Module> Trained<'_, M> {
         let reference = self.reference(options)?;
         let (comparison, provider) = compare(&bytes, &reference, images, options)?;
         let (agreement, tolerance) = (comparison.parity(), options.allowed());
-        if !agreement.holds(tolerance) {
+        if !agreement.holds(Tolerance::of_each(tolerance)) {
             return Err(ExportError::Disagrees { found: agreement, tolerance });
         }
         let certificate = Certificate {
@@ -290,6 +287,8 @@ impl<M: Module> Trained<'_, M> {
             tolerance,
             runtime: format!("ONNX Runtime {}, {provider}", runtime::load(None)?.version()),
             agreement,
+            // Both sides run on the CPU, see `cpu` and `Trained::params`.
+            compared: Compared { device: "cpu".into(), arithmetic: Arithmetic::Full },
             goldens: goldens::make(&reference)?,
         };
         onnx::append_metadata(&mut bytes, &[(CERTIFICATE_KEY, &certificate.to_json())]);

@@ -1,5 +1,6 @@
 //! Errors of running a model.
 
+use crate::device::DeviceError;
 use crate::error::OrtError;
 
 /// Reason why a pass failed.
@@ -40,6 +41,9 @@ pub enum SessionError {
     /// An observed output holds an infinity or NaN, or has another shape than `[N, C, H, W]`.
     #[error("the output `{0}` is not a finite [N, C, H, W] tensor: the weights or the input are bad")]
     Mask(String),
+    /// The device cannot run the pass.
+    #[error(transparent)]
+    Device(DeviceError),
     /// ONNX Runtime reports a failure.
     #[error("ONNX Runtime failed")]
     Runtime(#[source] OrtError),
@@ -47,6 +51,31 @@ pub enum SessionError {
 
 impl From<ort::Error> for SessionError {
     fn from(error: ort::Error) -> Self {
-        Self::Runtime(error.into())
+        OrtError::from(error).into()
+    }
+}
+
+impl From<OrtError> for SessionError {
+    fn from(error: OrtError) -> Self {
+        match DeviceError::recognise(error.message()) {
+            Some(reason) => Self::Device(reason),
+            None => Self::Runtime(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_without_memory_is_one_plain_sentence() {
+        let message = "Non-zero status code returned while running Conv node. Name:'/conv1/Conv' Status Message: \
+                       /onnxruntime_src/onnxruntime/core/framework/bfc_arena.cc:376 void* \
+                       onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, Stream*) Failed to allocate memory for \
+                       requested buffer of size 4194304";
+        let error = SessionError::from(OrtError(message.into()));
+        assert_eq!(crate::error::chain(&error), "the memory is too small: another 4.2 MB were needed");
+        assert!(matches!(SessionError::from(OrtError("another".into())), SessionError::Runtime(_)));
     }
 }

@@ -9,7 +9,7 @@ use ferronnx_infer::session::Options;
 use ferronnx_infer::{Device, Preprocessor, Session};
 use ferronnx_models::card::{CARD_KEY, InputForm, ModelCard, Precision, Preprocessing, Provenance};
 use ferronnx_models::certificate::{
-    Bytes, CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate, Golden,
+    Bytes, CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate, Compared, Golden,
 };
 use ferronnx_models::layers::{Conv2d, Linear};
 use ferronnx_models::onnx::{self, Interface, Opset, WeightsDigest, passes};
@@ -125,6 +125,7 @@ impl Model {
             tolerance: 1e-4,
             runtime: "test".into(),
             agreement: Parity { images: 7, agreeing: 7, max_relative_difference, ..Parity::default() },
+            compared: Compared::default(),
             goldens,
         }
     }

@@ -57,6 +57,7 @@ fn the_report_fits_a_terminal() {
     labels         as exported
     preprocessing  as exported
     images         2 decoded and resized, 0 of 255 apart at most
+    allowed        1e-4 at most, 5e-6 rms: fp32 in full arithmetic
     when exported  1.0e-6 of the largest logit at most, top-1 7 of 7
     certificate    holds
     ");
@@ -185,6 +186,13 @@ fn scripts_read_json() {
     assert_eq!(report["preprocessing"], true);
     assert_eq!(report["failures"][0], "the labels or their order were changed");
     assert_eq!(report["agreement"]["pictures"], 2);
+    assert_eq!((&report["arithmetic"], &report["precision"]), (&"full".into(), &"fp32".into()));
+    assert_eq!((&report["tolerance"], &report["rms_tolerance"]), (&1e-4.into(), &5e-6.into()));
+    assert_eq!(report["tolerance_reason"], "fp32 in full arithmetic");
+    assert_eq!(
+        (&report["cpu"], &report["exported_compared"]["device"]),
+        (&serde_json::Value::Null, &"cpu".into())
+    );
     assert_eq!(report["sha256"].as_str().unwrap().len(), 64);
     assert!(report["runtime"].as_str().unwrap().starts_with("ONNX Runtime 1."), "{}", report["runtime"]);
 }

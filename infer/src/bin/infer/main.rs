@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         // The reader of our output has enough.
         Err(error) if messages::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            messages::line("error", format_args!("{error:#}"));
+            messages::line("error", messages::with_advice(&error));
             Done::Nothing.into()
         }
     }

@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal, Write};
 
 use ferronnx_infer::Error;
 use ferronnx_infer::assume::{Assumed, InterfaceError, NormalizationError};
-use ferronnx_infer::error::{DeviceError, ErrorKind, ModelError, chain};
+use ferronnx_infer::error::{DeviceError, ErrorKind, ModelError, SessionError, chain};
 use ferronnx_infer::escape;
 use ferronnx_infer::results::Failed;
 use ferronnx_models::card::PreprocessingError;
@@ -37,6 +37,15 @@ pub fn words(error: &Error) -> String {
     }
 }
 
+/// Words any error with its causes, followed by what helps if the library reports one of its own.
+pub fn with_advice(error: &anyhow::Error) -> String {
+    let ours = error.chain().find_map(|cause| cause.downcast_ref::<Error>());
+    match ours.and_then(|error| advice(error.kind())) {
+        Some(advice) => format!("{error:#}: {advice}"),
+        None => format!("{error:#}"),
+    }
+}
+
 /// Flag or command that helps against an error.
 fn advice(error: &ErrorKind) -> Option<&'static str> {
     Some(match error {
@@ -49,7 +58,21 @@ fn advice(error: &ErrorKind) -> Option<&'static str> {
         ErrorKind::Device { source: DeviceError::MissingLibrary(_), .. } => {
             "install it with `cargo xtask setup --cuda`, or use --device cpu"
         }
+        ErrorKind::Device { source: DeviceError::NoSuchGpu(_), .. } => "choose another, or use --device cpu",
+        ErrorKind::Device { source: DeviceError::MemoryLimit(_), .. } => {
+            "raise --gpu-memory, or use --device cpu"
+        }
+        ErrorKind::Device { source: DeviceError::OutOfMemory(_), .. } => {
+            "end what else uses it, or use --device cpu"
+        }
         ErrorKind::Device { .. } => "or use --device cpu",
+        ErrorKind::Session(SessionError::Device(DeviceError::MemoryLimit(_))) => {
+            "raise --gpu-memory, or choose a smaller batch with --batch (serve: --max-batch)"
+        }
+        ErrorKind::Session(SessionError::Device(DeviceError::OutOfMemory(_))) => {
+            "choose a smaller batch with --batch (serve: --max-batch), or end what else uses the device"
+        }
+        ErrorKind::Session(SessionError::Device(_)) => "or use --device cpu",
         ErrorKind::Model(ModelError::NoLabels) => "name them with --labels FILE, one a line",
         ErrorKind::Model(ModelError::Unusable(unusable)) => match unusable.what {
             "labels" => "name the classes with --labels FILE, one a line",
@@ -131,7 +154,8 @@ pub fn progress(images: usize, results: bool) -> ProgressBar {
 
 /// Reports an image that failed, above the progress bar.
 pub fn failed(progress: &ProgressBar, failed: &Failed) {
-    let text = format!("{}: {}", escape::path(&failed.path), failed.error.reason());
+    let advice = advice(failed.error.kind()).map_or_else(String::new, |advice| format!(": {advice}"));
+    let text = format!("{}: {}{advice}", escape::path(&failed.path), failed.error.reason());
     progress.suspend(|| line("error", text));
 }
 

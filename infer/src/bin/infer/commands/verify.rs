@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use ferronnx_infer::escape;
 use ferronnx_infer::verify::Verification;
+use ferronnx_models::parity::Parity;
+use ferronnx_models::tolerance::Arithmetic;
 use ferronnx_report::text;
 use serde::Serialize;
 
@@ -50,46 +52,46 @@ struct Report<'a> {
 
 /// Text with a line for each check.
 fn lines(file: &str, found: &Verification) -> String {
-    let Verification { agreement, exported_agreement: exported, tolerance, levels, .. } = found;
     let same = |holds: bool| if holds { "as exported" } else { "CHANGED" };
     let weights = match found.changed_tensors.len() {
         0 => same(true).into(),
         changed => format!("{changed} CHANGED"),
     };
-    let compared = |images: usize, relative: f64, agreeing: usize, ties: usize| {
-        let ties = if ties == 0 { String::new() } else { format!(", {ties} ties") };
-        format!("{relative:.1e} of the largest logit at most, top-1 {agreeing} of {images}{ties}")
-    };
-    let lines = [
+    let levels = found.levels.iter().max().copied().unwrap_or(0);
+    let images = format!("{} decoded and resized, {levels} of 255 apart at most", found.levels.len());
+    let allowed = |max: f64, rms: f64, reason: &str| format!("{max:.0e} at most, {rms:.0e} rms: {reason}");
+    let mut lines = vec![
         ("model", file.into()),
-        ("runs on", format!("{}, {}", found.runtime, found.provider)),
-        ("exported on", found.exported_with.clone()),
+        ("runs on", format!("{}, {}, {}", found.runtime, found.provider, found.arithmetic)),
+        ("exported on", format!("{}, {}", found.exported_with, found.exported_compared.arithmetic)),
         ("weights", format!("{} tensors {weights}, sha256 {}", found.tensors, &found.sha256[..16])),
         ("labels", same(found.labels).into()),
         ("preprocessing", same(found.preprocessing).into()),
-        (
-            "images",
-            format!("{} decoded and resized, {} of 255 apart at most", levels.len(), {
-                levels.iter().max().copied().unwrap_or(0)
-            }),
-        ),
-        (
-            "logits",
-            format!(
-                "{} (allowed {tolerance:.0e})",
-                compared(
-                    agreement.images,
-                    agreement.max_relative_difference,
-                    agreement.agreeing,
-                    agreement.ties
-                )
-            ),
-        ),
-        (
-            "when exported",
-            compared(exported.images, exported.max_relative_difference, exported.agreeing, exported.ties),
-        ),
-        ("certificate", if found.holds() { "holds" } else { "DOES NOT HOLD" }.into()),
+        ("images", images),
+        ("logits", differences(&found.agreement)),
+        ("allowed", allowed(found.tolerance, found.rms_tolerance, &found.tolerance_reason)),
     ];
+    if let Some(cpu) = &found.cpu {
+        let reason = format!("the file in {}", Arithmetic::Full);
+        lines.push(("on the CPU", differences(&cpu.agreement)));
+        lines.push(("allowed there", allowed(cpu.tolerance, cpu.rms_tolerance, &reason)));
+        lines.push(("from the CPU", differences(&cpu.device_difference)));
+    }
+    lines.push(("when exported", differences(&found.exported_agreement)));
+    lines.push(("certificate", if found.holds() { "holds" } else { "DOES NOT HOLD" }.into()));
     text::fields(&lines)
+}
+
+/// Words for the differences of a comparison: `3.5e-7 of the largest logit at most, 1.3e-7 rms, top-1 4 of 4`.
+fn differences(found: &Parity) -> String {
+    let Parity { images, agreeing, ties, max_relative_difference, rms_relative_difference, .. } = found;
+    // Certificates of earlier versions have no mean.
+    let rms = match *rms_relative_difference {
+        0.0 => String::new(),
+        rms => format!(", {rms:.1e} rms"),
+    };
+    let ties = if *ties == 0 { String::new() } else { format!(", {ties} ties") };
+    format!(
+        "{max_relative_difference:.1e} of the largest logit at most{rms}, top-1 {agreeing} of {images}{ties}"
+    )
 }
