@@ -14,13 +14,13 @@
 #   PEER      none leaves PyTorch's measurements out
 #   DEVICE    device (cuda)
 #   BATCHES   batch sizes ("64 512"), AMPS precisions ("fp32 bf16")
-#   STEPS     steps of an epoch and of a round (100 at batch 64, 60 above)
-#   EPOCHS    epochs, of which the first does not count (4)
+#   STEPS     steps of an epoch and of a round (60 at batch 64, 40 above)
+#   EPOCHS    epochs, of which the first does not count (3)
 #   LIMIT     seconds after which a measurement is ended (60)
 set -u
 data=$1 out=$2
 here=$(cd "$(dirname "$0")" && pwd)
-training=${TRAINING:-training} python=${PYTHON:-python3} device=${DEVICE:-cuda} limit=${LIMIT:-60} epochs=${EPOCHS:-4}
+training=${TRAINING:-training} python=${PYTHON:-python3} device=${DEVICE:-cuda} limit=${LIMIT:-60} epochs=${EPOCHS:-3}
 [ ! -d "$data/train" ] || data=$data/train
 mkdir -p "$out"
 lines=$out/training.jsonl log=$out/training.log
@@ -29,7 +29,7 @@ result=$out/training-$(date +%F).md
 : > "$log"
 
 steps() { # BATCH
-    if [ "$1" -gt 64 ]; then echo "${STEPS:-60}"; else echo "${STEPS:-100}"; fi
+    if [ "$1" -gt 64 ]; then echo "${STEPS:-40}"; else echo "${STEPS:-60}"; fi
 }
 
 # run COMMAND...: adds the lines that a measurement prints; what goes wrong is in the log.

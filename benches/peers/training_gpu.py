@@ -167,7 +167,9 @@ def kernels(torch, args, run, steps=10):
         synchronise(torch, args)
     times, counts = defaultdict(float), defaultdict(int)
     for event in profiler.events():
-        if event.device_type == torch.autograd.DeviceType.CUDA:
+        # Annotations such as the optimizer's span kernels that are listed too.
+        annotation = getattr(event, "is_user_annotation", False) or event.name.startswith("Optimizer.")
+        if event.device_type == torch.autograd.DeviceType.CUDA and not annotation:
             times[event.name] += event.time_range.elapsed_us() / 1e3 / steps
             counts[event.name] += 1
     longest = sorted(times, key=times.get, reverse=True)[:12]
