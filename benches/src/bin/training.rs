@@ -9,12 +9,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use benches::device::synchronize;
 use benches::median;
 use clap::{Parser, ValueEnum};
 use ferronnx_infer::Preprocessor;
 use ferronnx_models::card::Preprocessing;
 use ferronnx_models::layers::Attention;
-use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
 use ferronnx_models::{Module, shapes};
 use ferronnx_train::data::augment::Augment;
 use ferronnx_train::data::batches::Loader;
@@ -30,10 +31,9 @@ use ferronnx_train::trainer::{Amp, Options, Trainer};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Reduction, Tensor};
 
-const SIDE: u32 = 32;
 const OPTIMIZER_STEPS: usize = 100;
 
-/// Measure training of ResNet18 on images of 32x32
+/// Measure training of ResNet18 on a folder of images
 #[derive(Parser)]
 struct Args {
     /// Folder of class folders
@@ -57,6 +57,12 @@ struct Args {
     /// Attention after each stage
     #[arg(long, default_value = "on")]
     attention: Switch,
+    /// Height and width of the network's input
+    #[arg(long, default_value_t = 32)]
+    size: u32,
+    /// Decode the images in every epoch, and measure that alone too
+    #[arg(long)]
+    from_files: bool,
     /// Epochs; the median counts, and of several the first does not
     #[arg(long, default_value_t = 1)]
     epochs: usize,
@@ -80,16 +86,21 @@ fn main() -> Result<()> {
     tch::set_num_threads(args.threads);
     let folder = ImageFolder::scan(&args.data)?;
     let attention = args.attention.is_on().then(Attention::default);
-    let architecture = Architecture { classes: folder.classes.len(), attention, ..Architecture::default() };
+    let (classes, stem) = (folder.classes.len(), Stem::for_size(args.size));
+    let architecture = Architecture { classes, stem, attention, ..Architecture::default() };
     let network = ResNet18::new(&architecture)?;
-    let described = shapes::describe(&network, &[1, 3, SIDE as usize, SIDE as usize])?.params;
+    let described = shapes::describe(&network, &[1, 3, args.size as usize, args.size as usize])?.params;
     let params = Params::initialise(&described, 1, device)?;
     let mut found = match device {
         Device::Cpu => alone(&network, &params, &args)?,
         _ => json!({}),
     };
-    let rate = time_epochs(&network, &params, folder, &args)?;
+    let Rates { trained: rate, loaded } = time_epochs(&network, &params, folder, &args)?;
     found["images_per_second"] = rate.into();
+    if let Some(loaded) = loaded {
+        found["loaded_images_per_second"] = loaded.into();
+    }
+    found["size"] = args.size.into();
     found["ms"] = (1e3 * args.batch as f64 / rate).into();
     found["side"] = "ours".into();
     found["form"] = form(&args).into();
@@ -120,8 +131,8 @@ fn alone(network: &ResNet18, params: &Params, args: &Args) -> Result<Value> {
 
 /// Runs `steps` training steps after two uncounted ones, and returns the milliseconds of each.
 fn time_steps(network: &ResNet18, params: &Params, args: &Args) -> Result<Vec<f64>> {
-    let (batch, steps) = (args.batch as i64, args.steps);
-    let images = Tensor::randn([batch, 3, i64::from(SIDE), i64::from(SIDE)], (Kind::Float, Device::Cpu));
+    let (batch, side, steps) = (args.batch as i64, i64::from(args.size), args.steps);
+    let images = Tensor::randn([batch, 3, side, side], (Kind::Float, Device::Cpu));
     let labels = Tensor::randint(10, [batch], (Kind::Int64, Device::Cpu));
     let mut optimizer = Optimizer::new(Settings::default());
     for (name, tensor) in params.trainable() {
@@ -167,8 +178,15 @@ fn time_optimizer(params: &Params, settings: Settings) -> Result<Vec<f64>> {
     (0..OPTIMIZER_STEPS).map(|_| time()).collect()
 }
 
-/// Trains epochs and returns the median of their images per second.
-fn time_epochs(network: &ResNet18, params: &Params, folder: ImageFolder, args: &Args) -> Result<f64> {
+/// Images per second.
+struct Rates {
+    trained: f64,
+    /// Of batches that are made and not trained on, where images are decoded in every epoch.
+    loaded: Option<f64>,
+}
+
+/// Trains epochs and returns the median of their rates.
+fn time_epochs(network: &ResNet18, params: &Params, folder: ImageFolder, args: &Args) -> Result<Rates> {
     let mut recipe = Recipe::load("three-phase")?.scaled_to(1);
     recipe.phases[0].train = vec!["*".into()];
     recipe.phases[0].epochs = args.epochs;
@@ -176,14 +194,15 @@ fn time_epochs(network: &ResNet18, params: &Params, folder: ImageFolder, args: &
     if !args.augment.is_on() {
         recipe.augment = Augment::default();
     }
-    let preprocessor = Preprocessor::new(&Preprocessing::for_size(SIDE));
+    let preprocessor = Preprocessor::new(&Preprocessing::for_size(args.size));
     let device = params.device();
-    let load = |count| {
+    let load = |count, originals| {
         let samples = split::limited(&folder.train, count, 1);
-        ImageSet::load(samples, &preprocessor, Loading::new(device), || ())
+        ImageSet::load(samples, &preprocessor, Loading { originals, ..Loading::new(device) }, || ())
     };
-    let (train, validation) = (load(args.steps * args.batch)?, load(2)?);
+    let (train, validation) = (load(args.steps * args.batch, args.from_files)?, load(2, false)?);
     let loaders = [&train, &validation].map(|set| Loader::new(set, &preprocessor, device));
+    let loaded = args.from_files.then(|| time_loading(loaders[0], &recipe, device)).transpose()?;
     let new = HashSet::new();
     let options = Options { amp: args.amp, ..Options::default() };
     let mut trainer = Trainer::new(network, params, &recipe, loaders, &new, options)?;
@@ -194,5 +213,16 @@ fn time_epochs(network: &ResNet18, params: &Params, folder: ImageFolder, args: &
     }
     // The first epoch also starts the device and searches for algorithms.
     let counted = rates.split_off(usize::from(rates.len() > 1));
-    Ok(median(counted))
+    Ok(Rates { trained: median(counted), loaded })
+}
+
+/// Makes the batches of an epoch and returns the images per second.
+fn time_loading(loader: Loader<'_>, recipe: &Recipe, device: Device) -> Result<f64> {
+    let started = Instant::now();
+    let mut images = 0;
+    for batch in loader.training(&recipe.augment, recipe.batch_size, 0, 0, 0) {
+        images += batch?.len();
+    }
+    synchronize(device);
+    Ok(images as f64 / started.elapsed().as_secs_f64())
 }
