@@ -102,5 +102,5 @@ for seed in $seeds; do
 done
 [ "$long" = 0 ] || run ours "$long" 1
 wait
-rm -rf "$out/pixels"
+rm -rf "$out/pixels" "$out/split"
 cat "$result"

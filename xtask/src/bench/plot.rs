@@ -82,13 +82,21 @@ fn draw_panel(
         .y_label_formatter(&|us| format!("{us}"))
         .label_style(font.clone())
         .draw()?;
-    for group in 0..groups {
-        let (stage, batch) = (group / place.batches.len() + 1, place.batches[group % place.batches.len()]);
-        let below = TextStyle::from(font.clone()).pos(Pos::new(HPos::Center, VPos::Top));
-        let (x, y) = chart.backend_coord(&(group as f64, least));
+    let below = TextStyle::from(font).pos(Pos::new(HPos::Center, VPos::Top));
+    let label = |text: String, group: f64, down: i32| {
+        let (x, y) = chart.backend_coord(&(group, least));
         let (dx, dy) = panel.get_base_pixel();
-        panel.draw(&Text::new(format!("stage {stage}"), (x - dx, y - dy + 4), below.clone()))?;
-        panel.draw(&Text::new(format!("x {batch}"), (x - dx, y - dy + 20), below))?;
+        panel.draw(&Text::new(text, (x - dx, y - dy + down), below.clone()))
+    };
+    let batches = place.batches.len();
+    for stage in 0..STAGES.len() {
+        label(format!("stage {}", stage + 1), (stage * batches) as f64 + (batches - 1) as f64 / 2.0, 20)?;
+    }
+    for group in 0..groups {
+        label(format!("x {}", place.batches[group % batches]), group as f64, 4)?;
+    }
+    for group in 0..groups {
+        let (stage, batch) = (group / batches + 1, place.batches[group % batches]);
         let engines: Vec<&&Row> =
             rows.iter().filter(|row| (row.stage, row.batch) == (stage, batch)).collect();
         let bound = engines.first().map(|row| (row.bound_us, BOUND));
