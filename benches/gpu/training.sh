@@ -62,6 +62,7 @@ for batch in ${BATCHES:-64 512}; do
         for augment in off on; do
             ours "$batch" "$precision" --augment "$augment"
         done
+        ours "$batch" "$precision" --augment on --graphs off
         ours "$batch" "$precision" --augment off --attention off
     done
 done

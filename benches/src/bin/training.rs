@@ -63,6 +63,9 @@ struct Args {
     /// Decode the images in every epoch, and measure that alone too
     #[arg(long)]
     from_files: bool,
+    /// Record a step as a CUDA graph
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    graphs: Switch,
     /// Epochs; the median counts, and of several the first does not
     #[arg(long, default_value_t = 1)]
     epochs: usize,
@@ -91,6 +94,7 @@ fn main() -> Result<()> {
     let network = ResNet18::new(&architecture)?;
     let described = shapes::describe(&network, &[1, 3, args.size as usize, args.size as usize])?.params;
     let params = Params::initialise(&described, 1, device)?;
+    device::prepare(device, false)?;
     let mut found = match device {
         Device::Cpu => alone(&network, &params, &args)?,
         _ => json!({}),
@@ -117,7 +121,12 @@ fn main() -> Result<()> {
 
 /// Way to train, in reports.
 fn form(args: &Args) -> &'static str {
-    if args.attention.is_on() { "eager" } else { "eager, no attention" }
+    match (args.graphs.is_on(), args.attention.is_on()) {
+        (true, true) => "captured",
+        (false, true) => "eager",
+        (true, false) => "captured, no attention",
+        (false, false) => "eager, no attention",
+    }
 }
 
 /// Times of steps on one fixed batch, and of the optimizers.
@@ -142,7 +151,7 @@ fn time_steps(network: &ResNet18, params: &Params, args: &Args) -> Result<Vec<f6
     let mut times = Vec::with_capacity(steps);
     for step in 0..steps + 2 {
         let started = Instant::now();
-        optimizer.zero_grad();
+        optimizer.forget_gradients()?;
         let logits = network.forward(&Eager::train(params, &none), &images)?;
         logits.cross_entropy_loss::<Tensor>(&labels, None, Reduction::Mean, -100, 0.0).backward();
         optimizer.step(&[1e-3], None, None)?;
@@ -170,7 +179,7 @@ fn time_optimizer(params: &Params, settings: Settings) -> Result<Vec<f64>> {
     for (name, tensor) in params.trainable() {
         optimizer.add(name, tensor, 0)?;
     }
-    let mut time = || -> Result<f64> {
+    let time = || -> Result<f64> {
         let started = Instant::now();
         optimizer.step(&[1e-6], None, None)?;
         Ok(started.elapsed().as_secs_f64() * 1e3)
@@ -204,7 +213,7 @@ fn time_epochs(network: &ResNet18, params: &Params, folder: ImageFolder, args: &
     let loaders = [&train, &validation].map(|set| Loader::new(set, &preprocessor, device));
     let loaded = args.from_files.then(|| time_loading(loaders[0], &recipe, device)).transpose()?;
     let new = HashSet::new();
-    let options = Options { amp: args.amp, ..Options::default() };
+    let options = Options { amp: args.amp, graphs: args.graphs.is_on(), ..Options::default() };
     let mut trainer = Trainer::new(network, params, &recipe, loaders, &new, options)?;
     let mut rates = Vec::new();
     for _ in 0..args.epochs {
