@@ -255,6 +255,8 @@ def table(lines):
             more = [f"{bases[name] / ms:.2f}" if bases[name] else "" for name in ("eager", "loop")]
             print(f"{start} {ms:.3f} | {1e3 * batch / ms:.0f} | {' | '.join(less + more)} |")
         for row in rows:
+            if "unrecorded" in row:
+                print(f"\n{row['form']}: no graph was recorded, because: {row['unrecorded']}")
             if "longest" in row:
                 longest = ", ".join(f"{ms:.3f} `{name}`" for name, ms in row["longest"].items())
                 print(f"\n{row['form']}: {row['kernels']:.0f} kernels a step; the longest in ms: {longest}")

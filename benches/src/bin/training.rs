@@ -99,7 +99,7 @@ fn main() -> Result<()> {
         Device::Cpu => alone(&network, &params, &args)?,
         _ => json!({}),
     };
-    let Rates { trained: rate, loaded } = time_epochs(&network, &params, folder, &args)?;
+    let Measured { rate, loaded, graphs, unrecorded } = time_epochs(&network, &params, folder, &args)?;
     found["images_per_second"] = rate.into();
     if let Some(loaded) = loaded {
         found["loaded_images_per_second"] = loaded.into();
@@ -107,7 +107,11 @@ fn main() -> Result<()> {
     found["size"] = args.size.into();
     found["ms"] = (1e3 * args.batch as f64 / rate).into();
     found["side"] = "ours".into();
-    found["form"] = form(&args).into();
+    found["form"] = form(graphs > 0, args.attention.is_on()).into();
+    found["graphs"] = graphs.into();
+    if let Some(reason) = unrecorded {
+        found["unrecorded"] = reason.into();
+    }
     found["device"] = DeviceRequest::from(device).to_string().into();
     found["batch"] = args.batch.into();
     found["amp"] = args.amp.map_or("fp32".into(), |amp| amp.to_string()).into();
@@ -119,9 +123,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Way to train, in reports.
-fn form(args: &Args) -> &'static str {
-    match (args.graphs.is_on(), args.attention.is_on()) {
+/// Way to train, in reports; captured is a step that was recorded as a CUDA graph.
+fn form(captured: bool, attention: bool) -> &'static str {
+    match (captured, attention) {
         (true, true) => "captured",
         (false, true) => "eager",
         (true, false) => "captured, no attention",
@@ -187,15 +191,19 @@ fn time_optimizer(params: &Params, settings: Settings) -> Result<Vec<f64>> {
     (0..OPTIMIZER_STEPS).map(|_| time()).collect()
 }
 
-/// Images per second.
-struct Rates {
-    trained: f64,
-    /// Of batches that are made and not trained on, where images are decoded in every epoch.
+/// Speed of training, in images per second.
+struct Measured {
+    rate: f64,
+    /// Speed of making batches that are not trained on, where images are decoded in every epoch.
     loaded: Option<f64>,
+    /// Number of CUDA graphs that were recorded.
+    graphs: usize,
+    /// Reason for which a step was not.
+    unrecorded: Option<String>,
 }
 
 /// Trains epochs and returns the median of their rates.
-fn time_epochs(network: &ResNet18, params: &Params, folder: ImageFolder, args: &Args) -> Result<Rates> {
+fn time_epochs(network: &ResNet18, params: &Params, folder: ImageFolder, args: &Args) -> Result<Measured> {
     let mut recipe = Recipe::load("three-phase")?.scaled_to(1);
     recipe.phases[0].train = vec!["*".into()];
     recipe.phases[0].epochs = args.epochs;
@@ -222,7 +230,8 @@ fn time_epochs(network: &ResNet18, params: &Params, folder: ImageFolder, args: &
     }
     // The first epoch also starts the device and searches for algorithms.
     let counted = rates.split_off(usize::from(rates.len() > 1));
-    Ok(Rates { trained: median(counted), loaded })
+    let (graphs, unrecorded) = (trainer.graphs(), trainer.unrecorded());
+    Ok(Measured { rate: median(counted), loaded, graphs, unrecorded })
 }
 
 /// Makes the batches of an epoch and returns the images per second.
