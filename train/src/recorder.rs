@@ -17,7 +17,7 @@ const WARM_UP: usize = 3;
 /// Largest number of graphs that are kept; each has memory of its own.
 const MOST: usize = 8;
 
-/// What a call is recognised by: a name, numbers that its work depends on, and the shapes and types of its inputs.
+/// Key of a call: a name, numbers that its work depends on, and the shapes and types of its inputs.
 type Key = (&'static str, Vec<i64>);
 
 /// Memory of recorded functions.
