@@ -1,34 +1,40 @@
 //! Latency of ResNet18 at 32x32, with CBAM and without.
 //!
-//! It runs on libtorch, on ONNX Runtime's operators, and on ONNX Runtime with our operator for attention. Run
-//! `cargo bench -p benches --bench network`.
+//! It runs on libtorch, on ONNX Runtime's operators, and on the CPU on ONNX Runtime with our operator for attention. Run
+//! `cargo bench -p benches --bench network`; `BENCH_DEVICE=cuda` measures on a GPU.
 
-#![allow(missing_docs)] // criterion's macros
+#![allow(missing_docs)] // a program
 
+use std::cell::OnceCell;
 use std::hint::black_box;
 
-use benches::{Case, Engine, LOADS};
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use anyhow::Result;
+use benches::device::{self, Load};
+use benches::{Case, Engine};
+use criterion::{BenchmarkId, Criterion};
 use ferronnx_models::layers::Attention;
 use ferronnx_models::resnet::{Architecture, ResNet18};
 
-fn network(criterion: &mut Criterion) {
-    for (batch, threads) in LOADS {
-        let mut group = criterion.benchmark_group(format!("network/batch{batch}/threads{threads}"));
+fn main() -> Result<()> {
+    let device = device::open()?;
+    let mut criterion = Criterion::default().configure_from_args();
+    for load in Load::all(device) {
+        let mut group = criterion.benchmark_group(format!("network/{load}"));
         for (name, attention) in [("cbam", Some(Attention::default())), ("none", None)] {
-            let architecture = Architecture { attention, ..Architecture::default() };
-            let network = ResNet18::new(&architecture).expect("the architecture is sound");
-            let case = Case::new(&network, [3, 32, 32], batch, threads).expect("the engines agree");
-            for engine in Engine::ALL {
+            let network = ResNet18::new(&Architecture { attention, ..Architecture::default() })?;
+            // Made for the first engine that is not filtered out.
+            let case = OnceCell::new();
+            for &engine in Engine::on(device) {
                 group.bench_function(BenchmarkId::new(engine.name(), name), |bencher| {
-                    let ready = case.ready(engine).expect("the engine starts");
+                    let case = case
+                        .get_or_init(|| Case::new(&network, [3, 32, 32], load).expect("the engines agree"));
+                    let mut ready = case.ready(engine).expect("the engine starts");
                     bencher.iter(|| black_box(ready.run().expect("the engine runs")));
                 });
             }
         }
         group.finish();
     }
+    criterion.final_summary();
+    Ok(())
 }
-
-criterion_group!(benches, network);
-criterion_main!(benches);

@@ -4,30 +4,58 @@
 #   benches/gpu/recipes.sh DATA OUT
 #
 # DATA has train/CLASS and test/CLASS with images of 32x32, such as CIFAR-10. Trains 30 epochs with two seeds on each
-# side, then 80 epochs once, all with batches of 512 in bf16: about six minutes on an H100. Appends to
-# OUT/recipes-DATE.md. TRAIN names the program (train), PYTHON a Python with torch and Pillow (python3; none leaves that
-# side out), DEVICE the device (cuda), EPOCHS and LONG the numbers of epochs, BATCH the images per step, FLAGS further
-# flags of train fit. Another device than cuda and few epochs try the script itself.
+# side, then 80 epochs once, all with batches of 512 in bf16: about six minutes on an H100. Both sides hold out a tenth
+# of the training images. Appends to OUT/recipes-DATE.md; each run's output is OUT/SIDE-EPOCHS-SEED.log. Variables:
+#
+#   TRAIN     command that is the program (train)
+#   PYTHON    Python with torch and Pillow (python3); none leaves that side out
+#   DEVICE    device (cuda); another one and few epochs try the script itself
+#   EPOCHS    epochs of the comparison (30), SEEDS its seeds ("1 2"), LONG epochs of the long run (80; 0 for none)
+#   BATCH     images per step (512)
+#   SPLIT     train on the first SPLIT images of each class of DATA/train and test on its others, not on DATA/test
+#   TOGETHER  1 runs all at the same time: for accuracies only, their seconds say nothing
+#   LIMIT     seconds after which a run is ended (600)
+#   FLAGS, PEER_FLAGS  further flags of train fit and of the other side
 set -eu
-data=$1 out=$2
+data=$(cd "$1" && pwd) out=$2
 here=$(cd "$(dirname "$0")" && pwd)
 train=${TRAIN:-train} python=${PYTHON:-python3} device=${DEVICE:-cuda}
-epochs=${EPOCHS:-30} long=${LONG:-80} batch=${BATCH:-512}
+epochs=${EPOCHS:-30} seeds=${SEEDS:-1 2} long=${LONG:-80} batch=${BATCH:-512} limit=${LIMIT:-600}
 # The rate of the recipe is for 64 images a step, and grows with the root of the batch.
 rate=$(awk "BEGIN { printf \"%.3g\", 0.05 * sqrt($batch / 64) }")
 amp=
 [ "$device" = cpu ] || amp=--amp
 mkdir -p "$out"
+out=$(cd "$out" && pwd)
 result=$out/recipes-$(date +%F).md
+
+# split COUNT: links the first COUNT images of each class as training images and the others as test images.
+split() {
+    rm -rf "$out/split"
+    for class in "$data"/train/*/; do
+        name=$(basename "$class")
+        mkdir -p "$out/split/train/$name" "$out/split/test/$name"
+        find "$class" -type f -o -type l | sort > "$out/split/names"
+        head -n "$1" "$out/split/names" | xargs -r -d '\n' ln -s -t "$out/split/train/$name"
+        tail -n "+$(($1 + 1))" "$out/split/names" | xargs -r -d '\n' ln -s -t "$out/split/test/$name"
+    done
+    rm "$out/split/names"
+    data=$out/split
+}
+[ -z "${SPLIT:-}" ] || split "$SPLIT"
+
+count() {
+    find -L "$data/$1" -type f | wc -l
+}
 
 {
     echo
-    echo "## $(date +%FT%TZ -u), $("$train" --version), device $device"
+    echo "## $(date -u +%FT%TZ), $($train --version), device $device"
     echo
     [ "$device" = cpu ] || nvidia-smi --query-gpu=name,driver_version --format=csv,noheader || :
     echo
-    echo "Batch $batch, peak rate $rate${amp:+, bf16}. DATA: $(find "$data/train" -type f | wc -l) training and" \
-        "$(find "$data/test" -type f | wc -l) test images."
+    echo "Batch $batch, peak rate $rate${amp:+, bf16}. DATA: $(count train) training and $(count test) test" \
+        "images${SPLIT:+, the first $SPLIT of each class and its others}${TOGETHER:+. All runs at the same time}."
     echo
     echo "| side | epochs | seed | test accuracy | with mirror images | seconds |"
     echo "|---|---|---|---|---|---|"
@@ -35,11 +63,12 @@ result=$out/recipes-$(date +%F).md
 
 # field NAME FILE: a number of a JSON object.
 field() {
-    sed -n "s/.*\"$1\": *\([0-9.]*\).*/\1/p" "$2" | head -n 1
+    sed -n "s/.*\"$1\": *\([0-9.]*\).*/\1/p" "$2" 2> /dev/null | head -n 1
 }
 
 row() { # SIDE EPOCHS SEED FILE SECONDS
-    echo "| $1 | $2 | $3 | $(field test_accuracy "$4") | $(field mirrored_test_accuracy "$4") | $5 |" >> "$result"
+    accuracy=$(field test_accuracy "$4")
+    echo "| $1 | $2 | $3 | ${accuracy:-failed} | $(field mirrored_test_accuracy "$4") | $5 |" >> "$result"
 }
 
 ours() { # EPOCHS SEED
@@ -47,24 +76,31 @@ ours() { # EPOCHS SEED
     rm -rf "$run"
     start=$(date +%s)
     # shellcheck disable=SC2086
-    "$train" fit --data "$data" --recipe one-cycle --epochs "$1" --batch-size "$batch" --learning-rate "$rate" \
-        --seed "$2" --device "$device" $amp --mirrored-test --out "$run" ${FLAGS:-}
+    timeout "$limit" $train fit --data "$data" --recipe one-cycle --epochs "$1" --batch-size "$batch" \
+        --learning-rate "$rate" --seed "$2" --device "$device" $amp --mirrored-test --out "$run" ${FLAGS:-} \
+        > "$run.log" 2>&1 || tail -n 5 "$run.log"
     row ours "$1" "$2" "$run/result.json" $(($(date +%s) - start))
 }
 
 theirs() { # EPOCHS SEED
-    [ "$python" = none ] && return
+    run=$out/theirs-$1-$2
     start=$(date +%s)
     # shellcheck disable=SC2086
-    "$python" "$here/../peers/recipes.py" "$data" --epochs "$1" --batch-size "$batch" --learning-rate "$rate" \
-        --seed "$2" --device "$device" $amp ${PEER_FLAGS:-} > "$out/theirs-$1-$2.json"
-    row "PyTorch $(sed -n 's/.*"torch": "\([^"]*\)".*/\1/p' "$out/theirs-$1-$2.json")" "$1" "$2" \
-        "$out/theirs-$1-$2.json" $(($(date +%s) - start))
+    timeout "$limit" "$python" "$here/../peers/recipes.py" "$data" --epochs "$1" --batch-size "$batch" \
+        --learning-rate "$rate" --seed "$2" --device "$device" $amp --cache "$out/pixels" ${PEER_FLAGS:-} \
+        > "$run.json" 2> "$run.log" || tail -n 5 "$run.log"
+    row "PyTorch $(sed -n 's/.*"torch": "\([^"]*\)".*/\1/p' "$run.json")" "$1" "$2" "$run.json" $(($(date +%s) - start))
 }
 
-for seed in 1 2; do
-    ours "$epochs" "$seed"
-    theirs "$epochs" "$seed"
+run() { # SIDE EPOCHS SEED
+    if [ "${TOGETHER:-}" = 1 ]; then "$@" & else "$@"; fi
+}
+
+for seed in $seeds; do
+    run ours "$epochs" "$seed"
+    [ "$python" = none ] || run theirs "$epochs" "$seed"
 done
-[ "$long" = 0 ] || ours "$long" 1
+[ "$long" = 0 ] || run ours "$long" 1
+wait
+rm -rf "$out/pixels" "$out/split"
 cat "$result"

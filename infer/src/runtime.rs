@@ -86,6 +86,12 @@ impl RuntimeError {
 }
 
 impl Runtime {
+    /// Environment of ONNX Runtime, of which a process has one: for sessions that benchmarks build themselves.
+    #[doc(hidden)]
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
     /// Path of the library, with links resolved.
     pub fn path(&self) -> &Path {
         &self.path

@@ -6,6 +6,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use tch::{Cuda, Device};
 
+use crate::error::TorchError;
+use crate::native;
+
 /// A device as it is asked for: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -181,6 +184,34 @@ impl CudaLibrary {
 /// [`DeviceError`] when an explicit device cannot be used.
 pub fn find(request: DeviceRequest) -> Result<Device, DeviceError> {
     CudaLibrary::open(request).resolve(request)
+}
+
+/// Gives cuBLAS the workspaces with which it computes the same bits every time, unless the environment names others. They
+/// take no more memory than its own.
+///
+/// # Safety
+/// As [`std::env::set_var`]: no other thread may run yet.
+pub unsafe fn fix_workspaces() {
+    const VARIABLE: &str = "CUBLAS_WORKSPACE_CONFIG";
+    if std::env::var_os(VARIABLE).is_none() {
+        // SAFETY: the caller's.
+        unsafe { std::env::set_var(VARIABLE, ":4096:8") };
+    }
+}
+
+/// Chooses how libtorch computes on a GPU, for the rest of the process: the same bits every time, or as fast as cuDNN's
+/// search for algorithms makes it. Other devices are left as they are.
+///
+/// # Errors
+/// [`TorchError`] when libtorch fails.
+pub fn prepare(device: Device, deterministic: bool) -> Result<(), TorchError> {
+    match device {
+        Device::Cuda(_) if deterministic => native::deterministic()?,
+        // Batches have one shape, so the search happens once.
+        Device::Cuda(_) => Cuda::cudnn_set_benchmark(true),
+        _ => {}
+    }
+    Ok(())
 }
 
 #[cfg(unix)]

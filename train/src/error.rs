@@ -36,16 +36,48 @@ impl SettingError {
     }
 }
 
-/// An error message of libtorch, without the C++ backtrace.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct TorchError(String);
+/// An error of libtorch, without the C++ backtrace.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TorchError {
+    /// The memory of a device, or of the machine, is full.
+    #[error("there is no memory left {0}")]
+    OutOfMemory(String),
+    /// libtorch's CUDA library has no code for this GPU.
+    #[error("this libtorch was built for other GPUs: get one with code for yours")]
+    OtherGpu,
+    /// Any other message.
+    #[error("{0}")]
+    Other(String),
+}
 
 impl TorchError {
-    /// Keeps the first words of a C++ exception's message.
+    /// Recognises a C++ exception by its message, or keeps the first words of that.
     pub(crate) fn new(message: &str) -> Self {
-        Self(first_words(message).into())
+        let first = first_words(message);
+        if let Some(words) = out_of_memory(first) {
+            Self::OutOfMemory(words)
+        } else if first.contains("no kernel image is available") {
+            Self::OtherGpu
+        } else {
+            Self::Other(first.into())
+        }
     }
+}
+
+/// Says what an allocator could not give: `on the GPU: 2.00 GiB were asked for, and 1.12 GiB of 79.18 GiB are free`.
+fn out_of_memory(message: &str) -> Option<String> {
+    let between = |from: &str, to: &str| {
+        let rest = message.split_once(from)?.1;
+        Some(rest.split_once(to)?.0.trim().to_owned())
+    };
+    if message.contains("CUDA out of memory") || message.contains("CUDA error: out of memory") {
+        let asked = between("Tried to allocate ", ". ").map(|asked| format!(": {asked} were asked for"));
+        let free = between("total capacity of ", " of which").zip(between(" of which ", " is free"));
+        let free = free.map(|(all, free)| format!(", and {free} of {all} are free"));
+        return Some(format!("on the GPU{}{}", asked.unwrap_or_default(), free.unwrap_or_default()));
+    }
+    let bytes = between("DefaultCPUAllocator: can't allocate memory: you tried to allocate ", " bytes")?;
+    Some(format!("on this machine: {bytes} bytes were asked for"))
 }
 
 impl From<TchError> for TorchError {
@@ -68,6 +100,31 @@ pub fn first_words(message: &str) -> &str {
 mod tests {
     use super::*;
     use tch::{Device, Kind, Tensor};
+
+    #[test]
+    fn full_memory_in_a_few_words() {
+        let cases = [
+            (
+                "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.18 GiB of which \
+                 1.12 GiB is free. Including non-PyTorch memory, this process has 78.05 GiB memory in use. Of the \
+                 allocated memory 70.00 GiB is allocated by PyTorch, and 7.00 GiB is reserved by PyTorch but \
+                 unallocated. If reserved but unallocated memory is large try setting PYTORCH_ALLOC_CONF=... ",
+                "there is no memory left on the GPU: 2.00 GiB were asked for, and 1.12 GiB of 79.18 GiB are free",
+            ),
+            ("CUDA error: out of memory\nCUDA kernel errors", "there is no memory left on the GPU"),
+            (
+                "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried \
+                 to allocate 4000000000000 bytes. Error code 12 (Cannot allocate memory)",
+                "there is no memory left on this machine: 4000000000000 bytes were asked for",
+            ),
+        ];
+        for (message, expected) in cases {
+            assert_eq!(TorchError::new(message).to_string(), expected);
+        }
+        let huge = Tensor::f_zeros([1 << 44], (Kind::Float, Device::Cpu)).unwrap_err();
+        assert!(matches!(TorchError::from(huge), TorchError::OutOfMemory(_)));
+        assert_eq!(TorchError::new("CUDA error: no kernel image is available for ..."), TorchError::OtherGpu);
+    }
 
     #[test]
     fn no_stack_reaches_a_user() {

@@ -21,6 +21,7 @@ pub mod optimizer;
 pub mod params;
 pub mod pretrained;
 pub mod recipe;
+mod recorder;
 pub mod report;
 pub mod run;
 pub mod summary;

@@ -15,7 +15,7 @@ use tch::{Kind, Reduction, Tensor};
 
 pub use self::settings::{ClassWeights, LossName, LossSettings, ParseWeightsError};
 pub use self::weights::{WeightsError, class_weights};
-use crate::data::batches::Batch;
+use crate::data::batches::Targets;
 use crate::error::TorchError;
 
 /// Loss that training minimises.
@@ -34,11 +34,11 @@ impl Loss {
     ///
     /// # Errors
     /// [`TorchError`] when libtorch fails, for instance because of other shapes.
-    pub fn mean(&self, logits: &Tensor, batch: &Batch) -> Result<Tensor, TorchError> {
-        let loss = self.against(logits, &batch.labels)?;
-        let Some(mixed) = &batch.mixed else { return Ok(loss) };
-        let other = self.against(logits, &mixed.labels)?.f_mul_scalar(1.0 - mixed.share)?;
-        Ok(loss.f_mul_scalar(mixed.share)?.f_add(&other)?)
+    pub fn mean(&self, logits: &Tensor, targets: &Targets<'_>) -> Result<Tensor, TorchError> {
+        let loss = self.against(logits, targets.labels)?;
+        let Some([others, shares]) = targets.mixed else { return Ok(loss) };
+        let other = self.against(logits, others)?.f_mul(&shares.f_select(0, 1)?)?;
+        Ok(loss.f_mul(&shares.f_select(0, 0)?)?.f_add(&other)?)
     }
 
     fn against(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor, TorchError> {

@@ -38,6 +38,26 @@ fn state_names(algorithm: Algorithm) -> &'static [&'static str] {
 /// shape.
 const STEP: &str = "step";
 
+/// A learning rate or a momentum.
+#[derive(Debug)]
+enum Number {
+    /// In the memory of the CPU.
+    Host(f64),
+    /// On the device, `[]`.
+    Device(Tensor),
+}
+
+impl Number {
+    /// The value; that of a tensor takes its place.
+    fn host(&self) -> f64 {
+        if let Self::Host(value) = self { *value } else { 0.0 }
+    }
+
+    fn device(&self) -> Option<&Tensor> {
+        if let Self::Device(tensor) = self { Some(tensor) } else { None }
+    }
+}
+
 /// Optimizer over named parameters in groups of learning rates.
 #[derive(Debug)]
 pub struct Optimizer {
@@ -87,11 +107,12 @@ impl Optimizer {
         self.slots.iter().map(|slot| &slot.parameter).collect()
     }
 
-    /// Sets all gradients to zero.
-    pub fn zero_grad(&self) {
-        for slot in &self.slots {
-            slot.parameter.shallow_clone().zero_grad();
-        }
+    /// Forgets all gradients: the next backward pass makes new ones.
+    ///
+    /// # Errors
+    /// [`TorchError`] when libtorch fails.
+    pub fn forget_gradients(&self) -> Result<(), TorchError> {
+        native::forget_gradients(&self.parameters())
     }
 
     /// Scales the gradients down to a common norm of at most `max_norm`.
@@ -110,15 +131,42 @@ impl Optimizer {
     /// # Errors
     /// [`TorchError`] when libtorch fails.
     pub fn step(
-        &mut self,
+        &self,
         rates: &[f64],
         momentum: Option<f64>,
         found_inf: Option<&Tensor>,
     ) -> Result<(), TorchError> {
-        let momentum = momentum.unwrap_or(self.settings.own_momentum());
-        for (group, &learning_rate) in rates.iter().enumerate() {
+        let momentum = Number::Host(momentum.unwrap_or(self.settings.own_momentum()));
+        let rates: Vec<_> = rates.iter().map(|&rate| Number::Host(rate)).collect();
+        self.step_all(&rates, &momentum, found_inf)
+    }
+
+    /// Updates as [`step`](Self::step) does, by numbers that lie on the device: a recorded step finds new ones there.
+    ///
+    /// `rates` `[groups]` has 32 bits, as `momentum` `[]`, which only SGD without `found_inf` takes.
+    ///
+    /// # Errors
+    /// [`TorchError`] when libtorch fails.
+    pub(crate) fn step_on_device(
+        &self,
+        rates: &Tensor,
+        momentum: Option<Tensor>,
+        found_inf: Option<&Tensor>,
+    ) -> Result<(), TorchError> {
+        let rates = rates.f_unbind(0)?.into_iter().map(Number::Device).collect::<Vec<_>>();
+        let momentum = momentum.map_or(Number::Host(self.settings.own_momentum()), Number::Device);
+        self.step_all(&rates, &momentum, found_inf)
+    }
+
+    fn step_all(
+        &self,
+        rates: &[Number],
+        momentum: &Number,
+        found_inf: Option<&Tensor>,
+    ) -> Result<(), TorchError> {
+        for (group, rate) in rates.iter().enumerate() {
             for decays in [true, false] {
-                self.step_part(group, decays, learning_rate, momentum, found_inf)?;
+                self.step_part(group, decays, [rate, momentum], found_inf)?;
             }
         }
         Ok(())
@@ -129,21 +177,18 @@ impl Optimizer {
         &self,
         group: usize,
         decays: bool,
-        learning_rate: f64,
-        momentum: f64,
+        [rate, momentum]: [&Number; 2],
         found_inf: Option<&Tensor>,
     ) -> Result<(), TorchError> {
         let Settings { name, nesterov, betas: [_, beta2], eps, weight_decay, .. } = self.settings;
         let weight_decay = if decays { weight_decay } else { 0.0 };
+        let (learning_rate, momentum_value) = (rate.host(), momentum.host());
         let slots = self.slots.iter().filter(|slot| slot.group == group && slot.decays == decays);
         match name {
             Algorithm::Sgd => {
                 let slots: Vec<_> = slots.map(|slot| (&slot.parameter, &slot.state[0])).collect();
-                native::sgd(
-                    &slots,
-                    &SgdOptions { learning_rate, momentum, weight_decay, nesterov },
-                    found_inf,
-                )
+                let options = SgdOptions { learning_rate, momentum: momentum_value, weight_decay, nesterov };
+                native::sgd(&slots, &options, [rate.device(), momentum.device()], found_inf)
             }
             Algorithm::Adam | Algorithm::AdamW => {
                 let slots: Vec<_> = slots
@@ -155,9 +200,9 @@ impl Optimizer {
                     })
                     .collect();
                 let decoupled = name == Algorithm::AdamW;
-                let options =
-                    AdamOptions { learning_rate, beta1: momentum, beta2, weight_decay, eps, decoupled };
-                native::adam(&slots, &options, found_inf)
+                let beta1 = momentum_value;
+                let options = AdamOptions { learning_rate, beta1, beta2, weight_decay, eps, decoupled };
+                native::adam(&slots, &options, rate.device(), found_inf)
             }
         }
     }
@@ -194,5 +239,68 @@ impl Optimizer {
 
     fn parts<'s>(&self, slot: &'s Slot) -> impl Iterator<Item = (&'static str, &'s Tensor)> + use<'s> {
         state_names(self.settings.name).iter().copied().zip(&slot.state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+
+    /// Trains two parameters in two groups for some steps; with numbers of the device, or of the host.
+    fn trained(settings: Settings, momentum: Option<f64>, on_device: bool) -> Vec<Tensor> {
+        let mut optimizer = Optimizer::new(settings);
+        let parameters: Vec<Tensor> = [[3_i64, 4], [2, 5]]
+            .map(|shape| {
+                let count: i64 = shape.iter().product();
+                let values = Tensor::arange(count, (Kind::Float, Device::Cpu)) * 0.1 - 0.3;
+                values.view(shape).set_requires_grad(true)
+            })
+            .into();
+        for (group, parameter) in parameters.iter().enumerate() {
+            optimizer.add(&format!("p{group}"), parameter, group).unwrap();
+        }
+        for step in 1..=20 {
+            let loss = parameters.iter().map(|parameter| (parameter.sin() * parameter).sum(Kind::Float));
+            loss.reduce(|a, b| a + b).unwrap().backward();
+            let rates = [0.1 / f64::from(step), 0.05];
+            let momentum = momentum.map(|momentum| momentum - 0.01 * f64::from(step));
+            if on_device {
+                let rates = Tensor::from_slice(&rates.map(|rate| rate as f32));
+                let momentum = momentum.map(|momentum| Tensor::from(momentum as f32));
+                optimizer.step_on_device(&rates, momentum, None).unwrap();
+            } else {
+                optimizer.step(&rates, momentum, None).unwrap();
+            }
+            optimizer.forget_gradients().unwrap();
+        }
+        parameters
+    }
+
+    #[test]
+    fn numbers_of_the_device_are_those_of_the_host() {
+        let sgd = |nesterov| Settings {
+            name: Algorithm::Sgd,
+            momentum: 0.9,
+            nesterov,
+            weight_decay: 0.01,
+            ..Settings::default()
+        };
+        let adam = |name| Settings { name, weight_decay: 0.01, ..Settings::default() };
+        let cases = [
+            (sgd(true), Some(0.95)),
+            (sgd(false), Some(0.95)),
+            (sgd(true), None),
+            (adam(Algorithm::Adam), None),
+            (adam(Algorithm::AdamW), None),
+        ];
+        for (settings, momentum) in cases {
+            let [host, device] = [false, true].map(|on_device| trained(settings, momentum, on_device));
+            for (host, device) in host.iter().zip(&device) {
+                let difference = (host - device).abs().max().double_value(&[]);
+                assert!(difference < 1e-6, "{settings:?}: {difference}");
+            }
+        }
     }
 }

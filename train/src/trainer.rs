@@ -11,15 +11,17 @@ mod metrics;
 mod plan;
 mod precision;
 mod snapshot;
+mod step;
 mod sweep;
 mod totals;
 
 use std::collections::HashSet;
-use std::time::Instant;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use ferronnx_models::Module;
 use indexmap::IndexMap;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use self::average::Average;
 pub use self::error::TrainError;
@@ -34,13 +36,14 @@ pub use self::precision::{Amp, ParseAmpError};
 pub use self::snapshot::{Best, Position, Snapshot};
 pub use self::sweep::Sweep;
 use self::totals::{NotFinite, Totals, Watch};
-use crate::data::batches::{Batch, Loader};
-use crate::eager::Eager;
+use crate::data::batches::Loader;
 use crate::error::SettingError;
 use crate::loss::{Loss, class_weights};
+use crate::native;
 use crate::optimizer::Optimizer;
 use crate::params::Params;
 use crate::recipe::{BestBy, Course, Phase, Recipe, RecipeFault};
+use crate::recorder::Recorder;
 
 /// Options of a trainer, besides its recipe.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub struct Options<'a> {
     pub amp: Option<Amp>,
     /// Names of the classes, in the order of the logits; only class weights of the recipe need them.
     pub labels: &'a [String],
+    /// True if steps are recorded as CUDA graphs and replayed, on a GPU. Recipes that accumulate gradients are not.
+    pub graphs: bool,
 }
 
 /// Trains a network through the phases of a recipe.
@@ -70,6 +75,9 @@ pub struct Trainer<'a, M> {
     scaler: Option<Scaler>,
     /// Rates that replace those of the recipe.
     sweep: Option<Sweep>,
+    recorder: Rc<Recorder>,
+    /// Time of the epoch under way in which no batch was ready.
+    waited: Duration,
 }
 
 /// State of the phase under way.
@@ -123,7 +131,19 @@ impl<'a, M: Module> Trainer<'a, M> {
             average,
             scaler,
             sweep: None,
+            recorder: Rc::new(Recorder::new(params.device(), options.graphs)),
+            waited: Duration::ZERO,
         })
+    }
+
+    /// Reason for which steps could not be recorded as a CUDA graph; told once.
+    pub fn unrecorded(&self) -> Option<String> {
+        self.recorder.refusal()
+    }
+
+    /// Number of CUDA graphs that were recorded so far.
+    pub fn graphs(&self) -> usize {
+        self.recorder.recorded()
     }
 
     /// Position in the recipe.
@@ -155,11 +175,11 @@ impl<'a, M: Module> Trainer<'a, M> {
     /// Makes an optimizer over the parameters that learn. Frozen ones get no gradient and no state.
     fn optimizer(&self, plan: &Plan) -> Result<Optimizer, TrainError> {
         let mut optimizer = Optimizer::new(self.recipe.optimizer);
+        native::forget_gradients(&self.params.trainable().map(|(_, tensor)| tensor).collect::<Vec<_>>())?;
         let group: IndexMap<&str, usize> =
             plan.trained.iter().map(|(name, group)| (name.as_str(), *group)).collect();
         for (name, tensor) in self.params.trainable() {
-            let mut tensor = tensor.f_set_requires_grad(group.contains_key(name))?;
-            tensor.zero_grad();
+            let tensor = tensor.f_set_requires_grad(group.contains_key(name))?;
             if let Some(&group) = group.get(name) {
                 optimizer.add(name, &tensor, group)?;
             }
@@ -179,18 +199,23 @@ impl<'a, M: Module> Trainer<'a, M> {
         let started = Instant::now();
         let done = self.train_epoch(&mut go_on);
         self.position.seconds += started.elapsed().as_secs_f64();
-        if !done? {
+        if !done.map_err(|error| self.with_batch(error))? {
             return Ok(None);
         }
         let train_seconds = self.position.seconds;
         let started = Instant::now();
-        let validated = evaluate(self.network, self.validated(), self.validation)?;
+        let validated = evaluate(self.network, self.validated(), self.validation);
+        let validated = validated.map_err(|error| self.with_batch(error))?;
         if !validated.loss.is_finite() {
             let epoch = self.position.epoch + 1;
             return Err(TrainError::Validation { epoch, loss: validated.loss });
         }
         let seconds = train_seconds + started.elapsed().as_secs_f64();
         Ok(Some(self.complete(&validated, train_seconds, seconds)))
+    }
+
+    fn with_batch(&self, error: TrainError) -> TrainError {
+        error.with_batch(self.recipe.batch_size, self.train.side(), self.options.amp)
     }
 
     /// Trains from the current step to the end of the epoch; false when `go_on` returned false.
@@ -203,21 +228,29 @@ impl<'a, M: Module> Trainer<'a, M> {
         let seed = self.options.seed;
         let steps = train.steps(recipe.batch_size);
         let (epoch, first) = (self.position.epoch, self.position.step);
-        self.forget_gradients();
-        let mut batches = train.training(&recipe.augment, recipe.batch_size, seed, epoch, first).peekable();
+        self.forget_gradients()?;
+        let recorder = Rc::clone(&self.recorder);
+        let batches = train.recorded(&recipe.augment, recipe.batch_size, seed, [epoch, first], recorder);
+        let mut batches = batches.peekable();
         while let Some(batch) = batches.next() {
             let batch = batch?;
             let step = batch.step;
-            let (loss, logits) = self.backward(&batch)?;
-            totals.add(&loss, &logits, &batch)?;
-            watch.keep(loss, step, &batch.indices);
+            let done = self.step(&batch, steps)?;
+            totals.add(&done.sums, &batch)?;
+            watch.keep(done.loss, step, &batch.indices);
             let group = step / recipe.accumulate;
-            if let Some(Ok(next)) = batches.peek()
-                && next.step / recipe.accumulate == group
-            {
-                continue;
+            // The next batch is made while the device computes.
+            let waiting = Instant::now();
+            let next = batches.peek();
+            self.waited += waiting.elapsed();
+            if recipe.accumulate > 1 {
+                if let Some(Ok(next)) = next
+                    && next.step / recipe.accumulate == group
+                {
+                    continue;
+                }
+                self.update(step, steps)?;
             }
-            self.update(step, steps)?;
             self.position.step = step + 1;
             progress.images = totals.images();
             // Reading a number waits for the device.
@@ -237,65 +270,6 @@ impl<'a, M: Module> Trainer<'a, M> {
             return Err(TrainError::NoImages);
         }
         Ok(true)
-    }
-
-    /// Adds the gradients of a batch; returns its loss `[]` and logits `[N, classes]`, detached.
-    fn backward(&self, batch: &Batch) -> Result<(Tensor, Tensor), TrainError> {
-        let Some(Active { plan, .. }) = &self.active else { return Err(TrainError::Ended) };
-        let images = match self.params.device() {
-            Device::Cuda(_) => crate::params::channels_last(&batch.images)?,
-            _ => batch.images.shallow_clone(),
-        };
-        let logits = {
-            let _short = self.options.amp.map(|amp| amp.enter(self.params.device())).transpose()?;
-            self.network.forward(&Eager::train(self.params, &plan.frozen_norms), &images)?
-        };
-        let logits = logits.f_to_kind(Kind::Float)?;
-        let loss = self.loss.mean(&logits, batch)?;
-        // Every image of an update has the same weight, in a smaller last batch too.
-        let Recipe { accumulate, batch_size, .. } = *self.recipe;
-        let first = (batch.step - batch.step % accumulate) * batch_size;
-        let images = (accumulate * batch_size).min(self.train.used(batch_size) - first);
-        let scaled = loss.f_mul_scalar(batch.len() as f64 / images as f64)?;
-        match &self.scaler {
-            Some(scaler) => scaler.scaled(&scaled)?.f_backward()?,
-            None => scaled.f_backward()?,
-        }
-        Ok((loss.f_detach()?, logits.f_detach()?))
-    }
-
-    fn forget_gradients(&self) {
-        if let Some(active) = &self.active {
-            active.optimizer.zero_grad();
-        }
-    }
-
-    /// Updates the parameters by the gradients of the steps up to `step`.
-    fn update(&mut self, step: usize, steps: usize) -> Result<(), TrainError> {
-        let recipe = self.recipe;
-        let (course, update) = self.course(step, steps);
-        let (rates, momentum) = match &self.sweep {
-            Some(sweep) => (sweep.rates(&recipe.phases[self.position.phase], self.position.updates), None),
-            None => (self.position.rates.at(&course, update), course.momentum(update)),
-        };
-        let Some(Active { optimizer, .. }) = &mut self.active else { return Err(TrainError::Ended) };
-        let overflow = match &mut self.scaler {
-            Some(scaler) => Some(scaler.unscale(&optimizer.parameters())?),
-            None => None,
-        };
-        if let Some(norm) = recipe.clip_norm {
-            optimizer.clip(norm)?;
-        }
-        optimizer.step(&rates, momentum, overflow)?;
-        if let Some(scaler) = &mut self.scaler {
-            scaler.update()?;
-        }
-        self.forget_gradients();
-        self.position.updates += 1;
-        if let Some(average) = &self.average {
-            average.update(self.params, self.position.updates)?;
-        }
-        Ok(())
     }
 
     /// Course of the phase's learning rates, and the update that `step` of the epoch under way belongs to.
@@ -335,18 +309,27 @@ impl<'a, M: Module> Trainer<'a, M> {
             images_per_second: sums.images as f64 / train_seconds,
             seconds,
         };
+        let waited = std::mem::take(&mut self.waited).as_secs_f64();
+        let waiting = (!self.train.set().is_cached()).then(|| waited / train_seconds);
         let improved = self.position.best.improves(&metrics, self.best);
         let ended = self.position.advance(self.recipe, validated.loss);
         if ended.is_some() {
-            self.active = None;
+            self.leave_phase();
         }
         Epoch {
             metrics,
             improved,
             best_epoch: self.position.best.epoch,
             skipped: sums.skipped,
+            waiting,
             stopped_early: ended == Some(true),
         }
+    }
+
+    /// Forgets the optimizer of a phase, and the steps that were recorded with it.
+    fn leave_phase(&mut self) {
+        self.recorder.clear();
+        self.active = None;
     }
 
     fn check(&self, found: Option<NotFinite>) -> Result<(), TrainError> {
@@ -389,7 +372,7 @@ impl<'a, M: Module> Trainer<'a, M> {
             *scaler = Scaler::new(state, self.params.device())?;
         }
         self.position = snapshot.position.clone();
-        self.active = None;
+        self.leave_phase();
         let rates = self.recipe.phases.get(self.position.phase).map(Phase::rates);
         if rates.is_some_and(|rates| !self.position.rates.follow(rates)) {
             return Err(TrainError::Groups);

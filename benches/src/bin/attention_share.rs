@@ -1,30 +1,33 @@
 //! Measures the share of attention in the latency of the whole network.
 //!
 //! The network with attention and the one without take turns, so that noise of the machine affects both. Usage:
-//! `attention_share [ROUNDS]`, with `ORT_DYLIB_PATH` set or from the root folder of the workspace.
+//! `attention_share [ROUNDS]`, with `ORT_DYLIB_PATH` set or from the root folder of the workspace. `BENCH_DEVICE=cuda`
+//! measures on a GPU. For the share in training, run the program `training` with `--attention on` and `off`.
 
 use std::env;
 use std::hint::black_box;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use benches::{Case, Engine, LOADS, median};
+use benches::device::{self, Load};
+use benches::{Case, Engine, median};
 use ferronnx_models::layers::Attention;
 use ferronnx_models::resnet::{Architecture, ResNet18};
 
 fn main() -> Result<()> {
+    let device = device::open()?;
     let rounds = env::args().nth(1).map_or(Ok(400), |rounds| rounds.parse()).context("ROUNDS is a number")?;
     let network = |attention| ResNet18::new(&Architecture { attention, ..Architecture::default() });
     let (with, without) = (network(Some(Attention::default()))?, network(None)?);
-    println!("| batch | threads | engine | with, ms | without, ms | share |\n|---|---|---|---|---|---|");
-    for (batch, threads) in LOADS {
-        let case = |network| Case::new(network, [3, 32, 32], batch, threads);
+    println!("| load | engine | with, ms | without, ms | share |\n|---|---|---|---|---|");
+    for load in Load::all(device) {
+        let case = |network| Case::new(network, [3, 32, 32], load);
         let (with, without) = (case(&with)?, case(&without)?);
-        for engine in Engine::ALL {
-            let both = [with.ready(engine)?, without.ready(engine)?];
+        for &engine in Engine::on(device) {
+            let mut both = [with.ready(engine)?, without.ready(engine)?];
             let mut times = [Vec::new(), Vec::new()];
-            for round in 0..rounds / batch + 10 {
-                for (network, times) in both.iter().zip(&mut times) {
+            for round in 0..rounds / load.batch + 20 {
+                for (network, times) in both.iter_mut().zip(&mut times) {
                     let start = Instant::now();
                     black_box(network.run()?);
                     if round >= 10 {
@@ -34,7 +37,7 @@ fn main() -> Result<()> {
             }
             let [with, without] = times.map(median);
             let (name, share) = (engine.name(), 100.0 * (1.0 - without / with));
-            println!("| {batch} | {threads} | {name} | {with:.2} | {without:.2} | {share:.1} % |");
+            println!("| {load} | {name} | {with:.2} | {without:.2} | {share:.1} % |");
         }
     }
     Ok(())

@@ -1,67 +1,148 @@
-//! Measures training steps and an epoch, for comparison with PyTorch by `benches/peers/training.py`.
+//! Measures training, for comparison with PyTorch by `benches/peers/training.py` and `benches/gpu/training.sh`.
 //!
-//! Usage: `training DATA THREADS STEPS`, where DATA is a folder of class folders. Prints one JSON object: milliseconds
-//! of each step on one fixed batch, milliseconds of each step of the optimizers alone, and images per second of an epoch
-//! with the augmentation of the three-phase recipe. All parameters learn.
+//! Prints one JSON object: images per second of an epoch and milliseconds of its steps, and on the CPU also milliseconds
+//! of each step on one fixed batch and of each step of the optimizers alone. The optimizer is Adam and the augmentation
+//! that of the three-phase recipe. All parameters learn. TensorFloat-32 is libtorch's default: in convolutions only.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use benches::device::synchronize;
+use benches::median;
+use clap::{Parser, ValueEnum};
 use ferronnx_infer::Preprocessor;
 use ferronnx_models::card::Preprocessing;
-use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::layers::Attention;
+use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
 use ferronnx_models::{Module, shapes};
+use ferronnx_train::data::augment::Augment;
 use ferronnx_train::data::batches::Loader;
 use ferronnx_train::data::folder::ImageFolder;
 use ferronnx_train::data::images::{ImageSet, Loading};
 use ferronnx_train::data::split;
+use ferronnx_train::device::{self, DeviceRequest};
 use ferronnx_train::eager::Eager;
 use ferronnx_train::optimizer::{Algorithm, Optimizer, Settings};
 use ferronnx_train::params::Params;
 use ferronnx_train::recipe::Recipe;
-use ferronnx_train::trainer::{Options, Trainer};
+use ferronnx_train::trainer::{Amp, Options, Trainer};
+use serde_json::{Value, json};
 use tch::{Device, Kind, Reduction, Tensor};
 
-const BATCH: i64 = 64;
-const SIDE: u32 = 32;
 const OPTIMIZER_STEPS: usize = 100;
 
+/// Measure training of ResNet18 on a folder of images
+#[derive(Parser)]
+struct Args {
+    /// Folder of class folders
+    data: PathBuf,
+    /// Threads of libtorch on the CPU
+    threads: i32,
+    /// Steps of an epoch
+    steps: usize,
+    /// Device: cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: DeviceRequest,
+    /// Images per step
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    batch: usize,
+    /// Train in mixed precision: bf16 or fp16
+    #[arg(long)]
+    amp: Option<Amp>,
+    /// Augment the images of an epoch
+    #[arg(long, default_value = "on")]
+    augment: Switch,
+    /// Attention after each stage
+    #[arg(long, default_value = "on")]
+    attention: Switch,
+    /// Height and width of the network's input
+    #[arg(long, default_value_t = 32)]
+    size: u32,
+    /// Decode the images in every epoch, and measure that alone too
+    #[arg(long)]
+    from_files: bool,
+    /// Record a step as a CUDA graph
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    graphs: Switch,
+    /// Epochs; the median counts, and of several the first does not
+    #[arg(long, default_value_t = 1)]
+    epochs: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+impl Switch {
+    fn is_on(self) -> bool {
+        self == Self::On
+    }
+}
+
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [data, threads, steps] = &arguments[..] else {
-        anyhow::bail!("usage: training DATA THREADS STEPS");
+    let args = Args::parse();
+    let device = device::find(args.device)?;
+    tch::set_num_threads(args.threads);
+    let folder = ImageFolder::scan(&args.data)?;
+    let attention = args.attention.is_on().then(Attention::default);
+    let (classes, stem) = (folder.classes.len(), Stem::for_size(args.size));
+    let architecture = Architecture { classes, stem, attention, ..Architecture::default() };
+    let network = ResNet18::new(&architecture)?;
+    let described = shapes::describe(&network, &[1, 3, args.size as usize, args.size as usize])?.params;
+    let params = Params::initialise(&described, 1, device)?;
+    device::prepare(device, false)?;
+    let mut found = match device {
+        Device::Cpu => alone(&network, &params, &args)?,
+        _ => json!({}),
     };
-    let steps: usize = steps.parse().context("STEPS")?;
-    tch::set_num_threads(threads.parse().context("THREADS")?);
-    let folder = ImageFolder::scan(Path::new(data))?;
-    let network = ResNet18::new(&Architecture { classes: folder.classes.len(), ..Architecture::default() })?;
-    let described = shapes::describe(&network, &[1, 3, SIDE as usize, SIDE as usize])?.params;
-    let params = Params::initialise(&described, 1, Device::Cpu)?;
-    let step_ms = time_steps(&network, &params, steps)?;
-    let adam_ms = time_optimizer(&params, Settings::default())?;
-    let sgd_ms = time_optimizer(&params, SGD)?;
-    let images_per_second = time_epoch(&network, &params, folder, steps)?;
+    let Rates { trained: rate, loaded } = time_epochs(&network, &params, folder, &args)?;
+    found["images_per_second"] = rate.into();
+    if let Some(loaded) = loaded {
+        found["loaded_images_per_second"] = loaded.into();
+    }
+    found["size"] = args.size.into();
+    found["ms"] = (1e3 * args.batch as f64 / rate).into();
+    found["side"] = "ours".into();
+    found["form"] = form(&args).into();
+    found["device"] = DeviceRequest::from(device).to_string().into();
+    found["batch"] = args.batch.into();
+    found["amp"] = args.amp.map_or("fp32".into(), |amp| amp.to_string()).into();
+    found["augment"] = args.augment.is_on().into();
     #[allow(clippy::print_stdout)] // the answer
     {
-        println!(
-            "{}",
-            serde_json::json!({
-                "step_ms": step_ms,
-                "adam_ms": adam_ms,
-                "sgd_ms": sgd_ms,
-                "images_per_second": images_per_second,
-            })
-        );
+        println!("{found}");
     }
     Ok(())
 }
 
+/// Way to train, in reports.
+fn form(args: &Args) -> &'static str {
+    match (args.graphs.is_on(), args.attention.is_on()) {
+        (true, true) => "captured",
+        (false, true) => "eager",
+        (true, false) => "captured, no attention",
+        (false, false) => "eager, no attention",
+    }
+}
+
+/// Times of steps on one fixed batch, and of the optimizers.
+fn alone(network: &ResNet18, params: &Params, args: &Args) -> Result<Value> {
+    Ok(json!({
+        "step_ms": time_steps(network, params, args)?,
+        "adam_ms": time_optimizer(params, Settings::default())?,
+        "sgd_ms": time_optimizer(params, SGD)?,
+    }))
+}
+
 /// Runs `steps` training steps after two uncounted ones, and returns the milliseconds of each.
-fn time_steps(network: &ResNet18, params: &Params, steps: usize) -> Result<Vec<f64>> {
-    let images = Tensor::randn([BATCH, 3, i64::from(SIDE), i64::from(SIDE)], (Kind::Float, Device::Cpu));
-    let labels = Tensor::randint(10, [BATCH], (Kind::Int64, Device::Cpu));
+fn time_steps(network: &ResNet18, params: &Params, args: &Args) -> Result<Vec<f64>> {
+    let (batch, side, steps) = (args.batch as i64, i64::from(args.size), args.steps);
+    let images = Tensor::randn([batch, 3, side, side], (Kind::Float, Device::Cpu));
+    let labels = Tensor::randint(10, [batch], (Kind::Int64, Device::Cpu));
     let mut optimizer = Optimizer::new(Settings::default());
     for (name, tensor) in params.trainable() {
         optimizer.add(name, &tensor.set_requires_grad(true), 0)?;
@@ -70,7 +151,7 @@ fn time_steps(network: &ResNet18, params: &Params, steps: usize) -> Result<Vec<f
     let mut times = Vec::with_capacity(steps);
     for step in 0..steps + 2 {
         let started = Instant::now();
-        optimizer.zero_grad();
+        optimizer.forget_gradients()?;
         let logits = network.forward(&Eager::train(params, &none), &images)?;
         logits.cross_entropy_loss::<Tensor>(&labels, None, Reduction::Mean, -100, 0.0).backward();
         optimizer.step(&[1e-3], None, None)?;
@@ -98,7 +179,7 @@ fn time_optimizer(params: &Params, settings: Settings) -> Result<Vec<f64>> {
     for (name, tensor) in params.trainable() {
         optimizer.add(name, tensor, 0)?;
     }
-    let mut time = || -> Result<f64> {
+    let time = || -> Result<f64> {
         let started = Instant::now();
         optimizer.step(&[1e-6], None, None)?;
         Ok(started.elapsed().as_secs_f64() * 1e3)
@@ -106,20 +187,51 @@ fn time_optimizer(params: &Params, settings: Settings) -> Result<Vec<f64>> {
     (0..OPTIMIZER_STEPS).map(|_| time()).collect()
 }
 
-/// Runs an epoch of `steps` batches and returns its images per second.
-fn time_epoch(network: &ResNet18, params: &Params, folder: ImageFolder, steps: usize) -> Result<f64> {
+/// Images per second.
+struct Rates {
+    trained: f64,
+    /// Of batches that are made and not trained on, where images are decoded in every epoch.
+    loaded: Option<f64>,
+}
+
+/// Trains epochs and returns the median of their rates.
+fn time_epochs(network: &ResNet18, params: &Params, folder: ImageFolder, args: &Args) -> Result<Rates> {
     let mut recipe = Recipe::load("three-phase")?.scaled_to(1);
     recipe.phases[0].train = vec!["*".into()];
-    recipe.batch_size = BATCH as usize;
-    let preprocessor = Preprocessor::new(&Preprocessing::for_size(SIDE));
-    let load = |count| {
+    recipe.phases[0].epochs = args.epochs;
+    recipe.batch_size = args.batch;
+    if !args.augment.is_on() {
+        recipe.augment = Augment::default();
+    }
+    let preprocessor = Preprocessor::new(&Preprocessing::for_size(args.size));
+    let device = params.device();
+    let load = |count, originals| {
         let samples = split::limited(&folder.train, count, 1);
-        ImageSet::load(samples, &preprocessor, Loading::new(Device::Cpu), || ())
+        ImageSet::load(samples, &preprocessor, Loading { originals, ..Loading::new(device) }, || ())
     };
-    let (train, validation) = (load(steps * BATCH as usize)?, load(2)?);
-    let loaders = [&train, &validation].map(|set| Loader::new(set, &preprocessor, Device::Cpu));
+    let (train, validation) = (load(args.steps * args.batch, args.from_files)?, load(2, false)?);
+    let loaders = [&train, &validation].map(|set| Loader::new(set, &preprocessor, device));
+    let loaded = args.from_files.then(|| time_loading(loaders[0], &recipe, device)).transpose()?;
     let new = HashSet::new();
-    let mut trainer = Trainer::new(network, params, &recipe, loaders, &new, Options::default())?;
-    let epoch = trainer.epoch(|_| true)?.context("the epoch was not complete")?;
-    Ok(epoch.metrics.images_per_second)
+    let options = Options { amp: args.amp, graphs: args.graphs.is_on(), ..Options::default() };
+    let mut trainer = Trainer::new(network, params, &recipe, loaders, &new, options)?;
+    let mut rates = Vec::new();
+    for _ in 0..args.epochs {
+        let epoch = trainer.epoch(|_| true)?.context("the epoch was not complete")?;
+        rates.push(epoch.metrics.images_per_second);
+    }
+    // The first epoch also starts the device and searches for algorithms.
+    let counted = rates.split_off(usize::from(rates.len() > 1));
+    Ok(Rates { trained: median(counted), loaded })
+}
+
+/// Makes the batches of an epoch and returns the images per second.
+fn time_loading(loader: Loader<'_>, recipe: &Recipe, device: Device) -> Result<f64> {
+    let started = Instant::now();
+    let mut images = 0;
+    for batch in loader.training(&recipe.augment, recipe.batch_size, 0, 0, 0) {
+        images += batch?.len();
+    }
+    synchronize(device);
+    Ok(images as f64 / started.elapsed().as_secs_f64())
 }

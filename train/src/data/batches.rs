@@ -1,21 +1,24 @@
 //! Batches of images and labels on the training device.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use ferronnx_infer::error::first_of;
 use ferronnx_infer::preprocess::Preprocessor;
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::augment::cutout;
 use super::augment::mix::{self, Mix};
 use super::augment::resized::{CropBox, resized_crop};
-use super::augment::{self, Augment, ImageDraw};
+use super::augment::{Augment, Border, ImageDraw, Steps};
 use super::error::{BadImages, DataError, is_bad};
 use super::images::ImageSet;
+use super::parcel::Parcel;
 use super::prefetch::{Decoded, Prefetch, decode, planar};
 use super::random::{Purpose, stream};
 use super::sampling::{Draw, Sampling};
+use crate::error::TorchError;
 use crate::native;
+use crate::recorder::Recorder;
 use crate::task::Task;
 
 /// A batch of images and labels on the device.
@@ -40,14 +43,37 @@ pub struct Batch {
 pub struct Mixed {
     /// Labels, as those of the [batch](Batch::labels).
     pub labels: Tensor,
-    /// Weight of the batch's own labels, in [0, 1]: the loss is `share * loss(own) + (1 - share) * loss(these)`.
-    pub share: f64,
+    /// Weights of the batch's own labels and of these, `[2]`: they sum to 1, and weight the losses.
+    pub shares: Tensor,
+}
+
+/// Right answers of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Targets<'a> {
+    /// Labels, as those of a [batch](Batch::labels).
+    pub labels: &'a Tensor,
+    /// Labels of the images that were mixed in, if any, and the [shares](Mixed::shares).
+    pub mixed: Option<[&'a Tensor; 2]>,
+}
+
+impl Targets<'_> {
+    /// Labels of those images that make up the larger part of the mixture.
+    pub(crate) fn main(&self) -> Result<Tensor, TorchError> {
+        let Some([others, shares]) = self.mixed else { return Ok(self.labels.shallow_clone()) };
+        Ok(others.f_where_self(&shares.f_select(0, 0)?.f_lt(0.5)?, self.labels)?)
+    }
 }
 
 impl Batch {
     /// Number of images.
     pub fn len(&self) -> usize {
         self.indices.len()
+    }
+
+    /// Right answers.
+    pub fn targets(&self) -> Targets<'_> {
+        let mixed = self.mixed.as_ref().map(|Mixed { labels, shares }| [labels, shares]);
+        Targets { labels: &self.labels, mixed }
     }
 
     /// True if the batch has no images.
@@ -102,6 +128,11 @@ impl<'a> Loader<'a> {
         self.set
     }
 
+    /// Side of the images of a batch, in pixels.
+    pub(crate) fn side(&self) -> u32 {
+        self.preprocessor.size().height
+    }
+
     /// Names a few of the images, for messages.
     pub(crate) fn named(&self, indices: &[usize]) -> String {
         const NAMED: usize = 3;
@@ -131,18 +162,32 @@ impl<'a> Loader<'a> {
         epoch: usize,
         first_step: usize,
     ) -> impl Iterator<Item = Result<Batch, DataError>> + use<'a> {
+        let nothing = Rc::new(Recorder::new(self.device, false));
+        self.recorded(augment, batch_size, seed, [epoch, first_step], nothing)
+    }
+
+    /// Iterates as [`training`](Self::training) over the batches of an epoch, whose augmentation `recorder` records. A
+    /// batch of it is valid until the next one is made.
+    pub(crate) fn recorded(
+        &self,
+        augment: &Augment,
+        batch_size: usize,
+        seed: u64,
+        [epoch, first_step]: [usize; 2],
+        recorder: Rc<Recorder>,
+    ) -> impl Iterator<Item = Result<Batch, DataError>> + use<'a> {
         let order = self.sampling.order(self.set.samples(), &mut stream(seed, epoch, Purpose::Order));
         let groups = order.chunks(batch_size).filter(|group| group.len() > 1).skip(first_step);
         let groups: Vec<_> = groups.map(<[Draw]>::to_vec).collect();
         let draws = Draws { augment: *augment, side: self.preprocessor.size().height, seed, epoch };
-        self.batches(groups, Some(draws), first_step, 2)
+        self.batches(groups, Some(draws), first_step, 2, recorder)
     }
 
     /// Iterates over all images in their order, without augmentation.
     pub fn in_order(&self, batch_size: usize) -> impl Iterator<Item = Result<Batch, DataError>> + use<'a> {
         let order: Vec<Draw> = (0..self.set.len()).map(|image| Draw { image, stream: image }).collect();
         let groups = order.chunks(batch_size).map(<[Draw]>::to_vec).collect();
-        self.batches(groups, None, 0, 1)
+        self.batches(groups, None, 0, 1, Rc::new(Recorder::new(self.device, false)))
     }
 
     /// Makes a batch of each group in which at least `least` images can be decoded.
@@ -152,6 +197,7 @@ impl<'a> Loader<'a> {
         draws: Option<Draws>,
         first_step: usize,
         least: usize,
+        recorder: Rc<Recorder>,
     ) -> impl Iterator<Item = Result<Batch, DataError>> + use<'a> {
         let (loader, mut skipped) = (*self, 0);
         self.images(groups, draws).zip(first_step..).filter_map(move |(images, step)| {
@@ -162,7 +208,7 @@ impl<'a> Loader<'a> {
             skipped += images.skipped;
             (images.drawn.len() >= least).then(|| {
                 images.skipped = std::mem::take(&mut skipped);
-                loader.batch(images, step, draws.as_ref())
+                loader.batch(images, step, draws.as_ref(), &recorder)
             })
         })
     }
@@ -177,9 +223,9 @@ impl<'a> Loader<'a> {
         let resized = draws.filter(|draws| draws.augment.needs_originals(draws.side));
         match (self.set.images(), resized) {
             (Some(all), None) => Box::new(groups.into_iter().map(move |drawn| {
-                let indices: Vec<usize> = drawn.iter().map(|draw| draw.image).collect();
-                let bytes = all.f_index_select(0, &upload(&indices, all.device())?)?;
-                Ok(Images { bytes: bytes.f_to_device(loader.device)?, drawn, skipped: 0 })
+                let resident = all.device() == loader.device;
+                let bytes = if resident { None } else { Some(loader.taken(all, &drawn)?) };
+                Ok(Images { bytes, drawn, skipped: 0 })
             })),
             _ => {
                 let samples = Arc::clone(self.set.samples());
@@ -206,65 +252,142 @@ impl<'a> Loader<'a> {
         let [channels, height, width] = self.preprocessor.input_shape().map(|size| size as i64);
         let shape = [drawn.len() as i64, channels, height, width];
         let bytes = native::upload(&Tensor::f_from_slice(&bytes)?.f_view(shape)?, self.device)?;
-        Ok(Images { bytes, drawn, skipped: bad.len() })
+        Ok(Images { bytes: Some(bytes), drawn, skipped: bad.len() })
     }
 
-    fn batch(&self, images: Images, step: usize, draws: Option<&Draws>) -> Result<Batch, DataError> {
-        let Images { mut bytes, drawn, skipped } = images;
+    /// Takes images out of a set in the memory of another device.
+    fn taken(&self, all: &Tensor, drawn: &[Draw]) -> Result<Tensor, DataError> {
+        let indices: Vec<i64> = drawn.iter().map(|draw| draw.image as i64).collect();
+        let indices = Tensor::f_from_slice(&indices)?.f_to_device(all.device())?;
+        Ok(all.f_index_select(0, &indices)?.f_to_device(self.device)?)
+    }
+
+    fn batch(
+        &self,
+        images: Images,
+        step: usize,
+        draws: Option<&Draws>,
+        recorder: &Recorder,
+    ) -> Result<Batch, DataError> {
+        let Images { bytes, drawn, skipped } = images;
         let indices: Vec<usize> = drawn.iter().map(|draw| draw.image).collect();
-        let labels = self.labels(&indices)?;
-        let augmented = draws.map(|draws| (draws.of(&drawn), draws.augment.crop_border));
-        if let Some((draws, border)) = &augmented {
-            bytes = augment::apply(&bytes, draws, *border)?;
-        }
-        let normalised = self.normalise(&bytes)?;
-        if let Some((draws, _)) = &augmented {
-            cutout::erase(&normalised, draws)?;
-        }
-        let normalised = if self.mirrored { normalised.f_flip([3])? } else { normalised };
-        let mut batch = Batch { images: normalised, labels, mixed: None, indices, skipped, step };
-        if let Some(mix) = draws.and_then(|draws| draws.mix(step)) {
-            let share = mix.share(i64::from(self.preprocessor.size().height));
-            batch.images = mix.apply(&batch.images)?;
-            batch.mixed = Some(Mixed { labels: mix::partners(&batch.labels)?, share });
-        }
-        Ok(batch)
+        let mut parcel = Parcel::default();
+        let work = self.work(&indices, &drawn, step, draws, bytes.is_some(), &mut parcel);
+        let packed = native::upload(&parcel.packed()?, self.device)?;
+        let inputs: Vec<Tensor> = [packed].into_iter().chain(bytes).collect();
+        let made = recorder.call("augment", &work.constants(), &inputs, |inputs| {
+            self.made(&work, parcel.unpack(&inputs[0])?, inputs.get(1))
+        });
+        let mut made = made.map_err(DataError::Torch)?.into_iter();
+        let mut take = || made.next().expect("images and labels, and two more if they are mixed");
+        let (images, labels) = (take(), take());
+        let mixed = work.mix.map(|_| Mixed { labels: take(), shares: take() });
+        Ok(Batch { images, labels, mixed, indices, skipped, step })
     }
 
-    /// Labels of images, see [`Batch::labels`].
-    fn labels(&self, indices: &[usize]) -> Result<Tensor, TchError> {
+    /// Packs what a batch needs, and tells the work that it takes.
+    fn work(
+        &self,
+        indices: &[usize],
+        drawn: &[Draw],
+        step: usize,
+        draws: Option<&Draws>,
+        has_bytes: bool,
+        parcel: &mut Parcel,
+    ) -> Work {
+        let [channels, height, width] = self.preprocessor.input_shape().map(|size| size as i64);
+        if !has_bytes {
+            parcel.integers(&[indices.len() as i64], indices.iter().map(|&index| index as i64));
+        }
+        self.pack_labels(indices, parcel);
+        for values in self.preprocessor.mean_and_std() {
+            parcel.floats(&[values.len() as i64, 1, 1], values.iter().copied());
+        }
+        let augmented = draws.map(|draws| {
+            let steps = Steps::pack(&draws.of(drawn), [channels, height, width], parcel);
+            (steps, draws.augment.crop_border)
+        });
+        let mix = draws.and_then(|draws| draws.mix(step));
+        if let Some(mix) = &mix {
+            mix.pack(height, parcel);
+        }
+        Work { augmented, mix: mix.map(|mix| mix.pastes()), mirrored: self.mirrored }
+    }
+
+    /// Makes the images and labels of a batch, and those that are mixed in, on the device. Nothing waits for it.
+    fn made(
+        &self,
+        work: &Work,
+        parts: Vec<Tensor>,
+        bytes: Option<&Tensor>,
+    ) -> Result<Vec<Tensor>, TorchError> {
+        let mut parts = parts.into_iter();
+        let mut bytes = match (bytes, self.set.images()) {
+            (None, Some(all)) => all.f_index_select(0, &next(&mut parts))?,
+            (bytes, _) => bytes.expect("bytes that are not on the device are passed").shallow_clone(),
+        };
+        let labels = next(&mut parts);
+        let [mean, std] = [next(&mut parts), next(&mut parts)];
+        if let Some((steps, border)) = &work.augmented {
+            bytes = steps.apply(&bytes, &mut parts, *border)?;
+        }
+        // As `Preprocessor::normalize_into` does, to the bit on the CPU.
+        let mut images = bytes.f_to_kind(Kind::Float)?;
+        images = images.f_div_scalar_(255.0)?.f_sub_(&mean)?.f_div_(&std)?;
+        if let Some((steps, _)) = &work.augmented {
+            steps.erase(&images, &mut parts)?;
+        }
+        if work.mirrored {
+            images = images.f_flip([3])?;
+        }
+        let Some(pastes) = work.mix else { return Ok(vec![images, labels]) };
+        let shares = next(&mut parts);
+        let edges = pastes.then(|| next(&mut parts));
+        let images = mix::apply(&images, &shares, edges.as_ref())?;
+        let others = mix::partners(&labels)?;
+        Ok(vec![images, labels, others, shares])
+    }
+
+    /// Packs the labels of images, see [`Batch::labels`].
+    fn pack_labels(&self, indices: &[usize], parcel: &mut Parcel) {
+        let count = indices.len() as i64;
         let Some(classes) = self.classes else {
-            let labels: Vec<usize> = indices.iter().map(|&index| self.set.label(index)).collect();
-            return upload(&labels, self.device);
+            return parcel.integers(&[count], indices.iter().map(|&index| self.set.label(index) as i64));
         };
         let mut targets = vec![0.0_f32; indices.len() * classes];
         for (row, &index) in targets.chunks_mut(classes).zip(indices) {
             self.set.labels(index).iter().for_each(|&label| row[label] = 1.0);
         }
-        let shape = [indices.len() as i64, classes as i64];
-        native::upload(&Tensor::f_from_slice(&targets)?.f_view(shape)?, self.device)
-    }
-
-    /// Normalises bytes `[N, C, H, W]` as [`Preprocessor::normalize_into`] does, to the bit on the CPU.
-    fn normalise(&self, bytes: &Tensor) -> Result<Tensor, TchError> {
-        let channels =
-            |values: &[f32]| native::upload(&Tensor::f_from_slice(values)?.f_view([-1, 1, 1])?, self.device);
-        let [mean, std] = self.preprocessor.mean_and_std();
-        let mut values = bytes.f_to_kind(Kind::Float)?;
-        values.f_div_scalar_(255.0)?.f_sub_(&channels(mean)?)?.f_div_(&channels(std)?)
+        parcel.floats(&[count, classes as i64], targets);
     }
 }
 
-/// Bytes `[N, C, H, W]` on the device, with their images.
+/// Work that makes a batch of bytes.
+struct Work {
+    augmented: Option<(Steps, Border)>,
+    /// True if a part is pasted, false if images are blended; `None` if they are not mixed.
+    mix: Option<bool>,
+    mirrored: bool,
+}
+
+impl Work {
+    fn constants(&self) -> Vec<i64> {
+        let steps = self.augmented.as_ref().map(|(steps, border)| (steps.constants(), *border as i64));
+        let steps = steps.into_iter().flat_map(|(steps, border)| steps.into_iter().chain([border]));
+        steps.chain([self.mix.map_or(-1, i64::from), self.mirrored.into()]).collect()
+    }
+}
+
+fn next(parts: &mut impl Iterator<Item = Tensor>) -> Tensor {
+    parts.next().expect("as many parts as were packed")
+}
+
+/// Images of a batch, drawn.
 struct Images {
-    bytes: Tensor,
+    /// Bytes `[N, C, H, W]` on the device; `None` where the set lies there as a whole.
+    bytes: Option<Tensor>,
     drawn: Vec<Draw>,
     skipped: usize,
-}
-
-fn upload(numbers: &[usize], device: Device) -> Result<Tensor, TchError> {
-    let numbers: Vec<i64> = numbers.iter().map(|&number| number as i64).collect();
-    native::upload(&Tensor::f_from_slice(&numbers)?, device)
 }
 
 /// Source of all random draws of an epoch.

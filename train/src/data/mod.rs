@@ -8,6 +8,7 @@ pub mod duplicates;
 mod error;
 pub mod folder;
 pub mod images;
+mod parcel;
 mod prefetch;
 mod random;
 mod sampling;

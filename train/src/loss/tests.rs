@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::*;
-use crate::data::batches::Mixed;
+use crate::data::batches::{Batch, Mixed};
 
 fn logits() -> Tensor {
     Tensor::from_slice(&[2.0_f32, -1.0, 0.5, 0.0, 3.0, -2.0, -0.5, 0.25, 1.5, 1.0, 1.0, -1.0]).view([4, 3])
@@ -29,7 +29,7 @@ fn loss(gamma: Option<f64>, smoothing: f64, weights: bool) -> Loss {
 }
 
 fn value(loss: &Loss, batch: &Batch) -> f64 {
-    loss.mean(&logits(), batch).unwrap().double_value(&[])
+    loss.mean(&logits(), &batch.targets()).unwrap().double_value(&[])
 }
 
 /// Values of PyTorch 2.13: `cross_entropy`, `binary_cross_entropy_with_logits`; the focal loss is written out there, and
@@ -72,7 +72,10 @@ fn without_focus_the_focal_loss_is_the_cross_entropy() {
 fn mixed_targets_share_the_loss() {
     let other = Tensor::from_slice(&[2_i64, 2, 1, 0]);
     for loss in [loss(None, 0.1, true), loss(Some(2.0), 0.0, true)] {
-        let mixed = batch(classes().labels, Some(Mixed { labels: other.shallow_clone(), share: 0.75 }));
+        let mixed = batch(
+            classes().labels,
+            Some(Mixed { labels: other.shallow_clone(), shares: Tensor::from_slice(&[0.75_f32, 0.25]) }),
+        );
         let expected =
             0.75 * value(&loss, &classes()) + 0.25 * value(&loss, &batch(other.shallow_clone(), None));
         assert!((value(&loss, &mixed) - expected).abs() < 1e-6);
@@ -80,7 +83,10 @@ fn mixed_targets_share_the_loss() {
     // For several labels that is the loss of the mixed targets.
     let (own, other) = (sets().labels, sets().labels.roll([1], [0]));
     for loss in [loss(None, 0.1, true), loss(Some(2.0), 0.1, true)] {
-        let mixed = batch(own.shallow_clone(), Some(Mixed { labels: other.shallow_clone(), share: 0.75 }));
+        let mixed = batch(
+            own.shallow_clone(),
+            Some(Mixed { labels: other.shallow_clone(), shares: Tensor::from_slice(&[0.75_f32, 0.25]) }),
+        );
         let targets = &own * 0.75 + &other * 0.25;
         assert!((value(&loss, &mixed) - value(&loss, &batch(targets, None))).abs() < 1e-6);
     }
@@ -95,7 +101,7 @@ fn gradients_are_finite_where_the_network_is_sure() {
             Tensor::from_slice(&[1.0_f32, 0.0, 0.0, 1.0, 0.0, 0.0]).view([2, 3]),
         ] {
             let logits = sure.detach_copy().set_requires_grad(true);
-            let loss = loss(Some(gamma), 0.1, true).mean(&logits, &batch(labels, None)).unwrap();
+            let loss = loss(Some(gamma), 0.1, true).mean(&logits, &batch(labels, None).targets()).unwrap();
             loss.backward();
             let gradient = Vec::<f32>::try_from(logits.grad().flatten(0, -1)).unwrap();
             assert!(gradient.iter().all(|value| value.is_finite()), "{gamma}: {gradient:?}");

@@ -1,4 +1,6 @@
-//! Functions of libtorch that tch lacks, through a C++ file: fused optimizers, gradient clipping, autocast.
+//! Functions of libtorch that tch lacks, through a C++ file: fused optimizers, gradient clipping, autocast, CUDA graphs.
+
+mod graph;
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
@@ -6,6 +8,7 @@ use std::ptr;
 use tch::{Device, TchError, Tensor};
 use torch_sys::C_tensor;
 
+pub(crate) use self::graph::Graph;
 use crate::error::TorchError;
 
 type Tensors = *const *mut C_tensor;
@@ -19,6 +22,7 @@ unsafe extern "C" {
         steps: Tensors,
         count: usize,
         options: *const AdamOptions,
+        learning_rate: *const C_tensor,
         found_inf: *mut C_tensor,
     ) -> *mut c_char;
     fn ferronnx_sgd(
@@ -26,8 +30,18 @@ unsafe extern "C" {
         momentum_buffers: Tensors,
         count: usize,
         options: *const SgdOptions,
+        learning_rate: *const C_tensor,
+        momentum: *const C_tensor,
         found_inf: *mut C_tensor,
     ) -> *mut c_char;
+    fn ferronnx_forget_gradients(parameters: Tensors, count: usize) -> *mut c_char;
+    fn ferronnx_average(
+        averages: Tensors,
+        values: Tensors,
+        count: usize,
+        weight: *const C_tensor,
+    ) -> *mut c_char;
+    fn ferronnx_deterministic() -> *mut c_char;
     fn ferronnx_unscale(
         parameters: Tensors,
         count: usize,
@@ -59,10 +73,12 @@ pub(crate) struct AdamSlot<'a> {
     pub step: &'a Tensor,
 }
 
-/// Performs one step on the `slots` whose parameter has a gradient; none when `found_inf` holds 1.
+/// Performs one step on the `slots` whose parameter has a gradient; none when `found_inf` holds 1. A tensor
+/// `learning_rate` `[]` replaces that of the options.
 pub(crate) fn adam(
     slots: &[AdamSlot<'_>],
     options: &AdamOptions,
+    learning_rate: Option<&Tensor>,
     found_inf: Option<&Tensor>,
 ) -> Result<(), TorchError> {
     let list = |of: fn(&AdamSlot<'_>) -> *mut C_tensor| slots.iter().map(of).collect::<Vec<_>>();
@@ -79,7 +95,8 @@ pub(crate) fn adam(
             steps.as_ptr(),
             slots.len(),
             options,
-            found_inf.map_or(ptr::null_mut(), pointer),
+            optional(learning_rate),
+            optional(found_inf),
         )
     })
 }
@@ -95,9 +112,13 @@ pub(crate) struct SgdOptions {
 }
 
 /// Performs one step on each parameter that has a gradient, with its momentum buffer; none when `found_inf` holds 1.
+///
+/// Tensors `learning_rate` `[]` and `momentum` `[]` replace those of the options. A momentum comes with a rate and
+/// without `found_inf`.
 pub(crate) fn sgd(
     slots: &[(&Tensor, &Tensor)],
     options: &SgdOptions,
+    [learning_rate, momentum]: [Option<&Tensor>; 2],
     found_inf: Option<&Tensor>,
 ) -> Result<(), TorchError> {
     let (parameters, buffers): (Vec<_>, Vec<_>) =
@@ -109,9 +130,33 @@ pub(crate) fn sgd(
             buffers.as_ptr(),
             slots.len(),
             options,
-            found_inf.map_or(ptr::null_mut(), pointer),
+            optional(learning_rate),
+            optional(momentum),
+            optional(found_inf),
         )
     })
+}
+
+/// Forgets the gradients of parameters: the next backward pass makes new ones.
+pub(crate) fn forget_gradients(parameters: &[&Tensor]) -> Result<(), TorchError> {
+    let list = pointers(parameters);
+    // SAFETY: the list has the length that is passed and points to tensors borrowed for the call.
+    check(unsafe { ferronnx_forget_gradients(list.as_ptr(), list.len()) })
+}
+
+/// Moves averages by the share `weight` `[]` of the way to their values; each pair is an average and a value.
+pub(crate) fn average(pairs: &[(&Tensor, &Tensor)], weight: &Tensor) -> Result<(), TorchError> {
+    let (averages, values): (Vec<_>, Vec<_>) =
+        pairs.iter().map(|(average, value)| (pointer(average), pointer(value))).unzip();
+    // SAFETY: both lists have the length that is passed and point to tensors borrowed for the call.
+    check(unsafe { ferronnx_average(averages.as_ptr(), values.as_ptr(), pairs.len(), pointer(weight)) })
+}
+
+/// Makes libtorch compute the same bits every time, for the rest of the process: it takes deterministic algorithms, and
+/// cuDNN searches for none.
+pub(crate) fn deterministic() -> Result<(), TorchError> {
+    // SAFETY: sets switches of libtorch.
+    check(unsafe { ferronnx_deterministic() })
 }
 
 /// Multiplies the gradients by `inv_scale` `[1]`; `found_inf` `[1]` becomes 1 when one of them is not finite.
@@ -179,6 +224,10 @@ impl Drop for Autocast {
         // What was entered can be left.
         let _ = check(unsafe { ferronnx_autocast(self.device_type, -1) });
     }
+}
+
+fn optional(tensor: Option<&Tensor>) -> *mut C_tensor {
+    tensor.map_or(ptr::null_mut(), pointer)
 }
 
 fn pointers(tensors: &[&Tensor]) -> Vec<*mut C_tensor> {

@@ -1,7 +1,9 @@
-// What tch does not offer of libtorch: fused optimizers, lists of gradients as one, autocast of a chosen kind.
+// What tch does not offer of libtorch: fused optimizers, lists of tensors as one, autocast of a chosen kind, graphs.
 //
 // Every function returns null, or a message that the caller frees with `ferronnx_free`; no exception leaves.
 
+#include <ATen/Context.h>
+#include <ATen/DeviceAccelerator.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/ops/_amp_foreach_non_finite_check_and_unscale.h>
 #include <ATen/ops/_foreach_add.h>
@@ -12,12 +14,41 @@
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/stack.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <vector>
+
+struct AdamOptions {
+  double learning_rate, beta1, beta2, weight_decay, eps;
+  bool decoupled;
+};
+
+struct SgdOptions {
+  double learning_rate, momentum, weight_decay;
+  bool nesterov;
+};
+
+// Work of a device that was recorded once. The recording is made on a stream of its own, as CUDA demands, and replayed
+// on the current one.
+struct GraphRecording {
+  at::accelerator::Graph graph;
+  at::Device device;
+  c10::Stream current;
+  bool recording = true;
+
+  explicit GraphRecording(at::Device device)
+      : device(device), current(c10::impl::VirtualGuardImpl(device.type()).getStream(device)) {}
+
+  void leave_stream() {
+    if (recording) c10::impl::VirtualGuardImpl(device.type()).exchangeStream(current);
+    recording = false;
+  }
+};
 
 namespace {
 
@@ -42,25 +73,55 @@ std::vector<at::Tensor> gradients(at::Tensor *const *parameters, size_t count) {
   return found;
 }
 
+// libtorch's fused kernels; `Rate` is a number or a tensor [].
+using Tensors = const std::vector<at::Tensor> &;
+template <typename Rate>
+void fused_adamw(const AdamOptions &options, const Rate &rate, Tensors values, Tensors grads, Tensors first,
+                 Tensors second, Tensors counters, const std::optional<at::Tensor> &inf) {
+  at::_fused_adamw_(values, grads, first, second, {}, counters, rate, options.beta1, options.beta2,
+                    options.weight_decay, options.eps, false, false, std::nullopt, inf);
+}
+template <typename Rate>
+void fused_adam(const AdamOptions &options, const Rate &rate, Tensors values, Tensors grads, Tensors first,
+                Tensors second, Tensors counters, const std::optional<at::Tensor> &inf) {
+  at::_fused_adam_(values, grads, first, second, {}, counters, rate, options.beta1, options.beta2,
+                   options.weight_decay, options.eps, false, false, std::nullopt, inf);
+}
+template <typename Rate>
+void fused_sgd(const SgdOptions &options, const Rate &rate, Tensors values, Tensors grads, Tensors buffers,
+               const std::optional<at::Tensor> &inf) {
+  at::_fused_sgd_(values, grads, buffers, options.weight_decay, options.momentum, rate, /*dampening=*/0,
+                  options.nesterov, /*maximize=*/false, /*is_first_step=*/false, std::nullopt, inf);
+}
+
+// The fused kernel's step with a momentum [] that is on the device, which the kernel does not take.
+void sgd_with_momentum(const SgdOptions &options, const at::Tensor &rate, const at::Tensor &momentum, Tensors values,
+                       Tensors grads, Tensors buffers) {
+  const auto decayed =
+      options.weight_decay == 0 ? grads : at::_foreach_add(grads, values, options.weight_decay);
+  at::_foreach_mul_(buffers, momentum);
+  at::_foreach_add_(buffers, decayed);
+  auto steps = options.nesterov ? at::_foreach_mul(buffers, momentum) : std::vector<at::Tensor>();
+  if (options.nesterov) {
+    at::_foreach_add_(steps, decayed);
+    at::_foreach_mul_(steps, rate);
+  } else {
+    steps = at::_foreach_mul(buffers, rate);
+  }
+  at::_foreach_sub_(values, steps);
+}
+
 }  // namespace
 
 extern "C" {
 
-struct AdamOptions {
-  double learning_rate, beta1, beta2, weight_decay, eps;
-  bool decoupled;
-};
-
-struct SgdOptions {
-  double learning_rate, momentum, weight_decay;
-  bool nesterov;
-};
-
 void ferronnx_free(char *message) { std::free(message); }
 
-// One step of Adam, or of AdamW when `decoupled`, on the parameters that have a gradient.
+// One step of Adam, or of AdamW when `decoupled`, on the parameters that have a gradient. A tensor `learning_rate` []
+// replaces that of the options.
 char *ferronnx_adam(at::Tensor *const *parameters, at::Tensor *const *exp_avgs, at::Tensor *const *exp_avg_sqs,
-                    at::Tensor *const *steps, size_t count, const AdamOptions *options, at::Tensor *found_inf) {
+                    at::Tensor *const *steps, size_t count, const AdamOptions *options,
+                    const at::Tensor *learning_rate, at::Tensor *found_inf) {
   return guarded([&] {
     std::vector<at::Tensor> values, grads, first, second, counters;
     for (size_t i = 0; i < count; ++i) {
@@ -75,33 +136,65 @@ char *ferronnx_adam(at::Tensor *const *parameters, at::Tensor *const *exp_avgs, 
     // The kernels read the counters; counting is the caller's.
     at::_foreach_add_(counters, 1);
     const auto inf = found_inf ? std::optional<at::Tensor>(*found_inf) : std::nullopt;
-    if (options->decoupled) {
-      at::_fused_adamw_(values, grads, first, second, {}, counters, options->learning_rate, options->beta1,
-                        options->beta2, options->weight_decay, options->eps, false, false, std::nullopt, inf);
+    const auto update = [&](const auto &rate) {
+      const auto step = options->decoupled ? &fused_adamw<std::decay_t<decltype(rate)>>
+                                           : &fused_adam<std::decay_t<decltype(rate)>>;
+      step(*options, rate, values, grads, first, second, counters, inf);
+    };
+    if (learning_rate) {
+      update(*learning_rate);
     } else {
-      at::_fused_adam_(values, grads, first, second, {}, counters, options->learning_rate, options->beta1,
-                       options->beta2, options->weight_decay, options->eps, false, false, std::nullopt, inf);
+      update(options->learning_rate);
     }
     if (inf) at::_foreach_sub_(counters, std::vector<at::Tensor>(counters.size(), inf->squeeze()));
   });
 }
 
 // One step of stochastic gradient descent on the parameters that have a gradient. Without momentum the list of buffers
-// is not read. A buffer of zeros makes the first step what PyTorch's is: the buffer becomes the gradient.
+// is not read. A buffer of zeros makes the first step what PyTorch's is: the buffer becomes the gradient. Tensors
+// `learning_rate` [] and `momentum` [] replace those of the options; a momentum comes with a rate, without `found_inf`.
 char *ferronnx_sgd(at::Tensor *const *parameters, at::Tensor *const *momentum_buffers, size_t count,
-                   const SgdOptions *options, at::Tensor *found_inf) {
+                   const SgdOptions *options, const at::Tensor *learning_rate, const at::Tensor *momentum,
+                   at::Tensor *found_inf) {
   return guarded([&] {
     std::vector<at::Tensor> values, grads, buffers;
     for (size_t i = 0; i < count; ++i) {
       if (!parameters[i]->grad().defined()) continue;
       values.push_back(parameters[i]->detach());
       grads.push_back(parameters[i]->grad());
-      if (options->momentum != 0) buffers.push_back(*momentum_buffers[i]);
+      if (momentum || options->momentum != 0) buffers.push_back(*momentum_buffers[i]);
     }
     if (values.empty()) return;
     const auto inf = found_inf ? std::optional<at::Tensor>(*found_inf) : std::nullopt;
-    at::_fused_sgd_(values, grads, buffers, options->weight_decay, options->momentum, options->learning_rate,
-                    /*dampening=*/0, options->nesterov, /*maximize=*/false, /*is_first_step=*/false, std::nullopt, inf);
+    if (momentum) {
+      sgd_with_momentum(*options, *learning_rate, *momentum, values, grads, buffers);
+    } else if (learning_rate) {
+      fused_sgd(*options, *learning_rate, values, grads, buffers, inf);
+    } else {
+      fused_sgd(*options, options->learning_rate, values, grads, buffers, inf);
+    }
+  });
+}
+
+// Forgets all gradients: the next backward pass makes new ones.
+char *ferronnx_forget_gradients(at::Tensor *const *parameters, size_t count) {
+  return guarded([&] {
+    for (size_t i = 0; i < count; ++i) parameters[i]->mutable_grad() = at::Tensor();
+  });
+}
+
+// Moves all `averages` by the share `weight` [] of the way to their `values`.
+char *ferronnx_average(at::Tensor *const *averages, at::Tensor *const *values, size_t count,
+                       const at::Tensor *weight) {
+  return guarded([&] {
+    std::vector<at::Tensor> to, from;
+    for (size_t i = 0; i < count; ++i) {
+      to.push_back(*averages[i]);
+      from.push_back(values[i]->detach());
+    }
+    const auto difference = at::_foreach_sub(from, to);
+    at::_foreach_mul_(difference, *weight);
+    at::_foreach_add_(to, difference);
   });
 }
 
@@ -130,6 +223,58 @@ char *ferronnx_upload(const at::Tensor *tensor, int index, at::Tensor **copy) {
     const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
     *copy = new at::Tensor(tensor->pin_memory().to(device, tensor->scalar_type(), /*non_blocking=*/true));
   });
+}
+
+// Uses the same algorithms every time: no search by cuDNN for the fastest, and none whose sums come in any order.
+char *ferronnx_deterministic() {
+  return guarded([&] {
+    at::globalContext().setBenchmarkCuDNN(false);
+    at::globalContext().setDeterministicCuDNN(true);
+    at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
+    at::globalContext().setDeterministicFillUninitializedMemory(false);
+  });
+}
+
+// Begins to record the work of this thread for a CUDA device: until the end, nothing is computed.
+char *ferronnx_graph_begin(int index, GraphRecording **made) {
+  return guarded([&] {
+    const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+    auto graph = std::make_unique<GraphRecording>(device);
+    at::accelerator::synchronizeDevice(device.index());
+    // The graph has memory of its own; that of earlier steps is given back first.
+    at::accelerator::emptyCache();
+    const c10::impl::VirtualGuardImpl streams(device.type());
+    streams.exchangeStream(streams.getStreamFromGlobalPool(device, /*isHighPriority=*/false));
+    try {
+      graph->graph.capture_begin({0, 0}, at::GraphCaptureMode::ThreadLocal);
+    } catch (...) {
+      graph->leave_stream();
+      throw;
+    }
+    *made = graph.release();
+  });
+}
+
+// Ends the recording.
+char *ferronnx_graph_end(GraphRecording *graph) {
+  return guarded([&] {
+    try {
+      graph->graph.capture_end();
+    } catch (...) {
+      graph->leave_stream();
+      throw;
+    }
+    graph->leave_stream();
+  });
+}
+
+// Computes what was recorded, with what lies in the same memory now.
+char *ferronnx_graph_replay(GraphRecording *graph) {
+  return guarded([&] { graph->graph.replay(); });
+}
+
+char *ferronnx_graph_free(GraphRecording *graph) {
+  return guarded([&] { delete graph; });
 }
 
 // Enters (`kind` is a ScalarType) or leaves (`kind` is negative) autocast on a kind of device.

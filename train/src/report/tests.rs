@@ -19,6 +19,8 @@ fn config(labels: &[&str]) -> RunConfig {
         seed: 42,
         device: DeviceRequest::Cpu,
         amp: None,
+        graphs: true,
+        deterministic: false,
         skip_bad: false,
         pretrained: None,
         pretrained_key: None,

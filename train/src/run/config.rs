@@ -13,7 +13,7 @@ use crate::error::SettingError;
 use crate::pretrained::StemInit;
 use crate::recipe::{BestBy, Recipe};
 use crate::task::Task;
-use crate::trainer::Amp;
+use crate::trainer::{Amp, Options};
 
 /// Content of `config.toml`: everything needed to repeat a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,13 @@ pub struct RunConfig {
     /// Float type of mixed precision; `None` for full precision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amp: Option<Amp>,
+    /// True if steps are recorded as CUDA graphs, where the device is a GPU.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub graphs: bool,
+    /// True if a GPU computes the same bits every time, which takes longer: with deterministic algorithms, and without
+    /// cuDNN's search for the fastest ones. The CPU does so anyway.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deterministic: bool,
     /// True if images that cannot be decoded are left out instead of being an error.
     #[serde(default)]
     pub skip_bad: bool,
@@ -72,6 +79,8 @@ impl RunConfig {
             seed: 42,
             device: DeviceRequest::Cpu,
             amp: None,
+            graphs: true,
+            deterministic: false,
             skip_bad: false,
             pretrained: None,
             pretrained_key: None,
@@ -95,6 +104,11 @@ impl RunConfig {
         weights.check(&self.labels).map_err(|source| self.recipe_error(source.into()))
     }
 
+    /// Options of a trainer.
+    pub(super) fn trainer_options(&self) -> Options<'_> {
+        Options { seed: self.seed, amp: self.amp, labels: &self.labels, graphs: self.graphs }
+    }
+
     /// Metric that chooses the best epoch.
     pub(crate) fn best_by(&self) -> Result<BestBy, SettingError> {
         BestBy::of(self.recipe.best, self.task)
@@ -114,6 +128,15 @@ impl RunConfig {
         let below = |folder: &Path| image.strip_prefix(folder).ok();
         below(&self.data).or_else(|| below(self.data.parent()?)).unwrap_or(image)
     }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// Describes an architecture on one line: `resnet18, classes 10, attention (kernel 7, ratio 16)`.

@@ -15,10 +15,13 @@ use crate::data::batches::Loader;
 use crate::data::images::ImageSet;
 use crate::params::Params;
 use crate::task::Task;
-use crate::trainer::{Options, Position, Snapshot, TrainError, Trainer};
+use crate::trainer::{Epoch, Position, Snapshot, TrainError, Trainer};
 
 /// Longest time between two saved states: a kill costs no more.
 const SAVE_EVERY: Duration = Duration::from_secs(300);
+
+/// Share of the time from which on waiting for images is worth a word.
+const MUCH_WAITING: f64 = 0.2;
 
 /// A run whose images are in memory.
 pub(super) struct Session<'a, M> {
@@ -50,7 +53,7 @@ impl<M: Module> Session<'_, M> {
     ) -> Result<Outcome, RunError> {
         let Self { config, network, params, sets, .. } = *self;
         let loaders = [self.loader(&sets.train), self.loader(&sets.validation)];
-        let options = Options { seed: config.seed, amp: config.amp, labels: &config.labels };
+        let options = config.trainer_options();
         let mut trainer = Trainer::new(network, params, &config.recipe, loaders, new, options)?;
         if let Some(snapshot) = snapshot {
             trainer.restore(&snapshot)?;
@@ -62,6 +65,18 @@ impl<M: Module> Session<'_, M> {
                 Pass::Ended => return Ok(Outcome::Finished(self.finish(trainer.position(), observer)?)),
             }
         }
+    }
+
+    /// Says that the device waits for images, after the first epoch.
+    fn say_waiting(&self, trained: &Epoch, observer: &mut impl Observer) -> Result<(), RunError> {
+        let much = trained.waiting.filter(|&share| trained.metrics.epoch == 1 && share > MUCH_WAITING);
+        let Some(share) = much else { return Ok(()) };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        observer.note(&format!(
+            "decoding images limits the speed: {:.0} % of the time went by waiting for them, with {cores} cores; smaller \
+             images decode faster",
+            100.0 * share
+        ))
     }
 
     /// Trains one epoch and saves its state; a long epoch is left for saving, and entered again.
@@ -82,6 +97,9 @@ impl<M: Module> Session<'_, M> {
             interrupted = observer.step(&Step { epoch, epochs, images, progress }).is_break();
             !interrupted && saved.elapsed() < SAVE_EVERY
         });
+        if let Some(reason) = trainer.unrecorded() {
+            observer.note(&format!("steps run without CUDA graphs, and slower: {reason}"))?;
+        }
         let Some(trained) = trained.map_err(|source| self.failed(source, epoch - 1))? else {
             self.folder.save_last(&trainer.snapshot()?)?;
             return Ok(if interrupted { Pass::Interrupted(epoch) } else { Pass::GoOn });
@@ -92,6 +110,7 @@ impl<M: Module> Session<'_, M> {
         }
         self.folder.record(&trained.metrics)?;
         observer.epoch(&trained)?;
+        self.say_waiting(&trained, observer)?;
         self.folder.save_last(&trainer.snapshot()?)?;
         Ok(Pass::GoOn)
     }

@@ -127,7 +127,7 @@ impl<M: Module> Run<M> {
 
     /// Resumes the run in a folder that [`RunFolder::open`] opened, with its configuration and the same network.
     ///
-    /// Device and treatment of bad images may be changed in `config`.
+    /// Device, graphs and treatment of bad images may be changed in `config`.
     ///
     /// # Errors
     /// [`RunError`] when the device cannot be used, the network does not fit its input, or the folder is damaged.
@@ -209,6 +209,7 @@ impl<M: Module> Run<M> {
 fn parameters(mut config: RunConfig, network: &impl Module) -> Result<(RunConfig, Params), RunError> {
     let device =
         device::find(config.device).map_err(|source| RunError::Device { device: config.device, source })?;
+    device::prepare(device, config.deterministic)?;
     config.device = device.into();
     let [channels, height, width] = Preprocessor::new(&config.preprocessing).input_shape();
     let described = shapes::describe(network, &[1, channels, height, width])?;

@@ -8,7 +8,7 @@ use super::images::Sets;
 use super::observer::{Observer, Step};
 use super::{Run, RunError, Splits};
 use crate::lr_finder::LossCurve;
-use crate::trainer::{Options, Sweep, Trainer};
+use crate::trainer::{Sweep, Trainer};
 
 impl<M: Module> Run<M> {
     /// Measures the training loss at rising learning rates; `None` when `observer` breaks off.
@@ -44,7 +44,7 @@ impl<M: Module> Run<M> {
             preprocessor: &preprocessor,
         };
         let loaders = [session.loader(&sets.train), session.loader(&sets.validation)];
-        let options = Options { seed: config.seed, amp: config.amp, labels: &config.labels };
+        let options = config.trainer_options();
         let mut trainer = Trainer::new(&network, &params, &config.recipe, loaders, &start.new, options)?;
         if let Some((phase, Some(plan))) = trainer.enter()? {
             observer.phase(phase, &plan.record(&phase.name))?;

@@ -1,5 +1,6 @@
 //! Errors of the training loop.
 
+use super::Amp;
 use crate::data::DataError;
 use crate::eager::EagerError;
 use crate::error::TorchError;
@@ -18,6 +19,18 @@ pub enum TrainError {
     /// Images cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// Memory is full.
+    #[error("{source}. A batch is {batch_size} images of {side}x{side} pixels, in {precision}")]
+    OutOfMemory {
+        /// Images of a training step.
+        batch_size: usize,
+        /// Side of an image, in pixels.
+        side: u32,
+        /// Float type that was computed in: `float32`, or the short one of mixed precision.
+        precision: String,
+        /// The reason.
+        source: TorchError,
+    },
     /// All images of an epoch were left out.
     #[error("none of the images can be decoded")]
     NoImages,
@@ -63,6 +76,26 @@ pub enum TrainError {
         /// Names of the batch's images.
         images: String,
     },
+}
+
+impl TrainError {
+    /// libtorch's reason, if memory is full.
+    fn full_memory(&self) -> Option<&TorchError> {
+        let source = match self {
+            Self::Torch(source)
+            | Self::Eager(EagerError::Torch { source, .. })
+            | Self::Data(DataError::Torch(source)) => source,
+            _ => return None,
+        };
+        matches!(source, TorchError::OutOfMemory(_)).then_some(source)
+    }
+
+    /// Adds to full memory what it was needed for: `batch_size` images of `side` x `side` pixels, in a float type.
+    pub(super) fn with_batch(self, batch_size: usize, side: u32, amp: Option<Amp>) -> Self {
+        let Some(source) = self.full_memory().cloned() else { return self };
+        let precision = amp.map_or_else(|| "float32".into(), |amp| amp.to_string());
+        Self::OutOfMemory { batch_size, side, precision, source }
+    }
 }
 
 impl From<tch::TchError> for TrainError {

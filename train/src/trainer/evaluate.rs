@@ -5,7 +5,7 @@ use ndarray::Array2;
 use tch::{Device, Kind, Tensor};
 
 use super::TrainError;
-use super::totals::{Sums, Totals};
+use super::totals::{Sums, Totals, batch_sums};
 use crate::data::batches::Loader;
 use crate::eager::Eager;
 use crate::error::TorchError;
@@ -57,7 +57,8 @@ pub fn evaluate(
     for batch in images.in_order(EVALUATION_BATCH) {
         let batch = batch?;
         let logits = network.forward(&eager, &batch.images)?;
-        totals.add(&Loss::default().mean(&logits, &batch)?, &logits, &batch)?;
+        let loss = Loss::default().mean(&logits, &batch.targets())?;
+        totals.add(&batch_sums(&loss, &logits, &batch.targets())?, &batch)?;
         rows.push(logits.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?);
         let (probabilities, classes) = logits.f_softmax(1, Kind::Float)?.f_max_dim(1, false)?;
         let classes = Vec::<i64>::try_from(&classes)?;

@@ -102,6 +102,8 @@ pub struct Epoch {
     pub best_epoch: usize,
     /// Number of training images that were left out because they cannot be decoded.
     pub skipped: usize,
+    /// Share of the training time that was spent waiting for images, in [0, 1], where they are decoded in every epoch.
+    pub waiting: Option<f64>,
     /// True if the phase ended early, for lack of progress.
     pub stopped_early: bool,
 }

@@ -99,15 +99,16 @@ impl Scaler {
     }
 
     /// Unscales the gradients; the result `[1]` is 1 when one of them overflowed.
-    pub fn unscale(&mut self, parameters: &[&Tensor]) -> Result<&Tensor, TorchError> {
-        let _ = self.found_inf.f_zero_()?;
+    pub fn unscale(&self, parameters: &[&Tensor]) -> Result<&Tensor, TorchError> {
+        let _ = self.found_inf.shallow_clone().f_zero_()?;
         native::unscale(parameters, &self.found_inf, &self.scale.f_reciprocal()?)?;
         Ok(&self.found_inf)
     }
 
     /// Halves the scale after an overflow, doubles it after 2,000 steps without.
-    pub fn update(&mut self) -> Result<(), TorchError> {
-        let _ = self.scale.f_internal_amp_update_scale_(&self.growth, &self.found_inf, 2.0, 0.5, 2_000)?;
+    pub fn update(&self) -> Result<(), TorchError> {
+        let mut scale = self.scale.shallow_clone();
+        let _ = scale.f_internal_amp_update_scale_(&self.growth, &self.found_inf, 2.0, 0.5, 2_000)?;
         Ok(())
     }
 

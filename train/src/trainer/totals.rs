@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use crate::data::batches::Batch;
+use crate::data::batches::{Batch, Targets};
 use crate::error::TorchError;
 
 /// Sums read from the device; floats as they are there, so that saving loses nothing.
@@ -48,24 +48,11 @@ impl Totals {
         self.images
     }
 
-    /// Adds a batch: its mean `loss` `[]` and `logits` `[N, classes]`.
-    pub fn add(&mut self, loss: &Tensor, logits: &Tensor, batch: &Batch) -> Result<(), TorchError> {
-        let loss = loss.f_mul_scalar(batch.len() as f64)?;
-        let labels = match &batch.mixed {
-            Some(mixed) if mixed.share < 0.5 => &mixed.labels,
-            _ => &batch.labels,
-        };
-        let correct = match labels.dim() {
-            1 => logits.f_argmax(1, false)?.f_eq_tensor(labels)?.f_sum(Kind::Float)?,
-            // Several labels an image: the share of its classes that are selected rightly, at a probability of 0.5.
-            _ => {
-                let selected = logits.f_ge(0.0)?.f_to_kind(Kind::Float)?;
-                selected.f_eq_tensor(labels)?.f_mean_dim(1, false, Kind::Float)?.f_sum(Kind::Float)?
-            }
-        };
+    /// Adds the [sums](batch_sums) of a batch `[2]`.
+    pub fn add(&mut self, sums: &Tensor, batch: &Batch) -> Result<(), TorchError> {
         self.images += batch.len();
         self.skipped += batch.skipped;
-        self.sums = self.sums.f_add(&Tensor::f_stack(&[loss, correct], 0)?)?;
+        self.sums = self.sums.f_add(sums)?;
         Ok(())
     }
 
@@ -74,6 +61,26 @@ impl Totals {
         let sums = Vec::<f32>::try_from(&self.sums)?;
         Ok(Sums { images: self.images, skipped: self.skipped, loss: sums[0], correct: sums[1] })
     }
+}
+
+/// Computes the sum of losses and the number of correct predictions of a batch, `[2]`, from its mean `loss` `[]` and its
+/// `logits` `[N, classes]`.
+pub(crate) fn batch_sums(
+    loss: &Tensor,
+    logits: &Tensor,
+    targets: &Targets<'_>,
+) -> Result<Tensor, TorchError> {
+    let loss = loss.f_mul_scalar(logits.size()[0] as f64)?;
+    let labels = targets.main()?;
+    let correct = match labels.dim() {
+        1 => logits.f_argmax(1, false)?.f_eq_tensor(&labels)?.f_sum(Kind::Float)?,
+        // Several labels an image: the share of its classes that are selected rightly, at a probability of 0.5.
+        _ => {
+            let selected = logits.f_ge(0.0)?.f_to_kind(Kind::Float)?;
+            selected.f_eq_tensor(&labels)?.f_mean_dim(1, false, Kind::Float)?.f_sum(Kind::Float)?
+        }
+    };
+    Ok(Tensor::f_stack(&[loss, correct], 0)?)
 }
 
 /// Losses since the last check. They are kept with their step, so that the device need not be waited for after each.

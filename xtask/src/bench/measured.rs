@@ -1,7 +1,7 @@
 //! Reads medians from the files that Criterion writes.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -19,6 +19,15 @@ impl<'a> Measured<'a> {
         Self { home }
     }
 
+    /// True if `case` was measured.
+    pub fn has(&self, case: &str) -> bool {
+        self.file(case).is_file()
+    }
+
+    fn file(&self, case: &str) -> PathBuf {
+        self.home.join(case).join("new/estimates.json")
+    }
+
     /// Median time of `case`, in microseconds.
     ///
     /// `case` is `GROUP/FUNCTION/VALUE`, with an underscore for each slash inside a name.
@@ -26,7 +35,7 @@ impl<'a> Measured<'a> {
     /// # Errors
     /// When the case was not measured.
     pub fn median_us(&self, case: &str) -> Result<f64> {
-        let path = self.home.join(case).join("new/estimates.json");
+        let path = self.file(case);
         let missing =
             || format!("{case} was not measured: run `cargo xtask bench` to its end ({})", short(&path));
         let estimates: Value =

@@ -72,7 +72,7 @@ pub struct FitArgs {
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "data", "recipe", "pretrained", "pretrained_key", "stem_init", "freeze_stem", "out", "epochs", "batch_size", "early_stopping",
         "image_size", "channels", "learning_rate", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp",
-        "multi_label", "loss", "class_weights", "sampling", "mirrored_test",
+        "multi_label", "loss", "class_weights", "sampling", "mirrored_test", "deterministic",
     ])]
     pub resume: Option<PathBuf>,
     /// Run folder [default: runs/DATA-TIME]
@@ -125,6 +125,12 @@ pub struct SetupArgs {
     /// Train in mixed precision on CUDA: bf16 (without a value) or fp16
     #[arg(long, value_name = "FLOAT", num_args = 0..=1, require_equals = true, default_missing_value = "bf16")]
     pub amp: Option<Amp>,
+    /// Launch a GPU's work kernel by kernel, instead of a whole step as a recorded CUDA graph
+    #[arg(long)]
+    pub no_graphs: bool,
+    /// Compute the same bits every time on a GPU, which is slower; the CPU does anyway
+    #[arg(long)]
+    pub deterministic: bool,
     /// Number of epochs; the recipe's phases keep their shares [default: the recipe's]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: Option<u32>,

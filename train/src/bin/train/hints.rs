@@ -33,7 +33,8 @@ fn of(error: &(dyn Error + 'static)) -> Option<&'static str> {
     }
     match (error.downcast_ref(), error.downcast_ref(), error.downcast_ref()) {
         (Some(SummaryError::Size { .. }), ..) => Some(": choose another --image-size"),
-        (_, Some(TrainError::Data(error)), _) | (.., Some(error)) => data(error),
+        (_, Some(error), _) => train(error),
+        (.., Some(error)) => data(error),
         _ => error.is::<DeviceError>().then_some(", or use --device cpu"),
     }
 }
@@ -43,10 +44,18 @@ fn run(error: &RunError) -> Option<&'static str> {
         RunError::Exists(_) => Some(": choose another --out, or remove it"),
         RunError::TooFew { .. } => Some(", or raise --limit"),
         RunError::Data(error) => data(error),
-        RunError::Train { source, .. } => match &**source {
-            TrainError::Data(error) => data(error),
-            _ => None,
-        },
+        RunError::Train { source, .. } => train(source),
+        _ => None,
+    }
+}
+
+fn train(error: &TrainError) -> Option<&'static str> {
+    match error {
+        TrainError::Data(error) => data(error),
+        TrainError::OutOfMemory { precision, .. } if precision == "float32" => {
+            Some(": lower --batch-size, or train in mixed precision with --amp")
+        }
+        TrainError::OutOfMemory { .. } => Some(": lower --batch-size, or --image-size"),
         _ => None,
     }
 }

@@ -37,6 +37,8 @@ struct Unreadable;
 fn main() -> ExitCode {
     // SAFETY: nothing has started a thread yet.
     unsafe { ferronnx_infer::runtime::disable_telemetry() };
+    // SAFETY: as above.
+    unsafe { ferronnx_train::device::fix_workspaces() };
     panic::set_hook(Box::new(|info| {
         if ferronnx_infer::decode::is_guarded() {
             return;

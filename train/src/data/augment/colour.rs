@@ -5,78 +5,123 @@
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::draw::{Colour, ImageDraw};
-use crate::native;
+use crate::data::parcel::Parcel;
 
-/// Changes the colours of bytes `[N, 3, H, W]` or `[N, 1, H, W]`, each image in its own order. Gray has no saturation and
-/// no hue to change.
-pub(super) fn jitter(images: &Tensor, draws: &[ImageDraw]) -> Result<Tensor, TchError> {
-    let mut places: Vec<Place> =
-        (0..4).map(|place| Place::new(draws.iter().map(|draw| draw.colours[place]))).collect();
-    if images.size()[1] == 1 {
-        places.iter_mut().for_each(|place| place.hues.clear());
-    }
-    if places.iter().all(Place::is_idle) {
-        return Ok(images.shallow_clone());
-    }
-    let device = images.device();
-    let blends: Vec<f32> = places.iter().flat_map(|place| &place.blends).flatten().copied().collect();
-    let blends = native::upload(&Tensor::f_from_slice(&blends)?.f_view([4, -1, 3, 1, 1, 1])?, device)?;
-    let hues: Vec<i64> = places.iter().flat_map(|place| &place.hues).flatten().copied().collect();
-    let hues = native::upload(&Tensor::f_from_slice(&hues)?.f_view([-1, 2])?, device)?;
-
-    let mut values = images.f_to_kind(Kind::Float)?;
-    let mut first_hue = 0;
-    for (index, place) in (0..).zip(&places) {
-        if place.blend {
-            values = blend(&values, &blends.f_select(0, index)?)?;
-        }
-        let count = place.hues.len() as i64;
-        if count > 0 {
-            let here = hues.f_narrow(0, first_hue, count)?;
-            let (which, shifts) = (here.f_select(1, 0)?, here.f_select(1, 1)?);
-            let shifted = shift_hue(&values.f_index_select(0, &which)?, &shifts)?;
-            values = values.f_index_copy_(0, &which, &shifted)?;
-            first_hue += count;
-        }
-    }
-    values.f_to_kind(Kind::Uint8)
+/// Changes of colour of a batch: rounds of blends, with a shift of hues between two rounds.
+///
+/// Every image passes all of them, and where it has no change of its own it stays as it is. So the work does not depend on
+/// the order that was drawn for each image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Jitter {
+    /// Blends of each round.
+    blends: usize,
+    /// Number of shifts.
+    shifts: usize,
 }
 
-/// Changes of all images at one place of their orders.
-struct Place {
-    /// Per image: factor, and the shares of the gray image and of the mean gray in the other image.
-    blends: Vec<[f32; 3]>,
-    /// True if any factor changes anything.
-    blend: bool,
-    /// Images whose hue is shifted, and the shift in 256 steps.
-    hues: Vec<[i64; 2]>,
+impl Jitter {
+    /// Packs the changes of `draws` for images with these channels. Gray has no hue to change.
+    pub fn pack(draws: &[ImageDraw], channels: i64, parcel: &mut Parcel) -> Self {
+        let changes: Vec<Changes> = draws.iter().map(|draw| Changes::new(draw, channels)).collect();
+        let most = |of: fn(&Changes) -> usize| changes.iter().map(of).max().unwrap_or(0);
+        let jitter =
+            Self { blends: most(|changes| changes.blends), shifts: most(|changes| changes.shifts.len()) };
+        let count = changes.len() as i64;
+        for round in 0..jitter.rounds() {
+            for place in 0..jitter.blends {
+                let blend = |changes: &Changes| {
+                    changes.rounds.get(round).and_then(|round| round.get(place)).copied().unwrap_or(IDLE)
+                };
+                parcel.floats(&[count, 3, 1, 1, 1], changes.iter().flat_map(blend));
+            }
+        }
+        for place in 0..jitter.shifts {
+            // Images without a shift are told by a negative one.
+            let shift = |changes: &Changes| changes.shifts.get(place).copied().unwrap_or(-1);
+            parcel.integers(&[count, 1, 1, 1], changes.iter().map(shift));
+        }
+        if jitter.shifts > 0 {
+            parcel.integers(&[3, 7], SIXTHS.into_iter().flatten());
+        }
+        jitter
+    }
+
+    fn rounds(&self) -> usize {
+        if self.blends > 0 { self.shifts + 1 } else { 0 }
+    }
+
+    /// Numbers that the work depends on.
+    pub fn constants(&self) -> [i64; 2] {
+        [self.blends as i64, self.shifts as i64]
+    }
+
+    /// Changes the colours of bytes `[N, 3, H, W]` or `[N, 1, H, W]` by the packed numbers, which it takes from `parts`.
+    pub fn apply(
+        &self,
+        images: &Tensor,
+        parts: &mut impl Iterator<Item = Tensor>,
+    ) -> Result<Tensor, TchError> {
+        if self.rounds() + self.shifts == 0 {
+            return Ok(images.shallow_clone());
+        }
+        let blends: Vec<Tensor> = parts.by_ref().take(self.rounds() * self.blends).collect();
+        let shifts: Vec<Tensor> = parts.by_ref().take(self.shifts).collect();
+        let table = if self.shifts > 0 { parts.next() } else { None };
+        let mut blends = blends.into_iter();
+        let mut values = images.f_to_kind(Kind::Float)?;
+        for round in 0..=self.shifts {
+            for terms in blends.by_ref().take(self.blends) {
+                values = blend(&values, &terms)?;
+            }
+            if let (Some(shift), Some(table)) = (shifts.get(round), &table) {
+                let shifted = shift_hue(&values, shift, table)?;
+                values = shifted.f_where_self(&shift.f_ge(0)?, &values)?;
+            }
+        }
+        values.f_to_kind(Kind::Uint8)
+    }
 }
 
-impl Place {
-    fn new(colours: impl Iterator<Item = Colour>) -> Self {
-        let mut place = Self { blends: Vec::new(), blend: false, hues: Vec::new() };
-        for (index, colour) in (0..).zip(colours) {
-            let [factor, gray, mean] = match colour {
-                Colour::Brightness(factor) => [factor, 0.0, 0.0],
-                Colour::Contrast(factor) => [factor, 0.0, 1.0],
-                Colour::Saturation(factor) => [factor, 1.0, 0.0],
+/// Factor, and the shares of the gray image and of the mean gray in the other image.
+type Blend = [f32; 3];
+
+/// Blend that changes nothing: all values are whole.
+const IDLE: Blend = [1.0, 0.0, 0.0];
+
+/// Changes of one image, in its order.
+struct Changes {
+    /// Blends before the first shift of the hue, before the second, and so on.
+    rounds: Vec<Vec<Blend>>,
+    /// Shifts of the hue, in 256 steps.
+    shifts: Vec<i64>,
+    /// Number of all blends.
+    blends: usize,
+}
+
+impl Changes {
+    fn new(draw: &ImageDraw, channels: i64) -> Self {
+        let mut changes = Self { rounds: vec![Vec::new()], shifts: Vec::new(), blends: 0 };
+        for colour in draw.colours {
+            let blend = match colour {
+                Colour::Brightness(factor) => [factor as f32, 0.0, 0.0],
+                Colour::Contrast(factor) => [factor as f32, 0.0, 1.0],
+                Colour::Saturation(factor) => [factor as f32, 1.0, 0.0],
                 Colour::Hue(shift) => {
                     // Pillow's hues are bytes, and torchvision truncates the shift to whole ones. A shift truncated
                     // to 0 still rounds colours. A shift of exactly 0 means a recipe without shifts.
-                    if shift != 0.0 {
-                        place.hues.push([index, ((shift * 255.0) as i64).rem_euclid(256)]);
+                    if shift != 0.0 && channels > 1 {
+                        changes.shifts.push(((shift * 255.0) as i64).rem_euclid(256));
+                        changes.rounds.push(Vec::new());
                     }
-                    [1.0, 0.0, 0.0]
+                    continue;
                 }
             };
-            place.blend |= factor != 1.0;
-            place.blends.push([factor as f32, gray as f32, mean as f32]);
+            if blend[0] != 1.0 {
+                changes.blends += 1;
+                changes.rounds.last_mut().expect("one round at least").push(blend);
+            }
         }
-        place
-    }
-
-    fn is_idle(&self) -> bool {
-        !self.blend && self.hues.is_empty()
+        changes
     }
 }
 
@@ -107,14 +152,14 @@ fn gray(values: &Tensor) -> Result<Tensor, TchError> {
     sum.f_add_scalar_(32_768.0)?.f_div_scalar_(65_536.0)?.f_floor_()
 }
 
-/// Shifts the hues of `values`, whole numbers `[M, 3, H, W]`, by `shifts` `[M]` of 256 steps, through Pillow's HSV in
-/// bytes.
-fn shift_hue(values: &Tensor, shifts: &Tensor) -> Result<Tensor, TchError> {
+/// Shifts the hues of `values`, whole numbers `[N, 3, H, W]`, by `shifts` `[N, 1, 1, 1]` of 256 steps, through Pillow's
+/// HSV in bytes; `table` is [`SIXTHS`].
+fn shift_hue(values: &Tensor, shifts: &Tensor, table: &Tensor) -> Result<Tensor, TchError> {
     let (hue, saturation, value) = to_hsv(values)?;
     // Bytes wrap around the circle.
     let shifts = shifts.f_to_kind(Kind::Uint8)?.f_view([-1, 1, 1])?;
     let hue = hue.f_to_kind(Kind::Uint8)?.f_add(&shifts)?.f_to_kind(Kind::Float)?;
-    to_rgb(&hue, &saturation, &value)
+    to_rgb(&hue, &saturation, &value, table)
 }
 
 /// Converts to hue, saturation and value in [0, 255], whole, each `[M, H, W]`.
@@ -141,10 +186,11 @@ fn to_hsv(values: &Tensor) -> Result<(Tensor, Tensor, Tensor), TchError> {
     Ok((hue, saturation, largest))
 }
 
+/// Index of value, q, p and t for red, green and blue in each sixth of the circle; hue 255 begins the seventh.
+const SIXTHS: [[i64; 7]; 3] = [[0, 1, 2, 2, 3, 0, 0], [3, 0, 0, 1, 2, 2, 3], [2, 2, 3, 0, 0, 1, 2]];
+
 /// Converts hue, saturation and value in [0, 255] to colours `[M, 3, H, W]`, whole.
-fn to_rgb(hue: &Tensor, saturation: &Tensor, value: &Tensor) -> Result<Tensor, TchError> {
-    /// Index of value, q, p and t for red, green and blue in each sixth of the circle; hue 255 begins the seventh.
-    const SIXTHS: [[i64; 7]; 3] = [[0, 1, 2, 2, 3, 0, 0], [3, 0, 0, 1, 2, 2, 3], [2, 2, 3, 0, 0, 1, 2]];
+fn to_rgb(hue: &Tensor, saturation: &Tensor, value: &Tensor, table: &Tensor) -> Result<Tensor, TchError> {
     let sixths = hue.f_mul_scalar(6.0)?.f_div_scalar(255.0)?;
     let sixth = sixths.f_floor()?;
     let part = sixths.f_sub(&sixth)?;
@@ -158,7 +204,6 @@ fn to_rgb(hue: &Tensor, saturation: &Tensor, value: &Tensor) -> Result<Tensor, T
     let q = without(&saturation.f_mul(&part)?)?;
     let t = without(&saturation.f_mul(&part.f_neg()?.f_add_scalar(1.0)?)?)?;
     let choices = Tensor::f_stack(&[value, &q, &p, &t], 1)?;
-    let table = native::upload(&Tensor::f_from_slice(SIXTHS.as_flattened())?.f_view([3, 7])?, hue.device())?;
     let sixth = sixth.f_to_kind(Kind::Int64)?;
     let (count, height, width) = sixth.size3()?;
     let which = table.f_index_select(1, &sixth.f_view([-1])?)?.f_view([3, count, height, width])?;

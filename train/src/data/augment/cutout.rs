@@ -3,21 +3,27 @@
 use tch::{Kind, TchError, Tensor};
 
 use super::draw::ImageDraw;
-use crate::native;
+use crate::data::parcel::Parcel;
 
-/// Sets the drawn square of each of `images`, normalised floats `[N, C, H, W]`, to zero, the mean colour.
+/// Packs the edges of each image's square, `[N, 4]`; false if no image has one.
+pub(super) fn pack(draws: &[ImageDraw], parcel: &mut Parcel) -> bool {
+    let any = draws.iter().any(|draw| draw.cutout.is_some());
+    if any {
+        // An empty square erases nothing.
+        let edges = draws.iter().flat_map(|draw| draw.cutout.unwrap_or([0; 4]));
+        parcel.integers(&[draws.len() as i64, 4], edges);
+    }
+    any
+}
+
+/// Sets a square of each of `images`, normalised floats `[N, C, H, W]`, to zero, the mean colour; `edges` `[N, 4]` has its
+/// left, top, right and bottom.
 ///
 /// A square that reaches beyond its image is clipped, as in the paper. The images are changed in place.
-pub fn erase(images: &Tensor, draws: &[ImageDraw]) -> Result<(), TchError> {
-    if draws.iter().all(|draw| draw.cutout.is_none()) {
-        return Ok(());
-    }
-    let (count, _, height, width) = images.size4()?;
+pub(super) fn erase(images: &Tensor, edges: &Tensor) -> Result<(), TchError> {
+    let (_, _, height, width) = images.size4()?;
     let device = images.device();
-    // An empty square erases nothing.
-    let edges: Vec<i64> = draws.iter().flat_map(|draw| draw.cutout.unwrap_or([0; 4])).collect();
-    let edges = native::upload(&Tensor::f_from_slice(&edges)?.f_view([count, 4, 1, 1, 1])?, device)?;
-    let edges = edges.f_unbind(1)?;
+    let edges = edges.f_view([-1, 4, 1, 1, 1])?.f_unbind(1)?;
     let [left, top, right, bottom] = &edges[..] else { unreachable!("four edges") };
     let within = |place: &Tensor, from: &Tensor, to: &Tensor| {
         place.f_ge_tensor(from)?.f_logical_and(&place.f_lt_tensor(to)?)
@@ -38,7 +44,10 @@ mod tests {
     fn squares_are_erased_and_clipped() {
         let images = Tensor::ones([3, 3, 4, 5], (Kind::Float, Device::Cpu));
         let draw = |cutout| ImageDraw { cutout, ..ImageDraw::default() };
-        erase(&images, &[draw(Some([1, 0, 3, 2])), draw(None), draw(Some([4, 3, 6, 5]))]).unwrap();
+        let draws = [draw(Some([1, 0, 3, 2])), draw(None), draw(Some([4, 3, 6, 5]))];
+        let mut parcel = Parcel::default();
+        assert!(pack(&draws, &mut parcel) && !pack(&draws[1..2], &mut Parcel::default()));
+        erase(&images, &parcel.unpack(&parcel.packed().unwrap()).unwrap()[0]).unwrap();
         let zeros = |image: i64| {
             let zero = images.get(image).eq(0.0);
             (

@@ -4,7 +4,7 @@ use tch::{Kind, TchError, Tensor};
 
 use super::draw::ImageDraw;
 use super::settings::Border;
-use crate::native;
+use crate::data::parcel::Parcel;
 
 /// Fractional bits of Pillow's fixed-point numbers.
 const BITS: u32 = 16;
@@ -49,15 +49,21 @@ impl Affine {
     }
 }
 
-/// Moves the pixels of `images`, bytes `[N, C, H, W]`, each by its map; `border` gives the pixels outside.
-pub(super) fn resample(images: &Tensor, maps: &[Affine], border: Border) -> Result<Tensor, TchError> {
-    if maps.iter().all(|map| *map == Affine::IDENTITY) {
-        return Ok(images.shallow_clone());
+/// Packs one map for each image, `[N, 6]`; false if none moves anything.
+pub(super) fn pack(maps: &[Affine], parcel: &mut Parcel) -> bool {
+    let moves = maps.iter().any(|map| *map != Affine::IDENTITY);
+    if moves {
+        parcel.integers(&[maps.len() as i64, 6], maps.iter().flat_map(|map| map.0));
     }
+    moves
+}
+
+/// Moves the pixels of `images`, bytes `[N, C, H, W]`, each by its map of `maps` `[N, 6]`; `border` gives the pixels
+/// outside.
+pub(super) fn resample(images: &Tensor, maps: &Tensor, border: Border) -> Result<Tensor, TchError> {
     let (count, channels, height, width) = images.size4()?;
     let device = images.device();
-    let flat: Vec<i64> = maps.iter().flat_map(|map| map.0).collect();
-    let terms = native::upload(&Tensor::f_from_slice(&flat)?.f_view([-1, 6, 1, 1])?, device)?.f_unbind(1)?;
+    let terms = maps.f_view([-1, 6, 1, 1])?.f_unbind(1)?;
     let [a, b, c, d, e, f] = &terms[..] else { unreachable!("six terms") };
     let x = Tensor::f_arange(width, (Kind::Int64, device))?;
     let y = Tensor::f_arange(height, (Kind::Int64, device))?.f_view([height, 1])?;

@@ -4,9 +4,10 @@
 
 use rand::{Rng, RngExt};
 use rand_distr::{Beta, Distribution};
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use super::settings::Augment;
+use crate::data::parcel::Parcel;
 
 /// Mixture of a batch's images with their partners.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,19 +52,41 @@ impl Mix {
         }
     }
 
-    /// Mixes `images`, `[N, 3, H, W]`, with their partners.
-    pub fn apply(&self, images: &Tensor) -> Result<Tensor, TchError> {
-        let partners = partners(images)?;
-        match self {
-            Self::Blend(share) => images.f_mul_scalar(*share)?.f_add(&partners.f_mul_scalar(1.0 - share)?),
-            Self::Paste([left, top], [right, bottom]) => {
-                let part = |of: &Tensor| of.f_narrow(2, *top, bottom - top)?.f_narrow(3, *left, right - left);
-                let mixed = images.f_detach_copy()?;
-                part(&mixed)?.f_copy_(&part(&partners)?)?;
-                Ok(mixed)
-            }
+    /// Packs the shares of an image and of its partner, `[2]`, for a batch of `side` x `side` pixels, and the edges of a
+    /// pasted part, `[4]`.
+    pub(in crate::data) fn pack(&self, side: i64, parcel: &mut Parcel) {
+        let share = self.share(side);
+        parcel.floats(&[2], [share as f32, (1.0 - share) as f32]);
+        if let Self::Paste([left, top], [right, bottom]) = *self {
+            parcel.integers(&[4], [left, top, right, bottom]);
         }
     }
+
+    /// True if a part is pasted.
+    pub(in crate::data) fn pastes(&self) -> bool {
+        matches!(self, Self::Paste(..))
+    }
+}
+
+/// Mixes `images`, `[N, C, H, W]`, with their partners by `shares` `[2]`, or pastes the part between `edges` `[4]`.
+pub(in crate::data) fn apply(
+    images: &Tensor,
+    shares: &Tensor,
+    edges: Option<&Tensor>,
+) -> Result<Tensor, TchError> {
+    let partners = partners(images)?;
+    let Some(edges) = edges else {
+        return images.f_mul(&shares.f_select(0, 0)?)?.f_add(&partners.f_mul(&shares.f_select(0, 1)?)?);
+    };
+    let (_, _, height, width) = images.size4()?;
+    let places = (Kind::Int64, images.device());
+    let edge = |index: i64| edges.f_select(0, index);
+    let within = |place: &Tensor, from: i64, to: i64| {
+        place.f_ge_tensor(&edge(from)?)?.f_logical_and(&place.f_lt_tensor(&edge(to)?)?)
+    };
+    let columns = within(&Tensor::f_arange(width, places)?, 0, 2)?;
+    let rows = within(&Tensor::f_arange(height, places)?, 1, 3)?.f_unsqueeze(1)?;
+    partners.f_where_self(&columns.f_logical_and(&rows)?, images)
 }
 
 /// Partners: the element before each, and the last for the first.
@@ -76,7 +99,15 @@ mod tests {
     use super::*;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
-    use tch::{Device, Kind};
+    use tch::Device;
+
+    fn mix(mix: Mix, images: &Tensor) -> Tensor {
+        let mut parcel = Parcel::default();
+        mix.pack(images.size()[3], &mut parcel);
+        let parts = parcel.unpack(&parcel.packed().unwrap()).unwrap();
+        assert_eq!(parts.len() > 1, mix.pastes());
+        apply(images, &parts[0], parts.get(1)).unwrap()
+    }
 
     /// Three images of 4x4 pixels whose values are 0, 10 and 20.
     fn images() -> Tensor {
@@ -90,7 +121,7 @@ mod tests {
 
     #[test]
     fn mixup_is_a_weighted_sum() {
-        let mixed = Mix::Blend(0.75).apply(&images()).unwrap();
+        let mixed = mix(Mix::Blend(0.75), &images());
         let values = Vec::<f64>::try_from(mixed.select(3, 2).select(2, 1).select(1, 0)).unwrap();
         assert_eq!(values, [0.75 * 0.0 + 0.25 * 20.0, 0.75 * 10.0, 0.75 * 20.0 + 0.25 * 10.0]);
         assert_eq!(Mix::Blend(0.75).share(4), 0.75);
@@ -103,7 +134,7 @@ mod tests {
         assert_eq!(mix, Mix::Paste([0, 2], [1, 4]));
         assert_eq!(mix.share(4), 14.0 / 16.0);
         let images = images();
-        let mixed = mix.apply(&images).unwrap();
+        let mixed = self::mix(mix, &images);
         assert_eq!(mixed.double_value(&[1, 2, 2, 0]), 0.0);
         assert_eq!(mixed.double_value(&[0, 0, 3, 0]), 20.0);
         assert_eq!(mixed.ne_tensor(&images).sum(Kind::Int64).int64_value(&[]), 3 * 3 * 2);

@@ -79,7 +79,7 @@ fn assert_same(a: &[Batch], b: &[Batch]) {
     for (a, b) in a.iter().zip(b) {
         assert_eq!((&a.indices, a.step), (&b.indices, b.step));
         assert_eq!((&a.images, &a.labels), (&b.images, &b.labels));
-        let mixed = |batch: &Batch| batch.mixed.as_ref().map(|mixed| mixed.share);
+        let mixed = |batch: &Batch| batch.mixed.as_ref().map(|mixed| mixed.shares.copy());
         assert_eq!(mixed(a), mixed(b));
     }
 }
@@ -246,10 +246,12 @@ fn mixed_batches_bring_the_other_labels() {
         let mixed = batch.mixed.as_ref().unwrap();
         let other = batch.indices[batch.len() - 1];
         assert_eq!(mixed.labels.int64_value(&[0]), (other % 3) as i64);
-        let expected = &plain[&batch.indices[0]] * mixed.share + &plain[&other] * (1.0 - mixed.share);
+        let [own, others] = [0, 1].map(|index| mixed.shares.double_value(&[index]));
+        let expected = &plain[&batch.indices[0]] * own + &plain[&other] * others;
         assert_eq!(batch.images.get(0), expected);
     }
-    assert_ne!(batches[0].mixed.as_ref().unwrap().share, batches[1].mixed.as_ref().unwrap().share);
+    let shares = |batch: &Batch| batch.mixed.as_ref().unwrap().shares.copy();
+    assert_ne!(shares(&batches[0]), shares(&batches[1]));
 }
 
 #[test]

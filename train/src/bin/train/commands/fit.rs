@@ -85,6 +85,7 @@ fn resume(args: &FitArgs, path: &Path, mlflow: Option<Target>) -> Result<()> {
     }
     config.device = find_device(args.setup.device.unwrap_or(config.device))?;
     config.skip_bad |= args.setup.skip_bad;
+    config.graphs &= !args.setup.no_graphs;
     settings::check_amp(config.amp, config.device)?;
     let interrupt = listen()?;
     let network = ResNet18::new(&architecture(&config, path)?)?;

@@ -123,6 +123,8 @@ pub fn config(
         seed: args.seed,
         device,
         amp: args.amp,
+        graphs: !args.no_graphs,
+        deterministic: args.deterministic,
         skip_bad: args.skip_bad,
         pretrained,
         pretrained_key: args.pretrained_key.clone(),
