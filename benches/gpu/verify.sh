@@ -4,12 +4,14 @@
 #   benches/gpu/verify.sh MODEL... OUT
 #
 # MODEL... are files of `train export` (fp32 with float input first; then fp16, int8 and uint8 input); the first is given
-# the faults. About a minute on an H100. Appends to OUT/verify-DATE.md; reports and logs lie in OUT/verify/. INFER names the
-# program (infer), FAULTS the program `faulty_models` of benches (faulty_models; none leaves it out), DEVICE the device
-# (cuda; cpu tries the script itself), LIMIT the seconds of each part (60).
+# the faults. Appends to OUT/verify-DATE.md; reports and logs lie in OUT/verify/. INFER is the program, with words before it
+# if it needs them (infer), FAULTS the program `faulty_models` of benches (faulty_models; none leaves it out), PYTHON a
+# Python, with torch for one of the messages (python3), DEVICE the device (cuda; cpu tries the script itself), LIMIT the
+# seconds of each part (60).
+# shellcheck disable=SC2086
 set -u
-[ $# -ge 2 ] || { sed -n 's/^# \{0,1\}//; 2,11p' "$0" >&2; exit 2; }
-infer=${INFER:-infer} faults=${FAULTS:-faulty_models} device=${DEVICE:-cuda} limit=${LIMIT:-60}
+[ $# -ge 2 ] || { sed -n 's/^# \{0,1\}//; 2,10p' "$0" >&2; exit 2; }
+infer=${INFER:-infer} faults=${FAULTS:-faulty_models} python=${PYTHON:-python3} device=${DEVICE:-cuda} limit=${LIMIT:-60}
 models= first=$1
 while [ $# -gt 1 ]; do models="$models $1"; shift; done
 out=$1 logs=$1/verify
@@ -18,13 +20,13 @@ result=$out/verify-$(date -u +%F).md
 say() { echo "$@" >> "$result"; }
 
 say
-say "## $(date -u +%FT%TZ), $("$infer" --version), device $device"
+say "## $(date -u +%FT%TZ), $($infer --version), device $device"
 say
 [ "$device" = cpu ] || nvidia-smi --query-gpu=name,driver_version --format=csv,noheader >> "$result" 2>&1
 
 # number FILE KEY...: a number of a JSON report, by the keys that lead to it.
 number() {
-    python3 -c '
+    "$python" -c '
 import functools, json, sys
 try:
     print("%.1e" % functools.reduce(lambda at, key: at[key], sys.argv[2:], json.load(open(sys.argv[1]))))
@@ -38,7 +40,7 @@ start() {
     model=$2
     shift 2
     (
-        timeout "$limit" "$infer" verify --model "$model" --device "$device" --format json "$@" \
+        timeout "$limit" $infer verify --model "$model" --device "$device" --format json "$@" \
             > "$report.json" 2> "$report.err"
         echo $? > "$report.code"
     ) &
@@ -65,7 +67,7 @@ for model in $models; do
     start "$name" "$model"
     start "$name" "$model" --no-tf32
 done
-if [ "$faults" != none ] && "$faults" "$first" "$logs/faulty" 2>> "$logs/faults.err"; then
+if [ "$faults" != none ] && $faults "$first" "$logs/faulty" 2>> "$logs/faults.err"; then
     for fault in scale labels mean 8bits; do
         files="$files faulty-$fault"
         start "faulty-$fault" "$logs/faulty/$fault.onnx"
@@ -84,19 +86,19 @@ done
 say
 say 'As text:'
 say '```'
-timeout "$limit" "$infer" verify --model "$first" --device "$device" >> "$result" 2>&1
+timeout "$limit" $infer verify --model "$first" --device "$device" >> "$result" 2>&1
 say '```'
 
 if [ "$faults" != none ]; then
     say
     say "In one process, with the smallest change of one channel's scale that is found:"
     say
-    timeout "$limit" "$faults" "$first" "$device" >> "$result" 2>> "$logs/faults.err" || say "(code $?)"
+    timeout "$limit" $faults "$first" "$device" >> "$result" 2>> "$logs/faults.err" || say "(code $?)"
 fi
 
 message() { # COMMAND...
     say "\$ infer $*"
-    timeout "$limit" "$infer" "$@" > "$logs/message.out" 2> "$logs/message.err"
+    timeout "$limit" $infer "$@" > "$logs/message.out" 2> "$logs/message.err"
     code=$?
     tail -n 5 "$logs/message.err" >> "$result"
     say "(exit code $code)"
@@ -113,7 +115,7 @@ if [ "$device" != cpu ]; then
     # Another program has all of the memory but 900 MB.
     rm -f "$logs/ready"
     # Without the library path of the programs, which may hold another libtorch.
-    env -u LD_LIBRARY_PATH -u LD_PRELOAD timeout 60 python3 -c '
+    env -u LD_LIBRARY_PATH -u LD_PRELOAD timeout 60 "$python" -c '
 import sys, time, torch
 free, _ = torch.cuda.mem_get_info()
 held = torch.empty(free - (900 << 20), dtype=torch.uint8, device="cuda")

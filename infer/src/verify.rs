@@ -23,7 +23,7 @@ use crate::decode;
 use crate::device::{Device, Provider};
 use crate::error::{ModelError, Result, few};
 use crate::model_error::GoldenError;
-use crate::preprocess::Preprocessor;
+use crate::preprocess::{Batch, Preprocessor};
 use crate::runtime;
 use crate::session::{self, Optimization, Options, Session};
 
@@ -153,20 +153,16 @@ impl Verification {
             Some(given) => Tolerance::of_each(given),
             None => Tolerance::of_certificate(&certificate, card.precision, arithmetic),
         };
+        let (here, in_full) = (allowed(arithmetic), allowed(Arithmetic::Full));
         let prepared: Vec<&RgbImage> = goldens.iter().map(|golden| &golden.prepared).collect();
         let batch = preprocessor.batch(&prepared, card.input);
         let found = matrix(session.run(&batch)?)?;
         let expected = logits(&certificate.goldens, found.dim())?;
-        let tolerance_here = allowed(arithmetic);
-        let comparison = compared(found.view(), expected.view(), tolerance_here);
+        let comparison = compared(found.view(), expected.view(), here);
         let is_reference = session.provider() == Provider::Cpu.name() && arithmetic == Arithmetic::Full;
         let cpu = match is_reference {
             true => None,
-            false => {
-                let options = Options::default().device(Device::Cpu).optimization(Optimization::Quick);
-                let on_cpu = matrix(Session::from_bytes(bytes, &options)?.run(&batch)?)?;
-                Some(OnCpu::new(&found, &on_cpu, &expected, allowed(Arithmetic::Full), tolerance_here))
-            }
+            false => Some(OnCpu::new(&on_cpu(bytes, &batch)?, &found, &expected, [in_full, here])),
         };
 
         let mut changed = certificate.weights.differing(&weights);
@@ -187,8 +183,8 @@ impl Verification {
             agreement: comparison.parity(),
             worst: comparison.worst(),
             classes: card.labels,
-            tolerance: tolerance_here.max,
-            rms_tolerance: tolerance_here.rms,
+            tolerance: here.max,
+            rms_tolerance: here.rms,
             tolerance_reason: match tolerance {
                 Some(_) => "as given".into(),
                 None => format!("{} in {arithmetic}", card.precision),
@@ -259,13 +255,12 @@ impl Verification {
 }
 
 impl OnCpu {
-    /// Compares logits `[N, classes]` of the device and of the CPU with `expected` and with each other.
+    /// Compares logits `[N, classes]` of the CPU with `expected`, and the device's with the CPU's.
     fn new(
-        device: &Array2<f32>,
         cpu: &Array2<f32>,
+        device: &Array2<f32>,
         expected: &Array2<f32>,
-        allowed: Tolerance,
-        between: Tolerance,
+        [allowed, between]: [Tolerance; 2],
     ) -> Self {
         let comparison = compared(cpu.view(), expected.view(), allowed);
         Self {
@@ -276,6 +271,12 @@ impl OnCpu {
             device_difference: compared(device.view(), cpu.view(), between).parity(),
         }
     }
+}
+
+/// Runs the content of a file on the CPU, and returns logits `[N, classes]`.
+fn on_cpu(bytes: &[u8], batch: &Batch) -> Result<Array2<f32>> {
+    let options = Options::default().device(Device::Cpu).optimization(Optimization::Quick);
+    Ok(matrix(Session::from_bytes(bytes, &options)?.run(batch)?)?)
 }
 
 /// Compares logits `[N, classes]` with `reference`.

@@ -120,8 +120,8 @@ fn is_found(fault: Fault) {
     }
 }
 
-/// Positions of the convolutions outside attention. There are fewer weights in attention, behind a sigmoid: 8 bits of them
-/// move logits less than full arithmetic does.
+/// Positions of the convolutions outside attention. Those inside act through a sigmoid, and 8 bits of their weights may move
+/// logits by no more than rounding in full arithmetic does.
 fn backbone() -> Vec<usize> {
     let names = convolutions(&Model::from_slice(&FILE).unwrap());
     names.iter().enumerate().filter(|(_, name)| !name.contains("attn")).map(|(at, _)| at).collect()

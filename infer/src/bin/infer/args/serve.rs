@@ -80,7 +80,7 @@ pub struct ServeArgs {
     #[arg(long)]
     pub allow_uncertified: bool,
 
-    /// Largest difference of a logit to allow, relative to the largest logit [default: the certificate's]
+    /// Largest difference of a logit to allow, relative to the largest [default: by precision and arithmetic]
     #[arg(long, value_name = "X", value_parser = not_negative)]
     pub tolerance: Option<f64>,
 

@@ -12,7 +12,8 @@ Examples:
   infer verify --model photos.onnx --format json | jq .holds
 
 The certificate inside the file holds digests of weights, labels and preprocessing, and images with the logits that \
-libtorch computed for them at the export. All of it is computed again here.
+libtorch computed for them at the export. All of it is computed again here. On a GPU the file also runs on the CPU, in \
+full arithmetic, where smaller changes are seen.
 
 Exit codes:
   0  the file is unchanged and computes the same here
@@ -22,7 +23,7 @@ Exit codes:
 /// Arguments of `infer verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Largest difference of a logit to allow, relative to the largest logit [default: the certificate's]
+    /// Largest difference of a logit to allow, relative to the largest [default: by precision and arithmetic]
     #[arg(long, value_name = "X", value_parser = not_negative)]
     pub tolerance: Option<f64>,
 
