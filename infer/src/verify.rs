@@ -101,7 +101,7 @@ impl Verification {
         let goldens = goldens(&certificate.goldens, &preprocessor).map_err(ModelError::from)?;
         let tolerance = tolerance.unwrap_or(certificate.tolerance);
         let prepared: Vec<&RgbImage> = goldens.iter().map(|golden| &golden.prepared).collect();
-        let found = matrix(session.run(&preprocessor.batch(&prepared, card.input))?)?;
+        let found = matrix(session.run(&preprocessor.batch(&prepared, session.input_form(card.input)))?)?;
         let expected = logits(&certificate.goldens, found.dim())?;
         let mut comparison = Comparison::new(tolerance);
         comparison.add(found.view(), expected.view(), None);
