@@ -155,7 +155,7 @@ impl Classifier {
     /// [`Decode`](crate::ErrorKind::Decode) when the image has no pixels, [`Session`](crate::ErrorKind::Session) when the
     /// network cannot be run, or its output is not finite.
     pub fn classify(&self, image: &RgbImage) -> Result<Vec<Prediction>> {
-        let scores = self.scores(&[&self.prepare(image)?])?;
+        let scores = self.scores(&[&self.prepare(image)?], 0)?;
         Ok(self.predictions(&scores[0])?)
     }
 
@@ -167,7 +167,7 @@ impl Classifier {
         let prepare = |image: &_| self.prepare(Borrow::borrow(image));
         let prepared: Vec<RgbImage> =
             self.pool.install(|| images.par_iter().map(prepare).collect::<Result<_>>())?;
-        let scores = self.scores(&prepared.iter().collect::<Vec<_>>())?;
+        let scores = self.scores(&prepared.iter().collect::<Vec<_>>(), 0)?;
         Ok(scores.iter().map(|row| self.predictions(row)).collect::<std::result::Result<_, _>>()?)
     }
 
@@ -178,7 +178,7 @@ impl Classifier {
     pub fn observe(&self, image: &RgbImage, names: &[&str]) -> Result<(Vec<Prediction>, Vec<ArrayD<f32>>)> {
         let prepared = self.prepare(image)?;
         let names: Vec<_> = [&[&self.scores.output[..]], names].concat();
-        let mut fetched = self.pass(&[&prepared], &names)?;
+        let mut fetched = self.pass(&[&prepared], 0, &names)?;
         let scores = self.scores.rows(&fetched.remove(0), 1)?;
         Ok((self.predictions(&scores[0])?, fetched))
     }
@@ -201,13 +201,23 @@ impl Classifier {
     ) -> impl Iterator<Item = (Outcome, Vec<f64>)> {
         let sources = sources.into_iter().map(Into::into).collect();
         let pipeline = Pipeline::start(self.pool.clone(), self.preprocessor.clone(), sources, self.batch);
-        pipeline.flat_map(|batch| self.classify_prepared(batch))
+        let mut filled = false;
+        pipeline.flat_map(move |batch| {
+            filled |= batch.len() == self.batch;
+            self.classify_prepared(batch, if filled { self.least() } else { 0 })
+        })
     }
 
-    fn classify_prepared(&self, batch: Vec<Prepared>) -> Vec<(Outcome, Vec<f64>)> {
+    /// Number of images that a batch is filled up to once a full one has run: a GPU searches for algorithms at each new
+    /// size, which takes longer than to compute the images that are added. On the CPU, they would only take time.
+    fn least(&self) -> usize {
+        if self.session.is_cuda() { self.batch } else { 0 }
+    }
+
+    fn classify_prepared(&self, batch: Vec<Prepared>, least: usize) -> Vec<(Outcome, Vec<f64>)> {
         let start = Instant::now();
         let images: Vec<_> = batch.iter().filter_map(|prepared| prepared.image.as_ref().ok()).collect();
-        let scores = self.scores(&images);
+        let scores = self.scores(&images, least);
         let inference = milliseconds(start) / images.len().max(1) as f64;
 
         let mut rows = scores.as_ref().map(|rows| rows.iter());
@@ -246,13 +256,18 @@ impl Classifier {
         }
     }
 
-    /// Computes a row of scores for each of `N` prepared images, `[H, W, C]`.
-    fn scores(&self, prepared: &[&RgbImage]) -> std::result::Result<Vec<Vec<f32>>, SessionError> {
+    /// Computes a row of scores for each of `N` prepared images, `[H, W, C]`, in batches of at least `least`.
+    fn scores(
+        &self,
+        prepared: &[&RgbImage],
+        least: usize,
+    ) -> std::result::Result<Vec<Vec<f32>>, SessionError> {
         let most = self.session.fixed_batch().unwrap_or(prepared.len().max(1));
         let together = if self.one_by_one { 1 } else { most };
+        let least = if self.one_by_one { 0 } else { least };
         let mut rows = Vec::with_capacity(prepared.len());
         for images in prepared.chunks(together) {
-            let output = self.pass(images, &[&self.scores.output])?.remove(0);
+            let output = self.pass(images, least, &[&self.scores.output])?.remove(0);
             rows.extend(self.scores.rows(&output, images.len())?);
         }
         Ok(rows)
@@ -262,9 +277,10 @@ impl Classifier {
     fn pass(
         &self,
         prepared: &[&RgbImage],
+        least: usize,
         outputs: &[&str],
     ) -> std::result::Result<Vec<ArrayD<f32>>, SessionError> {
-        pass(&self.session, &self.preprocessor, self.card.input, prepared, outputs)
+        pass(&self.session, &self.preprocessor, self.card.input, prepared, least, outputs)
     }
 
     fn predictions(&self, scores: &[f32]) -> std::result::Result<Vec<Prediction>, SessionError> {

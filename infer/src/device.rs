@@ -6,6 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use ferronnx_models::tolerance::Arithmetic;
+use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::ep::{self, ExecutionProvider};
 use ort::session::builder::SessionBuilder;
 
@@ -174,13 +175,66 @@ pub struct CudaOptions {
     /// Use TensorFloat-32 in matrix products, which is faster and rounds factors to 10 bits: logits move by about a
     /// thousandth. On by default.
     pub tf32: bool,
-    /// Record a CUDA graph for each batch size and replay it, which costs memory and spares the CPU work.
-    pub graphs: bool,
+    /// Record passes as CUDA graphs and replay them, which costs memory and spares the CPU work.
+    pub graphs: CudaGraphs,
+    /// Search for the algorithms of convolutions.
+    pub search: ConvSearch,
+    /// Let convolutions compute in the layout `[N, H, W, C]` where ONNX Runtime has such kernels. Off by default.
+    pub nhwc: bool,
+}
+
+/// Use of CUDA graphs: a pass is recorded once and then launched as a whole, not operator by operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CudaGraphs {
+    /// Record a batch size at its third pass, where every operator runs on the GPU and is known to be safe to record.
+    #[default]
+    Auto,
+    /// Record each batch size at its first pass; a model that cannot be recorded is refused.
+    On,
+    /// Launch each operator.
+    Off,
+}
+
+/// Search for the algorithms of convolutions, which happens at the first pass of each shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConvSearch {
+    /// The most thorough search, for passes that are repeated many times.
+    #[default]
+    Thorough,
+    /// A quick choice, for a short run.
+    Quick,
 }
 
 impl Default for CudaOptions {
     fn default() -> Self {
-        Self { memory_limit: None, tf32: true, graphs: false }
+        let (graphs, search) = (CudaGraphs::default(), ConvSearch::default());
+        Self { memory_limit: None, tf32: true, graphs, search, nhwc: false }
+    }
+}
+
+/// Text that is none of auto, on and off.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not auto, on or off")]
+pub struct ParseCudaGraphsError(String);
+
+/// Parses `auto`, `on` or `off`.
+impl FromStr for CudaGraphs {
+    type Err = ParseCudaGraphsError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, ParseCudaGraphsError> {
+        let all = [Self::Auto, Self::On, Self::Off];
+        let found = all.into_iter().find(|graphs| graphs.to_string() == text);
+        found.ok_or_else(|| ParseCudaGraphsError(text.into()))
+    }
+}
+
+impl fmt::Display for CudaGraphs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::On => "on",
+            Self::Off => "off",
+        })
     }
 }
 
@@ -217,7 +271,11 @@ impl Provider {
         let mut cuda = ep::CUDA::default()
             .with_device_id(index as i32)
             .with_tf32(options.tf32)
-            .with_cuda_graph(options.graphs);
+            .with_cuda_graph(options.graphs != CudaGraphs::Off)
+            .with_prefer_nhwc(options.nhwc);
+        if options.search == ConvSearch::Quick {
+            cuda = cuda.with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic);
+        }
         if let Some(bytes) = options.memory_limit {
             cuda = cuda.with_memory_limit(bytes);
         }

@@ -97,7 +97,7 @@ fn probe(
     let images: Vec<&RgbImage> = images.iter().collect();
     let mut rows = Vec::new();
     for images in images.chunks(session.fixed_batch().unwrap_or(PROBES)) {
-        let found = pass(session, &preprocessor, form, images, &[output]).ok()?;
+        let found = pass(session, &preprocessor, form, images, 0, &[output]).ok()?;
         rows.extend(scores::rows(&found[0], images.len())?);
     }
     let value = match values_suggest(&rows)? {

@@ -33,6 +33,8 @@ pub struct Inspection {
     pub certificate: bool,
     /// Number of operators that each provider would run.
     pub placement: Option<IndexMap<String, usize>>,
+    /// Use of CUDA graphs: when passes are recorded, or why none are.
+    pub cuda_graphs: Option<String>,
     /// Report on attention: which blocks run as one operator, and why others do not.
     pub attention: Option<Fusion>,
     /// Reason why the model does not run here.
@@ -66,6 +68,7 @@ impl Inspection {
         let (assumed, unknown) = resolved.map_or((None, None), split);
         let assumed = assumed.map(|resolved| resolved.assumed);
         let attention = session.as_ref().ok().map(|session| session.fusion().clone());
+        let cuda_graphs = session.as_ref().ok().map(Session::cuda_graphs);
         let placement = session.and_then(|session| session.placement());
         let (placement, no_session) = split(placement);
         let (card, no_card) = split(card);
@@ -79,6 +82,7 @@ impl Inspection {
             unknown,
             certificate,
             placement,
+            cuda_graphs,
             attention,
             no_session,
             warning,

@@ -1,6 +1,9 @@
 //! Sessions, which run any ONNX model that has one input of floats or bytes.
 
+mod device_memory;
+mod embedding;
 mod error;
+mod graph_policy;
 mod input;
 mod io_binding;
 mod model;
@@ -8,32 +11,32 @@ mod options;
 mod placement;
 mod threads;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ferronnx_models::card::InputForm;
 use ferronnx_models::onnx::fuse::Fusion;
-use ferronnx_models::onnx::{Dim, Element, TensorInfo};
+use ferronnx_models::onnx::{Dim, TensorInfo};
 use ferronnx_models::tolerance::Arithmetic;
 use half::f16;
 use indexmap::IndexMap;
 use ndarray::ArrayD;
-use ort::memory::AllocationDevice;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{OutputSelector, RunOptions, Session as OrtSession};
 use ort::value::{DynValue, TensorElementType};
 
-use crate::device::{self, Device, DeviceError, Provider};
-use crate::error::{Error, ErrorKind, ModelError, OrtError, Result};
+use crate::device::{self, CudaGraphs, CudaOptions, Device, DeviceError, Provider};
+use crate::error::{Error, ErrorKind, ModelError, OrtError, Result, chain};
 use crate::files;
 use crate::runtime::{self, Runtime};
+use device_memory::DeviceMemory;
 pub use error::SessionError;
+use graph_policy::GraphPolicy;
 pub use input::Input;
 use input::interface;
 pub(crate) use input::{describe, fits, kind};
-use io_binding::BoundTensors;
+use io_binding::BoundPasses;
 use model::{Built, Model};
 pub use options::{Optimization, Options};
 #[cfg(any(feature = "bench", feature = "serve"))]
@@ -47,9 +50,12 @@ pub struct Session {
     /// Weights that the session reads in place. Fields are dropped in order, so they outlive it.
     _weights: Option<Vec<u8>>,
     fusion: Fusion,
-    /// Memory of CUDA graphs by batch size; none where no graphs are recorded.
-    bound: Option<Mutex<HashMap<usize, BoundTensors>>>,
+    /// Passes over tensors with a fixed address, on a GPU; none on the CPU, and where sizes are not known.
+    bound: Option<Mutex<BoundPasses>>,
+    /// Input as the file has it.
     input: TensorInfo,
+    /// Input of the graph that runs, if that is another: bytes, which the device normalises.
+    bytes: Option<TensorInfo>,
     outputs: Vec<TensorInfo>,
     provider: Provider,
     arithmetic: Arithmetic,
@@ -115,26 +121,63 @@ impl Session {
         size: u64,
         options: &Options,
     ) -> Result<Self> {
+        let built = Self::built(provider, runtime, model, size, options);
+        match built {
+            // ONNX Runtime refuses to build a session with graphs where an operator is left on the CPU.
+            Err(error) if may_retry(provider, &options.cuda, &error) => {
+                let cuda = CudaOptions { graphs: CudaGraphs::Off, ..options.cuda };
+                let session = Self::built(provider, runtime, model, size, &options.clone().cuda(cuda))?;
+                if let Some(bound) = &session.bound {
+                    let reason = "not every operator runs on the GPU".into();
+                    bound
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .refuse_graphs(options.cuda.graphs, reason);
+                }
+                Ok(session)
+            }
+            built => built,
+        }
+    }
+
+    fn built(
+        provider: Provider,
+        runtime: &Runtime,
+        model: Model<'_>,
+        size: u64,
+        options: &Options,
+    ) -> Result<Self> {
         let mut builder = configured(runtime, options).map_err(SessionError::from)?;
         if matches!(provider, Provider::Cuda(_)) {
             device::preload_cuda(runtime.path());
         }
-        provider.register(&mut builder, &options.cuda)?;
-        let built = model.commit(builder, provider, options)?;
-        let Built { session, fusion, weights } =
+        let prepared = model.prepared(provider, options)?;
+        let cuda = CudaOptions { graphs: prepared.graphs(options.cuda.graphs), ..options.cuda };
+        provider.register(&mut builder, &cuda)?;
+        let obstacle = prepared.obstacle.clone();
+        let built = prepared.commit(builder, options);
+        let Built { session, fusion, weights, file_input } =
             built.map_err(|error| commit_error(provider, size, error.into()))?;
-        let (input, outputs) = interface(&session)?;
-        // Bound tensors are 32-bit floats or bytes, as in the files that are exported here.
-        let is_plain = |info: &TensorInfo| matches!(info.element, Element::Float | Element::Uint8);
-        let bindable = is_plain(&input) && outputs.iter().all(is_plain);
-        let is_cuda = matches!(provider, Provider::Cuda(_));
-        let bound = (options.cuda.graphs && is_cuda && bindable).then(Mutex::default);
+        let (graph_input, outputs) = interface(&session)?;
+        let bindable = io_binding::is_bindable(&graph_input, &outputs);
+        let bound = match provider {
+            Provider::Cuda(index) if bindable => {
+                let memory = DeviceMemory::cuda(index).map_err(SessionError::from)?;
+                Some(Mutex::new(BoundPasses::new(memory, GraphPolicy::new(options.cuda.graphs, obstacle))))
+            }
+            _ => None,
+        };
+        let (input, bytes) = match file_input {
+            Some(input) => (input, Some(graph_input)),
+            None => (graph_input, None),
+        };
         Ok(Self {
             session: Mutex::new(session),
             _weights: weights,
             fusion,
             bound,
             input,
+            bytes,
             outputs,
             provider,
             arithmetic: provider.arithmetic(&options.cuda),
@@ -166,55 +209,41 @@ impl Session {
         outputs: &[&str],
     ) -> std::result::Result<Vec<ArrayD<f32>>, SessionError> {
         self.check(input)?;
-        let known = |name: &&&str| self.outputs.iter().any(|output| output.name == **name);
-        if let Some(name) = outputs.iter().find(|name| !known(name)) {
-            return Err(SessionError::NoOutput((*name).into()));
-        }
+        let place = |name: &&str| {
+            let place = self.outputs.iter().position(|output| output.name == *name);
+            place.ok_or_else(|| SessionError::NoOutput((*name).into()))
+        };
+        let wanted: Vec<_> =
+            outputs.iter().map(|name| place(&name)).collect::<std::result::Result<_, _>>()?;
+        let distinct = wanted.iter().enumerate().all(|(at, place)| !wanted[..at].contains(place));
         Ok(match &self.bound {
-            Some(bound) => self.replay(bound, input, outputs)?,
-            None => self.run_once(input, outputs)?,
+            Some(bound) if input.shape()[0] > 0 && distinct => {
+                let mut session = self.lock();
+                let mut bound = bound.lock().unwrap_or_else(PoisonError::into_inner);
+                bound.run(&mut session, input, self.graph_input(), &self.outputs, &wanted)?
+            }
+            _ => self.run_once(input, outputs)?,
         })
     }
 
     /// Runs a pass over tensors that are made for it.
     fn run_once(&self, input: &Input<'_>, outputs: &[&str]) -> ort::Result<Vec<ArrayD<f32>>> {
         let wanted = outputs.iter().fold(OutputSelector::no_default(), |wanted, name| wanted.with(*name));
-        let options = RunOptions::new()?.with_outputs(wanted);
-        input.with_tensor(self.input.element, |value| {
-            let inputs = ort::inputs![self.input.name.as_str() => value];
+        let mut options = RunOptions::new()?;
+        options.set(io_binding::GRAPH, io_binding::NO_GRAPH)?;
+        let options = options.with_outputs(wanted);
+        let TensorInfo { name, element, .. } = self.graph_input();
+        input.with_tensor(*element, |value| {
+            let inputs = ort::inputs![name.as_str() => value];
             let mut session = self.lock();
             let results = session.run_with_options(inputs, &options)?;
             outputs.iter().map(|name| floats_of(&results[*name])).collect()
         })
     }
 
-    /// Runs a pass by the CUDA graph for its batch size, which the first pass of that size records.
-    fn replay(
-        &self,
-        bound: &Mutex<HashMap<usize, BoundTensors>>,
-        input: &Input<'_>,
-        outputs: &[&str],
-    ) -> ort::Result<Vec<ArrayD<f32>>> {
-        let Provider::Cuda(index) = self.provider else { unreachable!("only CUDA has bound tensors") };
-        let mut session = self.lock();
-        let mut bound = bound.lock().unwrap_or_else(PoisonError::into_inner);
-        let graph = match bound.entry(input.shape()[0]) {
-            Entry::Occupied(graph) => graph.into_mut(),
-            Entry::Vacant(place) => {
-                let device = (AllocationDevice::CUDA, index as i32);
-                let batch = *place.key();
-                place.insert(BoundTensors::new(&session, device, batch, &self.input, &self.outputs)?)
-            }
-        };
-        let mut all: Vec<Option<ArrayD<f32>>> =
-            graph.run(&mut session, input)?.into_iter().map(Some).collect();
-        let position = |name: &&str| self.outputs.iter().position(|output| output.name == **name);
-        Ok(outputs.iter().filter_map(|name| all[position(name)?].take()).collect())
-    }
-
     /// Checks that the input has the model's type and shape.
     fn check(&self, input: &Input<'_>) -> std::result::Result<(), SessionError> {
-        let TensorInfo { name, element, shape: expected } = &self.input;
+        let TensorInfo { name, element, shape: expected } = self.graph_input();
         let shape = input.shape();
         if input.kind() == kind(*element) && fits(expected, shape) {
             return Ok(());
@@ -241,6 +270,11 @@ impl Session {
         self.arithmetic
     }
 
+    /// Tells whether the network runs on a GPU.
+    pub(crate) fn is_cuda(&self) -> bool {
+        matches!(self.provider, Provider::Cuda(_))
+    }
+
     /// Report on attention: which blocks run as one operator, and why others do not.
     pub fn fusion(&self) -> &Fusion {
         &self.fusion
@@ -259,9 +293,29 @@ impl Session {
         Ok(placement::of(&self.lock()).map_err(SessionError::from)?)
     }
 
-    /// Name, type and shape of the input.
+    /// Name, type and shape of the file's input. A session with [`Options::bytes`] may take bytes in its place, see
+    /// [`input_form`](Self::input_form).
     pub fn input(&self) -> &TensorInfo {
         &self.input
+    }
+
+    /// Form of the images that passes take: bytes where the device normalises them, else that of the file's card, `card`.
+    pub fn input_form(&self, card: InputForm) -> InputForm {
+        if self.bytes.is_some() { InputForm::Uint8 } else { card }
+    }
+
+    /// Input of the graph that runs.
+    fn graph_input(&self) -> &TensorInfo {
+        self.bytes.as_ref().unwrap_or(&self.input)
+    }
+
+    /// Use of CUDA graphs in words: when passes are recorded, or why none are.
+    pub fn cuda_graphs(&self) -> String {
+        match (&self.bound, self.provider) {
+            (_, Provider::Cpu) => "none: the session runs on the CPU".into(),
+            (None, _) => "none: sizes of the input or an output are not known before a pass".into(),
+            (Some(bound), _) => bound.lock().unwrap_or_else(PoisonError::into_inner).policy().text(),
+        }
     }
 
     /// Batch size of a model that takes no other.
@@ -335,8 +389,18 @@ fn floats_of(value: &DynValue) -> ort::Result<ArrayD<f32>> {
             (shape, values.to_vec())
         }
     };
+    array(shape, values)
+}
+
+fn array(shape: &[i64], values: Vec<f32>) -> ort::Result<ArrayD<f32>> {
     let shape: Vec<usize> = shape.iter().map(|&size| size as usize).collect();
     ArrayD::from_shape_vec(shape, values).map_err(ort::Error::wrap)
+}
+
+/// Tells whether a session that failed to build may be built without CUDA graphs, which nobody asked for.
+fn may_retry(provider: Provider, options: &CudaOptions, error: &Error) -> bool {
+    let is_auto = matches!(provider, Provider::Cuda(_)) && options.graphs == CudaGraphs::Auto;
+    is_auto && chain(error).contains("graph capture")
 }
 
 /// Converts a failure to build a session.

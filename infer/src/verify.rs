@@ -156,13 +156,18 @@ impl Verification {
         let (here, in_full) = (allowed(arithmetic), allowed(Arithmetic::Full));
         let prepared: Vec<&RgbImage> = goldens.iter().map(|golden| &golden.prepared).collect();
         let batch = preprocessor.batch(&prepared, card.input);
-        let found = matrix(session.run(&batch)?)?;
+        let found = matrix(session.run(&preprocessor.batch(&prepared, session.input_form(card.input)))?)?;
         let expected = logits(&certificate.goldens, found.dim())?;
         let comparison = compared(found.view(), expected.view(), here);
         let is_reference = session.provider() == Provider::Cpu.name() && arithmetic == Arithmetic::Full;
         let cpu = match is_reference {
             true => None,
-            false => Some(OnCpu::new(&on_cpu(bytes, &batch)?, &found, &expected, [in_full, here])),
+            false => Some(OnCpu::new(
+                &on_cpu(bytes, &preprocessor.batch(&prepared, card.input))?,
+                &found,
+                &expected,
+                [in_full, here],
+            )),
         };
 
         let mut changed = certificate.weights.differing(&weights);

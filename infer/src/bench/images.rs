@@ -50,7 +50,8 @@ impl Images {
             decoding.push(milliseconds(start));
             let start = Instant::now();
             let preprocessor = classifier.preprocessor();
-            preprocessor.batch(&[preprocessor.prepare(&image)], classifier.card().input);
+            let form = classifier.session().input_form(classifier.card().input);
+            preprocessor.batch(&[preprocessor.prepare(&image)], form);
             preprocessing.push(milliseconds(start));
         }
         // The images are repeated until the time is over.

@@ -31,7 +31,8 @@ impl Feed {
             let most = plan.batches.iter().copied().max().unwrap_or(1);
             let prepare = |path: &PathBuf| Ok(preprocessor.prepare(&decode::file(path)?));
             let images = plan.images.iter().take(most).map(prepare).collect::<Result<_>>()?;
-            return Ok(Self::Images(Box::new(preprocessor), images, card.input));
+            let form = session.input_form(card.input);
+            return Ok(Self::Images(Box::new(preprocessor), images, form));
         }
         let input = session.input();
         let size = |dim: &Dim| match dim {

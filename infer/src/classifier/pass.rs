@@ -9,7 +9,8 @@ use crate::session::{Input, Session, SessionError};
 
 /// Runs one pass over prepared images, in the `form` of the input, and fetches outputs for them.
 ///
-/// A batch of a fixed size is filled up with copies of the last image, and their outputs are dropped.
+/// A batch is filled up to at least `least` images, or to the fixed size of the model, with copies of the last image, whose
+/// outputs are dropped.
 ///
 /// # Errors
 /// Those of [`Session::fetch`].
@@ -18,13 +19,14 @@ pub(crate) fn pass(
     preprocessor: &Preprocessor,
     form: InputForm,
     prepared: &[&RgbImage],
+    least: usize,
     outputs: &[&str],
 ) -> Result<Vec<ArrayD<f32>>, SessionError> {
-    let size = session.fixed_batch().unwrap_or(prepared.len());
+    let size = session.fixed_batch().unwrap_or(prepared.len().max(least));
     let last = prepared.last().copied();
     let filled: Vec<&RgbImage> =
         prepared.iter().copied().chain(last.into_iter().cycle()).take(size).collect();
-    let batch = preprocessor.batch(&filled, form);
+    let batch = preprocessor.batch(&filled, session.input_form(form));
     let input = Input::from(&batch).with_rank_of(&session.input().shape);
     let mut found = session.pass(&input, outputs)?;
     for output in &mut found {

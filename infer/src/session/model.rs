@@ -7,14 +7,15 @@ use std::path::{Component, Path};
 
 use ferronnx_models::onnx::external_data::{ExternalDataError, Loaded, Separated};
 use ferronnx_models::onnx::fuse::{self, Fusion};
-use ferronnx_models::onnx::passes;
+use ferronnx_models::onnx::{TensorInfo, passes};
 use ort::AsPointer;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
-use super::{Optimization, Options};
+use super::embedding::{self, Embedded};
+use super::{Optimization, Options, graph_policy};
 use crate::attention::{AttentionKernels, kernel, operator};
-use crate::device::Provider;
+use crate::device::{CudaGraphs, Provider};
 use crate::error::{Error, Result};
 use crate::ffi::{advise_huge_pages, check};
 
@@ -36,38 +37,79 @@ pub(super) struct Built {
     pub(super) fusion: Fusion,
     /// Weights that `session` uses in place, so that they must live as long.
     pub(super) weights: Option<Vec<u8>>,
+    /// Input of the file, if the graph that runs has another.
+    pub(super) file_input: Option<TensorInfo>,
 }
 
 impl Built {
     fn whole(session: Session) -> Self {
-        Self { session, fusion: Fusion::default(), weights: None }
+        Self { session, fusion: Fusion::default(), weights: None, file_input: None }
     }
 }
 
-impl Model<'_> {
+/// Model in the form that a session is built from.
+pub(super) struct Prepared<'a> {
+    form: Form<'a>,
+    /// Reason why its passes are not recorded as CUDA graphs unless that is asked for.
+    pub(super) obstacle: Option<String>,
+}
+
+enum Form<'a> {
+    /// Graph and weights apart, with attention fused.
+    Separated(Separated, Fusion),
+    /// Graph that takes bytes, and the input of the file.
+    Bytes(Embedded),
+    /// The file as it is.
+    Whole(Model<'a>),
+}
+
+impl Prepared<'_> {
+    /// Use of CUDA graphs that the session is built for.
+    pub(super) fn graphs(&self, asked: CudaGraphs) -> CudaGraphs {
+        if asked == CudaGraphs::Auto && self.obstacle.is_some() { CudaGraphs::Off } else { asked }
+    }
+
     /// Builds the session.
+    pub(super) fn commit(self, mut builder: SessionBuilder, options: &Options) -> ort::Result<Built> {
+        match self.form {
+            Form::Separated(parts, fusion) => commit_separated(builder, parts, fusion, options.optimization),
+            Form::Bytes(Embedded { file, input }) => {
+                let session = builder.commit_from_memory(&file)?;
+                Ok(Built { file_input: Some(input), ..Built::whole(session) })
+            }
+            Form::Whole(Model::File(path)) => Ok(Built::whole(builder.commit_from_file(path)?)),
+            Form::Whole(Model::Bytes(bytes, _)) => Ok(Built::whole(builder.commit_from_memory(bytes)?)),
+        }
+    }
+}
+
+impl<'a> Model<'a> {
+    /// Prepares the model for a session with `provider`.
     ///
-    /// On the CPU it gets graph and weights separately, which saves copies. Where they cannot be separated, ONNX Runtime
-    /// reads the file itself and reports what is wrong with it.
+    /// On the CPU a session gets graph and weights separately, which saves copies. On a GPU it gets the file, unless images
+    /// are to be normalised there. Where a file cannot be read or changed, ONNX Runtime reads it itself and reports what is
+    /// wrong with it.
     ///
     /// # Errors
-    /// The outer error is a file that cannot be read, the inner one is ONNX Runtime's.
-    pub(super) fn commit(
-        self,
-        mut builder: SessionBuilder,
-        provider: Provider,
-        options: &Options,
-    ) -> Result<ort::Result<Built>> {
-        let parts = match provider {
-            Provider::Cpu => self.separated(self.content()?, options.attention).ok(),
-            Provider::Cuda(_) => None,
-        };
-        let commit = || match (parts, self) {
-            (Some((parts, fusion)), _) => commit_separated(builder, parts, fusion, options.optimization),
-            (None, Self::File(path)) => Ok(Built::whole(builder.commit_from_file(path)?)),
-            (None, Self::Bytes(bytes, _)) => Ok(Built::whole(builder.commit_from_memory(bytes)?)),
-        };
-        Ok(commit())
+    /// A file that cannot be read.
+    pub(super) fn prepared(self, provider: Provider, options: &Options) -> Result<Prepared<'a>> {
+        let whole = Form::Whole(self);
+        match provider {
+            Provider::Cpu => {
+                let parts = self.separated(self.content()?, options.attention).ok();
+                let form = parts.map_or(whole, |(parts, fusion)| Form::Separated(parts, fusion));
+                Ok(Prepared { form, obstacle: None })
+            }
+            Provider::Cuda(_) => {
+                let Ok(loaded) = Loaded::read(self.content()?, |name| self.beside(name)) else {
+                    let obstacle = Some("the graph cannot be read".into());
+                    return Ok(Prepared { form: whole, obstacle });
+                };
+                let obstacle = graph_policy::obstacle(&loaded.model);
+                let embedded = if options.bytes { embedding::embedded(loaded.model) } else { None };
+                Ok(Prepared { form: embedded.map_or(whole, Form::Bytes), obstacle })
+            }
+        }
     }
 
     /// Separates graph and weights of the file `content`, and fuses attention.
@@ -140,7 +182,7 @@ fn commit_separated(
     }
     lend(&mut builder, location, &weights)?;
     let session = builder.commit_from_memory(&graph)?;
-    Ok(Built { session, fusion, weights: Some(weights) })
+    Ok(Built { session, fusion, weights: Some(weights), file_input: None })
 }
 
 /// Registers `weights` as the content of the file `location`, without copying them.

@@ -25,6 +25,10 @@ pub struct Options {
     pub spinning: bool,
     /// Settings of the CUDA provider.
     pub cuda: CudaOptions,
+    /// Let a GPU normalise images, so that bytes travel to it, a quarter of what floats take: the graph of a file that takes
+    /// floats and has a card then takes bytes `[N, H, W, C]`, see [`Session::input_form`](super::Session::input_form). Off
+    /// by default, and on the CPU without effect.
+    pub bytes: bool,
     /// Record which provider runs each operator, for [`Session::placement`](super::Session::placement).
     pub placement: bool,
 }
@@ -39,6 +43,7 @@ impl Default for Options {
             attention: AttentionKernels::default(),
             spinning: true,
             cuda: CudaOptions::default(),
+            bytes: false,
             placement: false,
         }
     }
@@ -85,6 +90,12 @@ impl Options {
     #[must_use]
     pub fn cuda(self, cuda: CudaOptions) -> Self {
         Self { cuda, ..self }
+    }
+
+    /// Turns the normalisation of images on a GPU on or off, see [`bytes`](Self::bytes).
+    #[must_use]
+    pub fn bytes(self, bytes: bool) -> Self {
+        Self { bytes, ..self }
     }
 
     /// Turns the record of the [placement](Self::placement) on or off.

@@ -67,7 +67,7 @@ fn compute(classifier: &Classifier, jobs: &[Job]) -> Result<Outputs, SessionErro
             });
             let images: Vec<_> = images.collect();
             let (session, preprocessor) = (classifier.session(), classifier.preprocessor());
-            pass(session, preprocessor, classifier.card().input, &images, &names)?
+            pass(session, preprocessor, classifier.card().input, &images, 0, &names)?
         }
         Rows::Floats(_) => tensors(classifier, jobs, &names, |rows| match rows {
             Rows::Floats(values) => Some(values.view()),

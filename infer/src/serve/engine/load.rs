@@ -190,7 +190,7 @@ fn warm_up(classifier: &Classifier, max_batch: usize) -> Result<(), Error> {
         classifier.session().outputs().iter().map(|output| output.name.as_str()).collect();
     for rows in [max_batch, 1] {
         let images = vec![&gray; rows];
-        pass(classifier.session(), classifier.preprocessor(), classifier.card().input, &images, &outputs)?;
+        pass(classifier.session(), classifier.preprocessor(), classifier.card().input, &images, 0, &outputs)?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use ferronnx_infer::Device;
 use ferronnx_infer::assume::{Assumptions, Range, parse_channels, read_labels};
 use ferronnx_infer::attention::AttentionKernels;
-use ferronnx_infer::device::CudaOptions;
+use ferronnx_infer::device::{ConvSearch, CudaGraphs, CudaOptions};
 use ferronnx_infer::session::Options;
 use ferronnx_models::card::{Activation, ColorOrder, Fit, Layout, ResizeFilter, Size};
 
@@ -75,9 +75,17 @@ pub struct CudaArgs {
     #[arg(long)]
     pub no_tf32: bool,
 
-    /// Record a CUDA graph for each batch size and replay it
-    #[arg(long)]
-    pub cuda_graphs: bool,
+    /// Record passes as CUDA graphs and replay them: auto, on (each batch size at its first pass) or off
+    #[arg(long, value_name = "WHEN", default_value_t, num_args = 0..=1, default_missing_value = "on", require_equals = true)]
+    pub cuda_graphs: CudaGraphs,
+
+    /// Choose the algorithms of convolutions quickly
+    #[arg(long, hide = true)]
+    pub quick_search: bool,
+
+    /// Compute convolutions in the layout [N, H, W, C]
+    #[arg(long, hide = true)]
+    pub nhwc: bool,
 }
 
 impl CudaArgs {
@@ -87,6 +95,10 @@ impl CudaArgs {
         options.memory_limit = self.gpu_memory.map(|megabytes| megabytes * 1_000_000);
         options.tf32 = !self.no_tf32;
         options.graphs = self.cuda_graphs;
+        options.nhwc = self.nhwc;
+        if self.quick_search {
+            options.search = ConvSearch::Quick;
+        }
         options
     }
 }

@@ -29,7 +29,7 @@ pub fn run(args: &BenchArgs) -> Result<Done> {
     plan.batches = args.batch.clone();
     plan.threads = if threads.is_empty() { vec![None] } else { threads };
     plan.devices = args.device.clone();
-    plan.session = args.engine.options(&args.files);
+    plan.session = args.engine.options(&args.files).bytes(args.images.is_some());
     plan.warm_up = Duration::from_secs_f64(args.warm_up);
     plan.measured = Duration::from_secs_f64(args.seconds);
     plan.assumptions = args.assume.assumptions()?;

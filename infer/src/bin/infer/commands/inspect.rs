@@ -67,6 +67,12 @@ fn lines(file: &str, found: &Inspection) -> String {
         on.collect::<Vec<_>>().join(", ")
     };
     fields.push(("runs on", found.placement.as_ref().map_or_else(|| "nothing here".into(), runs)));
+    let on_gpu =
+        |placement: &IndexMap<String, usize>| placement.keys().any(|provider| provider.starts_with("CUDA"));
+    if let Some(graphs) = found.cuda_graphs.as_ref().filter(|_| found.placement.as_ref().is_some_and(on_gpu))
+    {
+        fields.push(("CUDA graphs", graphs.clone()));
+    }
     if let Some(Fusion { fused, rejected }) = &found.attention {
         for kind in Kind::ALL {
             let count = fused.iter().filter(|fused| fused.kind == kind).count();
