@@ -162,12 +162,7 @@ impl Verification {
         let is_reference = session.provider() == Provider::Cpu.name() && arithmetic == Arithmetic::Full;
         let cpu = match is_reference {
             true => None,
-            false => Some(OnCpu::new(
-                &on_cpu(bytes, &preprocessor.batch(&prepared, card.input))?,
-                &found,
-                &expected,
-                [in_full, here],
-            )),
+            false => Some(OnCpu::new(&on_cpu(bytes, &batch)?, &found, &expected, [in_full, here])),
         };
 
         let mut changed = certificate.weights.differing(&weights);
