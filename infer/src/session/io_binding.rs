@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(*shape(&known, 2).unwrap(), [2, 5]);
         let unknown = info(&[batch, Dim::Symbol("width".into())]);
         assert!(shape(&unknown, 2).unwrap_err().to_string().contains("`width`"));
-        assert!(is_bindable(&known, &[known.clone()]));
+        assert!(is_bindable(&known, std::slice::from_ref(&known)));
         assert!(!is_bindable(&known, &[unknown]));
         // A row that is not an item's: the number of rows is not known before the pass.
         assert!(!is_bindable(&known, &[info(&[Dim::Symbol("rows".into()), Dim::Fixed(5)])]));
