@@ -213,7 +213,7 @@ impl Session {
             let place = self.outputs.iter().position(|output| output.name == *name);
             place.ok_or_else(|| SessionError::NoOutput((*name).into()))
         };
-        let wanted: Vec<_> = outputs.iter().map(|name| place(name)).collect::<std::result::Result<_, _>>()?;
+        let wanted: Vec<_> = outputs.iter().map(place).collect::<std::result::Result<_, _>>()?;
         let distinct = wanted.iter().enumerate().all(|(at, place)| !wanted[..at].contains(place));
         Ok(match &self.bound {
             Some(bound) if input.shape()[0] > 0 && distinct => {
