@@ -139,10 +139,10 @@ pub enum ExportError {
     /// A temperature was asked for without images whose classes are known.
     #[error("a temperature is fitted on validation images, and there are no images with known classes")]
     NoLabels,
-    /// A run of a multi-label task has no temperature.
+    /// A multi-label model comes without a temperature.
     #[error(
-        "several labels an image: the temperature is fitted at the end of a run, and this run has none: it was stopped, or \
-         its validation images are all right or all wrong"
+        "several labels an image: the temperature is fitted at the end of a run, and there is none: the run was stopped, \
+         its validation images allow none, or these are weights without their run"
     )]
     NoTemperature,
     /// A number of a run's files is out of range.

@@ -143,6 +143,20 @@ fn checkpoints_that_do_not_fit_are_refused_by_name() {
 }
 
 #[test]
+fn changed_images_are_no_hindrance_and_are_named() {
+    let (dir, data) = colour_set();
+    fit(dir.path()).args(["--epochs", "1"]).assert().success();
+    fs::remove_file(data.join("train/red/003.png")).unwrap();
+    train(dir.path()).args(["export", "run"]).assert().success().stdout(contains("generated images")).stderr(
+        contains("warning: the run's images have changed, so the file is verified on generated images")
+            .and(contains("1 gone (train/red/003.png)")),
+    );
+    fs::remove_dir_all(data).unwrap();
+    let listed = "the run's images cannot be listed";
+    train(dir.path()).args(["export", "run"]).assert().success().stderr(contains(listed));
+}
+
+#[test]
 fn a_damaged_run_is_named() {
     let (dir, _) = colour_set();
     fit(dir.path()).args(["--epochs", "1"]).assert().success();

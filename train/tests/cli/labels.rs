@@ -164,9 +164,32 @@ fn an_image_in_several_class_folders_has_all_their_labels() {
     assert_eq!(config.labels, ["blue", "green", "red"]);
     // The state of a run that was stopped has no thresholds yet: 0.5.
     fs::remove_file(dir.path().join("run/result.json")).unwrap();
-    train(dir.path()).args(["export", "run", "-o", "model.onnx"]).assert().success();
+    let exported = |source: &str, said: &str| {
+        let arguments = ["export", source, "-o", "model.onnx", "--image-size", "8"];
+        let arguments = if source == "run" { &arguments[..4] } else { &arguments[..] };
+        train(dir.path()).args(arguments).assert().success().stdout(contains(said));
+        Classifier::builder().load(dir.path().join("model.onnx")).unwrap().card().clone()
+    };
+    let stopped = exported("run", "thresholds  0.5 for every class");
+    assert_eq!(stopped.threshold, Some(Threshold::All(0.5)));
+    let error = stderr(train(dir.path()).args(["export", "run", "--calibrate"]));
+    assert!(error.contains("the run was stopped"), "{error}");
+    // Weights do not say the task, their run does.
+    for weights in ["run/best.safetensors", "run/last/weights.safetensors"] {
+        let card = exported(weights, "several an image, as run/config.toml says");
+        assert_eq!((card.activation, &card.threshold), (Activation::Sigmoid, &stopped.threshold));
+    }
+    fs::copy(dir.path().join("run/best.safetensors"), dir.path().join("bare.safetensors")).unwrap();
+    let card = exported("bare.safetensors", "assumed     one label an image; --multi-label is for several");
+    assert_eq!((card.activation, card.threshold), (Activation::Softmax, None));
+    train(dir.path())
+        .args(["export", "bare.safetensors", "-o", "model.onnx", "--image-size", "8", "--multi-label"])
+        .assert()
+        .success();
     let classifier = Classifier::builder().load(dir.path().join("model.onnx")).unwrap();
-    assert_eq!(classifier.card().threshold, Some(Threshold::All(0.5)));
+    assert_eq!(classifier.card().threshold, stopped.threshold);
+    let error = stderr(train(dir.path()).args(["export", "run", "--multi-label"]));
+    assert!(error.contains("--multi-label is for bare checkpoints"), "{error}");
 }
 
 #[test]

@@ -390,6 +390,9 @@ pub struct ExportArgs {
     /// Bare checkpoint: height and width of the input [default: 32 for a 3x3 stem, 224 for a 7x7 one]
     #[arg(long, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub image_size: Option<u32>,
+    /// Bare checkpoint: any number of labels an image, each with a sigmoid and a threshold of 0.5
+    #[arg(long)]
+    pub multi_label: bool,
     /// Bare checkpoint: mean per channel, for values from 0 to 1 or to 255 [default: CIFAR-10's or ImageNet's, by size]
     #[arg(long, value_name = "R,G,B", value_parser = parse_channels)]
     pub mean: Option<Numbers>,

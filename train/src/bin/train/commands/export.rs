@@ -8,7 +8,9 @@ use ferronnx_infer::assume;
 use ferronnx_infer::data_set::{DataSet, DataSetError};
 use ferronnx_infer::preprocess::Preprocessor;
 use ferronnx_models::Weights;
-use ferronnx_models::card::{CalibrationErrors, ModelCard, Precision, Preprocessing, TemperatureScaling};
+use ferronnx_models::card::{
+    Activation, CalibrationErrors, ModelCard, Precision, Preprocessing, TemperatureScaling, Threshold,
+};
 use ferronnx_models::certificate::Certificate;
 use ferronnx_models::checkpoint::resnet18::Found;
 use ferronnx_models::onnx::Opset;
@@ -17,7 +19,7 @@ use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
 use ferronnx_train::data::{Sample, split};
 use ferronnx_train::error::chain;
 use ferronnx_train::export::{CALIBRATION_IMAGES, Drift, ExportOptions, Exported, Images, Trained, card};
-use ferronnx_train::run::{RunFolder, Splits};
+use ferronnx_train::run::{RunError, RunFolder, Splits};
 use ferronnx_train::temperature::FEW_IMAGES;
 use image::RgbImage;
 
@@ -173,6 +175,7 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
         ("--std", args.std.is_some()),
         ("--key", args.key.is_some()),
         ("--leave-out", !args.leave_out.is_empty()),
+        ("--multi-label", args.multi_label),
     ];
     if let Some((flag, _)) = bare.iter().find(|(_, given)| *given) {
         anyhow::bail!("{flag} is for bare checkpoints: a run knows it already");
@@ -196,9 +199,13 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
             (images, "validation images".to_owned())
         }
         (None, Err(error)) => {
+            let reason = match error {
+                RunError::OtherImages { .. } => "the run's images have changed",
+                _ => "the run's images cannot be listed",
+            };
             let why = chain(error);
             display::print_error(format_args!(
-                "warning: the run's images cannot be read, generated ones are compared: {why}"
+                "warning: {reason}, so the file is verified on generated images: {why}"
             ));
             generated_images(&preprocessor)
         }
@@ -213,10 +220,18 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
         }
     };
     let mut card = run.card(&config)?;
-    if args.calibrate {
-        card.temperature_scaling = run.result()?.and_then(|result| result.temperature_scaling);
+    let result = run.result()?;
+    let mut notes = Vec::new();
+    if card.is_multi_label() && result.as_ref().is_none_or(|result| result.thresholds.is_none()) {
+        notes.push(
+            "thresholds  0.5 for every class: they are chosen at the end of a run, and this one was stopped"
+                .into(),
+        );
     }
-    Ok(Source { architecture, weights, card, images, description, calibration, notes: Vec::new() })
+    if args.calibrate {
+        card.temperature_scaling = result.and_then(|result| result.temperature_scaling);
+    }
+    Ok(Source { architecture, weights, card, images, description, calibration, notes })
 }
 
 /// Loads the images of a folder, with their classes if its folders are the labels.
@@ -270,6 +285,8 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
             "assumed     {gray}images of {size} pixels, mean {mean:?}, standard deviation {std:?}"
         ));
     }
+    let (is_multi_label, note) = labels_an_image(args, architecture.classes);
+    notes.push(note);
     let preprocessor = Preprocessor::new(&preprocessing);
     let (images, description) = match &args.images {
         Some(folder) => chosen_images(folder, &labels, &preprocessor)?,
@@ -279,8 +296,34 @@ fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
         Some(folder) if args.precision == PrecisionArg::Int8 => calibration_images(folder, &preprocessor)?,
         _ => Vec::new(),
     };
-    let card = card(labels, preprocessing, serde_json::to_value(architecture)?, None);
+    let mut card = card(labels, preprocessing, serde_json::to_value(architecture)?, None);
+    if is_multi_label {
+        (card.activation, card.threshold) = (Activation::Sigmoid, Some(Threshold::default()));
+    }
     Ok(Source { architecture, weights, card, images, description, calibration, notes })
+}
+
+/// Tells whether a bare checkpoint gives several labels an image, which weights do not say, and from where it is known.
+fn labels_an_image(args: &ExportArgs, classes: usize) -> (bool, String) {
+    if args.multi_label {
+        return (true, "labels      several an image, each from a probability of 0.5".into());
+    }
+    let is_multi_label = |folder: &&Path| {
+        RunFolder::open(folder).is_ok_and(|(_, run)| run.task.is_multi_label() && run.labels.len() == classes)
+    };
+    // The folder of a run, or `last/` in it.
+    let note = match args.source.ancestors().skip(1).take(2).find(is_multi_label) {
+        Some(run) => {
+            let config = run.join("config.toml");
+            format!(
+                "labels      several an image, as {} says, each from a probability of 0.5: export the run for its own \
+                 thresholds",
+                config.display()
+            )
+        }
+        None => return (false, "assumed     one label an image; --multi-label is for several".into()),
+    };
+    (true, note)
 }
 
 /// Describes which tensors of a checkpoint were taken, what was passed over, and what the weights do not say.
