@@ -10,10 +10,11 @@ use ferronnx_report::interval::Interval;
 use serde::Serialize;
 
 pub use self::page::page;
-use self::predictions::Tested;
+use self::predictions::{Classified, Tested};
 pub use self::settings::{Difference, settings_of};
 use crate::error::chain;
 use crate::run::{RunConfig, RunError, RunFolder, in_words};
+use crate::task::Task;
 use crate::trainer::{Best, EpochMetrics};
 
 /// State of a run's folder.
@@ -49,15 +50,21 @@ pub struct RunSummary {
     pub epochs: usize,
     /// Epochs of the recipe.
     pub planned_epochs: Option<usize>,
-    /// Epoch with the best validation accuracy, counted from 1.
+    /// Epoch whose weights are the best by the recipe's metric, counted from 1.
     pub best_epoch: Option<usize>,
-    /// Validation accuracy of that epoch, in [0, 1].
+    /// Task of the run.
+    pub task: Option<Task>,
+    /// Validation accuracy of that epoch, in [0, 1]; in a multi-label task the share of right decisions.
     pub validation_accuracy: Option<f64>,
-    /// Accuracy on the test images, in [0, 1].
+    /// Mean average precision of that epoch on the validation images, in [0, 1], in a multi-label task.
+    pub validation_map: Option<f64>,
+    /// Accuracy on the test images, in [0, 1]; in a multi-label task the share of right decisions.
     pub test_accuracy: Option<f64>,
+    /// Mean average precision on the test images, in [0, 1], in a multi-label task.
+    pub test_map: Option<f64>,
     /// Number of test images with a prediction.
     pub test_images: Option<usize>,
-    /// Wilson score interval of the test accuracy.
+    /// Wilson score interval of the test accuracy; none in a multi-label task, whose decisions are not independent.
     pub test_interval: Option<Interval>,
     /// Mean F1 of all classes on the test images, in [0, 1].
     pub macro_f1: Option<f64>,
@@ -105,8 +112,11 @@ impl RunSummary {
             epochs: 0,
             planned_epochs: None,
             best_epoch: None,
+            task: None,
             validation_accuracy: None,
+            validation_map: None,
             test_accuracy: None,
+            test_map: None,
             test_images: None,
             test_interval: None,
             macro_f1: None,
@@ -123,6 +133,7 @@ impl RunSummary {
         self.network = Some(in_words(&config.architecture));
         self.recipe = Some(config.recipe.name.clone());
         self.planned_epochs = Some(config.recipe.epochs());
+        self.task = Some(config.task);
         let config = self.config.insert(config);
         self.metrics = folder.metrics()?;
         self.epochs = self.metrics.len();
@@ -135,18 +146,23 @@ impl RunSummary {
         }
         if best.epoch > 0 {
             (self.best_epoch, self.validation_accuracy) = (Some(best.epoch), Some(best.accuracy));
+            self.validation_map = self.metrics.get(best.epoch - 1).and_then(|epoch| epoch.validation_map);
         }
         self.parameters = parameters(folder)?;
         let Some(result) = folder.result()? else { return Ok(()) };
         self.status = Status::Finished;
-        self.test_accuracy = result.test_accuracy;
+        (self.test_accuracy, self.test_map) = (result.test_accuracy, result.test_map);
+        // Runs of programs before November 2026 have none; their predictions tell.
+        self.macro_f1 = result.test_macro_f1;
         if result.test_accuracy.is_some() {
             self.tested = Tested::read(folder, &config.labels)?;
         }
         if let Some(tested) = &self.tested {
             self.test_images = Some(tested.images);
-            self.test_interval = Interval::wilson(tested.correct, tested.images);
-            self.macro_f1 = Some(tested.macro_f1);
+            if let Some(Classified { correct, macro_f1 }) = tested.classified {
+                self.test_interval = Interval::wilson(correct, tested.images);
+                self.macro_f1 = Some(macro_f1);
+            }
         }
         Ok(())
     }
@@ -213,6 +229,8 @@ fn warnings(runs: &[RunSummary]) -> Vec<String> {
             warnings.push(format!("{what}: {}", groups.join(" | ")));
         }
     };
+    let tasks = groups(runs, |run| run.task);
+    warn(tasks, "the tasks are not the same, so mean average precisions (mAP) and accuracies do not compare");
     warn(test, "the test images are not the same, so test accuracies do not compare");
     if data.len() > 1 {
         warn(data, "the data sets are not the same, so validation accuracies do not compare");

@@ -64,8 +64,9 @@ fn row(run: &RunSummary) -> Markup {
             td { (text(&run.recipe)) }
             td.number { (run.epochs) @if let Some(planned) = run.planned_epochs { "/" (planned) } }
             td.number { @if let Some(best) = run.best_epoch { (best) } }
-            td.number { (share(run.validation_accuracy)) }
-            td.number { (share(run.test_accuracy)) }
+            @for (map, accuracy) in [(run.validation_map, run.validation_accuracy), (run.test_map, run.test_accuracy)] {
+                td.number { @if map.is_some() { "mAP " (share(map)) } @else { (share(accuracy)) } }
+            }
             td.number { (interval.unwrap_or_default()) }
             td.number { @if let Some(f1) = run.macro_f1 { (format!("{f1:.3}")) } }
             td.number { (format!("{:.1}", run.seconds / 60.0)) }
@@ -90,8 +91,12 @@ fn curves(runs: &[RunSummary]) -> Markup {
         LineChart { title, x_label: "epoch", x, y, series: &series, bands: &[], mark: None }.render()
     };
     let losses = [0.0, f64::INFINITY];
+    let has_maps = runs.iter().flat_map(|run| &run.metrics).any(|epoch| epoch.validation_map.is_some());
     html! {
         div.charts {
+            @if has_maps {
+                (chart("Validation mAP, %", [0.0, 100.0], |epoch| epoch.validation_map.map_or(f64::NAN, |map| 100.0 * map)))
+            }
             (chart("Validation accuracy, %", [0.0, 100.0], |epoch| 100.0 * epoch.validation_accuracy))
             (chart("Validation loss", losses, |epoch| epoch.validation_loss))
             (chart("Training loss", losses, |epoch| epoch.train_loss))

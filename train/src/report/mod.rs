@@ -13,6 +13,7 @@ mod writer;
 use ferronnx_report::html::charts;
 use ferronnx_report::html::evaluation::{Evaluated, evaluation};
 use ferronnx_report::html::page::{Headline, page, percent, section};
+use ferronnx_report::interval::Interval;
 use ferronnx_report::metrics::Confusion;
 use maud::html;
 
@@ -38,6 +39,8 @@ pub struct Report<'a> {
     pub best_epoch: Option<usize>,
     /// Evaluation of the best weights, once the run has ended.
     pub evaluated: Option<Evaluated<'a>>,
+    /// Accuracy on the test images with their mirror images, if the recipe asks for it.
+    pub mirrored_accuracy: Option<f64>,
     /// Calibration of their probabilities.
     pub calibrated: Option<Calibrated<'a>>,
     /// Evaluation of the best weights in a multi-label task, once the run has ended.
@@ -81,10 +84,21 @@ impl Report<'_> {
         let best = self.best_epoch.and_then(|best| self.metrics.iter().find(|metrics| metrics.epoch == best));
         let mut headlines = Vec::new();
         if let Some((evaluated, confusion)) = counted.filter(|(evaluated, _)| evaluated.split == "test") {
+            let images = evaluated.answers.len();
+            let correct = evaluated.answers.iter().filter(|answer| answer.is_correct()).count();
+            let interval = Interval::wilson(correct, images)
+                .map(|found| format!(", 95 % interval {} – {}", percent(found.low), percent(found.high)));
             headlines.push(Headline {
                 name: "Test accuracy",
                 value: percent(confusion.accuracy()),
-                note: format!("of {} images", evaluated.answers.len()),
+                note: format!("of {images} images{}", interval.unwrap_or_default()),
+            });
+        }
+        if let Some(accuracy) = self.mirrored_accuracy {
+            headlines.push(Headline {
+                name: "Mirrored test accuracy",
+                value: percent(accuracy),
+                note: "mean logits of each image and its mirror image".into(),
             });
         }
         if let Some(evaluated) = self.labels.filter(|evaluated| evaluated.split == "test") {

@@ -79,6 +79,7 @@ fn render(labels: &[&str], metrics: &[EpochMetrics], evaluated: Option<Evaluated
         phases: &phases,
         metrics,
         best_epoch,
+        mirrored_accuracy: evaluated.is_some().then_some(0.625),
         evaluated,
         labels: None,
         calibrated: None,
@@ -93,7 +94,8 @@ fn a_finished_run_shows_everything() {
     let html = render(&["cat", "dog"], &[epoch(1, "first"), epoch(2, "second")], Some(evaluated));
     for text in [
         "<title>photos</title>",
-        "<dt>Test accuracy</dt><dd><b>50.0\u{a0}%</b><span class=\"quiet\">of 4 images</span>",
+        "<dt>Test accuracy</dt><dd><b>50.0\u{a0}%</b><span class=\"quiet\">of 4 images, 95 % interval 15.0\u{a0}% – 85.0\u{a0}%</span>",
+        "<dt>Mirrored test accuracy</dt><dd><b>62.5\u{a0}%</b>",
         "2 second (<span class=\"whole\">epoch 2</span>).",
         "cat taken for dog: 1 of 2 (50.0 %)",
         "2 of 4 test images are mistaken; these are the 1 most confident.",
@@ -167,6 +169,7 @@ fn the_headlines_are_these() {
         metrics: &metrics,
         best_epoch: Some(2),
         evaluated: None,
+        mirrored_accuracy: None,
         calibrated: None,
         labels: None,
     };

@@ -27,6 +27,7 @@ pub struct ReportWriter<'a> {
 struct Findings<'a> {
     evaluated: Option<Evaluated<'a>>,
     labels: Option<LabelsEvaluated<'a>>,
+    mirrored_accuracy: Option<f64>,
     calibrated: Option<Calibrated<'a>>,
 }
 
@@ -61,6 +62,7 @@ impl<'a> ReportWriter<'a> {
             best_epoch: Some(best_epoch),
             evaluated: findings.evaluated,
             labels: findings.labels,
+            mirrored_accuracy: findings.mirrored_accuracy,
             calibrated: findings.calibrated,
         };
         self.folder.write_report(&report.render())
@@ -85,7 +87,7 @@ impl Observer for ReportWriter<'_> {
         });
         if let Some(found) = end.labels {
             let labels = Some(LabelsEvaluated { split: &split, found });
-            return self.write(end.result.best_epoch, Findings { labels, calibrated, evaluated: None });
+            return self.write(end.result.best_epoch, Findings { labels, calibrated, ..Findings::default() });
         }
         let preprocessor = Preprocessor::new(&self.config.preprocessing);
         let predictions = &end.evaluation.predictions;
@@ -100,6 +102,8 @@ impl Observer for ReportWriter<'_> {
             Some((self.name(path), preprocessor.prepare(&image)))
         };
         let evaluated = Evaluated { split: &split, answers: &answers, scored: Some(&scored), image: &image };
-        self.write(end.result.best_epoch, Findings { evaluated: Some(evaluated), labels: None, calibrated })
+        let mirrored_accuracy = end.result.mirrored_test_accuracy;
+        let findings = Findings { evaluated: Some(evaluated), mirrored_accuracy, calibrated, labels: None };
+        self.write(end.result.best_epoch, findings)
     }
 }

@@ -55,6 +55,7 @@ fn a_learning_rate_is_found_shown_and_used() {
     let again = fs::read_to_string(dir.path().join("other.html")).unwrap();
     assert_eq!(again.matches("<circle").count(), page.matches("<circle").count());
     assert_eq!(again.replace(" --report other.html", ""), page.replace(" --format json", ""));
+    find(&["--from", "-1"]).assert().code(2).stderr(contains("must be positive"));
     assert!(stderr(find(&[]).args(["--from", "1"])).contains("--from 1e0 must be below --to 1e0"));
     // Its answer in use: all phases keep their ratio.
     fit(dir.path())
@@ -137,6 +138,10 @@ fn runs_are_compared_and_what_does_not_compare_is_said() {
         String::from_utf8(compare(&all, &["--format", "markdown"]).output().unwrap().stdout).unwrap();
     assert!(markdown.lines().all(|line| line.starts_with("| ") && line.ends_with(" |")), "{markdown}");
 
+    compare(&["runs/a", "runs/../runs/a"], &[])
+        .assert()
+        .success()
+        .stderr(contains("left out: runs/../runs/a is there already"));
     assert!(stderr(&mut compare(&["runs/a", "colours"], &[])).contains("colours is not a run folder"));
     assert!(stderr(&mut compare(&["runs/nowhere"], &[])).contains("runs/nowhere is not a run folder"));
     assert!(stderr(&mut compare(&["runs/notes.txt"], &[])).contains("no run folder is given"));

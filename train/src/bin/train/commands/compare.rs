@@ -1,5 +1,6 @@
 //! `train compare`: runs side by side.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
@@ -10,6 +11,9 @@ use indicatif::HumanCount;
 use crate::args::{CompareArgs, CompareFormat};
 use crate::display;
 
+/// Largest number of differing settings in the table.
+const DIFFERENCES: usize = 40;
+
 /// Runs the command.
 pub fn run(args: &CompareArgs) -> Result<()> {
     // A pattern such as runs/* names files too.
@@ -17,6 +21,13 @@ pub fn run(args: &CompareArgs) -> Result<()> {
     ensure!(!folders.is_empty(), "no run folder is given");
     for file in files {
         display::print_error(format_args!("left out: {} is a file, not a run folder", file.display()));
+    }
+    let mut seen = HashSet::new();
+    let (folders, repeated): (Vec<&PathBuf>, Vec<_>) = folders
+        .into_iter()
+        .partition(|path| seen.insert(path.canonicalize().unwrap_or_else(|_| (*path).clone())));
+    for path in repeated {
+        display::print_error(format_args!("left out: {} is there already", path.display()));
     }
     let runs = folders.into_iter().map(RunSummary::read).collect::<Result<Vec<_>, _>>()?;
     let comparison = Comparison::new(runs);
@@ -58,7 +69,7 @@ fn table(comparison: &Comparison) {
             run.name.clone(),
             epochs(run),
             run.best_epoch.map(|best| best.to_string()).unwrap_or_default(),
-            run.validation_accuracy.map(percent).unwrap_or_default(),
+            run.validation_map.map(map).or(run.validation_accuracy.map(percent)).unwrap_or_default(),
             test(run),
             run.macro_f1.map(|f1| format!("{f1:.3}")).unwrap_or_default(),
             time(run.seconds),
@@ -79,10 +90,14 @@ fn table(comparison: &Comparison) {
         let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
         say!("\nsettings that differ, as {}", names.join(" | "));
     }
-    for difference in differences {
+    for difference in differences.iter().take(DIFFERENCES) {
         let values: Vec<&str> =
             difference.values.iter().map(|value| value.as_deref().unwrap_or("–")).collect();
         display::list(&difference.setting, &values.join(" | "));
+    }
+    match differences.len().saturating_sub(DIFFERENCES) {
+        0 => {}
+        more => say!("  and {more} more: --format csv and --report have all"),
     }
     warnings.iter().for_each(|warning| say!("\nwarning: {warning}"));
 }
@@ -95,8 +110,11 @@ fn epochs(run: &RunSummary) -> String {
     }
 }
 
-/// Formats the test accuracy with its interval: `57.3 % (55.1–59.4)`.
+/// Formats the test accuracy with its interval, `57.3 % (55.1–59.4)`, or the mean average precision.
 fn test(run: &RunSummary) -> String {
+    if let Some(precision) = run.test_map {
+        return map(precision);
+    }
     match (run.test_accuracy, run.test_interval) {
         (Some(accuracy), Some(interval)) => {
             format!("{} ({:.1}–{:.1})", percent(accuracy), 100.0 * interval.low, 100.0 * interval.high)
@@ -104,6 +122,10 @@ fn test(run: &RunSummary) -> String {
         (Some(accuracy), None) => percent(accuracy),
         (None, _) => String::new(),
     }
+}
+
+fn map(share: f64) -> String {
+    format!("mAP {}", percent(share))
 }
 
 fn percent(share: f64) -> String {
@@ -137,6 +159,9 @@ fn columns(comparison: &Comparison) -> (Vec<String>, Vec<Vec<String>>) {
         "macro_f1",
         "seconds",
         "parameters",
+        "task",
+        "validation_map",
+        "test_map",
     ];
     fn text<T: ToString>(value: Option<T>) -> String {
         value.map(|value| value.to_string()).unwrap_or_default()
@@ -164,6 +189,9 @@ fn columns(comparison: &Comparison) -> (Vec<String>, Vec<Vec<String>>) {
             text(run.macro_f1),
             run.seconds.to_string(),
             text(run.parameters),
+            text(run.task.map(|task| if task.is_multi_label() { "multi-label" } else { "single-label" })),
+            text(run.validation_map),
+            text(run.test_map),
         ];
         let settings =
             comparison.differences.iter().map(|difference| text(difference.values[index].as_deref()));
