@@ -36,8 +36,8 @@ pub struct LabelMetrics {
 pub struct MultiLabel {
     /// Number of images.
     pub images: usize,
-    /// Mean of the classes' average precisions (mAP), over the classes that occur.
-    pub mean_average_precision: f64,
+    /// Mean of the classes' average precisions (mAP), over the classes that occur; none if no class does.
+    pub mean_average_precision: Option<f64>,
     /// Share of images whose selected classes are exactly the right ones.
     pub exact_match: f64,
     /// Share of wrong decisions among all images and classes (Hamming loss).
@@ -105,7 +105,7 @@ impl MultiLabel {
         };
         Self {
             images: images.len(),
-            mean_average_precision: rankings.average_precision().macro_average.unwrap_or(0.0),
+            mean_average_precision: rankings.average_precision().macro_average,
             exact_match: ratio(images.iter().filter(|image| wrong(image) == 0).count(), images.len()),
             hamming_loss: ratio(images.iter().map(wrong).sum(), images.len() * classes),
             micro_average: all.scores(),
@@ -172,7 +172,7 @@ mod tests {
         let close = |found: f64, right: f64| assert!((found - right).abs() < 1e-9, "{found} {right}");
         let average: Vec<f64> = found.classes.iter().filter_map(|class| class.average_precision).collect();
         [5.0 / 6.0, 0.5, 5.0 / 6.0].iter().zip(&average).for_each(|(right, found)| close(*found, *right));
-        close(found.mean_average_precision, (5.0 / 6.0 + 0.5 + 5.0 / 6.0) / 3.0);
+        close(found.mean_average_precision.unwrap(), (5.0 / 6.0 + 0.5 + 5.0 / 6.0) / 3.0);
         close(found.exact_match, 0.25);
         close(found.hamming_loss, 4.0 / 12.0);
         close(found.micro_average.f1, 0.6);
@@ -187,7 +187,7 @@ mod tests {
         images.iter_mut().for_each(|image| image.actual[1] = false);
         let found = MultiLabel::new(3, &images);
         assert_eq!(found.classes[1].average_precision, None);
-        assert!((found.mean_average_precision - 5.0 / 6.0).abs() < 1e-9);
-        assert_eq!(MultiLabel::new(3, &[]).mean_average_precision, 0.0);
+        assert!((found.mean_average_precision.unwrap() - 5.0 / 6.0).abs() < 1e-9);
+        assert_eq!(MultiLabel::new(3, &[]).mean_average_precision, None);
     }
 }

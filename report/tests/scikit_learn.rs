@@ -172,7 +172,7 @@ fn metrics_of_several_labels_an_image() {
         close_scores(&name, found.macro_average, case.r#macro);
         close_scores(&name, found.weighted_average, case.weighted);
         close_ranking(&name, &ferronnx_report::multi_label::rankings(case.classes, &images), &case.ranking);
-        assert_eq!(Some(found.mean_average_precision), found.average_precision.macro_average);
+        assert_eq!(found.mean_average_precision, found.average_precision.macro_average);
 
         let logits =
             Logits { classes: case.classes, values: &case.logits, truth: Truth::Labels(&case.truth) };

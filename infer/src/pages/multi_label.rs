@@ -5,6 +5,7 @@ use std::path::Path;
 use ferronnx_report::html::calibration::reliability;
 use ferronnx_report::html::curves::ranking_curves;
 use ferronnx_report::html::page::{Headline, page, percent, section};
+use ferronnx_report::metrics::Scores;
 use ferronnx_report::multi_label::{LabelMetrics, calibration, rankings};
 use maud::{Markup, html};
 
@@ -18,10 +19,11 @@ pub fn multi_label(found: &MultiLabelEvaluation, data: impl AsRef<Path>, subtitl
     let data = data.as_ref();
     let metrics = found.metrics();
     let headline = |name, value, note: String| Headline { name, value, note };
+    let (f1, three) = (|scores: &Scores| Some(scores.defined()?[2]), |value| format!("{value:.3}"));
     let headlines = [
-        headline("mAP", percent(metrics.mean_average_precision), "mean average precision".into()),
-        headline("Micro F1", format!("{:.3}", metrics.micro_average.f1), "all decisions alike".into()),
-        headline("Macro F1", format!("{:.3}", metrics.macro_average.f1), "each class alike".into()),
+        headline("mAP", defined(metrics.mean_average_precision, percent), "mean average precision".into()),
+        headline("Micro F1", defined(f1(&metrics.micro_average), three), "all decisions alike".into()),
+        headline("Macro F1", defined(f1(&metrics.macro_average), three), "each class alike".into()),
         headline("Exact match", percent(metrics.exact_match), format!("of {} images", metrics.images)),
         headline("Hamming loss", percent(metrics.hamming_loss), "wrong decisions".into()),
     ];
@@ -36,17 +38,22 @@ pub fn multi_label(found: &MultiLabelEvaluation, data: impl AsRef<Path>, subtitl
         (ranking_curves(&rankings, &found.labels))
         (section(
             "Calibration",
-            "Share of right decisions by their probability, over all images and classes. Below the line the model is \
-             overconfident.",
-            &reliability(&[("right", &calibration(&found.images))]),
+            "Share of images that have a class, by the probability of the class, over all images and classes. Below the \
+             line the model is overconfident.",
+            &reliability("images that have the class, %", &[("all classes", &calibration(&found.images))]),
         ))
     };
     let title = data.file_name().unwrap_or(data.as_os_str()).to_string_lossy();
     page(&title, subtitle, &headlines, &body)
 }
 
+/// Formats a value, or a dash where it is undefined.
+fn defined(value: Option<f64>, format: impl Fn(f64) -> String) -> String {
+    value.map_or_else(|| "–".into(), format)
+}
+
 fn table(classes: &[(&String, &LabelMetrics)]) -> Markup {
-    let number = |value: Option<f64>| value.map_or_else(|| "–".into(), |value| format!("{value:.3}"));
+    let number = |value: Option<f64>| defined(value, |value| format!("{value:.3}"));
     html! {
         div.scroll {
             table {

@@ -64,6 +64,22 @@ fn evaluated_by_average_precision() {
 }
 
 #[test]
+fn what_is_undefined_without_labels_is_not_zero() {
+    let place = place();
+    fs::write(place.path("list.csv"), "path,label\nwide.png,\ntall.png,\n").unwrap();
+    let said = infer(&place, &["evaluate", "--data", "list.csv", "--format", "json", "--report", "r.html"]);
+    let found: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((found["images"].as_u64(), &found["mean_average_precision"]), (Some(2), &Value::Null));
+    let page = fs::read_to_string(place.path("r.html")).unwrap();
+    assert!(
+        !page.contains("<b>0.0\u{a0}%</b><span class=\"quiet\">mean average precision")
+            && page.contains("<b>–</b>")
+    );
+    let text = infer(&place, &["evaluate", "--data", "list.csv"]).stdout;
+    assert!(text.contains("- mean average precision") && text.contains("- micro, - macro"), "{text}");
+}
+
+#[test]
 fn a_label_that_the_model_lacks_is_named() {
     let place = place();
     fs::write(place.path("list.csv"), "path,label\nwide.png,eel;yak\n").unwrap();

@@ -7,8 +7,8 @@ use super::charts::{LineChart, Series};
 use crate::calibration::{Calibration, CalibrationBin};
 
 /// Renders the reliability diagram of named calibrations: accuracy of each confidence bin beside the diagonal of perfect
-/// calibration, and the number of answers in each bin.
-pub fn reliability(calibrations: &[(&str, &Calibration)]) -> Markup {
+/// calibration, and the number of answers in each bin. `observed` names the accuracy and its unit, `accuracy, %`.
+pub fn reliability(observed: &str, calibrations: &[(&str, &Calibration)]) -> Markup {
     let percent = |share: f64| (100.0 * share).round();
     let line = |value: fn(&CalibrationBin) -> f64| {
         let points = move |calibration: &Calibration| {
@@ -28,7 +28,7 @@ pub fn reliability(calibrations: &[(&str, &Calibration)]) -> Markup {
     let most = calibrations.iter().flat_map(|(_, one)| &one.bins).map(|bin| bin.images as f64);
     html! {
         div.charts {
-            (chart("accuracy, %", Axis::linear([0.0, 100.0], [0.0, 100.0]), &accuracy))
+            (chart(observed, Axis::linear([0.0, 100.0], [0.0, 100.0]), &accuracy))
             (chart("answers", Axis::linear(most.chain([0.0]), [0.0, f64::INFINITY]), &answers))
         }
     }

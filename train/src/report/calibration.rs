@@ -29,9 +29,10 @@ impl Calibrated<'_> {
             "Share that is right by the probability that the model gives, for the {} images. Below the line it is overconfident.",
             self.split
         );
-        let mut series = vec![("accuracy", &self.before)];
+        let mut series = vec![("without temperature", &self.before)];
         series.extend(self.after.as_ref().map(|after| ("with temperature", after)));
-        let content = html! { (reliability(&series)) (temperature(self.temperature)) };
+        let content =
+            html! { (reliability("share that is right, %", &series)) (temperature(self.temperature)) };
         section("Calibration", &explanation, &content)
     }
 }

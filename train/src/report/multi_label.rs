@@ -69,7 +69,7 @@ pub fn headlines(evaluated: LabelsEvaluated<'_>) -> Vec<Headline> {
     vec![
         Headline {
             name: "Test mAP",
-            value: percent(metrics.mean_average_precision),
+            value: metrics.mean_average_precision.map_or_else(|| "–".into(), percent),
             note: format!("of {} images", metrics.images),
         },
         Headline {

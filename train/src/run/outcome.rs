@@ -106,7 +106,7 @@ impl Evaluated<'_> {
             validation_macro_f1: best.and_then(|metrics| metrics.validation_macro_f1),
             test_macro_f1: is_test.then_some(macro_f1),
             validation_map: best.and_then(|metrics| metrics.validation_map),
-            test_map: labels.filter(|_| is_test).map(|labels| labels.metrics.mean_average_precision),
+            test_map: labels.filter(|_| is_test).and_then(|labels| labels.metrics.mean_average_precision),
             thresholds: labels.map(|labels| labels.thresholds.clone()),
             temperature_scaling: self.temperature.clone().ok(),
         }

@@ -47,7 +47,8 @@ impl ValidationScores {
             Task::MultiLabel => {
                 let scores = label_scores(evaluation, images.set(), &vec![DEFAULT_THRESHOLD; classes]);
                 let found = MultiLabel::new(classes, &scores);
-                let mean_average_precision = Some(found.mean_average_precision);
+                // Where no image has a label, all epochs are the same.
+                let mean_average_precision = Some(found.mean_average_precision.unwrap_or_default());
                 Self { macro_f1: found.macro_average.f1, mean_average_precision }
             }
         }

@@ -98,6 +98,14 @@ fn several_labels_are_learned_exported_and_selected() {
         assert!(page.contains(text), "{text}");
     }
 
+    let compared = train(dir.path()).args(["compare", "run", "--format", "json"]).output().unwrap();
+    let compared: serde_json::Value = serde_json::from_slice(&compared.stdout).unwrap();
+    let compared = &compared["runs"][0];
+    assert_eq!(compared["validation_map"].as_f64(), result.validation_map);
+    assert_eq!(compared["test_map"].as_f64(), result.test_map);
+    assert_eq!(compared["macro_f1"].as_f64(), result.test_macro_f1);
+    assert_eq!((compared["test_images"].as_u64(), compared["test_interval"].is_null()), (Some(32), true));
+
     for form in [&[][..], &["--precision", "fp16"], &["--precision", "int8", "--input", "uint8"]] {
         train(dir.path())
             .args(["export", "run", "-o", "model.onnx"])
@@ -113,7 +121,7 @@ fn several_labels_are_learned_exported_and_selected() {
         let allowed = if form.contains(&"int8") { 0.05 } else { 1e-9 };
         let close =
             |found: f64, right: f64| assert!((found - right).abs() <= allowed, "{form:?}: {found} {right}");
-        close(found.mean_average_precision, result.test_map.unwrap());
+        close(found.mean_average_precision.unwrap(), result.test_map.unwrap());
         close(found.macro_average.f1, result.test_macro_f1.unwrap());
         close(1.0 - found.hamming_loss, result.test_accuracy.unwrap());
     }
@@ -162,6 +170,12 @@ fn an_image_in_several_class_folders_has_all_their_labels() {
         );
     let (_, config) = RunFolder::open(dir.path().join("run")).unwrap();
     assert_eq!(config.labels, ["blue", "green", "red"]);
+    fit(dir.path()).args(["--out", "single", "--epochs", "1"]).assert().success();
+    train(dir.path())
+        .args(["compare", "run", "single"])
+        .assert()
+        .success()
+        .stdout(contains("the tasks are not the same").and(contains("mAP ")));
     // The state of a run that was stopped has no thresholds yet: 0.5.
     fs::remove_file(dir.path().join("run/result.json")).unwrap();
     let exported = |source: &str, said: &str| {

@@ -227,9 +227,10 @@ impl Observer for Terminal {
         say!("best epoch {} (*{by}), validation {name} {:.2} %", result.best_epoch, 100.0 * value);
         if let (Some(labels), Some(accuracy)) = (end.labels, result.test_accuracy) {
             let metrics = &labels.metrics;
+            let map = metrics.mean_average_precision;
             say!(
-                "test mAP {:.2} % of {} images, macro F1 {:.3}, label accuracy {:.2} %",
-                100.0 * metrics.mean_average_precision,
+                "test mAP {} of {} images, macro F1 {:.3}, label accuracy {:.2} %",
+                map.map_or_else(|| "undefined".into(), |map| format!("{:.2} %", 100.0 * map)),
                 metrics.images,
                 metrics.macro_average.f1,
                 100.0 * accuracy

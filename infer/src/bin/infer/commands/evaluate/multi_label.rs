@@ -9,6 +9,7 @@ use ferronnx_infer::data_set::{DataSet, LabelledImage};
 use ferronnx_infer::evaluate::MultiLabelEvaluation;
 use ferronnx_infer::image_folder::Split;
 use ferronnx_infer::results::Failed;
+use ferronnx_report::metrics::Scores;
 use ferronnx_report::multi_label::{LabelMetrics, MultiLabel};
 use ferronnx_report::text;
 use serde::Serialize;
@@ -80,12 +81,15 @@ impl<'a> Json<'a> {
 
 fn lines(subject: &Subject<'_>, found: &MultiLabelEvaluation, metrics: &MultiLabel) -> String {
     let percent = |share: f64| format!("{:.2} %", 100.0 * share);
+    let defined = |value: Option<String>| value.unwrap_or_else(|| "-".into());
+    let f1 = |scores: &Scores| defined(scores.defined().map(|[.., f1]| format!("{f1:.3}")));
+    let mean = defined(metrics.mean_average_precision.map(percent));
     let fields = subject.fields(
         metrics.images,
         found.failed.len(),
         &[
-            ("mAP", format!("{} mean average precision", percent(metrics.mean_average_precision))),
-            ("F1", format!("{:.3} micro, {:.3} macro", metrics.micro_average.f1, metrics.macro_average.f1)),
+            ("mAP", format!("{mean} mean average precision")),
+            ("F1", format!("{} micro, {} macro", f1(&metrics.micro_average), f1(&metrics.macro_average))),
             (
                 "exact",
                 format!("{} of the images have exactly the right labels", percent(metrics.exact_match)),
