@@ -18,6 +18,10 @@ const DIVERGED: f64 = 4.0;
 const YOUNG: f64 = 0.1;
 /// Fall of the smoothed loss, as a share of it, below which it is noise.
 const FLAT: f64 = 0.02;
+/// Share of the whole fall of the smoothed loss after which it has clearly begun: slopes before are noise.
+const BEGUN: f64 = 0.25;
+/// Multiple of the noise of the smoothed loss that a fall has to exceed.
+const CLEAR: f64 = 3.0;
 /// Share of the steps on either side over which a slope is taken.
 const REACH: f64 = 0.05;
 
@@ -98,16 +102,36 @@ impl LossCurve {
         self.lowest().map(|index| self.points[index])
     }
 
-    /// Point before the minimum at which the smoothed loss falls fastest over the logarithm of the rate.
+    /// Highest smoothed loss between the young start and the minimum: the level that the loss falls from.
+    fn level(&self) -> Option<f64> {
+        let before = self.points.get(self.grown()..=self.lowest()?)?;
+        before.iter().map(|point| point.smoothed).max_by(f64::total_cmp)
+    }
+
+    /// Standard deviation of the smoothed loss that the choice of images alone makes.
+    fn noise(&self) -> f64 {
+        // Neighbours differ by two independent errors, and hardly by the rate; beyond the minimum they swing.
+        let until = &self.points[..self.lowest().map_or(0, |lowest| lowest + 1)];
+        let squares = until.windows(2).map(|pair| (pair[1].loss - pair[0].loss).powi(2) / 2.0);
+        let variance = squares.sum::<f64>() / (until.len().max(2) - 1) as f64;
+        (variance * (1.0 - SMOOTHING) / (1.0 + SMOOTHING)).sqrt()
+    }
+
+    /// Point at which the smoothed loss falls fastest over the logarithm of the rate, from where the fall has clearly
+    /// begun to the minimum.
     ///
     /// `None` when the loss does not fall after the first tenth of the range.
     pub fn steepest(&self) -> Option<Point> {
         // The rates rise by a constant factor, so a step is a constant distance.
         let reach = ((self.sweep.steps as f64 * REACH) as usize).max(1);
         let slope = |index: usize| self.points[index + reach].smoothed - self.points[index - reach].smoothed;
-        let end = self.lowest()?.min(self.points.len().saturating_sub(1 + reach));
-        let steepest = (self.grown()..=end).min_by(|a, b| slope(*a).total_cmp(&slope(*b)))?;
-        (slope(steepest) < 0.0).then(|| self.points[steepest])
+        let (lowest, level) = (self.lowest()?, self.level()?);
+        let begun = level - BEGUN * (level - self.points[lowest].smoothed);
+        let before = self.points[..lowest].iter().rposition(|point| point.smoothed > begun);
+        let start = before.map_or(0, |index| index + 1).max(self.grown()).max(reach);
+        let end = lowest.min(self.points.len().saturating_sub(1 + reach));
+        let steepest = (start.min(end)..=end).min_by(|a, b| slope(*a).total_cmp(&slope(*b)))?;
+        (steepest >= reach && slope(steepest) < 0.0).then(|| self.points[steepest])
     }
 
     /// Suggested learning rate: that of the steepest descent, and of a tenth of the minimum's rate.
@@ -115,10 +139,17 @@ impl LossCurve {
     /// # Errors
     /// [`NoSuggestion`] when the curve does not show one.
     pub fn suggestion(&self) -> Result<Suggestion, NoSuggestion> {
-        let first = self.points.get(self.grown()).ok_or(NoSuggestion::TooShort(self.points.len()))?;
-        let (minimum, steepest) = self.minimum().zip(self.steepest()).ok_or(NoSuggestion::Flat)?;
-        if minimum.smoothed > (1.0 - FLAT) * first.smoothed {
+        if self.points.len() <= self.grown() {
+            return Err(NoSuggestion::TooShort(self.points.len()));
+        }
+        let (minimum, level) = self.minimum().zip(self.level()).ok_or(NoSuggestion::Flat)?;
+        let steepest = self.steepest().ok_or(NoSuggestion::Flat)?;
+        let fall = level - minimum.smoothed;
+        if fall < FLAT * level {
             return Err(NoSuggestion::Flat);
+        }
+        if fall < CLEAR * self.noise() {
+            return Err(NoSuggestion::Noisy);
         }
         Ok(Suggestion {
             learning_rate: steepest.learning_rate,
@@ -153,6 +184,11 @@ pub enum NoSuggestion {
         "the smoothed loss does not fall by 2 % anywhere in the range: try other rates, more steps or larger batches"
     )]
     Flat,
+    /// The loss differs more between batches than it falls.
+    #[error(
+        "the loss differs more from batch to batch than it falls: try more steps, larger batches or a wider range of rates"
+    )]
+    Noisy,
     /// Training diverged at once.
     #[error("training diverged after {0} steps: begin at a lower learning rate")]
     TooShort(usize),
@@ -198,6 +234,27 @@ mod tests {
         assert!(found.steepest < found.minimum && found.minimum < 3.0, "{found:?}");
         assert_eq!(found.minimum_tenth, found.minimum / 10.0);
         assert!(curve.diverged() && !found.still_falling && curve.points().len() < 121);
+    }
+
+    /// Noise of +-1 that is the same every time.
+    fn noise(step: usize) -> f64 {
+        let mixed =
+            (step as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23).wrapping_mul(0x2545_f491);
+        (mixed >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+    }
+
+    #[test]
+    fn a_noisy_start_is_not_the_steepest_descent() {
+        let step = |rate: f64| (rate / SWEEP.from).log10() / (1e6_f64).log10() * 120.0;
+        // The noise falls by more than the loss does anywhere, but far from where the loss falls.
+        let noisy = curve(|rate| {
+            let early = if rate < 1e-3 { 0.5 * noise(step(rate).round() as usize) } else { 0.0 };
+            typical(rate) + early
+        });
+        let found = noisy.suggestion().unwrap();
+        assert!((4e-3..1e-1).contains(&found.steepest), "{found:?}");
+        let only_noise = curve(|rate| 2.3 + 0.5 * noise(step(rate).round() as usize));
+        assert!(only_noise.suggestion().is_err(), "{:?}", only_noise.suggestion());
     }
 
     #[test]
