@@ -10,9 +10,9 @@ use ferronnx_infer::{Device, Session};
 use ferronnx_models::layers::{Attention, Cbam, Conv2d, Init};
 use ferronnx_models::onnx::{self, Interface, Opset, passes};
 use ferronnx_models::resnet::{Architecture, BasicBlock, ResNet18, Stem};
-use ferronnx_models::{Module, shapes, testing};
+use ferronnx_models::{Module, Ops, shapes, testing};
 use ferronnx_train::eager::Eager;
-use ferronnx_train::params::Params;
+use ferronnx_train::params::{Params, to_array};
 use proptest::prelude::*;
 
 /// Runs a module under the three interpretations and returns the output's shapes.
@@ -85,6 +85,36 @@ fn every_opset_computes_the_same() {
     }
 }
 
+/// Network that divides its input by a constant.
+struct Divided(f32);
+
+impl Module for Divided {
+    fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+        ops.scope("temperature", || ops.divide(x, self.0))
+    }
+}
+
+#[test]
+fn a_division_is_the_same_to_the_bit() {
+    let shape = [2, 3, 4, 5];
+    let (input, weights) = (testing::input(&shape), ferronnx_models::Weights::new());
+    for divisor in [0.05_f32, 1.7, -3.0, 20.0] {
+        let module = Divided(divisor);
+        assert_eq!(shapes::describe(&module, &shape).unwrap().output, shape);
+        let right = input.mapv(|value| value / divisor);
+        let params = Params::initialise(&[], 0, tch::Device::Cpu).unwrap();
+        let eager = module.forward(&Eager::eval(&params), &tensor(&input)).unwrap();
+        assert_eq!(to_array(&eager).unwrap(), right);
+        for opset in [Opset::MIN, Opset::MAX] {
+            let interface = Interface::new([3, 4, 5]);
+            let graph = onnx::trace(&module, &weights, &interface, Opset::new(opset).unwrap()).unwrap();
+            let cpu = Options::default().device(Device::Cpu);
+            let session = Session::from_bytes(&onnx::encode(graph, &[]), &cpu).unwrap();
+            assert_eq!(session.run(input.view()).unwrap(), right, "opset {opset}");
+        }
+    }
+}
+
 #[test]
 fn initial_values_have_the_distributions_that_layers_name() {
     let network = ResNet18::new(&Architecture { stem: Stem::Imagenet, ..Architecture::default() }).unwrap();
@@ -128,7 +158,6 @@ fn errors_of_libtorch_name_the_layer() {
     };
     let params = Params::initialise(&conv.params(), 0, tch::Device::Cpu).unwrap();
     params.assign("backbone.conv1.weight", &weights["backbone.conv1.weight"]).unwrap();
-    use ferronnx_models::Ops;
     let wrong = tensor(&testing::input(&[shape[0], 4, 8, 8]));
     let error = ferronnx_train::error::chain(&Eager::eval(&params).conv2d(&wrong, &conv).unwrap_err());
     assert!(error.starts_with("backbone.conv1: ") && error.lines().count() == 1, "{error}");
