@@ -74,7 +74,8 @@ pub struct Loaded {
 pub enum PretrainedError {
     /// A tensor has another shape.
     #[error(
-        "{name} has shape {found:?}, this network needs {expected:?}: the weights are of another architecture{seems}"
+        "{name} has shape {found:?}, this network needs {expected:?}: the weights are {}",
+        of_what(expected, found, seems)
     )]
     Shape {
         /// Name in the file.
@@ -113,6 +114,28 @@ pub enum PretrainedError {
     /// libtorch failed.
     #[error(transparent)]
     Torch(#[from] TorchError),
+}
+
+impl PretrainedError {
+    /// True if the weights are those of a network for gray images, and this one is for colours.
+    pub fn is_for_gray_images(&self) -> bool {
+        matches!(self, Self::Shape { expected, found, .. } if is_gray(expected, found))
+    }
+}
+
+/// Tells whether the tensors are stems that differ in their channels only: one in the file, three in the network.
+fn is_gray(expected: &[usize], found: &[usize]) -> bool {
+    let is_for = |shape: &[usize], channels| shape.len() == 4 && shape[1] == channels;
+    is_for(expected, 3) && is_for(found, 1) && expected[0] == found[0] && expected[2..] == found[2..]
+}
+
+/// Describes weights that do not fit.
+fn of_what(expected: &[usize], found: &[usize], seems: &Seems) -> String {
+    if is_gray(expected, found) {
+        "for gray images".into()
+    } else {
+        format!("of another architecture{seems}")
+    }
 }
 
 /// Copies the tensors of the network that `checkpoint` holds under any prefix into `params`.

@@ -157,7 +157,11 @@ impl Recipe {
         recipe
             .check()
             .map_err(|source| RecipeError::Invalid { origin: origin.into(), source: source.into() })?;
-        let table = toml::from_str(text).map_err(faulty)?;
+        let table: toml::Table = toml::from_str(text).map_err(faulty)?;
+        unused::check_pairs(&table).map_err(|source| RecipeError::Invalid {
+            origin: origin.into(),
+            source: Box::new(source.into()),
+        })?;
         let notes = unused::unused(&table, &recipe);
         Ok((recipe, notes))
     }

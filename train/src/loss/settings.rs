@@ -9,6 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::SettingError;
 
+/// Largest weight of a class: beyond it a loss of 32-bit floats has no digits left for the others.
+const LARGEST_WEIGHT: f64 = 1e6;
+
 /// Settings of the loss: the table `[loss]` of a recipe.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -64,9 +67,16 @@ impl LossSettings {
             }
         }
         let Some(ClassWeights::Named(weights)) = &self.class_weights else { return Ok(()) };
-        match weights.iter().find(|(_, weight)| !(**weight > 0.0 && weight.is_finite())) {
+        let sound = |weight: f64| weight > 0.0 && weight <= LARGEST_WEIGHT;
+        match weights.iter().find(|(_, weight)| !sound(**weight)) {
             Some((class, weight)) => {
-                Err(SettingError::new(format_args!("loss.class_weights.{class}"), "positive", weight))
+                let expected = format!("positive and at most {LARGEST_WEIGHT}");
+                // As an exponent: 1e300 has 301 digits.
+                Err(SettingError::new(
+                    format_args!("loss.class_weights.{class}"),
+                    expected,
+                    format!("{weight:e}"),
+                ))
             }
             None => Ok(()),
         }
@@ -113,8 +123,17 @@ impl<'de> Deserialize<'de> for ClassWeights {
 
 /// Text that gives no class weights.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a class with its weight: use balanced, or CLASS=WEIGHT,CLASS=WEIGHT")]
-pub struct ParseWeightsError(String);
+pub enum ParseWeightsError {
+    /// A part is no class with a number.
+    #[error(
+        "{0:?} is not a class with its weight: use balanced, or CLASS=WEIGHT,CLASS=WEIGHT; a class with a comma in its name \
+         has its weight in a recipe, [loss] class_weights = {{ \"CLASS\" = WEIGHT }}"
+    )]
+    NoWeight(String),
+    /// A class is there twice.
+    #[error("{0:?} has two weights")]
+    Twice(String),
+}
 
 impl FromStr for ClassWeights {
     type Err = ParseWeightsError;
@@ -125,9 +144,16 @@ impl FromStr for ClassWeights {
         }
         let weight = |part: &str| {
             let (class, weight) = part.rsplit_once('=')?;
-            Some((class.trim().to_owned(), weight.trim().parse().ok()?))
+            let class = class.trim();
+            Some((class.to_owned(), weight.trim().parse().ok()?)).filter(|_| !class.is_empty())
         };
-        let each = |part: &str| weight(part).ok_or_else(|| ParseWeightsError(part.into()));
-        Ok(Self::Named(text.split(',').map(each).collect::<Result<_, _>>()?))
+        let mut named = IndexMap::new();
+        for part in text.split(',') {
+            let (class, weight) = weight(part).ok_or_else(|| ParseWeightsError::NoWeight(part.into()))?;
+            if named.insert(class.clone(), weight).is_some() {
+                return Err(ParseWeightsError::Twice(class));
+            }
+        }
+        Ok(Self::Named(named))
     }
 }

@@ -118,6 +118,8 @@ fn settings_without_an_effect_are_refused() {
     assert!(check("gamma = 2.0").unwrap_err().contains("belongs to the focal loss"));
     assert!(check("name = \"focal\"\ngamma = -1.0").unwrap_err().contains("at least 0"));
     assert!(check("class_weights = { cat = 0.0 }").unwrap_err().contains("loss.class_weights.cat"));
+    let large = check("class_weights = { cat = 1e300 }").unwrap_err();
+    assert!(large.contains("at most 1000000, not 1e300"), "{large}");
     let named = settings("class_weights = { cat = 2.0, \"a dog\" = 3 }").unwrap();
     let Some(ClassWeights::Named(weights)) = &named.class_weights else { panic!("{named:?}") };
     assert_eq!(weights["a dog"], 3.0);

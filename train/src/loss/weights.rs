@@ -104,6 +104,11 @@ mod tests {
         assert_eq!(named("cafe\u{301}=2.5,dog=3").unwrap(), [1.0, 2.5, 3.0]);
         let error = named("cow=2,cat=1").unwrap_err().to_string();
         assert_eq!(error, "class weights name cow (the classes are cat, caf\u{e9}, dog)");
-        assert!("cat".parse::<ClassWeights>().unwrap_err().to_string().contains("CLASS=WEIGHT"));
+        for wrong in ["cat", "=3", "salt, pepper=2"] {
+            let error = wrong.parse::<ClassWeights>().unwrap_err().to_string();
+            assert!(error.contains("CLASS=WEIGHT") && error.contains("comma in its name"), "{error}");
+        }
+        let error = "cat=2,dog=1,cat=3".parse::<ClassWeights>().unwrap_err().to_string();
+        assert_eq!(error, "\"cat\" has two weights");
     }
 }

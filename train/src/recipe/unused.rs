@@ -4,6 +4,8 @@ use toml::{Table, Value};
 
 use super::{FrozenBatchNorm, Recipe, Schedule};
 use crate::data::augment::Crop;
+use crate::error::SettingError;
+use crate::loss::ClassWeights;
 use crate::optimizer::Algorithm;
 
 /// Describes each setting that is given in `table`, the text of `recipe`, and has no effect: `SETTING does nothing: WHY`.
@@ -14,6 +16,8 @@ pub(super) fn unused(table: &Table, recipe: &Recipe) -> Vec<String> {
     augmentation(&mut found, recipe);
     optimizer(&mut found, recipe);
     schedules(&mut found, recipe);
+    let weighs = !matches!(&recipe.loss.class_weights, Some(ClassWeights::Named(named)) if named.is_empty());
+    found.unless(weighs, "loss.class_weights", "it names no class");
     let everything =
         |phase: &super::Phase| phase.train.iter().any(|pattern| pattern == "@all" || pattern == "*");
     let freezes = !recipe.phases.iter().all(|phase| everything(phase) && phase.freeze_new.is_empty());
@@ -25,6 +29,26 @@ pub(super) fn unused(table: &Table, recipe: &Recipe) -> Vec<String> {
     let why = format!("the longest phase has {} epochs", recipe.longest_phase());
     found.unless(recipe.early_stopping_has_effect(), "early_stopping", &why);
     found.notes
+}
+
+/// Refuses pairs of numbers with further values, which the deserializer passes over.
+///
+/// # Errors
+/// [`SettingError`] with the first such setting.
+pub(super) fn check_pairs(table: &Table) -> Result<(), SettingError> {
+    for (section, key) in [
+        ("optimizer", "betas"),
+        ("cycle", "momentum"),
+        ("augment", "resized_scale"),
+        ("augment", "resized_ratio"),
+    ] {
+        let values = table.get(section).and_then(|section| section.get(key)).and_then(Value::as_array);
+        if let Some(values) = values.filter(|values| values.len() != 2) {
+            let name = format!("{section}.{key}");
+            return Err(SettingError::new(name, "two numbers", Value::Array(values.clone())));
+        }
+    }
+    Ok(())
 }
 
 /// Notes on a recipe's text.
@@ -91,6 +115,12 @@ fn schedules(found: &mut Found<'_>, recipe: &Recipe) {
     for key in ["factor", "patience", "threshold", "cooldown", "min_learning_rate"] {
         found.unless(plateau, &format!("plateau.{key}"), "no phase has schedule = \"plateau\"");
     }
+    let longest = recipe.phases.iter().filter(|phase| phase.schedule == Schedule::Plateau);
+    let longest = longest.map(|phase| phase.epochs).max().unwrap_or_default();
+    if plateau {
+        let why = format!("the longest plateau phase has {longest} epochs");
+        found.unless(recipe.plateau.patience < longest, "plateau.patience", &why);
+    }
     let peak = any(|schedule| schedule.has_peak());
     for key in ["rise", "start", "end", "momentum"] {
         let why = "no phase has schedule = \"one-cycle\" or \"triangular\"";
@@ -128,11 +158,29 @@ mod tests {
             ("[plateau]\npatience = 3", "schedule = \"cosine\"", "plateau.patience = 3 does nothing"),
             ("[cycle]\nrise = 0.3", "", "cycle.rise"),
             ("frozen_bn = \"eval\"", "", "every phase trains everything"),
+            (
+                "[plateau]\npatience = 9",
+                "",
+                "plateau.patience = 9 does nothing: the longest plateau phase has 4",
+            ),
+            ("[loss]\nclass_weights = {}", "", "it names no class"),
             ("early_stopping = 4", "", "the longest phase has 4 epochs"),
         ];
         for (top, phase, expected) in cases {
             let found = notes(top, phase);
             assert!(found.len() == 1 && found[0].contains(expected), "{top}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_pair_of_numbers_has_two() {
+        for line in
+            ["[optimizer]\nbetas = [0.9, 0.99, 0.5]", "[augment]\nresized_ratio = [0.5, 1.0, 2.0, 3.0]"]
+        {
+            let text = format!("name = \"n\"\nbatch_size = 8\n{line}\n{PHASE}");
+            let error = Recipe::parse(&text, "n.toml").unwrap_err();
+            let error = crate::error::chain(&error);
+            assert!(error.contains("must be two numbers"), "{error}");
         }
     }
 

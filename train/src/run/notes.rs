@@ -6,7 +6,7 @@ use ferronnx_infer::escape;
 use super::{EvaluatedLabels, RunConfig, RunError};
 use crate::data::Sampling;
 use crate::data::images::ImageSet;
-use crate::loss::class_weights;
+use crate::loss::{ClassWeights, class_weights};
 use crate::recipe::BestBy;
 use crate::task::Task;
 
@@ -24,6 +24,7 @@ pub(super) fn training(config: &RunConfig, train: &ImageSet) -> Result<Vec<Strin
             "{updates} updates of the weights in the whole run are few: more epochs or a smaller batch size give more"
         ));
     }
+    notes.extend(idle(config, train.len()));
     let none: Vec<_> = labels
         .iter()
         .zip(&counts)
@@ -54,6 +55,32 @@ pub(super) fn training(config: &RunConfig, train: &ImageSet) -> Result<Vec<Strin
         notes.push(format!("the best epoch is the one with the {}", described(by)));
     }
     Ok(notes)
+}
+
+/// Describes settings that do nothing at this size of images, or with so few of them.
+fn idle(config: &RunConfig, images: usize) -> Vec<String> {
+    let RunConfig { recipe, preprocessing, .. } = config;
+    let (augment, side) = (&recipe.augment, preprocessing.crop.height);
+    let is_nothing = |share: f64| share > 0.0 && (share * f64::from(side)).round() == 0.0;
+    let mut notes = Vec::new();
+    for (name, share) in [("cutout", augment.cutout), ("crop_padding", augment.crop_padding)] {
+        if is_nothing(share) {
+            notes.push(format!(
+                "augment.{name} = {share} does nothing: it is less than half a pixel of {side}"
+            ));
+        }
+    }
+    let batches = images.div_ceil(recipe.batch_size);
+    if recipe.accumulate > batches {
+        notes.push(format!(
+            "accumulate = {} is more than the {batches} batches of an epoch",
+            recipe.accumulate
+        ));
+    }
+    if recipe.sampling == Sampling::Balanced && recipe.loss.class_weights == Some(ClassWeights::Balanced) {
+        notes.push("balanced sampling and balanced class weights: rare classes count twice".into());
+    }
+    notes
 }
 
 /// Says which classes have no threshold of their own.

@@ -3,6 +3,7 @@
 use std::fs;
 
 use image::{DynamicImage, ImageBuffer, Luma, Rgb, RgbImage};
+use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::{Value, json};
 
@@ -128,4 +129,33 @@ fn flags_of_a_dry_run() {
     train(dir.path()).args(["fit", "--resume", "run", "--dry-run"]).assert().code(2);
     let error = stderr(fit(dir.path()).args(["--dry-run", "--pretrained", "nothing.pth"]));
     assert!(error.contains("cannot read --pretrained nothing.pth"), "{error}");
+}
+
+#[test]
+fn a_dry_run_refuses_what_a_run_refuses() {
+    let (dir, _) = colour_set();
+    let recipe = |top: &str, train: &str| {
+        let phase =
+            format!("[[phase]]\nname = \"a\"\nepochs = 3\nlearning_rate = 1e-3\ntrain = [{train:?}]\n");
+        fs::write(dir.path().join("my.toml"), format!("name = \"my\"\nbatch_size = 16\n{top}\n{phase}"))
+            .unwrap();
+    };
+    for (top, train, flags, why) in [
+        ("", "@all", &["--class-weights", "cow=2"][..], "class weights name cow"),
+        ("best = \"map\"", "@all", &[], "accuracy, macro-f1 or loss for one label"),
+        ("", "@stages:9", &[], "@stages:9"),
+        ("", "nothing.*", &[], "nothing.*"),
+    ] {
+        recipe(top, train);
+        for dry_run in [&["--dry-run"][..], &["--out", "other"]] {
+            let error = stderr(fit(dir.path()).args(["--recipe", "my.toml"]).args(dry_run).args(flags));
+            assert!(error.contains(why), "{error}");
+        }
+    }
+    recipe("accumulate = 9\n[augment]\ncutout = 0.05\ncrop_padding = 0.05", "@all");
+    fit(dir.path()).args(["--recipe", "my.toml"]).assert().success().stdout(
+        contains("augment.cutout = 0.05 does nothing")
+            .and(contains("augment.crop_padding = 0.05 does nothing"))
+            .and(contains("accumulate = 9 is more than the 3 batches of an epoch")),
+    );
 }

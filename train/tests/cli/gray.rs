@@ -90,4 +90,5 @@ fn rgb_weights_are_summed_into_a_gray_stem() {
     // Not the other way: gray weights know no colours.
     let error = stderr(fit(dir.path()).args(["--out", "back", "--pretrained", "run/best.safetensors"]));
     assert!(error.contains("backbone.conv1.weight has shape [64, 1, 3, 3]"), "{error}");
+    assert!(error.contains("are for gray images; --channels gray trains a network of one"), "{error}");
 }

@@ -79,7 +79,7 @@ pub struct FitArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Learning rate of the recipe's first phase; all other rates keep their ratio to it [default: the recipe's]
-    #[arg(long, value_name = "X", value_parser = positive)]
+    #[arg(long, value_name = "X", value_parser = positive, allow_negative_numbers = true)]
     pub learning_rate: Option<f64>,
     /// Send parameters, metrics and the report to an MLflow server [default: $MLFLOW_TRACKING_URI, with
     /// $MLFLOW_TRACKING_USERNAME and $MLFLOW_TRACKING_PASSWORD, or $MLFLOW_TRACKING_TOKEN]
@@ -276,10 +276,10 @@ pub struct FindLrArgs {
     #[arg(long, value_name = "DIR|LIST.csv|cifar10[:PATH]")]
     pub data: PathBuf,
     /// Learning rate of the first step
-    #[arg(long, value_name = "X", default_value = "1e-7", value_parser = positive)]
+    #[arg(long, value_name = "X", default_value = "1e-7", value_parser = positive, allow_negative_numbers = true)]
     pub from: f64,
     /// Learning rate of the last step; training that diverges ends before
-    #[arg(long, value_name = "X", default_value = "10", value_parser = positive)]
+    #[arg(long, value_name = "X", default_value = "10", value_parser = positive, allow_negative_numbers = true)]
     pub to: f64,
     /// Number of steps
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(20..))]
@@ -363,7 +363,7 @@ pub struct ExportArgs {
     pub no_fold: bool,
     /// Largest difference to libtorch, relative to the largest logit
     /// [default: 1e-4 for fp32, 1e-2 for fp16, 0.1 for int8]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub tolerance: Option<f64>,
     /// Divide the logits by a temperature, so that probabilities match reality; it is fitted on the validation images
     #[arg(long)]

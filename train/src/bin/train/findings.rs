@@ -53,12 +53,20 @@ pub fn repeated(found: &Duplicates) -> Option<String> {
     (!parts.is_empty()).then(|| format!("content that its part has already: {}", parts.join(", ")))
 }
 
-/// Warns of 16-bit images that are nearly black as 8-bit ones.
-pub fn dark(survey: &Survey) -> Option<String> {
+/// Warns of 16-bit images that are nearly black as 8-bit ones; `all` is the number of images that the survey is of.
+pub fn dark(survey: &Survey, all: usize) -> Option<String> {
     let Range { images, largest, used, .. } = survey.sixteen_bits.filter(Range::is_dark)?;
     let (percent, levels) = (100.0 * used, (255.0 * used).round() as u32 + 1);
+    let images = match survey.images < all {
+        true => format!(
+            "{images} 16-bit images among {} of {} that were looked at",
+            survey.images,
+            HumanCount(all as u64)
+        ),
+        false => format!("{images} 16-bit images"),
+    };
     Some(format!(
-        "the values of {images} 16-bit images use {percent:.1} % of their range (up to {} of 65,535): as 8-bit images they \
+        "the values of {images} use {percent:.1} % of their range (up to {} of 65,535): as 8-bit images they \
          are dark, with {levels} of 256 levels; scale their values before training, and in the same way before \
          classifying",
         HumanCount(largest.into()),

@@ -44,6 +44,9 @@ fn run(error: &RunError) -> Option<&'static str> {
         RunError::Exists(_) => Some(": choose another --out, or remove it"),
         RunError::TooFew { .. } => Some(", or raise --limit"),
         RunError::Data(error) => data(error),
+        RunError::Pretrained { source, .. } if source.is_for_gray_images() => {
+            Some("; --channels gray trains a network of one channel")
+        }
         RunError::Train { source, .. } => train(source),
         _ => None,
     }
@@ -64,6 +67,9 @@ fn export(error: &ExportError) -> Option<&'static str> {
     match error {
         ExportError::Unfolded => Some(": leave out --no-fold"),
         ExportError::NoCalibration => Some(": a run's training images, or --calibration DIR"),
+        ExportError::Disagrees { .. } => {
+            Some("; int8: try --ranges percentile, or allow more with --tolerance X")
+        }
         ExportError::NoLabels => Some(": name class folders with --images"),
         _ => None,
     }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use ferronnx_infer::escape;
 use ferronnx_infer::files::LeftOut;
+use ferronnx_models::Module;
 use ferronnx_models::resnet::{Architecture, ResNet18};
 use ferronnx_models::shapes::{self, Description};
 use ferronnx_report::text;
@@ -25,8 +26,9 @@ const NAMED: usize = 5;
 /// Prints the findings about a data set and the run that would be trained on it.
 ///
 /// # Errors
-/// [`Unreadable`] after the findings, when images cannot be decoded and are not to be left out.
+/// What refuses the run itself: settings that do not fit the data or the network. [`Unreadable`] after the findings, when images cannot be decoded and are not to be left out.
 pub fn run(args: &FitArgs, data: ImageFolder, config: &RunConfig, network: &ResNet18) -> Result<()> {
+    config.check()?;
     let (notes, left_out) = (data.notes.clone(), data.left_out.clone());
     let splits = Splits::new(data, config)?;
     let parts: Vec<(Split, &[Sample])> = [
@@ -42,6 +44,8 @@ pub fn run(args: &FitArgs, data: ImageFolder, config: &RunConfig, network: &ResN
     let crop = config.preprocessing.crop;
     let channels = config.preprocessing.color.channels();
     let described = shapes::describe(network, &[1, channels, crop.height as usize, crop.width as usize])?;
+    let names: Vec<&str> = described.params.iter().map(|param| param.name.as_str()).collect();
+    config.recipe.check_names(&names, &network.roles())?;
     let findings = Findings {
         data: config.data.display().to_string(),
         parts: Parts { train: counts[0], validation: counts[1], test: counts[2] },
@@ -122,7 +126,7 @@ impl Recipe {
 fn warnings(survey: &Survey) -> Vec<String> {
     let mut warnings = findings::leaks(&survey.duplicates);
     warnings.extend(findings::contradictions(&survey.duplicates));
-    warnings.extend(findings::dark(survey));
+    warnings.extend(findings::dark(survey, survey.images));
     warnings
 }
 
@@ -246,7 +250,7 @@ pub fn glance(data: &ImageFolder, config: &RunConfig) {
     let step = data.train.len().div_ceil(GLANCE).max(1);
     let few: Vec<Sample> = data.train.iter().step_by(step).cloned().collect();
     let survey = Survey::of(&[(Split::Train, &few)], &data.classes, || ());
-    if let Some(warning) = findings::dark(&survey) {
+    if let Some(warning) = findings::dark(&survey, data.train.len()) {
         display::print_error(display::wrapped(&format!("warning: {warning}")));
     }
     let notes = [findings::colourless(&survey, channels), findings::idle(&config.recipe.augment, channels)];
