@@ -116,6 +116,23 @@ pub enum RunError {
         /// The run.
         run: PathBuf,
     },
+    /// A setting was changed that the saved state depends on.
+    #[error(
+        "{run} cannot go on with {setting} = {now} (when the run began: {before}): {reason}; change it back in config.toml, \
+         or start a new run"
+    )]
+    OtherSetting {
+        /// The run.
+        run: PathBuf,
+        /// Name of the setting in `config.toml`.
+        setting: String,
+        /// Value now.
+        now: String,
+        /// Value when the run began.
+        before: String,
+        /// Description of what depends on it.
+        reason: &'static str,
+    },
     /// A file of the folder lacks what the saved state builds on.
     #[error("{path} {lacks}: copy the file back, or start a new run")]
     Incomplete {

@@ -18,6 +18,7 @@
 
 mod changes;
 mod config;
+mod edits;
 mod epoch;
 mod error;
 mod export;
@@ -160,8 +161,10 @@ impl<M: Module> Run<M> {
             None => (Splits::find(config, folder)?, None),
         };
         let held_out = splits.validation_digest();
+        let mut edits = Vec::new();
         if let Some(position) = position {
             folder.check_saved(position)?;
+            edits = edits::edits(folder, &start.plan.config, config, position)?;
             if ![&held_out, ""].contains(&start.plan.validation_digest.as_str()) {
                 return Err(RunError::OtherSplit { run: folder.path("") });
             }
@@ -175,12 +178,13 @@ impl<M: Module> Run<M> {
         folder.keep_images(&sets, config, manifest)?;
         if snapshot.is_none() {
             start.plan.validation_digest = held_out;
+            start.plan.config = folder.config_text()?;
             folder.write_plan(&start.plan)?;
         }
         let done = snapshot.as_ref().map_or(0, |snapshot| snapshot.position.epoch);
         folder.truncate_metrics(done)?;
         observer.ready(&sets.counts())?;
-        for note in notes::training(config, &sets.train)? {
+        for note in edits.into_iter().chain(notes::training(config, &sets.train)?) {
             observer.note(&note)?;
         }
         let mut events = EventWriter::create(folder.path(""), done + 1)?;

@@ -27,6 +27,9 @@ pub struct RunPlan {
     pub alternatives: Vec<String>,
     /// Trained and frozen parameters of each phase.
     pub phases: Vec<PhaseRecord>,
+    /// Text of `config.toml` when the run began; empty in runs that did not note it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub config: String,
     /// Digest of the names of the validation images; empty in runs that did not note it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub validation_digest: String,

@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command as Process;
 use std::time::{Duration, Instant};
 
+use predicates::prelude::*;
 use predicates::str::contains;
 
 use crate::common::colour_set;
@@ -146,5 +147,24 @@ fn a_run_whose_files_or_split_changed_is_not_resumed() {
     assert!(refused("metrics.jsonl", &|_| None).contains("has 0 of the 2 epochs"));
     let seed = refused("config.toml", &|text| Some(text.replace("seed = 42", "seed = 7")));
     assert!(seed.contains("run would be validated on other images than before: seed, limit"), "{seed}");
-    train(dir.path()).args(["fit", "--resume", "run"]).assert().success();
+    let epochs = refused("config.toml", &|text| Some(text.replace("epochs = 2", "epochs = 1")));
+    assert!(
+        epochs.contains(".epochs = 1 (when the run began: 2): more epochs have begun already"),
+        "{epochs}"
+    );
+    let sgd = refused("config.toml", &|text| Some(text.replace("name = \"sgd\"", "name = \"adamw\"")));
+    assert!(sgd.contains("recipe.optimizer.name = adamw (when the run began: sgd)"), "{sgd}");
+    train(dir.path())
+        .args(["fit", "--resume", "run"])
+        .assert()
+        .success()
+        .stdout(contains("changed in config.toml").not());
+    // Any other change is said.
+    fs::remove_file(run.join("result.json")).unwrap();
+    let text = fs::read_to_string(run.join("config.toml")).unwrap();
+    fs::write(run.join("config.toml"), text.replace("epochs = 2", "epochs = 3")).unwrap();
+    let output = train(dir.path()).args(["fit", "--resume", "run"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    let said = "changed in config.toml: recipe.phase.learn.epochs = 3, was 2; nothing comes of it, for the phase is over";
+    assert!(output.status.success() && text.contains(said), "{text}");
 }
