@@ -108,6 +108,7 @@ fn a_run_is_sent_once_with_its_parameters_metrics_artifacts_and_end() {
         assert_eq!(steps(&requests, name), [1, 2], "{name}");
     }
     assert_eq!(steps(&requests, "accuracy/test"), [2]);
+    assert_eq!(steps(&requests, "macro_f1/test"), [2]);
     assert_eq!(states(&requests), ["FINISHED"]);
     let params =
         requests.iter().find(|request| contains("\"params\"").eval(&String::from_utf8_lossy(&request.body)));

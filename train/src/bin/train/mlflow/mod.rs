@@ -9,6 +9,7 @@ mod record;
 mod sync;
 mod target;
 
+use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -47,6 +48,8 @@ pub struct Tracker {
 
 /// Channels to the thread that sends.
 struct Connection {
+    /// Folder of the run.
+    folder: PathBuf,
     events: Sender<Event>,
     /// The last state: the URL of the run's page, or why something is missing.
     end: Receiver<Result<String, String>>,
@@ -81,11 +84,12 @@ impl Tracker {
         let Some(target) = self.target.take().or_else(|| Some(record.as_ref()?.target())) else { return };
         let record = Record::for_target(record, &target);
         say!("mlflow      {}, experiment {:?}", target.url, record.experiment);
+        let path = folder.path("");
         let sync = Sync::new(&target, folder, config, record);
         let (events, received) = mpsc::channel();
         let (ended, end) = mpsc::channel();
         thread::spawn(move || work(sync, &received, &ended));
-        self.thread = Some(Connection { events, end });
+        self.thread = Some(Connection { folder: path, events, end });
     }
 
     fn send(&self, event: Event) {
@@ -99,7 +103,7 @@ impl Tracker {
     pub fn close(&mut self, status: Status) -> bool {
         self.send(Event::End(status));
         // The thread goes on as long as events may come.
-        let Some(Connection { events: _events, end }) = self.thread.take() else { return true };
+        let Some(Connection { folder, events: _events, end }) = self.thread.take() else { return true };
         match end.recv_timeout(GRACE) {
             Ok(Ok(page)) => {
                 say!("mlflow      {page}");
@@ -107,9 +111,10 @@ impl Tracker {
             }
             Ok(Err(missing)) => display::print_error(format_args!("warning: {missing}")),
             Err(_) => {
-                display::print_error(
-                    "warning: MLflow did not answer in time: train fit --resume RUN sends the rest",
-                );
+                display::print_error(format_args!(
+                    "warning: MLflow did not answer in time: train fit --resume {} sends the rest",
+                    folder.display()
+                ));
             }
         }
         false

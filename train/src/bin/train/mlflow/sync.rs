@@ -199,6 +199,9 @@ impl Sync {
                 ("best_epoch", Some(result.best_epoch as f64)),
                 ("accuracy/best_validation", Some(result.validation_accuracy)),
                 ("accuracy/test", result.test_accuracy),
+                ("accuracy/mirrored_test", result.mirrored_test_accuracy),
+                ("macro_f1/test", result.test_macro_f1),
+                ("map/test", result.test_map),
             ];
             let time = now();
             let metric = |(key, value): (&str, Option<f64>)| {
