@@ -1,0 +1,153 @@
+//! Flags of `train export`.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use ferronnx_infer::assume::parse_channels;
+use ferronnx_models::card::{InputForm, Precision};
+use ferronnx_train::export::Calibration;
+
+/// Numbers of each channel. An alias, for clap would take a `Vec` for a flag that is given several times.
+type Numbers = Vec<f32>;
+
+/// Flags of `train export`.
+#[derive(Debug, clap::Args)]
+#[command(
+    args_override_self = true,
+    after_help = "\
+Examples:
+  train export runs/photos
+  train export runs/photos -o photos.onnx --precision fp16 --input uint8
+  train export runs/photos -o small.onnx --precision int8
+  train export runs/photos --calibrate
+  train export weights.pth --labels labels.txt --image-size 32 --images photos/test
+
+The file is run on ONNX Runtime and compared with libtorch before it is kept."
+)]
+pub struct ExportArgs {
+    /// Run folder, or a checkpoint: a .safetensors or .pth file, or a folder of Hugging Face
+    #[arg(value_name = "RUN|CHECKPOINT")]
+    pub source: PathBuf,
+    /// File to write
+    #[arg(short, long, default_value = "model.onnx", value_name = "FILE")]
+    pub output: PathBuf,
+    /// ONNX opset version, 17 to 23
+    #[arg(long, default_value_t = ferronnx_models::onnx::Opset::default().version())]
+    pub opset: u32,
+    /// Precision of the computation; int8 is calibrated on the run's training images
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: PrecisionArg,
+    /// Form of the input: normalised floats [batch, 3, H, W], or bytes [batch, H, W, 3]
+    #[arg(long, value_enum, default_value_t)]
+    pub input: InputArg,
+    /// Add the attention of every stage as further outputs, for `infer explain`
+    #[arg(long)]
+    pub attention_outputs: bool,
+    /// Keep batch norm as separate operators
+    #[arg(long)]
+    pub no_fold: bool,
+    /// Largest difference to libtorch, relative to the largest logit
+    /// [default: 1e-4 for fp32, 1e-2 for fp16, 0.1 for int8]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub tolerance: Option<f64>,
+    /// Divide the logits by a temperature, so that probabilities match reality; it is fitted on the validation images
+    #[arg(long)]
+    pub calibrate: bool,
+    /// Images to verify on: class folders, or a folder of images
+    /// [default: the run's validation images; generated ones for a bare checkpoint]
+    #[arg(long, alias = "pictures", value_name = "DIR")]
+    pub images: Option<PathBuf>,
+    /// int8: images to calibrate on [default: 128 of the run's training images]
+    #[arg(long, value_name = "DIR")]
+    pub calibration: Option<PathBuf>,
+    /// int8: method of finding the ranges of values
+    #[arg(long, value_enum, default_value_t)]
+    pub ranges: RangesArg,
+    /// Compare every node with libtorch, and show the N largest differences
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "20")]
+    pub drift: Option<usize>,
+    /// ONNX Runtime library [default: $ORT_DYLIB_PATH, beside the executable, .native/]
+    #[arg(long, value_name = "FILE")]
+    pub ort_lib: Option<PathBuf>,
+    /// Bare checkpoint: class names, one per line [default: class 0, class 1, ...]
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// Bare checkpoint: height and width of the input [default: 32 for a 3x3 stem, 224 for a 7x7 one]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(8..=1024))]
+    pub image_size: Option<u32>,
+    /// Bare checkpoint: any number of labels an image, each with a sigmoid and a threshold of 0.5
+    #[arg(long)]
+    pub multi_label: bool,
+    /// Bare checkpoint: mean per channel, for values from 0 to 1 or to 255 [default: CIFAR-10's or ImageNet's, by size]
+    #[arg(long, value_name = "R,G,B", value_parser = parse_channels)]
+    pub mean: Option<Numbers>,
+    /// Bare checkpoint: standard deviation per channel, for the same values [default: as for --mean]
+    #[arg(long, value_name = "R,G,B", value_parser = parse_channels)]
+    pub std: Option<Numbers>,
+    /// Bare checkpoint: key of the weights, where the file holds several networks, such as model_ema
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Bare checkpoint: pass over tensors with these names, though they may belong to further layers (repeatable)
+    #[arg(long, value_name = "PATTERN")]
+    pub leave_out: Vec<String>,
+}
+
+/// Values of `--precision`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum PrecisionArg {
+    /// 32-bit floats
+    #[default]
+    Fp32,
+    /// 16-bit floats, except in numerically sensitive operators: half the size
+    Fp16,
+    /// 8-bit integers, except in numerically sensitive operators: a quarter of the size, faster on CPUs
+    Int8,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::Fp32 => Self::Fp32,
+            PrecisionArg::Fp16 => Self::Fp16,
+            PrecisionArg::Int8 => Self::Int8,
+        }
+    }
+}
+
+/// Values of `--ranges`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum RangesArg {
+    /// From the smallest to the largest value
+    #[default]
+    MinMax,
+    /// Without one in 100,000 values at either end
+    Percentile,
+}
+
+impl From<RangesArg> for Calibration {
+    fn from(ranges: RangesArg) -> Self {
+        match ranges {
+            RangesArg::MinMax => Self::MinMax,
+            RangesArg::Percentile => Self::Percentile,
+        }
+    }
+}
+
+/// Values of `--input`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum InputArg {
+    /// Normalised floats
+    #[default]
+    Float,
+    /// Bytes of the images; the file normalises them
+    Uint8,
+}
+
+impl From<InputArg> for InputForm {
+    fn from(input: InputArg) -> Self {
+        match input {
+            InputArg::Float => Self::Float,
+            InputArg::Uint8 => Self::Uint8,
+        }
+    }
+}
