@@ -2,7 +2,7 @@
 
 use indexmap::IndexSet;
 
-use super::{RunConfig, RunError, RunFolder};
+use super::{Edit, RunConfig, RunError, RunFolder};
 use crate::compare::settings_of;
 use crate::trainer::Position;
 
@@ -51,13 +51,8 @@ pub(super) fn edits(
             _ => None,
         };
         if let Some(reason) = reason {
-            return Err(RunError::OtherSetting {
-                run: folder.path(""),
-                setting: name.clone(),
-                now,
-                before,
-                reason,
-            });
+            let edit = Edit { setting: name.clone(), now, before, reason }.into();
+            return Err(RunError::OtherSetting { run: folder.path(""), edit });
         }
         let is_over = config.recipe.phases.iter().take(position.phase).any(|phase| {
             name.strip_prefix("recipe.phase.")

@@ -1,6 +1,7 @@
 //! Errors of runs and their folders.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -117,21 +118,12 @@ pub enum RunError {
         run: PathBuf,
     },
     /// A setting was changed that the saved state depends on.
-    #[error(
-        "{run} cannot go on with {setting} = {now} (when the run began: {before}): {reason}; change it back in config.toml, \
-         or start a new run"
-    )]
+    #[error("{run} cannot go on with {edit}; change it back in config.toml, or start a new run")]
     OtherSetting {
         /// The run.
         run: PathBuf,
-        /// Name of the setting in `config.toml`.
-        setting: String,
-        /// Value now.
-        now: String,
-        /// Value when the run began.
-        before: String,
-        /// Description of what depends on it.
-        reason: &'static str,
+        /// The change.
+        edit: Box<Edit>,
     },
     /// A file of the folder lacks what the saved state builds on.
     #[error("{path} {lacks}: copy the file back, or start a new run")]
@@ -169,6 +161,27 @@ pub enum RunError {
     /// An observer failed.
     #[error("an observer of the run failed")]
     Observer(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// Setting of a run that was changed, and the reason why the saved state has no meaning with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// Name of the setting in `config.toml`.
+    pub setting: String,
+    /// Value now.
+    pub now: String,
+    /// Value when the run began.
+    pub before: String,
+    /// Description of what depends on it.
+    pub reason: &'static str,
+}
+
+/// `recipe.optimizer.name = adamw (when the run began: sgd): the saved state is of another algorithm`
+impl fmt::Display for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { setting, now, before, reason } = self;
+        write!(f, "{setting} = {now} (when the run began: {before}): {reason}")
+    }
 }
 
 impl RunError {

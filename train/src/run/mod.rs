@@ -42,7 +42,7 @@ use ferronnx_models::{Module, shapes};
 pub use self::changes::{Changes, Moved};
 pub use self::config::{RunConfig, in_words};
 use self::epoch::Session;
-pub use self::error::RunError;
+pub use self::error::{Edit, RunError};
 pub use self::export::RunExportError;
 pub use self::folder::RunFolder;
 use self::images::Sets;
