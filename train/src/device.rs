@@ -200,11 +200,12 @@ pub unsafe fn fix_workspaces() {
 }
 
 /// Chooses how libtorch computes on a GPU, for the rest of the process: the same bits every time, or as fast as cuDNN's
-/// search for algorithms makes it. Other devices are left as they are.
+/// search for algorithms makes it. Other devices are left as they are. libtorch's own warnings are not written.
 ///
 /// # Errors
 /// [`TorchError`] when libtorch fails.
 pub fn prepare(device: Device, deterministic: bool) -> Result<(), TorchError> {
+    native::quiet();
     match device {
         Device::Cuda(_) if deterministic => native::deterministic()?,
         // Batches have one shape, so the search happens once.

@@ -42,6 +42,7 @@ unsafe extern "C" {
         weight: *const C_tensor,
     ) -> *mut c_char;
     fn ferronnx_deterministic() -> *mut c_char;
+    fn ferronnx_quiet();
     fn ferronnx_unscale(
         parameters: Tensors,
         count: usize,
@@ -150,6 +151,12 @@ pub(crate) fn average(pairs: &[(&Tensor, &Tensor)], weight: &Tensor) -> Result<(
         pairs.iter().map(|(average, value)| (pointer(average), pointer(value))).unzip();
     // SAFETY: both lists have the length that is passed and point to tensors borrowed for the call.
     check(unsafe { ferronnx_average(averages.as_ptr(), values.as_ptr(), pairs.len(), pointer(weight)) })
+}
+
+/// Keeps libtorch's allocator from writing to standard error, for the rest of the process.
+pub(crate) fn quiet() {
+    // SAFETY: sets a number of libtorch's logger.
+    unsafe { ferronnx_quiet() };
 }
 
 /// Makes libtorch compute the same bits every time, for the rest of the process: it takes deterministic algorithms, and

@@ -15,6 +15,7 @@
 #include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/stack.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
+#include <c10/util/Logging.h>
 
 #ifndef _WIN32
 #include <dlfcn.h>
@@ -274,6 +275,9 @@ char *ferronnx_deterministic() {
     at::globalContext().setDeterministicFillUninitializedMemory(false);
   });
 }
+
+// Keeps libtorch from writing warnings to standard error: its errors come back as exceptions, and say more.
+void ferronnx_quiet() { FLAGS_caffe2_log_level = 2; /* ERROR */ }
 
 // Begins to record the work of this thread for a CUDA device: until the end, nothing is computed.
 char *ferronnx_graph_begin(int index, GraphRecording **made) {
