@@ -7,6 +7,7 @@ mod graph_policy;
 mod input;
 mod io_binding;
 mod model;
+mod note;
 mod options;
 mod placement;
 mod startup;
@@ -63,6 +64,7 @@ pub struct Session {
     provider: Provider,
     arithmetic: Arithmetic,
     warning: Option<String>,
+    note: Option<String>,
     startup: Startup,
     /// File of the model; none if it was in memory.
     path: Option<PathBuf>,
@@ -168,7 +170,7 @@ impl Session {
         let started = Instant::now();
         provider.register(&mut builder, &cuda)?;
         library += started.elapsed();
-        let obstacle = prepared.obstacle.clone();
+        let (obstacle, note) = (prepared.obstacle.clone(), prepared.note.clone());
         let built = prepared.commit(builder, options);
         let Built { session, fusion, weights, file_input } =
             built.map_err(|error| commit_error(provider, size, error.into()))?;
@@ -196,6 +198,7 @@ impl Session {
             provider,
             arithmetic: provider.arithmetic(&options.cuda),
             warning: None,
+            note,
             startup: Startup { library, session: Duration::ZERO },
             path: None,
         })
@@ -297,6 +300,11 @@ impl Session {
     /// Reason why [`Device::Auto`] fell back to the CPU, for the user to see.
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
+    }
+
+    /// Note that another form of the network would be faster on this device, for the user to see.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// Times of the steps that built this session.

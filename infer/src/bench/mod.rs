@@ -107,6 +107,9 @@ pub struct Model {
     pub precision: Option<String>,
     /// Type and shape of the input.
     pub input: String,
+    /// Note that another form of the network would be faster on the first device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Measurement of one combination of device, threads and batch size.
@@ -266,6 +269,7 @@ impl Model {
             bytes: files::metadata(path)?.len(),
             precision: read_card(session).ok().map(|card| card.precision.to_string()),
             input: format!("{} {}", kind(input.element), describe(&input.shape)),
+            note: session.note().map(str::to_owned),
         })
     }
 }

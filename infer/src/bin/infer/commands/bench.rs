@@ -43,6 +43,9 @@ pub fn run(args: &BenchArgs) -> Result<Done> {
         })
     })?;
     progress.finish_and_clear();
+    if let Some(note) = &found.model.note {
+        messages::line("note", messages::faster(note));
+    }
     if let Some(old) = &old {
         found.compare(old);
         if found.runs.iter().all(|run| run.compared.is_none()) {
