@@ -115,7 +115,7 @@ pub enum DeviceError {
 /// libtorch's CUDA library, opened at run time.
 ///
 /// Programs link the CPU library only; opening `libtorch_cuda` registers the GPU in the same build. libtorch looks for
-/// CUDA once, so the library is opened before libtorch is asked anything. Not run on a GPU.
+/// CUDA once, so the library is opened before libtorch is asked anything.
 #[derive(Debug)]
 pub struct CudaLibrary(Result<(), String>);
 

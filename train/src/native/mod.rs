@@ -184,7 +184,7 @@ pub(crate) fn clip_gradients(parameters: &[&Tensor], max_norm: f64) -> Result<()
     check(unsafe { ferronnx_clip(list.as_ptr(), list.len(), max_norm) })
 }
 
-/// Copies `tensor` from memory to `device` without waiting for the device. CUDA was not run on a GPU.
+/// Copies `tensor` from memory to `device` without waiting for the device.
 pub(crate) fn upload(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
     let Device::Cuda(index) = device else { return tensor.f_to_device(device) };
     let mut copy = ptr::null_mut();
