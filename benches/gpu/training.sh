@@ -14,13 +14,13 @@
 #   PEER      none leaves PyTorch's measurements out
 #   DEVICE    device (cuda)
 #   BATCHES   batch sizes ("64 512"), AMPS precisions ("fp32 bf16")
-#   STEPS     steps of an epoch and of a round (60 at batch 64, 40 above)
+#   STEPS     steps of an epoch and of a round (60)
 #   EPOCHS    epochs, of which the first does not count (3)
-#   LIMIT     seconds after which a measurement is ended (60)
+#   LIMIT     seconds after which each of the four programs is ended (100)
 set -u
 data=$1 out=$2
 here=$(cd "$(dirname "$0")" && pwd)
-training=${TRAINING:-training} python=${PYTHON:-python3} device=${DEVICE:-cuda} limit=${LIMIT:-60} epochs=${EPOCHS:-3}
+training=${TRAINING:-training} python=${PYTHON:-python3} device=${DEVICE:-cuda} limit=${LIMIT:-100} epochs=${EPOCHS:-3}
 [ ! -d "$data/train" ] || data=$data/train
 mkdir -p "$out"
 lines=$out/training.jsonl log=$out/training.log
@@ -28,44 +28,30 @@ result=$out/training-$(date +%F).md
 : > "$lines"
 : > "$log"
 
-steps() { # BATCH
-    if [ "$1" -gt 64 ]; then echo "${STEPS:-40}"; else echo "${STEPS:-60}"; fi
-}
-
 # run COMMAND...: adds the lines that a measurement prints; what goes wrong is in the log.
 run() {
     echo "$(date -u +%T) $*" >> "$log"
     timeout "$limit" "$@" >> "$lines" 2>> "$log" || { echo "failed: $*"; tail -n 5 "$log"; }
 }
 
-peer() { # BATCH AMP
-    loop= amp=
-    [ "$1" != 64 ] || loop=--loop
-    [ "$2" = fp32 ] || amp=--amp
+batches=${BATCHES:-64 512} amps=${AMPS:-fp32 bf16} steps=${STEPS:-60}
+# ours FLAGS...: all batch sizes and precisions in one process: the start on CUDA takes longer than a measurement.
+ours() {
     # shellcheck disable=SC2086
-    run "$python" "$here/../peers/training_gpu.py" measure "$data" --batch "$1" --steps "$(steps "$1")" \
-        --device "$device" $loop $amp
+    run $training "$data" 4 "$steps" --device "$device" --batch "$(echo $batches | tr ' ' ,)" \
+        --amp "$(echo $amps | tr ' ' ,)" --epochs "$epochs" "$@"
 }
 
-ours() { # BATCH AMP FLAGS...
-    size=$1 amp=
-    [ "$2" = fp32 ] || amp="--amp $2"
-    shift 2
+if [ "$training" != none ]; then
+    ours --augment off,on
+    ours --augment on --graphs off
+    ours --augment off --attention off
+fi
+if [ "${PEER:-}" != none ]; then
     # shellcheck disable=SC2086
-    run $training "$data" 4 "$(steps "$size")" --device "$device" --batch "$size" $amp --epochs "$epochs" "$@"
-}
-
-for batch in ${BATCHES:-64 512}; do
-    for precision in ${AMPS:-fp32 bf16}; do
-        [ "${PEER:-}" = none ] || peer "$batch" "$precision"
-        [ "$training" != none ] || continue
-        for augment in off on; do
-            ours "$batch" "$precision" --augment "$augment"
-        done
-        ours "$batch" "$precision" --augment on --graphs off
-        ours "$batch" "$precision" --augment off --attention off
-    done
-done
+    run "$python" "$here/../peers/training_gpu.py" measure "$data" --batch $batches --amp $amps --steps "$steps" \
+        --device "$device" --loop
+fi
 
 {
     echo

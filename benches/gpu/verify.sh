@@ -7,7 +7,7 @@
 # the faults. Appends to OUT/verify-DATE.md; reports and logs lie in OUT/verify/. INFER is the program, with words before it
 # if it needs them (infer), FAULTS the program `faulty_models` of benches (faulty_models; none leaves it out), PYTHON a
 # Python, with torch for one of the messages (python3), DEVICE the device (cuda; cpu tries the script itself), LIMIT the
-# seconds of each part (60).
+# seconds of each part (60), FULL=none leaves out the message for a GPU whose memory another program has.
 # shellcheck disable=SC2086
 set -u
 [ $# -ge 2 ] || { sed -n 's/^# \{0,1\}//; 2,10p' "$0" >&2; exit 2; }
@@ -112,6 +112,8 @@ if [ "$device" != cpu ]; then
     message verify --model "$first" --device "$device" --gpu-memory 1
     message verify --model "$first" --device "$device" --gpu-memory 40
     message bench --model "$first" --device "$device" --batch 4096 --seconds 1 --gpu-memory 200
+fi
+if [ "$device" != cpu ] && [ "${FULL:-}" != none ]; then
     # Another program has all of the memory but 900 MB.
     rm -f "$logs/ready"
     # Without the library path of the programs, which may hold another libtorch.

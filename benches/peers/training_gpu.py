@@ -267,8 +267,8 @@ def main():
     commands = parser.add_subparsers(dest="command", required=True)
     measured = commands.add_parser("measure")
     measured.add_argument("data", type=Path)
-    measured.add_argument("--batch", type=int, default=64)
-    measured.add_argument("--amp", action="store_true", help="bf16")
+    measured.add_argument("--batch", type=int, nargs="+", default=[64])
+    measured.add_argument("--amp", nargs="+", default=["fp32"], choices=["fp32", "bf16"])
     measured.add_argument("--loop", action="store_true")
     measured.add_argument("--steps", type=int, default=100)
     measured.add_argument("--device", default="cuda")
@@ -278,7 +278,10 @@ def main():
         lines = args.file.read_text().splitlines()
         return table([json.loads(line) for line in lines if line.startswith("{")])
     args.data = args.data / "train" if (args.data / "train").is_dir() else args.data
-    measure(args)
+    for batch in args.batch:
+        for amp in args.amp:
+            # Its loop with workers is for small batches: workers are its limit.
+            measure(argparse.Namespace(**vars(args) | {"batch": batch, "amp": amp == "bf16", "loop": args.loop and batch <= 64}))
 
 
 if __name__ == "__main__":

@@ -116,6 +116,11 @@ impl Classifier {
         &self.session
     }
 
+    /// Batch size of [`classify_files`](Self::classify_files); a model that takes no other runs its own.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
     /// Preprocessing of the model.
     pub fn preprocessor(&self) -> &Preprocessor {
         &self.preprocessor

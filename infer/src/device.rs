@@ -166,7 +166,7 @@ impl From<OrtError> for DeviceError {
     }
 }
 
-/// Settings of the CUDA provider. They have not been tried on a GPU.
+/// Settings of the CUDA provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CudaOptions {

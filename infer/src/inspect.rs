@@ -35,6 +35,9 @@ pub struct Inspection {
     pub placement: Option<IndexMap<String, usize>>,
     /// Use of CUDA graphs: when passes are recorded, or why none are.
     pub cuda_graphs: Option<String>,
+    /// Note that another form of the network would be faster on this device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// Report on attention: which blocks run as one operator, and why others do not.
     pub attention: Option<Fusion>,
     /// Reason why the model does not run here.
@@ -69,6 +72,7 @@ impl Inspection {
         let assumed = assumed.map(|resolved| resolved.assumed);
         let attention = session.as_ref().ok().map(|session| session.fusion().clone());
         let cuda_graphs = session.as_ref().ok().map(Session::cuda_graphs);
+        let note = session.as_ref().ok().and_then(|session| session.note().map(str::to_owned));
         let placement = session.and_then(|session| session.placement());
         let (placement, no_session) = split(placement);
         let (card, no_card) = split(card);
@@ -83,6 +87,7 @@ impl Inspection {
             certificate,
             placement,
             cuda_graphs,
+            note,
             attention,
             no_session,
             warning,

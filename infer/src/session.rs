@@ -7,13 +7,16 @@ mod graph_policy;
 mod input;
 mod io_binding;
 mod model;
+mod note;
 mod options;
 mod placement;
+mod startup;
 mod threads;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use ferronnx_models::card::InputForm;
 use ferronnx_models::onnx::fuse::Fusion;
@@ -39,6 +42,7 @@ pub(crate) use input::{describe, fits, kind};
 use io_binding::BoundPasses;
 use model::{Built, Model};
 pub use options::{Optimization, Options};
+pub use startup::Startup;
 #[cfg(any(feature = "bench", feature = "serve"))]
 pub(crate) use threads::default_threads;
 use threads::limited_threads;
@@ -60,6 +64,8 @@ pub struct Session {
     provider: Provider,
     arithmetic: Arithmetic,
     warning: Option<String>,
+    note: Option<String>,
+    startup: Startup,
     /// File of the model; none if it was in memory.
     path: Option<PathBuf>,
 }
@@ -97,9 +103,11 @@ impl Session {
     }
 
     fn build(model: Model<'_>, size: u64, options: &Options) -> Result<Self> {
+        let started = Instant::now();
         let runtime = runtime::load(options.runtime.as_deref())?;
+        let loaded = started.elapsed();
         let on = |provider| Self::on(provider, runtime, model, size, options);
-        match options.device {
+        let built = match options.device {
             Device::Cpu => on(Provider::Cpu),
             Device::Cuda(index) => on(Provider::Cuda(index)),
             // Nobody expects a GPU of a library that was built without CUDA, so there is no warning.
@@ -111,7 +119,10 @@ impl Session {
                 }
                 _ => Err(error),
             }),
-        }
+        }?;
+        let library = loaded + built.startup.library;
+        let session = started.elapsed().saturating_sub(library);
+        Ok(Self { startup: Startup { library, session }, ..built })
     }
 
     fn on(
@@ -148,13 +159,18 @@ impl Session {
         options: &Options,
     ) -> Result<Self> {
         let mut builder = configured(runtime, options).map_err(SessionError::from)?;
+        let mut library = Duration::ZERO;
         if matches!(provider, Provider::Cuda(_)) {
+            let started = Instant::now();
             device::preload_cuda(runtime.path());
+            library += started.elapsed();
         }
         let prepared = model.prepared(provider, options)?;
         let cuda = CudaOptions { graphs: prepared.graphs(options.cuda.graphs), ..options.cuda };
+        let started = Instant::now();
         provider.register(&mut builder, &cuda)?;
-        let obstacle = prepared.obstacle.clone();
+        library += started.elapsed();
+        let (obstacle, note) = (prepared.obstacle.clone(), prepared.note.clone());
         let built = prepared.commit(builder, options);
         let Built { session, fusion, weights, file_input } =
             built.map_err(|error| commit_error(provider, size, error.into()))?;
@@ -182,6 +198,8 @@ impl Session {
             provider,
             arithmetic: provider.arithmetic(&options.cuda),
             warning: None,
+            note,
+            startup: Startup { library, session: Duration::ZERO },
             path: None,
         })
     }
@@ -282,6 +300,16 @@ impl Session {
     /// Reason why [`Device::Auto`] fell back to the CPU, for the user to see.
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
+    }
+
+    /// Note that another form of the network would be faster on this device, for the user to see.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// Times of the steps that built this session.
+    pub fn startup(&self) -> Startup {
+        self.startup
     }
 
     /// Number of operators that each provider runs.

@@ -115,7 +115,7 @@ pub enum DeviceError {
 /// libtorch's CUDA library, opened at run time.
 ///
 /// Programs link the CPU library only; opening `libtorch_cuda` registers the GPU in the same build. libtorch looks for
-/// CUDA once, so the library is opened before libtorch is asked anything. Not run on a GPU.
+/// CUDA once, so the library is opened before libtorch is asked anything.
 #[derive(Debug)]
 pub struct CudaLibrary(Result<(), String>);
 
@@ -200,11 +200,12 @@ pub unsafe fn fix_workspaces() {
 }
 
 /// Chooses how libtorch computes on a GPU, for the rest of the process: the same bits every time, or as fast as cuDNN's
-/// search for algorithms makes it. Other devices are left as they are.
+/// search for algorithms makes it. Other devices are left as they are. libtorch's own warnings are not written.
 ///
 /// # Errors
 /// [`TorchError`] when libtorch fails.
 pub fn prepare(device: Device, deterministic: bool) -> Result<(), TorchError> {
+    native::quiet();
     match device {
         Device::Cuda(_) if deterministic => native::deterministic()?,
         // Batches have one shape, so the search happens once.

@@ -1,6 +1,6 @@
 //! Measures training, for comparison with PyTorch by `benches/peers/training.py` and `benches/gpu/training.sh`.
 //!
-//! Prints one JSON object: images per second of an epoch and milliseconds of its steps, and on the CPU also milliseconds
+//! Prints one JSON object for each combination of batch size, precision, augmentation and attention: images per second of an epoch and milliseconds of its steps, and on the CPU also milliseconds
 //! of each step on one fixed batch and of each step of the optimizers alone. The optimizer is Adam and the augmentation
 //! that of the three-phase recipe. All parameters learn. TensorFloat-32 is libtorch's default: in convolutions only.
 
@@ -46,17 +46,17 @@ struct Args {
     #[arg(long, default_value = "cpu")]
     device: DeviceRequest,
     /// Images per step
-    #[arg(long, default_value_t = 64, value_name = "N")]
-    batch: usize,
-    /// Train in mixed precision: bf16 or fp16
-    #[arg(long)]
-    amp: Option<Amp>,
+    #[arg(long, default_value = "64", value_name = "N,...", value_delimiter = ',')]
+    batch: Vec<usize>,
+    /// Precision: fp32, or bf16 or fp16 for mixed precision
+    #[arg(long, default_value = "fp32", value_name = "FLOAT,...", value_delimiter = ',')]
+    amp: Vec<String>,
     /// Augment the images of an epoch
-    #[arg(long, default_value = "on")]
-    augment: Switch,
+    #[arg(long, default_value = "on", value_delimiter = ',')]
+    augment: Vec<Switch>,
     /// Attention after each stage
-    #[arg(long, default_value = "on")]
-    attention: Switch,
+    #[arg(long, default_value = "on", value_delimiter = ',')]
+    attention: Vec<Switch>,
     /// Height and width of the network's input
     #[arg(long, default_value_t = 32)]
     size: u32,
@@ -83,44 +83,82 @@ impl Switch {
     }
 }
 
+/// One combination of what is measured.
+struct Case {
+    batch: usize,
+    amp: Option<Amp>,
+    augment: bool,
+    attention: bool,
+}
+
+impl Args {
+    fn cases(&self) -> Result<Vec<Case>> {
+        let amps = self.amp.iter().map(|name| if name == "fp32" { Ok(None) } else { name.parse().map(Some) });
+        let amps: Vec<Option<Amp>> = amps.collect::<Result<_, _>>()?;
+        let mut cases = Vec::new();
+        for &batch in &self.batch {
+            for &amp in &amps {
+                for attention in &self.attention {
+                    let case = |augment: &Switch| Case {
+                        batch,
+                        amp,
+                        augment: augment.is_on(),
+                        attention: attention.is_on(),
+                    };
+                    cases.extend(self.augment.iter().map(case));
+                }
+            }
+        }
+        Ok(cases)
+    }
+}
+
 fn main() -> Result<()> {
     let args = Args::parse();
     let device = device::find(args.device)?;
     tch::set_num_threads(args.threads);
+    device::prepare(device, false)?;
     let folder = ImageFolder::scan(&args.data)?;
-    let attention = args.attention.is_on().then(Attention::default);
+    for case in args.cases()? {
+        let found = measured(&args, &case, device, &folder)?;
+        #[allow(clippy::print_stdout)] // the answer
+        {
+            println!("{found}");
+        }
+    }
+    Ok(())
+}
+
+/// Measures one case and describes it.
+fn measured(args: &Args, case: &Case, device: Device, folder: &ImageFolder) -> Result<Value> {
+    let attention = case.attention.then(Attention::default);
     let (classes, stem) = (folder.classes.len(), Stem::for_size(args.size));
     let architecture = Architecture { classes, stem, attention, ..Architecture::default() };
     let network = ResNet18::new(&architecture)?;
     let described = shapes::describe(&network, &[1, 3, args.size as usize, args.size as usize])?.params;
     let params = Params::initialise(&described, 1, device)?;
-    device::prepare(device, false)?;
     let mut found = match device {
-        Device::Cpu => alone(&network, &params, &args)?,
+        Device::Cpu => alone(&network, &params, args, case.batch)?,
         _ => json!({}),
     };
-    let Measured { rate, loaded, graphs, unrecorded } = time_epochs(&network, &params, folder, &args)?;
+    let Measured { rate, loaded, graphs, unrecorded } = time_epochs(&network, &params, folder, args, case)?;
     found["images_per_second"] = rate.into();
     if let Some(loaded) = loaded {
         found["loaded_images_per_second"] = loaded.into();
     }
     found["size"] = args.size.into();
-    found["ms"] = (1e3 * args.batch as f64 / rate).into();
+    found["ms"] = (1e3 * case.batch as f64 / rate).into();
     found["side"] = "ours".into();
-    found["form"] = form(graphs > 0, args.attention.is_on()).into();
+    found["form"] = form(graphs > 0, case.attention).into();
     found["graphs"] = graphs.into();
     if let Some(reason) = unrecorded {
         found["unrecorded"] = reason.into();
     }
     found["device"] = DeviceRequest::from(device).to_string().into();
-    found["batch"] = args.batch.into();
-    found["amp"] = args.amp.map_or("fp32".into(), |amp| amp.to_string()).into();
-    found["augment"] = args.augment.is_on().into();
-    #[allow(clippy::print_stdout)] // the answer
-    {
-        println!("{found}");
-    }
-    Ok(())
+    found["batch"] = case.batch.into();
+    found["amp"] = case.amp.map_or("fp32".into(), |amp| amp.to_string()).into();
+    found["augment"] = case.augment.into();
+    Ok(found)
 }
 
 /// Way to train, in reports; captured is a step that was recorded as a CUDA graph.
@@ -134,17 +172,17 @@ fn form(captured: bool, attention: bool) -> &'static str {
 }
 
 /// Times of steps on one fixed batch, and of the optimizers.
-fn alone(network: &ResNet18, params: &Params, args: &Args) -> Result<Value> {
+fn alone(network: &ResNet18, params: &Params, args: &Args, batch: usize) -> Result<Value> {
     Ok(json!({
-        "step_ms": time_steps(network, params, args)?,
+        "step_ms": time_steps(network, params, args, batch)?,
         "adam_ms": time_optimizer(params, Settings::default())?,
         "sgd_ms": time_optimizer(params, SGD)?,
     }))
 }
 
 /// Runs `steps` training steps after two uncounted ones, and returns the milliseconds of each.
-fn time_steps(network: &ResNet18, params: &Params, args: &Args) -> Result<Vec<f64>> {
-    let (batch, side, steps) = (args.batch as i64, i64::from(args.size), args.steps);
+fn time_steps(network: &ResNet18, params: &Params, args: &Args, batch: usize) -> Result<Vec<f64>> {
+    let (batch, side, steps) = (batch as i64, i64::from(args.size), args.steps);
     let images = Tensor::randn([batch, 3, side, side], (Kind::Float, Device::Cpu));
     let labels = Tensor::randint(10, [batch], (Kind::Int64, Device::Cpu));
     let mut optimizer = Optimizer::new(Settings::default());
@@ -203,12 +241,18 @@ struct Measured {
 }
 
 /// Trains epochs and returns the median of their rates.
-fn time_epochs(network: &ResNet18, params: &Params, folder: ImageFolder, args: &Args) -> Result<Measured> {
+fn time_epochs(
+    network: &ResNet18,
+    params: &Params,
+    folder: &ImageFolder,
+    args: &Args,
+    case: &Case,
+) -> Result<Measured> {
     let mut recipe = Recipe::load("three-phase")?.scaled_to(1);
     recipe.phases[0].train = vec!["*".into()];
     recipe.phases[0].epochs = args.epochs;
-    recipe.batch_size = args.batch;
-    if !args.augment.is_on() {
+    recipe.batch_size = case.batch;
+    if !case.augment {
         recipe.augment = Augment::default();
     }
     let preprocessor = Preprocessor::new(&Preprocessing::for_size(args.size));
@@ -217,11 +261,11 @@ fn time_epochs(network: &ResNet18, params: &Params, folder: ImageFolder, args: &
         let samples = split::limited(&folder.train, count, 1);
         ImageSet::load(samples, &preprocessor, Loading { originals, ..Loading::new(device) }, || ())
     };
-    let (train, validation) = (load(args.steps * args.batch, args.from_files)?, load(2, false)?);
+    let (train, validation) = (load(args.steps * case.batch, args.from_files)?, load(2, false)?);
     let loaders = [&train, &validation].map(|set| Loader::new(set, &preprocessor, device));
     let loaded = args.from_files.then(|| time_loading(loaders[0], &recipe, device)).transpose()?;
     let new = HashSet::new();
-    let options = Options { amp: args.amp, graphs: args.graphs.is_on(), ..Options::default() };
+    let options = Options { amp: case.amp, graphs: args.graphs.is_on(), ..Options::default() };
     let mut trainer = Trainer::new(network, params, &recipe, loaders, &new, options)?;
     let mut rates = Vec::new();
     for _ in 0..args.epochs {

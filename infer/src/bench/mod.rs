@@ -24,7 +24,7 @@ use crate::device::{Device, short_name};
 use crate::error::{ErrorKind, Result};
 use crate::files;
 use crate::pipeline::milliseconds;
-use crate::session::{Options, Session, default_threads, describe, kind};
+use crate::session::{Options, Session, Startup, default_threads, describe, kind};
 
 /// Fewest passes that are measured, however long they take.
 const FEWEST: usize = 10;
@@ -75,11 +75,25 @@ pub struct Benchmark {
     pub model: Model,
     /// Time to the first result of the first combination: to load ONNX Runtime, build the session and run one pass.
     pub cold_start_ms: f64,
+    /// Steps of the first combination up to the first result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_ms: Option<Start>,
     /// Measurement of each combination of device, threads and batch size.
     pub runs: Vec<Run>,
     /// Times of the steps from image files to classes.
     #[serde(rename = "pictures", default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Images>,
+}
+
+/// Steps from the start to the first result, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// Time to load ONNX Runtime and the libraries of the device.
+    pub library: f64,
+    /// Time to build the session.
+    pub session: f64,
+    /// Time of the first pass.
+    pub first_pass: f64,
 }
 
 /// Model file of a benchmark.
@@ -93,6 +107,9 @@ pub struct Model {
     pub precision: Option<String>,
     /// Type and shape of the input.
     pub input: String,
+    /// Note that another form of the network would be faster on the first device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Measurement of one combination of device, threads and batch size.
@@ -104,6 +121,9 @@ pub struct Run {
     pub threads: usize,
     /// Batch size.
     pub batch: usize,
+    /// Time of the first pass of this batch size, in milliseconds: on a GPU, with the search for algorithms.
+    #[serde(default)]
+    pub first_pass_ms: f64,
     /// Number of passes measured.
     pub iterations: usize,
     /// Latency of a pass, in milliseconds.
@@ -152,7 +172,7 @@ impl Benchmark {
     ) -> Result<Self> {
         let path = path.as_ref();
         let start = Instant::now();
-        let mut cold_start_ms = None;
+        let mut cold_start = None;
         let mut model = None;
         let mut runs = Vec::new();
         for &device in &plan.devices {
@@ -163,14 +183,18 @@ impl Benchmark {
                 for &batch in &plan.batches {
                     see(device, threads, batch);
                     let input = feed.batch(batch);
+                    let begun = Instant::now();
                     session.run(&input)?;
-                    cold_start_ms.get_or_insert_with(|| milliseconds(start));
+                    let first_pass_ms = milliseconds(begun);
+                    cold_start
+                        .get_or_insert_with(|| (milliseconds(start), Start::of(&session, first_pass_ms)));
                     let samples = passes(&session, &input, plan)?;
                     let latency_ms = Latency::of(&samples);
                     runs.push(Run {
                         provider: session.provider().into(),
                         threads: threads.unwrap_or_else(default_threads),
                         batch,
+                        first_pass_ms,
                         iterations: samples.len(),
                         latency_ms,
                         throughput_ips: 1e3 * batch as f64 / latency_ms.mean,
@@ -185,7 +209,7 @@ impl Benchmark {
                 }
             }
         }
-        let Some((model, cold_start_ms)) = model.zip(cold_start_ms) else {
+        let Some((model, (cold_start_ms, start))) = model.zip(cold_start) else {
             return Err(ErrorKind::NothingToMeasure.into());
         };
         let images = (!plan.images.is_empty()).then(|| Images::of(path, plan, &runs)).transpose()?;
@@ -193,6 +217,7 @@ impl Benchmark {
             environment: Environment::here(plan.session.runtime.as_deref())?,
             model,
             cold_start_ms,
+            start_ms: Some(start),
             runs,
             images,
         })
@@ -228,6 +253,14 @@ fn passes(session: &Session, input: &Values, plan: &Plan) -> Result<Vec<f64>> {
     Ok(samples)
 }
 
+impl Start {
+    fn of(session: &Session, first_pass: f64) -> Self {
+        let Startup { library, session } = session.startup();
+        let [library, session] = [library, session].map(|time| 1e3 * time.as_secs_f64());
+        Self { library, session, first_pass }
+    }
+}
+
 impl Model {
     fn of(path: &Path, session: &Session) -> Result<Self> {
         let input = session.input();
@@ -236,6 +269,7 @@ impl Model {
             bytes: files::metadata(path)?.len(),
             precision: read_card(session).ok().map(|card| card.precision.to_string()),
             input: format!("{} {}", kind(input.element), describe(&input.shape)),
+            note: session.note().map(str::to_owned),
         })
     }
 }

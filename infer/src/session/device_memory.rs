@@ -1,7 +1,7 @@
 //! Copies between host memory and the memory that a session computes in.
 //!
 //! `ort` copies by running a session of its own, which takes longer than a small network. On a GPU the driver's own copies
-//! are called, which from and to pinned memory wait for nothing else. Not run on a GPU.
+//! are called, which from and to pinned memory wait for nothing else.
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::fmt;

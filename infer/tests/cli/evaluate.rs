@@ -55,6 +55,30 @@ fn figures_are_those_counted_by_hand() {
 }
 
 #[test]
+fn start_and_steady_state_are_told_apart() {
+    let place = data_set("photos");
+    let of = |args: &[&str]| -> Value {
+        let said = evaluated(&place, &[&["--device", "cpu", "--format", "json"], args].concat());
+        serde_json::from_str(&said.stdout).expect(&said.stderr)
+    };
+    let found = of(&["--batch", "2"]);
+    for step in ["library", "session", "first_batch"] {
+        assert!(found["start_seconds"][step].as_f64().unwrap() > 0.0, "{step}");
+    }
+    assert!(found["steady_images_per_second"].as_f64().unwrap() > 0.0, "five batches");
+    assert!(found["images_per_second"].as_f64().unwrap() > 0.0);
+    assert_eq!(found["batch"], 2);
+    let few = of(&[]);
+    assert_eq!((&few["batch"], &few["steady_images_per_second"]), (&8.into(), &Value::Null));
+    for (args, batch) in [(&["--batch", "2"][..], 2), (&[], 8)] {
+        let said = evaluated(&place, &[&["--device", "cpu"], args].concat());
+        let line = said.stdout.lines().find(|line| line.starts_with("speed")).unwrap();
+        assert!(line.contains("start ") && line.contains(" s, then "), "{line}");
+        assert!(line.ends_with(&format!(" images/s on CPU in batches of {batch}")), "{line}");
+    }
+}
+
+#[test]
 fn what_is_undefined_is_said() {
     let place = data_set("photos");
     fs::remove_dir_all(place.path("photos/blue")).unwrap();

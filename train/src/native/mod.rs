@@ -42,6 +42,7 @@ unsafe extern "C" {
         weight: *const C_tensor,
     ) -> *mut c_char;
     fn ferronnx_deterministic() -> *mut c_char;
+    fn ferronnx_quiet();
     fn ferronnx_unscale(
         parameters: Tensors,
         count: usize,
@@ -152,6 +153,12 @@ pub(crate) fn average(pairs: &[(&Tensor, &Tensor)], weight: &Tensor) -> Result<(
     check(unsafe { ferronnx_average(averages.as_ptr(), values.as_ptr(), pairs.len(), pointer(weight)) })
 }
 
+/// Keeps libtorch's allocator from writing to standard error, for the rest of the process.
+pub(crate) fn quiet() {
+    // SAFETY: sets a number of libtorch's logger.
+    unsafe { ferronnx_quiet() };
+}
+
 /// Makes libtorch compute the same bits every time, for the rest of the process: it takes deterministic algorithms, and
 /// cuDNN searches for none.
 pub(crate) fn deterministic() -> Result<(), TorchError> {
@@ -177,7 +184,7 @@ pub(crate) fn clip_gradients(parameters: &[&Tensor], max_norm: f64) -> Result<()
     check(unsafe { ferronnx_clip(list.as_ptr(), list.len(), max_norm) })
 }
 
-/// Copies `tensor` from memory to `device` without waiting for the device. CUDA was not run on a GPU.
+/// Copies `tensor` from memory to `device` without waiting for the device.
 pub(crate) fn upload(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
     let Device::Cuda(index) = device else { return tensor.f_to_device(device) };
     let mut copy = ptr::null_mut();

@@ -15,12 +15,19 @@
 #include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/stack.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
+#include <c10/util/Logging.h>
 
+#ifndef _WIN32
+#include <dlfcn.h>
+#endif
+
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 struct AdamOptions {
@@ -33,19 +40,53 @@ struct SgdOptions {
   bool nesterov;
 };
 
-// Work of a device that was recorded once. The recording is made on a stream of its own, as CUDA demands, and replayed
-// on the current one.
+// at::cuda::CUDAGraph, which lies in libtorch's CUDA library: that is opened when the program runs, and the class's header
+// needs CUDA's. So its functions are found by the names that they have in libtorch 2.13, the only version that tch takes.
+class CudaGraph {
+ public:
+  CudaGraph() { function<void(void *, bool)>("_ZN2at4cuda9CUDAGraphC1Eb")(memory, /*keep_graph=*/false); }
+  CudaGraph(const CudaGraph &) = delete;
+  ~CudaGraph() { function<void(void *)>("_ZN2at4cuda9CUDAGraphD1Ev")(memory); }
+
+  // Only this thread is kept from calls that would disturb the recording.
+  void begin() {
+    using Pool = std::pair<unsigned long long, unsigned long long>;
+    constexpr int thread_local_mode = 1;  // cudaStreamCaptureModeThreadLocal
+    function<void(void *, Pool, int)>(
+        "_ZN2at4cuda9CUDAGraph13capture_beginESt4pairIyyE21cudaStreamCaptureMode")(memory, {0, 0}, thread_local_mode);
+  }
+  void end() { function<void(void *)>("_ZN2at4cuda9CUDAGraph11capture_endEv")(memory); }
+  void replay() { function<void(void *)>("_ZN2at4cuda9CUDAGraph6replayEv")(memory); }
+
+ private:
+  alignas(std::max_align_t) unsigned char memory[1024];  // the class takes 344 bytes
+
+  template <typename Signature>
+  static Signature *function(const char *name) {
+    void *found = nullptr;
+#ifndef _WIN32
+    found = dlsym(RTLD_DEFAULT, name);
+#endif
+    TORCH_CHECK(found, "libtorch's CUDA library has no CUDA graphs of this version");
+    return reinterpret_cast<Signature *>(found);
+  }
+};
+
+// Work of a CUDA device that was recorded once. The recording is made on a stream of its own, as CUDA demands, and
+// replayed on the current one.
 struct GraphRecording {
-  at::accelerator::Graph graph;
-  at::Device device;
+  CudaGraph graph;
+  c10::impl::VirtualGuardImpl streams;
   c10::Stream current;
   bool recording = true;
 
-  explicit GraphRecording(at::Device device)
-      : device(device), current(c10::impl::VirtualGuardImpl(device.type()).getStream(device)) {}
+  explicit GraphRecording(at::Device device) : streams(device.type()), current(streams.getStream(device)) {
+    streams.exchangeStream(streams.getStreamFromGlobalPool(device, /*isHighPriority=*/false));
+  }
+  ~GraphRecording() { leave_stream(); }
 
   void leave_stream() {
-    if (recording) c10::impl::VirtualGuardImpl(device.type()).exchangeStream(current);
+    if (recording) streams.exchangeStream(current);
     recording = false;
   }
 };
@@ -235,37 +276,27 @@ char *ferronnx_deterministic() {
   });
 }
 
+// Keeps libtorch from writing warnings to standard error: its errors come back as exceptions, and say more.
+void ferronnx_quiet() { FLAGS_caffe2_log_level = 2; /* ERROR */ }
+
 // Begins to record the work of this thread for a CUDA device: until the end, nothing is computed.
 char *ferronnx_graph_begin(int index, GraphRecording **made) {
   return guarded([&] {
     const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
-    auto graph = std::make_unique<GraphRecording>(device);
     at::accelerator::synchronizeDevice(device.index());
     // The graph has memory of its own; that of earlier steps is given back first.
     at::accelerator::emptyCache();
-    const c10::impl::VirtualGuardImpl streams(device.type());
-    streams.exchangeStream(streams.getStreamFromGlobalPool(device, /*isHighPriority=*/false));
-    try {
-      graph->graph.capture_begin({0, 0}, at::GraphCaptureMode::ThreadLocal);
-    } catch (...) {
-      graph->leave_stream();
-      throw;
-    }
+    auto graph = std::make_unique<GraphRecording>(device);
+    graph->graph.begin();
     *made = graph.release();
   });
 }
 
 // Ends the recording.
 char *ferronnx_graph_end(GraphRecording *graph) {
-  return guarded([&] {
-    try {
-      graph->graph.capture_end();
-    } catch (...) {
-      graph->leave_stream();
-      throw;
-    }
-    graph->leave_stream();
-  });
+  const auto error = guarded([&] { graph->graph.end(); });
+  graph->leave_stream();
+  return error;
 }
 
 // Computes what was recorded, with what lies in the same memory now.

@@ -20,7 +20,7 @@ pub enum TrainError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// Memory is full.
-    #[error("{source}. A batch is {batch_size} images of {side}x{side} pixels, in {precision}")]
+    #[error("a batch of {batch_size} images of {side}x{side} pixels in {precision} does not fit")]
     OutOfMemory {
         /// Images of a training step.
         batch_size: usize,

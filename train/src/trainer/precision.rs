@@ -1,7 +1,7 @@
 //! Mixed precision (Micikevicius et al. 2018, arXiv:1710.03740): short floats where that is safe, parameters and sums
 //! in float32.
 //!
-//! Not run on a GPU; the same code runs on the CPU in the tests.
+//! The same code runs on the CPU in the tests.
 
 use std::fmt;
 use std::str::FromStr;

@@ -25,6 +25,11 @@ pub fn note(text: impl Display) {
     let _ = writeln!(io::stderr(), "{}", escape::text(&text.to_string()));
 }
 
+/// Words a note on a form of the network that would be faster, followed by the command that makes it.
+pub fn faster(note: &str) -> String {
+    format!("{note} (`train export --precision fp16`)")
+}
+
 /// Words an error of the library with its causes, followed by the flag or the command that helps.
 pub fn words(error: &Error) -> String {
     let text = match error.kind() {

@@ -39,9 +39,9 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
 
-    /// Batch size
-    #[arg(long, value_name = "N", default_value = "8", value_parser = at_least_one(4096))]
-    pub batch: usize,
+    /// Batch size [default: 8 on the CPU; on a GPU 256, or 64 for images above 64x64]
+    #[arg(long, value_name = "N", value_parser = at_least_one(4096))]
+    pub batch: Option<usize>,
 
     /// Model, and the device it runs on.
     #[command(flatten)]

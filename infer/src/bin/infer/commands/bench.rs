@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ferronnx_infer::bench::{Benchmark, Images, Plan, Run};
+use ferronnx_infer::bench::{Benchmark, Images, Plan, Run, Start};
 use ferronnx_infer::{Error, ErrorKind, escape, files};
 use ferronnx_report::text;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -43,6 +43,9 @@ pub fn run(args: &BenchArgs) -> Result<Done> {
         })
     })?;
     progress.finish_and_clear();
+    if let Some(note) = &found.model.note {
+        messages::line("note", messages::faster(note));
+    }
     if let Some(old) = &old {
         found.compare(old);
         if found.runs.iter().all(|run| run.compared.is_none()) {
@@ -145,7 +148,7 @@ fn table(found: &Benchmark) -> String {
         ("input", model.input.clone()),
         ("runtime", format!("ONNX Runtime {}", environment.onnxruntime)),
         ("machine", format!("{}, {} cores, {}", environment.cpu, environment.cores, environment.system)),
-        ("cold start", format!("{:.0} ms to the first result", found.cold_start_ms)),
+        ("cold start", cold_start(found)),
     ];
     if let Some(images) = &found.images {
         fields.push(("images", split(images)));
@@ -159,6 +162,14 @@ fn table(found: &Benchmark) -> String {
     fields.push(("placement", placements.join("; ")));
     let rows = text::table(HEADER, found.runs.iter().map(cells));
     format!("{}\n\n{rows}\n\n times of a pass in ms", text::fields(&fields))
+}
+
+/// Time to the first result, with its steps.
+fn cold_start(found: &Benchmark) -> String {
+    let steps = found.start_ms.map_or_else(String::new, |Start { library, session, first_pass }| {
+        format!(": library {library:.0}, session {session:.0}, pass {first_pass:.0}")
+    });
+    format!("{:.0} ms to the first result{steps}", found.cold_start_ms)
 }
 
 /// Times of the steps of an image.

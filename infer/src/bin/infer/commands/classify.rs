@@ -19,6 +19,9 @@ use crate::exit::Done;
 use crate::messages;
 use crate::output::{self, Writer};
 
+/// Number of images from which the network is optimized, unless a batch size is given.
+const FEW: usize = 8;
+
 /// Classifies the images of `args` and prints the result of each.
 pub fn run(args: &ClassifyArgs) -> Result<Done> {
     let classifier = load(args)?;
@@ -36,7 +39,7 @@ pub fn run(args: &ClassifyArgs) -> Result<Done> {
         report.add(&outcome)?;
     }
     let seconds = start.elapsed().as_secs_f64();
-    report.finish(seconds, classifier.session().provider())
+    report.finish(seconds, &classifier)
 }
 
 fn load(args: &ClassifyArgs) -> Result<Classifier> {
@@ -47,7 +50,8 @@ fn load(args: &ClassifyArgs) -> Result<Classifier> {
         .assume(assumptions)
         .threshold(args.threshold);
     // With fewer images than a batch, optimizing the network takes longer than it saves.
-    let few = args.paths.len() < args.batch.max(2) && !args.paths.iter().any(|path| path.is_dir());
+    let few =
+        args.paths.len() < args.batch.unwrap_or(FEW).max(2) && !args.paths.iter().any(|path| path.is_dir());
     model::classifier(&args.model, builder, if few { Optimization::Quick } else { Optimization::Full })
 }
 
@@ -131,16 +135,20 @@ impl Report {
         self.writer.write(outcome).context("standard output")
     }
 
-    fn finish(mut self, seconds: f64, provider: &str) -> Result<Done> {
+    fn finish(mut self, seconds: f64, classifier: &Classifier) -> Result<Done> {
         self.progress.finish_and_clear();
         self.writer.finish().context("standard output")?;
         let Self { classified, failed, .. } = self;
         if self.format == Format::Table {
-            let device = short_name(provider);
+            let device = short_name(classifier.session().provider());
             let failed = if failed == 0 { String::new() } else { format!(", {failed} failed") };
             let rate = match classified {
                 0 => String::new(),
-                _ => format!(" on {device}, {:.1} images/s", classified as f64 / seconds),
+                _ => format!(
+                    " on {device}, {:.1} images/s in batches of {}",
+                    classified as f64 / seconds,
+                    classifier.batch()
+                ),
             };
             messages::note(format_args!("{classified} classified{failed}{rate}"));
         }

@@ -1,10 +1,10 @@
 //! Command `infer evaluate`: measures accuracy on labelled images.
 
 mod multi_label;
+mod speed;
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use ferronnx_infer::assume::Assumed;
@@ -30,6 +30,7 @@ use super::model;
 use crate::args::{EvaluateArgs, ReportFormat};
 use crate::exit::Done;
 use crate::messages;
+use speed::{Clock, Speed};
 
 /// Number of pairs of classes to name, of those confused most often.
 const CONFUSED: usize = 5;
@@ -57,11 +58,12 @@ pub fn run(args: &EvaluateArgs) -> Result<Done> {
     }
     let samples = data.samples(&images, &classifier.card().labels).context("--data")?;
     let progress = messages::progress(samples.len(), false);
-    let start = Instant::now();
-    let found = Evaluation::run(&classifier, &samples, |outcome| see(&progress, outcome))?;
+    let mut clock = Clock::start(&classifier);
+    let found = Evaluation::run(&classifier, &samples, |outcome| see(&mut clock, &progress, outcome))?;
+    let speed = Speed::of(&classifier, &clock);
     progress.finish_and_clear();
     let summary = Summary {
-        subject: Subject::new(args, &classifier, &data, split, samples.len(), start),
+        subject: Subject::new(args, &classifier, &data, split, speed),
         confusion: found.confusion(),
         calibration: found.calibration(),
         found: &found,
@@ -80,7 +82,8 @@ pub fn run(args: &EvaluateArgs) -> Result<Done> {
 }
 
 /// Counts an image, and reports it if it failed.
-fn see(progress: &ProgressBar, outcome: &Outcome) {
+fn see(clock: &mut Clock, progress: &ProgressBar, outcome: &Outcome) {
+    clock.see();
     if let Outcome::Failed(failed) = outcome {
         messages::failed(progress, failed);
     }
@@ -99,7 +102,8 @@ struct Subject<'a> {
     activation: Activation,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     assumed: &'a [Assumed],
-    images_per_second: f64,
+    #[serde(flatten)]
+    speed: Speed,
     #[serde(skip)]
     set: &'a DataSet,
 }
@@ -110,8 +114,7 @@ impl<'a> Subject<'a> {
         classifier: &'a Classifier,
         set: &'a DataSet,
         split: Option<Split>,
-        images: usize,
-        start: Instant,
+        speed: Speed,
     ) -> Self {
         Self {
             model: args.model.path().display().to_string(),
@@ -121,7 +124,7 @@ impl<'a> Subject<'a> {
             provider: classifier.session().provider(),
             activation: classifier.activation(),
             assumed: classifier.assumed(),
-            images_per_second: images as f64 / start.elapsed().as_secs_f64(),
+            speed,
             set,
         }
     }
@@ -139,7 +142,7 @@ impl<'a> Subject<'a> {
         ];
         fields.extend_from_slice(results);
         let provider = short_name(self.provider);
-        fields.push(("speed", format!("{:.1} images/s on {provider}", self.images_per_second)));
+        fields.push(("speed", self.speed.text(provider)));
         fields.retain(|(_, value)| !value.is_empty());
         text::fields(&fields)
     }

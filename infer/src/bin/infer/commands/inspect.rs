@@ -73,6 +73,9 @@ fn lines(file: &str, found: &Inspection) -> String {
     {
         fields.push(("CUDA graphs", graphs.clone()));
     }
+    if let Some(note) = &found.note {
+        fields.push(("note", messages::faster(note)));
+    }
     if let Some(Fusion { fused, rejected }) = &found.attention {
         for kind in Kind::ALL {
             let count = fused.iter().filter(|fused| fused.kind == kind).count();

@@ -22,6 +22,9 @@ pub fn classifier(
     if let Some(warning) = classifier.session().warning() {
         messages::line("warning", warning);
     }
+    if let Some(note) = classifier.session().note() {
+        messages::line("note", messages::faster(note));
+    }
     messages::assumed(classifier.assumed());
     Ok(classifier)
 }

@@ -1,7 +1,6 @@
 //! Evaluation of models whose classes do not exclude each other.
 
 use std::io::{self, Write};
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use ferronnx_infer::classifier::Classifier;
@@ -14,6 +13,7 @@ use ferronnx_report::multi_label::{LabelMetrics, MultiLabel};
 use ferronnx_report::text;
 use serde::Serialize;
 
+use super::speed::{Clock, Speed};
 use super::{Subject, averages, score_cells, see, without_images};
 use crate::args::{EvaluateArgs, ReportFormat};
 use crate::exit::Done;
@@ -32,10 +32,12 @@ pub(super) fn run(
         messages::line("note", "class folders give each image one label: its other labels count as wrong");
     }
     let progress = messages::progress(samples.len(), false);
-    let start = Instant::now();
-    let found = MultiLabelEvaluation::run(classifier, &samples, |outcome| see(&progress, outcome))?;
+    let mut clock = Clock::start(classifier);
+    let found =
+        MultiLabelEvaluation::run(classifier, &samples, |outcome| see(&mut clock, &progress, outcome))?;
+    let speed = Speed::of(classifier, &clock);
     progress.finish_and_clear();
-    let subject = Subject::new(args, classifier, data, split, samples.len(), start);
+    let subject = Subject::new(args, classifier, data, split, speed);
     let metrics = found.metrics();
     let text = match args.format {
         ReportFormat::Text => lines(&subject, &found, &metrics),
