@@ -10,10 +10,10 @@ mod summary;
 use clap::{Parser, Subcommand};
 
 pub use self::compare::{CompareArgs, CompareFormat};
-pub use self::export::{ExportArgs, InputArg, PrecisionArg, RangesArg};
+pub use self::export::{ExportArgs, PrecisionArg};
 pub use self::find_lr::FindLrArgs;
 pub use self::fit::{DryRunFormat, FitArgs};
-pub use self::setup::{AttentionArg, ChannelsArg, LossArg, SamplingArg, SetupArgs, StemArg};
+pub use self::setup::{AttentionArg, SetupArgs};
 pub use self::summary::{SummaryArgs, SummaryFormat};
 
 /// Train an image classifier and export it to ONNX, without Python.
