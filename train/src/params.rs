@@ -105,8 +105,7 @@ impl Params {
     /// [`TorchError`] when memory runs out.
     pub fn duplicate(&self) -> Result<Self, TorchError> {
         let copy = |(name, parameter): (&String, &Parameter)| {
-            let mut tensor = parameter.tensor.f_detach()?.f_empty_like()?;
-            tensor.f_copy_(&parameter.tensor.f_detach()?)?;
+            let tensor = copied(&parameter.tensor)?;
             Ok((name.clone(), Parameter { tensor, trainable: parameter.trainable }))
         };
         Ok(Self {
@@ -142,6 +141,14 @@ impl Params {
 /// Lays `[N, C, H, W]` out with the channels next to each other in memory.
 pub(crate) fn channels_last(tensor: &Tensor) -> Result<Tensor, TorchError> {
     Ok(tensor.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
+}
+
+/// Copies a tensor, without its gradient, to memory of its own in the same layout.
+pub(crate) fn copied(tensor: &Tensor) -> Result<Tensor, TorchError> {
+    let tensor = tensor.f_detach()?;
+    let mut copy = tensor.f_empty_like()?;
+    copy.f_copy_(&tensor)?;
+    Ok(copy)
 }
 
 /// Makes a float tensor in memory from an array.

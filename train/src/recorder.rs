@@ -10,6 +10,7 @@ use tch::{Device, Tensor};
 
 use crate::error::TorchError;
 use crate::native::Graph;
+use crate::params::copied;
 
 /// Calls with inputs of one form before the next one is recorded: libraries choose their algorithms meanwhile.
 const WARM_UP: usize = 3;
@@ -95,7 +96,7 @@ impl Recorder {
                 return Ok(outputs.iter().map(Tensor::shallow_clone).collect());
             }
             Call::Seen(count) if *count >= WARM_UP && graphs < MOST => {
-                let places = inputs.iter().map(copy).collect::<Result<Vec<_>, _>>()?;
+                let places = inputs.iter().map(copied).collect::<Result<Vec<_>, _>>()?;
                 match Graph::record(gpu, || body(&places)) {
                     Ok((graph, outputs)) => {
                         replay(&graph, &places, inputs)?;
@@ -122,14 +123,6 @@ fn replay(graph: &Graph, places: &[Tensor], inputs: &[Tensor]) -> Result<(), Tor
         place.shallow_clone().f_copy_(input)?;
     }
     graph.replay()
-}
-
-/// Copies a tensor to memory of its own, in the same layout.
-fn copy(tensor: &Tensor) -> Result<Tensor, TorchError> {
-    let tensor = tensor.f_detach()?;
-    let mut copy = tensor.f_empty_like()?;
-    copy.f_copy_(&tensor)?;
-    Ok(copy)
 }
 
 fn key(name: &'static str, constants: &[i64], inputs: &[Tensor]) -> Key {

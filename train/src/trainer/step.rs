@@ -12,6 +12,7 @@ use crate::data::batches::{Batch, Targets};
 use crate::eager::Eager;
 use crate::native;
 use crate::optimizer::{Algorithm, Optimizer};
+use crate::params::copied;
 use crate::recipe::Recipe;
 
 /// Results of a step that stay on the device.
@@ -74,7 +75,6 @@ impl<M: Module> Trainer<'_, M> {
             let mixed = inputs.get(3).zip(inputs.get(4)).map(|(labels, shares)| [labels, shares]);
             let results = self.backward(&inputs[1], &Targets { labels: &inputs[2], mixed }, weight)?;
             self.change(numbers, Some(&inputs[0]))?;
-            self.forget_gradients()?;
             Ok(results.into())
         };
         let made = match self.can_be_recorded(numbers) {
@@ -83,7 +83,7 @@ impl<M: Module> Trainer<'_, M> {
             false => body(&inputs)?,
         };
         // The next step overwrites them.
-        Ok(Done { loss: own(&made[0])?, sums: own(&made[1])? })
+        Ok(Done { loss: copied(&made[0])?, sums: copied(&made[1])? })
     }
 
     /// True if all numbers of an update can lie on the device: libtorch's Adam takes its momentum from the CPU, and
@@ -205,11 +205,4 @@ fn step_on_device(
     let groups = groups as i64;
     let momentum = if has_momentum { Some(packed.f_select(0, groups)?) } else { None };
     Ok(optimizer.step_on_device(&packed.f_narrow(0, 0, groups)?, momentum, overflow)?)
-}
-
-/// Copies a tensor to memory of its own.
-fn own(tensor: &Tensor) -> Result<Tensor, tch::TchError> {
-    let mut copy = tensor.f_empty_like()?;
-    copy.f_copy_(tensor)?;
-    Ok(copy)
 }

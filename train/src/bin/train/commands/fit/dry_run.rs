@@ -26,7 +26,8 @@ const NAMED: usize = 5;
 /// Prints the findings about a data set and the run that would be trained on it.
 ///
 /// # Errors
-/// What refuses the run itself: settings that do not fit the data or the network. [`Unreadable`] after the findings, when images cannot be decoded and are not to be left out.
+/// Those of the run itself, for settings that do not fit the data or the network. [`Unreadable`] after the findings, when
+/// images cannot be decoded and are not to be left out.
 pub fn run(args: &FitArgs, data: ImageFolder, config: &RunConfig, network: &ResNet18) -> Result<()> {
     config.check()?;
     let (notes, left_out) = (data.notes.clone(), data.left_out.clone());
