@@ -7,9 +7,9 @@ mod graph_policy;
 mod input;
 mod io_binding;
 mod model;
-mod note;
 mod options;
 mod placement;
+mod quantized;
 mod startup;
 mod threads;
 
@@ -302,7 +302,7 @@ impl Session {
         self.warning.as_deref()
     }
 
-    /// Note that another form of the network would be faster on this device, for the user to see.
+    /// Note on the form of the network on this device, for the user to see: that another is computed or would be faster.
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
     }

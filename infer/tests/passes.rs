@@ -77,3 +77,21 @@ fn passes_keep_the_logits_of_pytorchs_resnet() {
         within(&half, 1e-2, "half precision");
     }
 }
+
+#[test]
+fn a_quantised_network_without_its_rounding_gives_the_logits_of_its_weights() {
+    let bytes = fs::read(folder().join("dynamo.onnx")).unwrap();
+    let mut model = Model::decode(bytes).unwrap();
+    passes::fold_batch_norm(&mut model);
+    let wide = passes::quantized_values(&model).into_iter().map(|name| (name, (-40.0, 40.0))).collect();
+    passes::quantize(&mut model, &wide).unwrap();
+    let rounded = difference(&model);
+    assert!(passes::remove_quantization(&mut model) > 20);
+    assert_eq!(count(&model, "QuantizeLinear") + count(&model, "DequantizeLinear"), 0);
+    let weights = difference(&model);
+    passes::half_precision(&mut model).unwrap();
+    let halves = difference(&model);
+    println!("8 bits {rounded:.1e}, weights of 8 bits {weights:.1e}, in half precision {halves:.1e}");
+    assert!(weights > 1e-4 && weights < 0.05 && weights < 0.5 * rounded, "{weights} of {rounded}");
+    assert!((halves - weights).abs() < 1e-2);
+}

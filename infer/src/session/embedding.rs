@@ -3,28 +3,12 @@
 use ferronnx_models::card::{CARD_KEY, InputForm, ModelCard};
 use ferronnx_models::onnx::{Model, TensorInfo, passes};
 
-/// Largest weights that are encoded in memory, in bytes of floats; a file of Protocol Buffers ends at 2 GB.
-const LARGEST: i64 = 1 << 30;
-
-/// File whose graph takes bytes `[N, H, W, C]`, in memory.
-#[derive(Debug)]
-pub(super) struct Embedded {
-    /// Content of the file.
-    pub(super) file: Vec<u8>,
-    /// Input that the graph had: floats `[N, C, H, W]`.
-    pub(super) input: TensorInfo,
-}
-
-/// Makes the graph of `model` take bytes and normalise them as its card says; none if it has no card, or does not take
-/// floats `[N, C, H, W]`.
-pub(super) fn embedded(mut model: Model) -> Option<Embedded> {
+/// Makes the graph of `model` take bytes `[N, H, W, C]` and normalise them as its card says; gives the input that it had.
+/// Nothing happens if the model has no card, or does not take floats `[N, C, H, W]`.
+pub(super) fn embed(model: &mut Model) -> Option<TensorInfo> {
     let card = ModelCard::from_json(model.metadata.get(CARD_KEY)?).ok()?;
     // With a layout of its own the card would have images prepared in that one.
     if card.input != InputForm::Float || card.preprocessing.layout.is_some() {
-        return None;
-    }
-    let values = model.graph.initializers.values().map(|tensor| tensor.dims().iter().product::<i64>());
-    if values.sum::<i64>() > LARGEST / 4 {
         return None;
     }
     let [input] = &model.graph.inputs[..] else { return None };
@@ -33,8 +17,8 @@ pub(super) fn embedded(mut model: Model) -> Option<Embedded> {
     if model.graph.is_output(&input.name) {
         return None;
     }
-    passes::embed_preprocessing(&mut model, &card.preprocessing.mean, &card.preprocessing.std).ok()?;
-    Some(Embedded { file: model.encode(), input })
+    passes::embed_preprocessing(model, &card.preprocessing.mean, &card.preprocessing.std).ok()?;
+    Some(input)
 }
 
 #[cfg(test)]
@@ -80,7 +64,9 @@ mod tests {
     fn the_answers_are_the_same_and_so_is_the_card() {
         let card = card();
         let content = file(&card);
-        let Embedded { file, input } = embedded(Model::decode(content.clone()).unwrap()).unwrap();
+        let mut model = Model::decode(content.clone()).unwrap();
+        let input = embed(&mut model).unwrap();
+        let file = model.encode();
         let options = Options::default().device(Device::Cpu);
         let [before, after] = [content, file].map(|content| Session::from_bytes(&content, &options).unwrap());
         assert_eq!(&input, before.input());
@@ -103,7 +89,7 @@ mod tests {
         let stays = |change: &dyn Fn(&mut ModelCard)| {
             let mut card = card();
             change(&mut card);
-            embedded(Model::decode(file(&card)).unwrap()).is_none()
+            embed(&mut Model::decode(file(&card)).unwrap()).is_none()
         };
         assert!(!stays(&|_| {}));
         assert!(stays(&|card| card.input = InputForm::Uint8));
@@ -111,6 +97,6 @@ mod tests {
         assert!(stays(&|card| card.preprocessing.mean = vec![0.0]));
         let mut bare = Model::decode(file(&card())).unwrap();
         bare.metadata = Default::default();
-        assert!(embedded(bare).is_none());
+        assert!(embed(&mut bare).is_none());
     }
 }

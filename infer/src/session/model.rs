@@ -7,13 +7,12 @@ use std::path::{Component, Path};
 
 use ferronnx_models::onnx::external_data::{ExternalDataError, Loaded, Separated};
 use ferronnx_models::onnx::fuse::{self, Fusion};
-use ferronnx_models::onnx::{TensorInfo, passes};
+use ferronnx_models::onnx::{self, TensorInfo, passes};
 use ort::AsPointer;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
-use super::embedding::{self, Embedded};
-use super::{Optimization, Options, graph_policy, note};
+use super::{Optimization, Options, embedding, graph_policy, quantized};
 use crate::attention::{AttentionKernels, kernel, operator};
 use crate::device::{CudaGraphs, Provider};
 use crate::error::{Error, Result};
@@ -59,8 +58,8 @@ pub(super) struct Prepared<'a> {
 enum Form<'a> {
     /// Graph and weights apart, with attention fused.
     Separated(Separated, Fusion),
-    /// Graph that takes bytes, and the input of the file.
-    Bytes(Embedded),
+    /// Content of a file whose graph is another than that of the model's file, and the input of that one if it differs.
+    Changed(Vec<u8>, Option<TensorInfo>),
     /// The file as it is.
     Whole(Model<'a>),
 }
@@ -75,9 +74,9 @@ impl Prepared<'_> {
     pub(super) fn commit(self, mut builder: SessionBuilder, options: &Options) -> ort::Result<Built> {
         match self.form {
             Form::Separated(parts, fusion) => commit_separated(builder, parts, fusion, options.optimization),
-            Form::Bytes(Embedded { file, input }) => {
+            Form::Changed(file, file_input) => {
                 let session = builder.commit_from_memory(&file)?;
-                Ok(Built { file_input: Some(input), ..Built::whole(session) })
+                Ok(Built { file_input, ..Built::whole(session) })
             }
             Form::Whole(Model::File(path)) => Ok(Built::whole(builder.commit_from_file(path)?)),
             Form::Whole(Model::Bytes(bytes, _)) => Ok(Built::whole(builder.commit_from_memory(bytes)?)),
@@ -89,7 +88,7 @@ impl<'a> Model<'a> {
     /// Prepares the model for a session with `provider`.
     ///
     /// On the CPU a session gets graph and weights separately, which saves copies. On a GPU it gets the file, unless images
-    /// are to be normalised there. Where a file cannot be read or changed, ONNX Runtime reads it itself and reports what is
+    /// are to be normalised there or 8 bits to become halves. Where a file cannot be read or changed, ONNX Runtime reads it itself and reports what is
     /// wrong with it.
     ///
     /// # Errors
@@ -103,14 +102,22 @@ impl<'a> Model<'a> {
                 Ok(Prepared { form, obstacle: None, note: None })
             }
             Provider::Cuda(_) => {
-                let Ok(loaded) = Loaded::read(self.content()?, |name| self.beside(name)) else {
+                let Ok(mut loaded) = Loaded::read(self.content()?, |name| self.beside(name)) else {
                     let obstacle = Some("the graph cannot be read".into());
                     return Ok(Prepared { form: whole, obstacle, note: None });
                 };
                 let obstacle = graph_policy::obstacle(&loaded.model);
-                let note = note::on_gpu(&loaded.model);
-                let embedded = if options.bytes { embedding::embedded(loaded.model) } else { None };
-                Ok(Prepared { form: embedded.map_or(whole, Form::Bytes), obstacle, note })
+                let can_change = fits_in_a_file(&loaded.model);
+                let halved = can_change && options.halves && quantized::in_halves(&mut loaded.model);
+                let note =
+                    if halved { Some(quantized::HALVED.into()) } else { quantized::note(&loaded.model) };
+                let embed = can_change && options.bytes;
+                let input = if embed { embedding::embed(&mut loaded.model) } else { None };
+                let form = match halved || input.is_some() {
+                    true => Form::Changed(loaded.model.encode(), input),
+                    false => whole,
+                };
+                Ok(Prepared { form, obstacle, note })
             }
         }
     }
@@ -147,6 +154,14 @@ impl<'a> Model<'a> {
         let below = name.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         below.then(|| read_whole(&path.with_file_name("").join(name)).ok()).flatten()
     }
+}
+
+/// True if the model can be encoded in memory: a file of Protocol Buffers ends at 2 GB.
+fn fits_in_a_file(model: &onnx::Model) -> bool {
+    /// Largest number of values, as floats a gigabyte.
+    const LARGEST: i64 = 1 << 28;
+    let values = model.graph.initializers.values().map(|tensor| tensor.dims().iter().product::<i64>());
+    values.sum::<i64>() <= LARGEST
 }
 
 /// Reads a file into memory with huge pages where the system has them: mapping thousands of small pages takes as long as

@@ -29,6 +29,10 @@ pub struct Options {
     /// floats and has a card then takes bytes `[N, H, W, C]`, see [`Session::input_form`](super::Session::input_form). Off
     /// by default, and on the CPU without effect.
     pub bytes: bool,
+    /// Let a GPU compute a network of 8 bits in half precision, from the weights that the file has: ONNX Runtime has no
+    /// integer arithmetic there, and is slower with 8 bits than with 16. Results differ by the rounding of activations. Off
+    /// by default, and on the CPU without effect.
+    pub halves: bool,
     /// Record which provider runs each operator, for [`Session::placement`](super::Session::placement).
     pub placement: bool,
 }
@@ -44,6 +48,7 @@ impl Default for Options {
             spinning: true,
             cuda: CudaOptions::default(),
             bytes: false,
+            halves: false,
             placement: false,
         }
     }
@@ -96,6 +101,12 @@ impl Options {
     #[must_use]
     pub fn bytes(self, bytes: bool) -> Self {
         Self { bytes, ..self }
+    }
+
+    /// Turns half precision for networks of 8 bits on a GPU on or off, see [`halves`](Self::halves).
+    #[must_use]
+    pub fn halves(self, halves: bool) -> Self {
+        Self { halves, ..self }
     }
 
     /// Turns the record of the [placement](Self::placement) on or off.

@@ -10,6 +10,7 @@ mod embed_preprocessing;
 mod fold_batch_norm;
 mod half_precision;
 mod quantize;
+mod remove_quantization;
 mod replace_zip_maps;
 
 pub use add_intermediate_outputs::{IntermediateOutput, add_intermediate_outputs};
@@ -19,4 +20,5 @@ pub use embed_preprocessing::{EmbedError, embed_preprocessing};
 pub use fold_batch_norm::fold_batch_norm;
 pub use half_precision::{HalfError, half_precision};
 pub use quantize::{QuantizeError, Ranges, quantize, quantized_values};
+pub use remove_quantization::remove_quantization;
 pub use replace_zip_maps::replace_zip_maps;

@@ -29,7 +29,8 @@ pub fn run(args: &BenchArgs) -> Result<Done> {
     plan.batches = args.batch.clone();
     plan.threads = if threads.is_empty() { vec![None] } else { threads };
     plan.devices = args.device.clone();
-    plan.session = args.engine.options(&args.files).bytes(args.images.is_some());
+    let as_classified = args.images.is_some();
+    plan.session = args.engine.options(&args.files).bytes(as_classified).halves(as_classified);
     plan.warm_up = Duration::from_secs_f64(args.warm_up);
     plan.measured = Duration::from_secs_f64(args.seconds);
     plan.assumptions = args.assume.assumptions()?;

@@ -16,7 +16,7 @@ pub fn classifier(
     optimization: Optimization,
 ) -> Result<Classifier> {
     // Threads decode images at the same time and need the cores.
-    let options = args.options().spinning(false).bytes(true);
+    let options = args.options().spinning(false).bytes(true).halves(true);
     let builder = builder.options(options).optimization(optimization);
     let classifier = load(&args.files, |path| builder.load(path))?;
     if let Some(warning) = classifier.session().warning() {
