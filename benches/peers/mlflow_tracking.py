@@ -1,7 +1,7 @@
 """Checks `train fit --mlflow` against a real MLflow server: parameters, metrics, states, artifacts, and failures.
 
     cargo build -p ferronnx-train
-    venv/bin/pip install mlflow
+    venv/bin/pip install 'mlflow[auth]'
     venv/bin/python benches/peers/mlflow_tracking.py target/debug/train [--dir FOLDER]
 
 It starts a server with SQLite in a temporary folder, with and without its basic authentication, trains on generated
@@ -45,10 +45,10 @@ def png(path, colour, noise):
 
 
 def images(folder):
-    for split, count in [("train", 14), ("test", 4)]:
+    for split, numbers in [("train", range(14)), ("test", range(14, 18))]:
         for name, colour in [("blue", (0, 0, 180)), ("green", (0, 180, 0)), ("red", (180, 0, 0))]:
             (folder / split / name).mkdir(parents=True)
-            for index in range(count):
+            for index in numbers:
                 png(folder / split / name / f"{index:03}.png", colour, index)
 
 

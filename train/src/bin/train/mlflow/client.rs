@@ -1,5 +1,7 @@
 //! Client of MLflow's REST interface.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -21,6 +23,7 @@ pub struct Client {
     agent: Agent,
     url: String,
     authorization: Option<String>,
+    answers: Arc<AtomicUsize>,
 }
 
 /// Run on a server.
@@ -40,7 +43,17 @@ impl Client {
             // The body of an error says what is wrong.
             .http_status_as_error(false)
             .build();
-        Self { agent: config.into(), url: target.url.clone(), authorization: target.authorization.clone() }
+        Self {
+            agent: config.into(),
+            url: target.url.clone(),
+            authorization: target.authorization.clone(),
+            answers: Arc::default(),
+        }
+    }
+
+    /// Number of answers so far, for other threads to see that the server is alive.
+    pub fn answers(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.answers)
     }
 
     /// Finds the experiment of this name, or creates it; returns its id.
@@ -71,7 +84,7 @@ impl Client {
             }
             return Err(Failure::Final(format!("{} is no MLflow server: it answers 404", self.url)));
         }
-        let answer = checked(response)?;
+        let answer = self.checked(response)?;
         if answer["experiment"]["lifecycle_stage"] == "deleted" {
             return Err(Failure::Final(format!(
                 "the experiment {name:?} is deleted: restore it, or choose another name"
@@ -100,7 +113,7 @@ impl Client {
         let post = self.agent.post(self.endpoint(path)).header(header::CONTENT_TYPE, "application/json");
         let post =
             self.authorization.iter().fold(post, |post, value| post.header(header::AUTHORIZATION, value));
-        checked(post.send(request.to_string())?)
+        self.checked(post.send(request.to_string())?)
     }
 
     /// Puts a file among the artifacts of a run, where the server stores them itself; false where it does not.
@@ -110,25 +123,26 @@ impl Client {
         let url = format!("{}/api/2.0/mlflow-artifacts/artifacts/{place}/{name}", self.url);
         let put = self.agent.put(url);
         let put = self.authorization.iter().fold(put, |put, value| put.header(header::AUTHORIZATION, value));
-        checked(put.send(content)?).map(|_| true)
+        self.checked(put.send(content)?).map(|_| true)
+    }
+
+    /// Reads the JSON of an answer; other states than success are failures with the server's message.
+    fn checked(&self, mut response: Response<Body>) -> Result<Value, Failure> {
+        let status = response.status();
+        let text = body(&mut response)?;
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        if status.is_success() {
+            return Ok(serde_json::from_str(&text).unwrap_or_default());
+        }
+        let answer: Value = serde_json::from_str(&text).unwrap_or_default();
+        let message: String = answer["message"].as_str().unwrap_or_default().chars().take(SHOWN).collect();
+        let what = if message.is_empty() { String::new() } else { format!(": {message}") };
+        Err(Failure::of_status(status.as_u16(), &what))
     }
 
     fn endpoint(&self, path: &str) -> String {
         format!("{}/api/2.0/mlflow/{path}", self.url)
     }
-}
-
-/// Reads the JSON of an answer; other states than success are failures with the server's message.
-fn checked(mut response: Response<Body>) -> Result<Value, Failure> {
-    let status = response.status();
-    let text = body(&mut response)?;
-    if status.is_success() {
-        return Ok(serde_json::from_str(&text).unwrap_or_default());
-    }
-    let answer: Value = serde_json::from_str(&text).unwrap_or_default();
-    let message: String = answer["message"].as_str().unwrap_or_default().chars().take(SHOWN).collect();
-    let what = if message.is_empty() { String::new() } else { format!(": {message}") };
-    Err(Failure::of_status(status.as_u16(), &what))
 }
 
 fn body(response: &mut Response<Body>) -> Result<String, Failure> {

@@ -10,6 +10,8 @@ mod sync;
 mod target;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,7 +26,7 @@ pub use self::target::Target;
 use crate::display;
 use crate::fetch::retry::Failure;
 
-/// Longest wait for the server once training has ended.
+/// Longest wait for an answer of the server once training has ended.
 const GRACE: Duration = Duration::from_secs(15);
 /// Pause after the first failure; it doubles with each further one.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -53,6 +55,23 @@ struct Connection {
     events: Sender<Event>,
     /// The last state: the URL of the run's page, or why something is missing.
     end: Receiver<Result<String, String>>,
+    /// Number of the server's answers so far.
+    answers: Arc<AtomicUsize>,
+}
+
+impl Connection {
+    /// Waits for the last state, as long as the server answers.
+    fn wait(&self) -> Result<Result<String, String>, RecvTimeoutError> {
+        let mut seen = self.answers.load(Ordering::Relaxed);
+        loop {
+            let end = self.end.recv_timeout(GRACE);
+            let answers = self.answers.load(Ordering::Relaxed);
+            if end != Err(RecvTimeoutError::Timeout) || answers == seen {
+                return end;
+            }
+            seen = answers;
+        }
+    }
 }
 
 impl Tracker {
@@ -88,8 +107,9 @@ impl Tracker {
         let sync = Sync::new(&target, folder, config, record);
         let (events, received) = mpsc::channel();
         let (ended, end) = mpsc::channel();
+        let answers = sync.answers();
         thread::spawn(move || work(sync, &received, &ended));
-        self.thread = Some(Connection { folder: path, events, end });
+        self.thread = Some(Connection { folder: path, events, end, answers });
     }
 
     fn send(&self, event: Event) {
@@ -99,12 +119,12 @@ impl Tracker {
         }
     }
 
-    /// Tells the server how the run ended, waits for it a little, and prints what is missing; true if nothing is.
+    /// Tells the server how the run ended, waits for it while it answers, and prints what is missing; true if nothing is.
     pub fn close(&mut self, status: Status) -> bool {
         self.send(Event::End(status));
         // The thread goes on as long as events may come.
-        let Some(Connection { folder, events: _events, end }) = self.thread.take() else { return true };
-        match end.recv_timeout(GRACE) {
+        let Some(connection) = self.thread.take() else { return true };
+        match connection.wait() {
             Ok(Ok(page)) => {
                 say!("mlflow      {page}");
                 return true;
@@ -113,7 +133,7 @@ impl Tracker {
             Err(_) => {
                 display::print_error(format_args!(
                     "warning: MLflow did not answer in time: train fit --resume {} sends the rest",
-                    folder.display()
+                    connection.folder.display()
                 ));
             }
         }

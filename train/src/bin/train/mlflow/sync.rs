@@ -2,6 +2,8 @@
 
 use std::env;
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use ferronnx_train::compare::settings_of;
 use ferronnx_train::run::{RunConfig, RunFolder};
@@ -79,6 +81,11 @@ impl Sync {
             reopened,
             over: false,
         }
+    }
+
+    /// Number of the server's answers so far.
+    pub fn answers(&self) -> Arc<AtomicUsize> {
+        self.client.answers()
     }
 
     /// Notes the end of an epoch, so that it has its time whenever it is sent.
