@@ -35,10 +35,10 @@ fn results(runs: &[RunSummary]) -> Markup {
         div.scroll { table {
             thead { tr {
                 th { "run" }
-                @for name in ["data", "network", "recipe"] { th { (name) } }
-                @for name in ["epochs", "best epoch", "validation", "test", "95 %", "macro F1", "minutes", "parameters"] {
+                @for name in ["test", "95 %", "validation", "macro F1", "epochs", "best epoch", "minutes", "parameters"] {
                     th.number { (name) }
                 }
+                @for name in ["recipe", "data", "network"] { th { (name) } }
             } }
             tbody { @for run in runs { (row(run)) } }
         } }
@@ -47,30 +47,32 @@ fn results(runs: &[RunSummary]) -> Markup {
 
 fn row(run: &RunSummary) -> Markup {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let share = |share: Option<f64>| share.map(percent).unwrap_or_default();
+    let score = |map: Option<f64>, accuracy: Option<f64>| match map {
+        Some(map) => format!("mAP {}", percent(map)),
+        None => accuracy.map(percent).unwrap_or_default(),
+    };
     let interval = run.test_interval.map(|found| format!("{} – {}", percent(found.low), percent(found.high)));
     html! {
         tr {
             th scope="row" {
-                (run.name)
+                span.whole { (run.name) }
                 @match run.status {
                     Status::Finished => {}
                     Status::Unfinished => { " (unfinished)" }
                     Status::Broken => { " (broken: " (text(&run.problem)) ")" }
                 }
             }
-            td { (text(&run.data)) }
-            td { (text(&run.network)) }
-            td { (text(&run.recipe)) }
+            td.number { (score(run.test_map, run.test_accuracy)) }
+            td.number { (interval.unwrap_or_default()) }
+            td.number { (score(run.validation_map, run.validation_accuracy)) }
+            td.number { @if let Some(f1) = run.macro_f1 { (format!("{f1:.3}")) } }
             td.number { (run.epochs) @if let Some(planned) = run.planned_epochs { "/" (planned) } }
             td.number { @if let Some(best) = run.best_epoch { (best) } }
-            @for (map, accuracy) in [(run.validation_map, run.validation_accuracy), (run.test_map, run.test_accuracy)] {
-                td.number { @if map.is_some() { "mAP " (share(map)) } @else { (share(accuracy)) } }
-            }
-            td.number { (interval.unwrap_or_default()) }
-            td.number { @if let Some(f1) = run.macro_f1 { (format!("{f1:.3}")) } }
             td.number { (format!("{:.1}", run.seconds / 60.0)) }
             td.number { @if let Some(count) = run.parameters { (count) } }
+            td { (text(&run.recipe)) }
+            td { (text(&run.data)) }
+            td { (text(&run.network)) }
         }
     }
 }
