@@ -39,7 +39,8 @@ pub struct SetupArgs {
 
 /// Processor that the libraries are built for.
 ///
-/// The CUDA wheels are pinned as pip resolves them. Their download and a GPU were not part of our tests.
+/// The CUDA wheels are pinned as pip resolves them. These versions ran on an H100, from a folder packed by hand; their
+/// download by this program was not tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// CPU only.
