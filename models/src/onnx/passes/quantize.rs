@@ -199,7 +199,7 @@ fn gates(index: &Index<'_>) -> HashSet<usize> {
             "Unsqueeze" if all(&scaling, "Mul") => {
                 scaling.insert(at);
             }
-            "Sigmoid" if all(&scaling, "Mul") => {
+            "Sigmoid" | "HardSigmoid" if all(&scaling, "Mul") => {
                 gates.insert(at);
             }
             _ if all(&gates, "") => {
