@@ -401,11 +401,12 @@ impl Ops for Shapes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resnet::{Architecture, ResNet18, Stem};
+    use crate::networks::{Architecture, Classifier, Stem};
 
     fn resnet18(attention: bool, stem: Stem, classes: usize, side: usize) -> Description {
-        let attention = attention.then(crate::layers::Attention::default);
-        let network = ResNet18::new(&Architecture { classes, channels: 3, stem, attention }).unwrap();
+        let attention = attention.then(|| crate::layers::Attention::default().into());
+        let network =
+            Classifier::new(&Architecture { classes, stem, attention, ..Architecture::default() }).unwrap();
         describe(&network, &[1, 3, side, side]).unwrap()
     }
 

@@ -4,12 +4,12 @@
 
 mod common;
 
-use common::{Golden, params, tensor};
+use common::{params, tensor};
 use ferronnx_infer::session::Options;
 use ferronnx_infer::{Device, Session};
 use ferronnx_models::layers::{Attention, AvgPool2d, Cbam, Conv1d, Conv2d, Init};
+use ferronnx_models::networks::{Architecture, Classifier, ResidualBlock, Stem};
 use ferronnx_models::onnx::{self, Interface, Opset, passes};
-use ferronnx_models::resnet::{Architecture, BasicBlock, ResNet18, Stem};
 use ferronnx_models::{Module, Ops, Reduce, shapes, testing};
 use ferronnx_train::eager::Eager;
 use ferronnx_train::params::{Params, to_array};
@@ -43,11 +43,11 @@ proptest! {
         channels in 16usize..40, ratio in 1usize..17, kernel in 0usize..4,
         opset in Opset::MIN..=Opset::MAX,
     ) {
-        let block = Golden::Block(BasicBlock::new("block", channels, channels + 3, stride));
+        let block = ResidualBlock::basic("block", channels, channels + 3, stride);
         let attention = Attention { ratio, kernel: 2 * kernel + 1 };
-        let cbam = Golden::Cbam(Cbam::new("cbam", channels, attention));
-        for module in [block, cbam] {
-            let [described, eager, onnx] = three_shapes(&module, [n, channels, h, w], opset);
+        let cbam = Cbam::new("cbam", channels, attention);
+        let shape = [n, channels, h, w];
+        for [described, eager, onnx] in [three_shapes(&block, shape, opset), three_shapes(&cbam, shape, opset)] {
             prop_assert_eq!(&described, &eager);
             prop_assert_eq!(&described, &onnx);
         }
@@ -60,8 +60,8 @@ proptest! {
     #[test]
     fn whole_networks(n in 1usize..3, h in 33usize..70, w in 33usize..70, imagenet: bool, classes in 2usize..20) {
         let stem = if imagenet { Stem::Imagenet } else { Stem::Cifar };
-        let network = ResNet18::new(&Architecture { classes, stem, ..Architecture::default() }).unwrap();
-        let [described, eager, onnx] = three_shapes(&Golden::Network(Box::new(network)), [n, 3, h, w], 17);
+        let network = Classifier::new(&Architecture { classes, stem, ..Architecture::default() }).unwrap();
+        let [described, eager, onnx] = three_shapes(&network, [n, 3, h, w], 17);
         prop_assert_eq!(&described, &vec![n, classes]);
         prop_assert_eq!(&described, &eager);
         prop_assert_eq!(&described, &onnx);
@@ -222,7 +222,7 @@ fn a_division_is_the_same_to_the_bit() {
 
 #[test]
 fn initial_values_have_the_distributions_that_layers_name() {
-    let network = ResNet18::new(&Architecture { stem: Stem::Imagenet, ..Architecture::default() }).unwrap();
+    let network = Classifier::new(&Architecture { stem: Stem::Imagenet, ..Architecture::default() }).unwrap();
     let described = shapes::describe(&network, &[1, 3, 64, 64]).unwrap().params;
     let params = Params::initialise(&described, 3, tch::Device::Cpu).unwrap();
     let weights = params.to_weights().unwrap();

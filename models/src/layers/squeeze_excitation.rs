@@ -30,7 +30,10 @@ pub struct SqueezeExcitation {
 impl SqueezeExcitation {
     /// Creates the layer over `channels` with a sigmoid; `hidden` is at least 1.
     pub fn new(path: &Path, channels: usize, hidden: usize) -> Self {
-        let conv = |part: &str, inputs, outputs| Conv2d { bias: true, ..Conv2d::new(path / part, inputs, outputs, 1) };
+        let conv = |part: &str, inputs, outputs| Conv2d {
+            bias: true,
+            ..Conv2d::new(path / part, inputs, outputs, 1)
+        };
         let (fc1, fc2) = (conv("fc1", channels, hidden), conv("fc2", hidden, channels));
         Self { name: path.to_string(), fc1, fc2, gate: Gate::Sigmoid }
     }
