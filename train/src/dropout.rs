@@ -29,14 +29,14 @@ impl Draws {
     /// Keeps each of the values of shape `shape` with probability `1 - rate`: factors of 0 or `1 / (1 - rate)`.
     pub(crate) fn factors(&self, shape: &[i64], rate: f64, like: &Tensor) -> Result<Tensor, tch::TchError> {
         let mask = self.masks.replace(self.masks.get() + 1);
-        // Far from those of other masks, modulo 2^32.
-        let first = mask.wrapping_mul(0x9E37_79B9) & LOW;
-        let count = shape.iter().product::<i64>();
         let numbers = self.numbers.f_to_kind(Kind::Int64)?;
-        let key = |index| numbers.f_select(0, index);
+        // Both keys depend on both numbers and the mask: neighbouring draws would give shifted masks otherwise.
+        let first = hash(&numbers.f_select(0, 0)?.f_add_scalar(mask.wrapping_mul(0x9E37_79B9) & LOW)?)?;
+        let second = hash(&numbers.f_select(0, 1)?.f_bitwise_xor_tensor(&first)?)?;
+        let count = shape.iter().product::<i64>();
         let places = Tensor::f_arange(count, (Kind::Int64, like.device()))?;
-        let mixed = hash(&places.f_add(&key(0)?.f_add_scalar(first)?)?)?;
-        let mixed = hash(&mixed.f_bitwise_xor_tensor(&key(1)?)?)?;
+        let mixed = hash(&places.f_add(&first)?)?;
+        let mixed = hash(&mixed.f_bitwise_xor_tensor(&second)?)?;
         let kept = mixed.f_ge((rate * TWO_TO_32).round() as i64)?;
         kept.f_to_kind(like.kind())?.f_mul_scalar(1.0 / (1.0 - rate))?.f_view(shape)
     }
