@@ -13,15 +13,15 @@ use benches::device::{self, Load};
 use benches::{Case, Engine};
 use criterion::{BenchmarkId, Criterion};
 use ferronnx_models::layers::Attention;
-use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::networks::{Architecture, Classifier};
 
 fn main() -> Result<()> {
     let device = device::open()?;
     let mut criterion = Criterion::default().configure_from_args();
     for load in Load::all(device) {
         let mut group = criterion.benchmark_group(format!("network/{load}"));
-        for (name, attention) in [("cbam", Some(Attention::default())), ("none", None)] {
-            let network = ResNet18::new(&Architecture { attention, ..Architecture::default() })?;
+        for (name, attention) in [("cbam", Some(Attention::default().into())), ("none", None)] {
+            let network = Classifier::new(&Architecture { attention, ..Architecture::default() })?;
             // Made for the first engine that is not filtered out.
             let case = OnceCell::new();
             for &engine in Engine::on(device) {

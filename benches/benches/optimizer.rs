@@ -3,7 +3,7 @@
 #![allow(missing_docs)] // criterion's macros
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::networks::{Architecture, Classifier};
 use ferronnx_models::shapes;
 use ferronnx_train::optimizer::{Optimizer, Settings};
 use ferronnx_train::params::Params;
@@ -13,7 +13,7 @@ const THREADS: i32 = 2;
 
 /// Parameters of ResNet18-CBAM, each with a gradient.
 fn parameters() -> Params {
-    let network = ResNet18::new(&Architecture::default()).expect("the default network");
+    let network = Classifier::new(&Architecture::default()).expect("the default network");
     let described = shapes::describe(&network, &[1, 3, 32, 32]).expect("it has shapes").params;
     let params = Params::initialise(&described, 1, Device::Cpu).expect("libtorch runs");
     for (_, tensor) in params.trainable() {

@@ -14,9 +14,9 @@ use ferronnx_infer::Session;
 use ferronnx_infer::attention::AttentionKernels;
 use ferronnx_infer::attention::kernel::{self, Convolution, Mlp, Scratch, Sizes, Weights, attention};
 use ferronnx_models::layers::{Attention, Cbam};
+use ferronnx_models::networks::{Architecture, Classifier};
 use ferronnx_models::onnx::fuse::{Fusion, Kind};
 use ferronnx_models::onnx::{self, Interface, Opset};
-use ferronnx_models::resnet::{Architecture, ResNet18};
 use ferronnx_models::{Module, testing};
 use ndarray::{Array4, ArrayD};
 use rand::{RngExt, SeedableRng};
@@ -188,7 +188,7 @@ fn weights_of_others_are_refused() {
 /// Runs a network with fused attention from several threads and sessions at once.
 #[test]
 fn in_a_network_from_several_threads() {
-    let network = ResNet18::new(&Architecture::default()).unwrap();
+    let network = Classifier::new(&Architecture::default()).unwrap();
     let weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
     let graph = onnx::trace(&network, &weights, &Interface::new([3, 32, 32]), Opset::default()).unwrap();
     let file = onnx::encode(graph, &[]);

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::layers::{BatchNorm2d, Conv2d, Linear, MaxPool2d};
+use crate::layers::{AvgPool2d, BatchNorm2d, Conv1d, Conv2d, Linear, MaxPool2d};
 use crate::ops::{Ops, Reduce};
 
 /// Interpretation that runs every operation in `A`, which gives the name, and in `B`, which gives the value.
@@ -65,12 +65,28 @@ impl<A: Ops<Value = String>, B: Ops> Ops for Lockstep<'_, A, B> {
         self.keep(self.names.max_pool2d(name, layer), self.values.max_pool2d(x, layer))
     }
 
+    fn conv1d(&self, (name, x): &Both<B>, layer: &Conv1d) -> Outcome<A, B> {
+        self.keep(self.names.conv1d(name, layer), self.values.conv1d(x, layer))
+    }
+
+    fn avg_pool2d(&self, (name, x): &Both<B>, layer: &AvgPool2d) -> Outcome<A, B> {
+        self.keep(self.names.avg_pool2d(name, layer), self.values.avg_pool2d(x, layer))
+    }
+
     fn relu(&self, (name, x): &Both<B>) -> Outcome<A, B> {
         self.keep(self.names.relu(name), self.values.relu(x))
     }
 
     fn sigmoid(&self, (name, x): &Both<B>) -> Outcome<A, B> {
         self.keep(self.names.sigmoid(name), self.values.sigmoid(x))
+    }
+
+    fn hard_sigmoid(&self, (name, x): &Both<B>) -> Outcome<A, B> {
+        self.keep(self.names.hard_sigmoid(name), self.values.hard_sigmoid(x))
+    }
+
+    fn hard_swish(&self, (name, x): &Both<B>) -> Outcome<A, B> {
+        self.keep(self.names.hard_swish(name), self.values.hard_swish(x))
     }
 
     fn add(&self, (name_a, a): &Both<B>, (name_b, b): &Both<B>) -> Outcome<A, B> {
@@ -97,6 +113,18 @@ impl<A: Ops<Value = String>, B: Ops> Ops for Lockstep<'_, A, B> {
 
     fn unsqueeze(&self, (name, x): &Both<B>, axes: &[usize]) -> Outcome<A, B> {
         self.keep(self.names.unsqueeze(name, axes), self.values.unsqueeze(x, axes))
+    }
+
+    fn squeeze(&self, (name, x): &Both<B>, axes: &[usize]) -> Outcome<A, B> {
+        self.keep(self.names.squeeze(name, axes), self.values.squeeze(x, axes))
+    }
+
+    fn dropout(&self, (name, x): &Both<B>, rate: f32) -> Outcome<A, B> {
+        self.keep(self.names.dropout(name, rate), self.values.dropout(x, rate))
+    }
+
+    fn drop_path(&self, (name, x): &Both<B>, rate: f32) -> Outcome<A, B> {
+        self.keep(self.names.drop_path(name, rate), self.values.drop_path(x, rate))
     }
 
     fn scope<T>(&self, name: &str, body: impl FnOnce() -> Result<T, Self::Error>) -> Result<T, Self::Error> {

@@ -1,6 +1,6 @@
 //! Operations that networks are made of.
 
-use crate::layers::{BatchNorm2d, Conv2d, Linear, MaxPool2d};
+use crate::layers::{AvgPool2d, BatchNorm2d, Conv1d, Conv2d, Linear, MaxPool2d};
 use crate::roles::Roles;
 
 /// Reduction of [`Ops::reduce`].
@@ -19,6 +19,21 @@ pub enum Reduce {
 /// therefore run the same operations.
 ///
 /// Shapes are in PyTorch's order, `[N, C, H, W]`.
+///
+/// | method | operators in a file |
+/// |---|---|
+/// | `conv2d`, `conv1d` | `Conv` |
+/// | `batch_norm` | `BatchNormalization`; usually merged into the `Conv` before it |
+/// | `linear` | `Gemm` |
+/// | `max_pool2d`, `avg_pool2d` | `MaxPool`, `AveragePool` |
+/// | `relu`, `sigmoid` | `Relu`, `Sigmoid` |
+/// | `hard_swish`, `hard_sigmoid` | `HardSwish`, `HardSigmoid` with alpha 1/6 and beta 1/2 |
+/// | `silu` | `Sigmoid`, `Mul` |
+/// | `add`, `mul`, `divide` | `Add`, `Mul`, `Div` by a constant |
+/// | `reduce` over `[2, 3]` | `GlobalAveragePool` or `GlobalMaxPool`, and `Flatten` unless dimensions are kept |
+/// | `reduce` over other axes | `ReduceMean` or `ReduceMax` |
+/// | `concat`, `squeeze`, `unsqueeze` | `Concat`, `Squeeze`, `Unsqueeze` |
+/// | `dropout`, `drop_path` | none: they act in training only |
 ///
 /// A network with an unknown operation does not compile:
 ///
@@ -62,12 +77,23 @@ pub trait Ops {
     /// # Errors
     /// When `x` has another rank or number of features.
     fn linear(&self, x: &Self::Value, layer: &Linear) -> Result<Self::Value, Self::Error>;
+    /// Convolves sequences, as [Conv](https://onnx.ai/onnx/operators/onnx__Conv.html). `[N, C, L]` -> `[N, O, L]`.
+    ///
+    /// # Errors
+    /// When `x` has another rank or number of channels.
+    fn conv1d(&self, x: &Self::Value, layer: &Conv1d) -> Result<Self::Value, Self::Error>;
     /// Takes the maximum over windows, as [MaxPool](https://onnx.ai/onnx/operators/onnx__MaxPool.html).
     /// `[N, C, H, W]` -> `[N, C, H', W']`.
     ///
     /// # Errors
     /// When `x` has another rank, or is smaller than the window.
     fn max_pool2d(&self, x: &Self::Value, layer: &MaxPool2d) -> Result<Self::Value, Self::Error>;
+    /// Takes the mean over windows, padding included, as
+    /// [AveragePool](https://onnx.ai/onnx/operators/onnx__AveragePool.html). `[N, C, H, W]` -> `[N, C, H', W']`.
+    ///
+    /// # Errors
+    /// When `x` has another rank, or is smaller than the window.
+    fn avg_pool2d(&self, x: &Self::Value, layer: &AvgPool2d) -> Result<Self::Value, Self::Error>;
     /// Rectifies values, `max(x, 0)`, as [Relu](https://onnx.ai/onnx/operators/onnx__Relu.html). Any shape.
     ///
     /// # Errors
@@ -78,6 +104,26 @@ pub trait Ops {
     /// # Errors
     /// When the interpretation fails.
     fn sigmoid(&self, x: &Self::Value) -> Result<Self::Value, Self::Error>;
+    /// Applies `clip(x / 6 + 1 / 2, 0, 1)`, as [HardSigmoid](https://onnx.ai/onnx/operators/onnx__HardSigmoid.html). Any shape.
+    ///
+    /// # Errors
+    /// When the interpretation fails.
+    fn hard_sigmoid(&self, x: &Self::Value) -> Result<Self::Value, Self::Error>;
+    /// Applies `x * hard_sigmoid(x)` (Howard et al. 2019, arXiv:1905.02244), as
+    /// [HardSwish](https://onnx.ai/onnx/operators/onnx__HardSwish.html). Any shape.
+    ///
+    /// # Errors
+    /// When the interpretation fails.
+    fn hard_swish(&self, x: &Self::Value) -> Result<Self::Value, Self::Error>;
+    /// Applies the SiLU or swish, `x * sigmoid(x)` (Ramachandran et al. 2017, arXiv:1710.05941), as
+    /// [Sigmoid](https://onnx.ai/onnx/operators/onnx__Sigmoid.html) and
+    /// [Mul](https://onnx.ai/onnx/operators/onnx__Mul.html): ONNX has no such operator before opset 24. Any shape.
+    ///
+    /// # Errors
+    /// When the interpretation fails.
+    fn silu(&self, x: &Self::Value) -> Result<Self::Value, Self::Error> {
+        self.mul(x, &self.sigmoid(x)?)
+    }
     /// Adds values, `a + b`, as [Add](https://onnx.ai/onnx/operators/onnx__Add.html). The ranks are equal; dimensions of size 1
     /// are broadcast.
     ///
@@ -117,6 +163,24 @@ pub trait Ops {
     /// # Errors
     /// When the result has no such axes.
     fn unsqueeze(&self, x: &Self::Value, axes: &[usize]) -> Result<Self::Value, Self::Error>;
+    /// Removes the dimensions `axes`, which are of size 1, as [Squeeze](https://onnx.ai/onnx/operators/onnx__Squeeze.html).
+    ///
+    /// # Errors
+    /// When an axis does not exist or is of another size.
+    fn squeeze(&self, x: &Self::Value, axes: &[usize]) -> Result<Self::Value, Self::Error>;
+
+    /// Sets values to zero with probability `rate` and divides the others by `1 - rate`, in training; returns `x` otherwise
+    /// (Srivastava et al. 2014). `rate` is in `[0, 1)`. Any shape.
+    ///
+    /// # Errors
+    /// When the interpretation fails.
+    fn dropout(&self, x: &Self::Value, rate: f32) -> Result<Self::Value, Self::Error>;
+    /// Stochastic depth (Huang et al. 2016, arXiv:1603.09382): [`dropout`](Self::dropout) of whole items of the batch, for
+    /// the residual branch of a block. `[N, ...]` -> `[N, ...]`.
+    ///
+    /// # Errors
+    /// When the interpretation fails.
+    fn drop_path(&self, x: &Self::Value, rate: f32) -> Result<Self::Value, Self::Error>;
 
     /// Runs `body` as the part of the network called `name`, a full path such as `backbone.layer1.0`.
     ///

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use indexmap::IndexMap;
 
-use crate::layers::{BatchNorm2d, Conv2d, Linear, MaxPool2d, Param};
+use crate::layers::{AvgPool2d, BatchNorm2d, Conv1d, Conv2d, Linear, MaxPool2d, Param};
 use crate::ops::{Module, Ops, Reduce};
 
 /// Description of a module for a given input shape.
@@ -97,6 +97,27 @@ pub enum ShapeProblem {
         /// Shape of the value.
         shape: Vec<usize>,
     },
+    /// Groups of a convolution do not divide its channels.
+    #[error("{groups} groups do not divide {in_channels} input and {out_channels} output channels")]
+    Groups {
+        /// Number of groups.
+        groups: usize,
+        /// Number of input channels.
+        in_channels: usize,
+        /// Number of output channels.
+        out_channels: usize,
+    },
+    /// A dimension that is to be removed does not exist, or is not of size 1.
+    #[error("cannot remove the dimensions {axes:?} of {shape:?}")]
+    Remove {
+        /// Dimensions to remove.
+        axes: Vec<usize>,
+        /// Shape of the value.
+        shape: Vec<usize>,
+    },
+    /// A rate of dropout is not in `[0, 1)`.
+    #[error("a rate of dropout is at least 0 and less than 1, not {0}")]
+    Rate(String),
     /// Values that are joined differ in another axis, or there are none.
     #[error("cannot join {shapes:?} along axis {axis}")]
     Join {
@@ -165,6 +186,20 @@ impl Shapes {
         Ok(a.iter().zip(b).map(|(&a, &b)| if a == 1 { b } else { a }).collect())
     }
 
+    fn pool(&self, x: &Shape, kernel: usize, stride: usize, padding: usize) -> Result<Shape, ShapeError> {
+        let &[n, c, h, w] = &x[..] else {
+            return Err(self.here(unexpected("[N, C, H, W] for a pool", x)));
+        };
+        let out = |size| windows(size, kernel, stride, padding);
+        match (out(h), out(w)) {
+            (Some(h), Some(w)) => Ok(vec![n, c, h, w]),
+            _ => {
+                let window = "the window of the pool";
+                Err(self.here(ShapeProblem::TooSmall { height: h, width: w, window }))
+            }
+        }
+    }
+
     fn here(&self, problem: ShapeProblem) -> ShapeError {
         error(&self.scope.borrow(), problem)
     }
@@ -197,16 +232,21 @@ impl Ops for Shapes {
     type Error = ShapeError;
 
     fn conv2d(&self, x: &Shape, layer: &Conv2d) -> Result<Shape, ShapeError> {
+        let Conv2d { groups, in_channels, out_channels, .. } = *layer;
+        let divides = |channels: usize| groups > 0 && channels.is_multiple_of(groups);
+        if !divides(in_channels) || !divides(out_channels) {
+            return Err(error(&layer.name, ShapeProblem::Groups { groups, in_channels, out_channels }));
+        }
         let params = layer.params();
         self.register(&layer.name, &params)?;
-        let [n, _, h, w] = nchw(&layer.name, x, layer.in_channels)?;
-        let out = |size| windows(size, layer.kernel, layer.stride, layer.padding);
+        let [n, _, h, w] = nchw(&layer.name, x, in_channels)?;
+        let out = |size| windows(size, layer.extent(), layer.stride, layer.padding);
         let (Some(h), Some(w)) = (out(h), out(w)) else {
             let problem = ShapeProblem::TooSmall { height: h, width: w, window: "its kernel" };
             return Err(error(&layer.name, problem));
         };
-        let output = vec![n, layer.out_channels, h, w];
-        let macs_per_position = layer.out_channels * layer.in_channels * layer.kernel * layer.kernel;
+        let output = vec![n, out_channels, h, w];
+        let macs_per_position = layer.weight_shape().iter().product::<usize>();
         self.count(&layer.name, &params, &output, macs_per_position * h * w);
         Ok(output)
     }
@@ -230,18 +270,35 @@ impl Ops for Shapes {
         Ok(output)
     }
 
-    fn max_pool2d(&self, x: &Shape, layer: &MaxPool2d) -> Result<Shape, ShapeError> {
-        let &[n, c, h, w] = &x[..] else {
-            return Err(self.here(unexpected("[N, C, H, W] for a pool", x)));
+    fn conv1d(&self, x: &Shape, layer: &Conv1d) -> Result<Shape, ShapeError> {
+        let params = layer.params();
+        self.register(&layer.name, &params)?;
+        let &[n, channels, length] = &x[..] else {
+            return Err(error(&layer.name, unexpected(format!("[N, {}, L]", layer.in_channels), x)));
         };
-        let out = |size| windows(size, layer.kernel, layer.stride, layer.padding);
-        match (out(h), out(w)) {
-            (Some(h), Some(w)) => Ok(vec![n, c, h, w]),
-            _ => {
-                let window = "the window of the pool";
-                Err(self.here(ShapeProblem::TooSmall { height: h, width: w, window }))
-            }
+        if channels != layer.in_channels || layer.kernel % 2 == 0 {
+            let expected = format!("[N, {}, L] and an odd kernel", layer.in_channels);
+            return Err(error(&layer.name, unexpected(expected, x)));
         }
+        let output = vec![n, layer.out_channels, length];
+        self.count(&layer.name, &params, &output, layer.out_channels * channels * layer.kernel * length);
+        Ok(output)
+    }
+
+    fn max_pool2d(
+        &self,
+        x: &Shape,
+        &MaxPool2d { kernel, stride, padding }: &MaxPool2d,
+    ) -> Result<Shape, ShapeError> {
+        self.pool(x, kernel, stride, padding)
+    }
+
+    fn avg_pool2d(
+        &self,
+        x: &Shape,
+        &AvgPool2d { kernel, stride, padding }: &AvgPool2d,
+    ) -> Result<Shape, ShapeError> {
+        self.pool(x, kernel, stride, padding)
     }
 
     fn relu(&self, x: &Shape) -> Result<Shape, ShapeError> {
@@ -249,6 +306,14 @@ impl Ops for Shapes {
     }
 
     fn sigmoid(&self, x: &Shape) -> Result<Shape, ShapeError> {
+        Ok(x.clone())
+    }
+
+    fn hard_sigmoid(&self, x: &Shape) -> Result<Shape, ShapeError> {
+        Ok(x.clone())
+    }
+
+    fn hard_swish(&self, x: &Shape) -> Result<Shape, ShapeError> {
         Ok(x.clone())
     }
 
@@ -302,6 +367,25 @@ impl Ops for Shapes {
             .ok_or_else(|| self.here(ShapeProblem::Insert { axes: axes.into(), shape: x.clone() }))
     }
 
+    fn squeeze(&self, x: &Shape, axes: &[usize]) -> Result<Shape, ShapeError> {
+        if axes.iter().any(|&axis| x.get(axis) != Some(&1)) {
+            return Err(self.here(ShapeProblem::Remove { axes: axes.into(), shape: x.clone() }));
+        }
+        let kept = x.iter().enumerate().filter(|(axis, _)| !axes.contains(axis));
+        Ok(kept.map(|(_, &size)| size).collect())
+    }
+
+    fn dropout(&self, x: &Shape, rate: f32) -> Result<Shape, ShapeError> {
+        match (0.0..1.0).contains(&rate) {
+            true => Ok(x.clone()),
+            false => Err(self.here(ShapeProblem::Rate(rate.to_string()))),
+        }
+    }
+
+    fn drop_path(&self, x: &Shape, rate: f32) -> Result<Shape, ShapeError> {
+        self.dropout(x, rate)
+    }
+
     fn observe(&self, name: &str, value: &Shape) {
         self.observed.borrow_mut().insert(name.into(), value.clone());
     }
@@ -317,11 +401,12 @@ impl Ops for Shapes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resnet::{Architecture, ResNet18, Stem};
+    use crate::networks::{Architecture, Classifier, Stem};
 
     fn resnet18(attention: bool, stem: Stem, classes: usize, side: usize) -> Description {
-        let attention = attention.then(crate::layers::Attention::default);
-        let network = ResNet18::new(&Architecture { classes, channels: 3, stem, attention }).unwrap();
+        let attention = attention.then(|| crate::layers::Attention::default().into());
+        let network =
+            Classifier::new(&Architecture { classes, stem, attention, ..Architecture::default() }).unwrap();
         describe(&network, &[1, 3, side, side]).unwrap()
     }
 

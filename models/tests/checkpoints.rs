@@ -7,9 +7,9 @@ use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use ferronnx_models::checkpoint::families::Seems;
-use ferronnx_models::checkpoint::resnet18::{self, FindError};
+use ferronnx_models::checkpoint::network::{self, FindError};
 use ferronnx_models::checkpoint::{self, Checkpoint, FormatError, Misfit, Sought};
-use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::networks::{Architecture, Classifier};
 use ferronnx_models::{Roles, Weights, testing};
 use ndarray::{Array, ArrayD};
 use proptest::collection::vec;
@@ -214,8 +214,8 @@ fn what_is_no_checkpoint_is_named() {
 }
 
 /// A ResNet18 with other entries, as a checkpoint.
-fn resnet18(change: impl FnOnce(&mut Weights)) -> Result<resnet18::Found, FindError> {
-    let network = ResNet18::new(&Architecture { attention: None, ..Architecture::default() }).unwrap();
+fn resnet18(change: impl FnOnce(&mut Weights)) -> Result<network::Found, FindError> {
+    let network = Classifier::new(&Architecture { attention: None, ..Architecture::default() }).unwrap();
     let mut weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
     weights =
         weights.into_iter().map(|(name, values)| (name.replacen("backbone.", "net.", 1), values)).collect();
@@ -223,7 +223,7 @@ fn resnet18(change: impl FnOnce(&mut Weights)) -> Result<resnet18::Found, FindEr
     let dir = tempfile::tempdir().unwrap();
     checkpoint::save(&weights, dir.path().join("a.safetensors")).unwrap();
     let checkpoint = Checkpoint::open(dir.path().join("a.safetensors")).unwrap();
-    resnet18::find(&checkpoint, |name| name.starts_with("net.left_out."))
+    network::find(&checkpoint, |name| name.starts_with("net.left_out."))
 }
 
 #[test]
@@ -262,12 +262,12 @@ fn a_resnet18_is_found_whole_or_not_at_all() {
 
 #[test]
 fn a_network_without_its_attention_is_none() {
-    let network = ResNet18::new(&Architecture::default()).unwrap();
+    let network = Classifier::new(&Architecture::default()).unwrap();
     let whole = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
     let find = |weights: &Weights| {
         let dir = tempfile::tempdir().unwrap();
         checkpoint::save(weights, dir.path().join("a.safetensors")).unwrap();
-        resnet18::find(&Checkpoint::open(dir.path().join("a.safetensors")).unwrap(), |_| false)
+        network::find(&Checkpoint::open(dir.path().join("a.safetensors")).unwrap(), |_| false)
     };
     assert_eq!(find(&whole).unwrap().architecture, Architecture::default());
     let mut broken = whole.clone();
@@ -391,7 +391,7 @@ proptest! {
             bytes.truncate(cut.index(bytes.len()));
         }
         if let Ok(checkpoint) = Checkpoint::from_bytes(&bytes) {
-            prop_assert!(resnet18::find(&checkpoint, |_| false).is_err());
+            prop_assert!(network::find(&checkpoint, |_| false).is_err());
         }
         if let Ok(weights) = checkpoint::read(&bytes) {
             prop_assert!(weights.values().map(ArrayD::len).sum::<usize>() <= bytes.len());
@@ -498,7 +498,7 @@ fn reference(weights: &Weights) -> Vec<u8> {
 
 #[test]
 fn a_pth_of_the_whole_reference_is_read() {
-    let network = ResNet18::new(&Architecture::default()).unwrap();
+    let network = Classifier::new(&Architecture::default()).unwrap();
     let weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
     let loaded = checkpoint::read(&reference(&weights)).unwrap();
     assert_eq!(loaded.len(), weights.len());

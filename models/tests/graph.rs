@@ -6,15 +6,15 @@ use std::collections::HashSet;
 use std::fmt::Write;
 
 use ferronnx_models::layers::Attention;
+use ferronnx_models::networks::{Architecture, ArchitectureError, Classifier, Stem};
 use ferronnx_models::onnx::digest::sha256;
 use ferronnx_models::onnx::{self, Interface, Model, Opset, Tensor, WeightsDigest, passes};
-use ferronnx_models::resnet::{Architecture, ArchitectureError, ResNet18, Stem};
 use ferronnx_models::shapes::describe;
 use ferronnx_models::{Weights, testing};
 use proptest::prelude::*;
 
 fn traced(architecture: &Architecture, opset: u32) -> (Model, Weights) {
-    let network = ResNet18::new(architecture).unwrap();
+    let network = Classifier::new(architecture).unwrap();
     let weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
     let interface = Interface::new([3, 32, 32]).output("logits");
     let graph = onnx::trace(&network, &weights, &interface, Opset::new(opset).unwrap()).unwrap();
@@ -47,7 +47,7 @@ fn plain_resnet18_has_the_usual_nodes() {
 
 /// Every form that can be exported, by name.
 fn forms(opset: u32) -> Vec<(&'static str, Model)> {
-    let network = ResNet18::new(&Architecture::default()).unwrap();
+    let network = Classifier::new(&Architecture::default()).unwrap();
     let weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
     let trace = |observed| {
         let interface = Interface::new([3, 32, 32]).output("logits").observed(observed);
@@ -231,7 +231,7 @@ fn parameters_keep_their_names_and_unfolded_weights_their_values() {
 
 #[test]
 fn missing_and_misshapen_weights_are_named() {
-    let network = ResNet18::new(&Architecture::default()).unwrap();
+    let network = Classifier::new(&Architecture::default()).unwrap();
     let interface = Interface::new([3, 32, 32]);
     let mut weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
     let error = |weights: &Weights| {
@@ -245,9 +245,9 @@ fn missing_and_misshapen_weights_are_named() {
 
 #[test]
 fn configurations_without_a_network_are_refused() {
-    let refused = |architecture| ResNet18::new(&architecture).unwrap_err();
+    let refused = |architecture| Classifier::new(&architecture).unwrap_err();
     let attention = |ratio, kernel| Architecture {
-        attention: Some(Attention { ratio, kernel }),
+        attention: Some(Attention { ratio, kernel }.into()),
         ..Architecture::default()
     };
     assert_eq!(refused(attention(65, 7)), ArchitectureError::Ratio { ratio: 65, channels: 64 });
@@ -266,18 +266,18 @@ fn configurations_without_a_network_are_refused() {
 
 #[test]
 fn weights_tell_their_architecture() {
-    let some = |ratio, kernel| Some(Attention { ratio, kernel });
+    let some = |ratio, kernel| Some(Attention { ratio, kernel }.into());
     for (channels, stem, attention) in
         [(3, Stem::Cifar, some(16, 7)), (1, Stem::Imagenet, some(8, 3)), (1, Stem::Cifar, None)]
     {
-        let architecture = Architecture { classes: 7, channels, stem, attention };
-        let network = ResNet18::new(&architecture).unwrap();
+        let architecture = Architecture { classes: 7, channels, stem, attention, ..Architecture::default() };
+        let network = Classifier::new(&architecture).unwrap();
         let weights = testing::weights(&network, &[1, channels, 64, 64]).unwrap();
         assert_eq!(Architecture::of(&weights), Ok(architecture));
     }
     for ratio in 1..=64 {
         let architecture = Architecture { classes: 2, attention: some(ratio, 3), ..Architecture::default() };
-        let network = ResNet18::new(&architecture).unwrap();
+        let network = Classifier::new(&architecture).unwrap();
         let shapes = describe(&network, &[1, 3, 64, 64]).unwrap().params;
         let weights = shapes.into_iter().map(|p| (p.name, ndarray::ArrayD::zeros(p.shape))).collect();
         assert!(Architecture::of(&weights).unwrap().same_shapes(&architecture), "ratio {ratio}");
@@ -288,7 +288,7 @@ fn weights_tell_their_architecture() {
 
 #[test]
 fn an_input_that_does_not_fit_names_the_layer() {
-    let network = ResNet18::new(&Architecture::default()).unwrap();
+    let network = Classifier::new(&Architecture::default()).unwrap();
     let error = describe(&network, &[1, 4, 32, 32]).unwrap_err().to_string();
     assert_eq!(error, "backbone.conv1: expects [N, 3, H, W], got [1, 4, 32, 32]");
 }

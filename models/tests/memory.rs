@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+use ferronnx_models::networks::{Architecture, Classifier};
 use ferronnx_models::onnx::{self, Interface, Opset, WeightsDigest, passes};
-use ferronnx_models::resnet::{Architecture, ResNet18};
 use ferronnx_models::testing;
 
 #[global_allocator]
@@ -12,7 +12,7 @@ static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 /// Runs all checks in one test, because there is one heap.
 #[test]
 fn at_most_four_times_the_weights() {
-    let network = ResNet18::new(&Architecture::default()).unwrap();
+    let network = Classifier::new(&Architecture::default()).unwrap();
     let weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
     let weights_bytes: usize = weights.values().map(|values| 4 * values.len()).sum();
     let interface = Interface::new([3, 32, 32]).output("logits");

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use ferronnx_models::layers::Init;
-use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
+use ferronnx_models::networks::{Architecture, Classifier, Network, Stem};
 use ferronnx_models::shapes::describe;
 use serde::Deserialize;
 
@@ -22,7 +22,7 @@ fn compare(variant: &str, architecture: Architecture) {
     let text = include_str!("goldens/parameters.json");
     let mut variants: BTreeMap<String, BTreeMap<String, Reference>> = serde_json::from_str(text).unwrap();
     let mut reference = variants.remove(variant).unwrap();
-    let network = ResNet18::new(&architecture).unwrap();
+    let network = Classifier::new(&architecture).unwrap();
     for param in describe(&network, &[1, 3, 64, 64]).unwrap().params {
         let name = &param.name;
         let drawn = reference.remove(name).unwrap_or_else(|| panic!("{variant}: PyTorch has no {name}"));
@@ -66,4 +66,13 @@ fn imagenet_stem() {
 #[test]
 fn without_attention() {
     compare("plain", Architecture { attention: None, ..Architecture::default() });
+}
+
+#[test]
+fn mobilenet() {
+    let network = Network::MobilenetV3Small;
+    compare(
+        "mobilenet",
+        Architecture { network, stem: Stem::Imagenet, attention: None, ..Architecture::default() },
+    );
 }

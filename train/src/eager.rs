@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
-use ferronnx_models::layers::{BatchNorm2d, Conv2d, Linear, MaxPool2d};
+use ferronnx_models::layers::{AvgPool2d, BatchNorm2d, Conv1d, Conv2d, Linear, MaxPool2d};
 use ferronnx_models::{Ops, Reduce};
 use tch::Tensor;
 
+use crate::dropout::Draws;
 use crate::error::TorchError;
 use crate::params::Params;
 
@@ -19,18 +20,40 @@ pub struct Eager<'a> {
 
 enum Mode<'a> {
     Eval,
-    Train { frozen_norms: &'a HashSet<String> },
+    Train { frozen_norms: &'a HashSet<String>, draws: Option<Draws> },
 }
 
 impl<'a> Eager<'a> {
-    /// Evaluates: batch norm uses its running statistics.
+    /// Evaluates: batch norm uses its running statistics, and dropout does nothing.
     pub fn eval(params: &'a Params) -> Self {
         Self { params, mode: Mode::Eval }
     }
 
-    /// Trains: batch norm uses and updates the batch's statistics, except in the layers `frozen_norms`.
+    /// Trains: batch norm uses and updates the batch's statistics, except in the layers `frozen_norms`. Networks with
+    /// dropout or stochastic depth need random numbers too, see [`with_draws`](Self::with_draws).
     pub fn train(params: &'a Params, frozen_norms: &'a HashSet<String>) -> Self {
-        Self { params, mode: Mode::Train { frozen_norms } }
+        Self { params, mode: Mode::Train { frozen_norms, draws: None } }
+    }
+
+    /// Takes the masks of dropout and stochastic depth from `numbers`, if it trains; see [`Draws::new`].
+    #[must_use]
+    pub fn with_draws(mut self, numbers: &Tensor) -> Self {
+        if let Mode::Train { draws, .. } = &mut self.mode {
+            *draws = Some(Draws::new(numbers));
+        }
+        self
+    }
+
+    /// Multiplies `x` by random factors of `shape`, in training.
+    fn drop(&self, operation: &str, x: &Tensor, shape: &[i64], rate: f32) -> Result<Tensor, EagerError> {
+        match &self.mode {
+            Mode::Train { draws: Some(draws), .. } if rate > 0.0 => {
+                let factors = at(operation, draws.factors(shape, f64::from(rate), x))?;
+                at(operation, x.f_mul(&factors))
+            }
+            Mode::Train { draws: None, .. } if rate > 0.0 => Err(EagerError::NoDraws),
+            _ => Ok(x.shallow_clone()),
+        }
     }
 
     fn param(&self, name: &str) -> Result<&Tensor, EagerError> {
@@ -44,6 +67,9 @@ pub enum EagerError {
     /// The network names a parameter that does not exist.
     #[error("the parameters lack {0}")]
     Missing(String),
+    /// The network has dropout, and is trained without random numbers for it.
+    #[error("the network has dropout or stochastic depth, and there are no random numbers for it")]
+    NoDraws,
     /// libtorch failed.
     #[error("{layer}")]
     Torch {
@@ -74,19 +100,24 @@ impl Ops for Eager<'_> {
     fn conv2d(&self, x: &Tensor, layer: &Conv2d) -> Result<Tensor, EagerError> {
         let weight = self.param(&layer.weight_name())?;
         let bias = layer.bias_name().map(|name| self.param(&name)).transpose()?;
-        let (stride, padding) = (both(layer.stride), both(layer.padding));
-        at(&layer.name, x.f_conv2d(weight, bias, stride, padding, both(1), 1))
+        let (stride, padding, dilation) = (both(layer.stride), both(layer.padding), both(layer.dilation));
+        at(&layer.name, x.f_conv2d(weight, bias, stride, padding, dilation, layer.groups as i64))
+    }
+
+    fn conv1d(&self, x: &Tensor, layer: &Conv1d) -> Result<Tensor, EagerError> {
+        let weight = self.param(&layer.weight_name())?;
+        at(&layer.name, x.f_conv1d(weight, None::<Tensor>, 1, layer.padding() as i64, 1, 1))
     }
 
     fn batch_norm(&self, x: &Tensor, layer: &BatchNorm2d) -> Result<Tensor, EagerError> {
-        let training = match self.mode {
+        let training = match &self.mode {
             Mode::Eval => false,
-            Mode::Train { frozen_norms } => !frozen_norms.contains(&layer.name),
+            Mode::Train { frozen_norms, .. } => !frozen_norms.contains(&layer.name),
         };
         let [weight, bias, mean, var] = layer.names();
         let (weight, bias) = (self.param(&weight)?, self.param(&bias)?);
         let (mean, var) = (self.param(&mean)?, self.param(&var)?);
-        let (momentum, eps) = (BatchNorm2d::MOMENTUM, BatchNorm2d::EPS);
+        let BatchNorm2d { momentum, eps, .. } = *layer;
         let y =
             x.f_batch_norm(Some(weight), Some(bias), Some(mean), Some(var), training, momentum, eps, true);
         at(&layer.name, y)
@@ -103,12 +134,29 @@ impl Ops for Eager<'_> {
         at("max_pool2d", x.f_max_pool2d(both(kernel), both(stride), both(padding), both(1), false))
     }
 
+    fn avg_pool2d(&self, x: &Tensor, layer: &AvgPool2d) -> Result<Tensor, EagerError> {
+        let AvgPool2d { kernel, stride, padding } = *layer;
+        at("avg_pool2d", x.f_avg_pool2d(both(kernel), both(stride), both(padding), false, true, None))
+    }
+
     fn relu(&self, x: &Tensor) -> Result<Tensor, EagerError> {
         at("relu", x.f_relu())
     }
 
     fn sigmoid(&self, x: &Tensor) -> Result<Tensor, EagerError> {
         at("sigmoid", x.f_sigmoid())
+    }
+
+    fn hard_sigmoid(&self, x: &Tensor) -> Result<Tensor, EagerError> {
+        at("hard_sigmoid", x.f_hardsigmoid())
+    }
+
+    fn hard_swish(&self, x: &Tensor) -> Result<Tensor, EagerError> {
+        at("hard_swish", x.f_hardswish())
+    }
+
+    fn silu(&self, x: &Tensor) -> Result<Tensor, EagerError> {
+        at("silu", x.f_silu())
     }
 
     fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor, EagerError> {
@@ -151,5 +199,23 @@ impl Ops for Eager<'_> {
         let mut axes = ints(axes);
         axes.sort_unstable();
         axes.iter().try_fold(x.shallow_clone(), |x, &axis| at("unsqueeze", x.f_unsqueeze(axis)))
+    }
+
+    fn squeeze(&self, x: &Tensor, axes: &[usize]) -> Result<Tensor, EagerError> {
+        let mut axes = ints(axes);
+        axes.sort_unstable_by(|a, b| b.cmp(a));
+        axes.iter().try_fold(x.shallow_clone(), |x, &axis| at("squeeze", x.f_squeeze_dim(axis)))
+    }
+
+    fn dropout(&self, x: &Tensor, rate: f32) -> Result<Tensor, EagerError> {
+        self.drop("dropout", x, &x.size(), rate)
+    }
+
+    fn drop_path(&self, x: &Tensor, rate: f32) -> Result<Tensor, EagerError> {
+        let mut shape = vec![1; x.dim()];
+        if let (Some(first), Some(&items)) = (shape.first_mut(), x.size().first()) {
+            *first = items;
+        }
+        self.drop("drop_path", x, &shape, rate)
     }
 }

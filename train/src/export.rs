@@ -7,6 +7,7 @@ mod goldens;
 mod images;
 mod reference;
 mod scaled;
+mod speed;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,7 @@ pub use self::card::card;
 pub use self::drift::Drift;
 pub use self::images::Images;
 use self::reference::Reference;
+pub use self::speed::Speed;
 use crate::error::{SettingError, TorchError};
 use crate::params::Params;
 use crate::temperature::TemperatureError;
@@ -101,6 +103,8 @@ pub struct Exported {
     pub disagreeing: Vec<Disagreement>,
     /// Numbers of images that libtorch and the file classify correctly, if the classes are known.
     pub right: Option<[usize; 2]>,
+    /// Times of an int8 file and of the float32 one; `None` for other precisions.
+    pub speed: Option<Speed>,
     /// Temperature that is part of the file's logits, if there is one.
     pub temperature_scaling: Option<TemperatureScaling>,
     /// Size of the file in bytes.
@@ -297,6 +301,7 @@ impl<M: Module> Trained<'_, M> {
             return Err(ExportError::Certificate(failures));
         }
 
+        let speed = self.speed(&bytes, &reference, images, options)?;
         let started = Instant::now();
         ferronnx_models::files::write_atomically(path, |out| out.write_all(&bytes))
             .map_err(|source| ExportError::Io { path: path.into(), source })?;
@@ -305,10 +310,26 @@ impl<M: Module> Trained<'_, M> {
             disagreeing: comparison.disagreeing().to_vec(),
             right: (images.labels.is_some() && !card.is_multi_label()).then(|| comparison.right()),
             certificate,
+            speed,
             temperature_scaling: card.temperature_scaling,
             bytes: bytes.len() as u64,
             written,
         })
+    }
+
+    /// Times an int8 file on an image, beside the float32 file of the same network.
+    fn speed(
+        &self,
+        bytes: &[u8],
+        reference: &Reference<'_, M>,
+        images: &Images,
+        options: &ExportOptions,
+    ) -> Result<Option<Speed>, ExportError> {
+        let image = images.images.first().filter(|_| options.precision == Precision::Int8);
+        let Some(image) = image else { return Ok(None) };
+        let fp32 = onnx::encode(self.model(&ExportOptions { precision: Precision::Fp32, ..*options })?, &[]);
+        let image = reference.preprocessor.batch(std::slice::from_ref(image), options.input);
+        Speed::of([&fp32, bytes], &image).map(Some)
     }
 
     /// Measures how far every value of the file is from libtorch's on `images`, largest added drift first.

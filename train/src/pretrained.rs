@@ -11,9 +11,10 @@ use std::str::FromStr;
 
 use ferronnx_models::Roles;
 use ferronnx_models::checkpoint::families::Seems;
+use ferronnx_models::checkpoint::network::same_values;
 use ferronnx_models::checkpoint::{Candidate, Checkpoint, FormatError, Misfit, Sought, StoredTensor};
 use globset::GlobSet;
-use ndarray::{Axis, s};
+use ndarray::{ArrayD, Axis, s};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TorchError;
@@ -288,14 +289,28 @@ impl Network<'_> {
                 [_, RGB, _, _] if is_gray => cropped.sum_axis(Axis(1)).insert_axis(Axis(1)),
                 _ => cropped,
             };
-            self.params.assign(&name, &values)?;
+            self.params.assign(&name, &self.reshaped(&name, values))?;
         }
         Ok(())
     }
 
+    /// Gives values of a 1x1 convolution the shape of a linear layer, if the network has one in its place.
+    fn reshaped(&self, own: &str, values: ArrayD<f32>) -> ArrayD<f32> {
+        let shape = self.shape(own);
+        match same_values(values.shape(), &shape) {
+            true => values.into_shape_with_order(shape).expect("the shapes differ in ones only"),
+            false => values,
+        }
+    }
+
+    /// Shape of the network's parameter `own`.
+    fn shape(&self, own: &str) -> Vec<usize> {
+        let size = self.params.get(own).map(|tensor| tensor.size()).unwrap_or_default();
+        size.into_iter().map(|size| size as usize).collect()
+    }
+
     fn fit(&self, own: &str, tensor: &StoredTensor) -> Fit {
-        let expected = self.params.get(own).map(|tensor| tensor.size()).unwrap_or_default();
-        let expected: Vec<usize> = expected.into_iter().map(|size| size as usize).collect();
+        let expected = self.shape(own);
         // A tensor of a kind that cannot be read is refused by name when it is.
         let Some(found) = tensor.shape() else { return Fit::Same };
         let channels_fit =
@@ -337,7 +352,7 @@ fn fit(
         (declared && found > expected && (found - expected).is_multiple_of(2)).then(|| (found - expected) / 2)
     };
     match (found, &expected[..]) {
-        (found, expected) if found == expected => Fit::Same,
+        (found, expected) if same_values(found, expected) => Fit::Same,
         ([filters, channels, height, width], [f, c, h, w])
             if filters == f && channels_fit(*channels, *c) && height == width && h == w =>
         {

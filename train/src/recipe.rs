@@ -283,14 +283,14 @@ impl Recipe {
 #[cfg(test)]
 mod tests {
     use ferronnx_models::Module;
-    use ferronnx_models::resnet::{Architecture, ResNet18};
+    use ferronnx_models::networks::{Architecture, Classifier};
 
     use super::*;
     use crate::data::augment::Crop;
     use crate::error::chain;
 
     fn roles() -> Roles {
-        ResNet18::new(&Architecture::default()).unwrap().roles()
+        Classifier::new(&Architecture::default()).unwrap().roles()
     }
 
     fn three_phase() -> Recipe {

@@ -1,6 +1,6 @@
 //! Summary of a network: output shape, parameters and multiply-accumulates of each layer.
 
-use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::networks::{Architecture, Classifier};
 use ferronnx_models::shapes::{self, LayerDescription};
 use serde::Serialize;
 
@@ -48,7 +48,7 @@ pub struct Total {
 pub enum SummaryError {
     /// The configuration has no network.
     #[error(transparent)]
-    Architecture(#[from] ferronnx_models::resnet::ArchitectureError),
+    Architecture(#[from] ferronnx_models::networks::ArchitectureError),
     /// The network does not take images of this size.
     #[error("an image of {side}x{side} does not fit the network")]
     Size {
@@ -66,7 +66,7 @@ impl Summary {
     /// [`SummaryError`] when there is no such network, or it does not take images of this size.
     pub fn new(architecture: &Architecture, side: usize) -> Result<Self, SummaryError> {
         let input = [1, architecture.channels, side, side];
-        let network = ResNet18::new(architecture)?;
+        let network = Classifier::new(architecture)?;
         let described =
             shapes::describe(&network, &input).map_err(|source| SummaryError::Size { side, source })?;
         let values = described.params.iter().map(|param| param.shape.iter().product::<usize>()).sum();
@@ -91,13 +91,14 @@ impl From<LayerDescription> for Layer {
 
 #[cfg(test)]
 mod tests {
-    use ferronnx_models::resnet::Stem;
+    use ferronnx_models::networks::Stem;
 
     use super::*;
 
     #[test]
     fn the_totals_of_torchvisions_network_are_those_known() {
-        let plain = Architecture { classes: 1000, channels: 3, stem: Stem::Imagenet, attention: None };
+        let plain =
+            Architecture { classes: 1000, stem: Stem::Imagenet, attention: None, ..Architecture::default() };
         let total = Summary::new(&plain, 224).unwrap().total;
         assert_eq!((total.trainable, total.macs), (11_689_512, 1_814_073_344));
         assert_eq!((total.values, total.bytes), (11_699_112, 46_796_448));

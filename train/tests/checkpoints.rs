@@ -9,9 +9,9 @@ use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
-use common::{Golden, colour_set, golden, params, relative_difference, tensor};
+use common::{colour_set, golden, params, relative_difference, tensor};
 use ferronnx_models::checkpoint;
-use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
+use ferronnx_models::networks::{Architecture, Classifier, Stem};
 use ferronnx_models::{Module, Weights, testing};
 use ferronnx_train::eager::Eager;
 use ferronnx_train::params::to_array;
@@ -52,19 +52,18 @@ fn archive(pickle: &[u8], weights: &Weights) -> Vec<u8> {
 
 #[test]
 fn a_pth_of_the_reference_gives_the_logits_of_the_reference() {
-    let network = ResNet18::new(&Architecture::default()).unwrap();
+    let network = Classifier::new(&Architecture::default()).unwrap();
     let shape = [5, 3, 32, 32];
     let weights = testing::weights(&network, &shape).unwrap();
     let loaded = checkpoint::read(&reference(&weights)).unwrap();
     assert_eq!(loaded.len(), weights.len());
     assert_eq!(Architecture::of(&loaded).unwrap(), Architecture::default());
 
-    let module = Golden::Network(Box::new(network));
     let first = |array: &ArrayD<f32>| array.slice_axis(Axis(0), Slice::from(..1)).to_owned();
     let (x, y) = (first(&testing::input(&shape)), first(&golden("network.cifar")));
     let _guard = tch::no_grad_guard();
-    let params = params(&module, &[1, 3, 32, 32], &loaded);
-    let logits = to_array(&module.forward(&Eager::eval(&params), &tensor(&x)).unwrap()).unwrap();
+    let params = params(&network, &[1, 3, 32, 32], &loaded);
+    let logits = to_array(&network.forward(&Eager::eval(&params), &tensor(&x)).unwrap()).unwrap();
     let difference = relative_difference(&logits, &y);
     assert!(difference <= 1e-5, "differs by {difference:e}");
 }
@@ -77,7 +76,7 @@ fn the_binary_takes_a_pth_wherever_it_takes_weights() {
         command.current_dir(dir.path()).args(arguments);
         command.assert()
     };
-    let network = ResNet18::new(&Architecture::default()).unwrap();
+    let network = Classifier::new(&Architecture::default()).unwrap();
     let weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
     fs::write(dir.path().join("reference.pth"), reference(&weights)).unwrap();
     train(&["export", "reference.pth", "--image-size", "16"])
@@ -113,7 +112,7 @@ fn nested(key: &str) -> Vec<u8> {
 #[test]
 fn every_form_of_a_checkpoint_exports_the_same_weights() {
     let dir = tempfile::tempdir().unwrap();
-    let network = ResNet18::new(&Architecture::default()).unwrap();
+    let network = Classifier::new(&Architecture::default()).unwrap();
     let weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
     let prefixed = |prefix: &str| -> Vec<(String, ArrayD<f32>)> {
         weights.iter().map(|(name, values)| (format!("{prefix}{name}"), values.clone())).collect()
@@ -161,7 +160,7 @@ fn every_form_of_a_checkpoint_exports_the_same_weights() {
 #[test]
 fn layers_beside_the_network_are_left_out_by_name_only() {
     let dir = tempfile::tempdir().unwrap();
-    let network = ResNet18::new(&Architecture::default()).unwrap();
+    let network = Classifier::new(&Architecture::default()).unwrap();
     let mut weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
     weights.insert("projector.weight".into(), ArrayD::zeros(vec![4, 4]));
     checkpoint::save(&weights, dir.path().join("a.safetensors")).unwrap();
@@ -184,8 +183,8 @@ fn layers_beside_the_network_are_left_out_by_name_only() {
 #[test]
 fn weights_with_the_bare_names_of_torchvision_are_exported() {
     let dir = tempfile::tempdir().unwrap();
-    let plain = Architecture { classes: 7, channels: 3, stem: Stem::Imagenet, attention: None };
-    let weights = testing::weights(&ResNet18::new(&plain).unwrap(), &[1, 3, 64, 64]).unwrap();
+    let plain = Architecture { classes: 7, stem: Stem::Imagenet, attention: None, ..Architecture::default() };
+    let weights = testing::weights(&Classifier::new(&plain).unwrap(), &[1, 3, 64, 64]).unwrap();
     let bare =
         weights.into_iter().map(|(name, values)| (name.replacen("backbone.", "", 1), values)).collect();
     checkpoint::save(&bare, dir.path().join("resnet18.safetensors")).unwrap();

@@ -4,19 +4,20 @@
 
 mod common;
 
-use common::{Golden, params, tensor};
+use common::{params, tensor};
 use ferronnx_infer::session::Options;
 use ferronnx_infer::{Device, Session};
-use ferronnx_models::layers::{Attention, Cbam, Conv2d, Init};
+use ferronnx_models::layers::{Attention, AvgPool2d, Cbam, Conv1d, Conv2d, Init};
+use ferronnx_models::networks::{Architecture, Classifier, ResidualBlock, Stem};
 use ferronnx_models::onnx::{self, Interface, Opset, passes};
-use ferronnx_models::resnet::{Architecture, BasicBlock, ResNet18, Stem};
-use ferronnx_models::{Module, Ops, shapes, testing};
+use ferronnx_models::{Module, Ops, Reduce, shapes, testing};
 use ferronnx_train::eager::Eager;
 use ferronnx_train::params::{Params, to_array};
 use proptest::prelude::*;
+use tch::Tensor;
 
 /// Runs a module under the three interpretations and returns the output's shapes.
-fn three_shapes(module: &Golden, shape: [usize; 4], opset: u32) -> [Vec<usize>; 3] {
+fn three_shapes(module: &impl Module, shape: [usize; 4], opset: u32) -> [Vec<usize>; 3] {
     let described = shapes::describe(module, &shape).unwrap().output;
     let weights = testing::weights(module, &shape).unwrap();
     let params = params(module, &shape, &weights);
@@ -42,11 +43,11 @@ proptest! {
         channels in 16usize..40, ratio in 1usize..17, kernel in 0usize..4,
         opset in Opset::MIN..=Opset::MAX,
     ) {
-        let block = Golden::Block(BasicBlock::new("block", channels, channels + 3, stride));
+        let block = ResidualBlock::basic("block", channels, channels + 3, stride);
         let attention = Attention { ratio, kernel: 2 * kernel + 1 };
-        let cbam = Golden::Cbam(Cbam::new("cbam", channels, attention));
-        for module in [block, cbam] {
-            let [described, eager, onnx] = three_shapes(&module, [n, channels, h, w], opset);
+        let cbam = Cbam::new("cbam", channels, attention);
+        let shape = [n, channels, h, w];
+        for [described, eager, onnx] in [three_shapes(&block, shape, opset), three_shapes(&cbam, shape, opset)] {
             prop_assert_eq!(&described, &eager);
             prop_assert_eq!(&described, &onnx);
         }
@@ -59,8 +60,8 @@ proptest! {
     #[test]
     fn whole_networks(n in 1usize..3, h in 33usize..70, w in 33usize..70, imagenet: bool, classes in 2usize..20) {
         let stem = if imagenet { Stem::Imagenet } else { Stem::Cifar };
-        let network = ResNet18::new(&Architecture { classes, stem, ..Architecture::default() }).unwrap();
-        let [described, eager, onnx] = three_shapes(&Golden::Network(Box::new(network)), [n, 3, h, w], 17);
+        let network = Classifier::new(&Architecture { classes, stem, ..Architecture::default() }).unwrap();
+        let [described, eager, onnx] = three_shapes(&network, [n, 3, h, w], 17);
         prop_assert_eq!(&described, &vec![n, classes]);
         prop_assert_eq!(&described, &eager);
         prop_assert_eq!(&described, &onnx);
@@ -83,6 +84,110 @@ fn every_opset_computes_the_same() {
     for opset in Opset::MIN + 1..=Opset::MAX {
         assert!(common::relative_difference(&run(opset), &first) < 1e-6, "opset {opset}");
     }
+}
+
+/// Network of the operators that no layer above uses.
+struct Operators {
+    conv: Conv2d,
+    line: Conv1d,
+    pool: AvgPool2d,
+}
+
+impl Module for Operators {
+    fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+        let x = ops.hard_swish(&ops.conv2d(x, &self.conv)?)?;
+        let x = ops.silu(&ops.avg_pool2d(&x, &self.pool)?)?;
+        let line = ops.unsqueeze(&ops.reduce(&x, Reduce::Mean, &[2, 3], false)?, &[1])?;
+        let gate = ops.hard_sigmoid(&ops.squeeze(&ops.conv1d(&line, &self.line)?, &[1])?)?;
+        let x = ops.drop_path(&ops.mul(&x, &ops.unsqueeze(&gate, &[2, 3])?)?, 0.5)?;
+        ops.dropout(&x, 0.5)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn operators_of_other_networks(
+        n in 1usize..4, h in 9usize..24, w in 9usize..24, groups in 1usize..4, width in 1usize..5,
+        kernel in 1usize..4, dilation in 1usize..4, stride in 1usize..3, window in 1usize..4, line in 0usize..3,
+        bias: bool, opset in Opset::MIN..=Opset::MAX,
+    ) {
+        let channels = groups * width;
+        let conv = Conv2d { dilation, groups, stride, padding: 1, bias, ..Conv2d::new("conv", channels, 2 * channels, kernel) };
+        let pool = AvgPool2d { kernel: window, stride: 1, padding: window / 2 };
+        let module = Operators { conv, line: Conv1d::new("line", 1, 1, 2 * line + 1), pool };
+        let shape = [n, channels, h, w];
+        let described = shapes::describe(&module, &shape).unwrap().output;
+        let weights = testing::weights(&module, &shape).unwrap();
+        let input = testing::input(&shape);
+        let _guard = tch::no_grad_guard();
+        let params = params(&module, &shape, &weights);
+        let eager = to_array(&module.forward(&Eager::eval(&params), &tensor(&input)).unwrap()).unwrap();
+        prop_assert_eq!(&described[..], eager.shape());
+        let mut graph =
+            onnx::trace(&module, &weights, &Interface::new([channels, h, w]), Opset::new(opset).unwrap()).unwrap();
+        let cpu = Options::default().device(Device::Cpu);
+        let run = |graph| {
+            let session = Session::from_bytes(&onnx::encode(graph, &[]), &cpu).unwrap();
+            session.run(input.view()).unwrap()
+        };
+        prop_assert!(common::relative_difference(&run(graph.clone()), &eager) < 1e-5);
+        passes::half_precision(&mut graph).unwrap();
+        prop_assert!(common::relative_difference(&run(graph), &eager) < 1e-2);
+    }
+}
+
+/// Network of which only dropout is left.
+struct Dropped {
+    rate: f32,
+    whole: bool,
+}
+
+impl Module for Dropped {
+    fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+        if self.whole { ops.drop_path(x, self.rate) } else { ops.dropout(x, self.rate) }
+    }
+}
+
+#[test]
+fn dropout_acts_in_training_only_and_by_its_draws() {
+    let shape = [40, 3, 4, 5];
+    let input = testing::input(&shape);
+    let params = Params::initialise(&[], 0, tch::Device::Cpu).unwrap();
+    let none = std::collections::HashSet::new();
+    let draws = |numbers: [f32; 2]| Tensor::from_slice(&numbers);
+    for whole in [false, true] {
+        let module = Dropped { rate: 0.25, whole };
+        let run = |eager: Eager<'_>| module.forward(&eager, &tensor(&input)).map(|y| to_array(&y).unwrap());
+        assert_eq!(run(Eager::eval(&params).with_draws(&draws([1.0, 2.0]))).unwrap(), input);
+        let error = run(Eager::train(&params, &none)).unwrap_err();
+        assert!(error.to_string().contains("no random numbers"), "{error}");
+        let trained = |numbers| run(Eager::train(&params, &none).with_draws(&draws(numbers))).unwrap();
+        let first = trained([1.0, 2.0]);
+        assert_eq!(trained([1.0, 2.0]), first);
+        assert_ne!(trained([1.0, 3.0]), first);
+        let scaled = |(y, x): (&f32, &f32)| *y == 0.0 || (y - x / 0.75).abs() < 1e-6;
+        assert!(first.iter().zip(&input).all(scaled));
+        let rows: Vec<bool> = first.outer_iter().map(|row| row.iter().all(|&value| value == 0.0)).collect();
+        assert_eq!(rows.contains(&true), whole, "items are dropped as a whole, or not");
+        if whole {
+            assert!(
+                first.outer_iter().zip(&rows).all(|(row, dropped)| *dropped || row.iter().all(|&v| v != 0.0))
+            );
+        }
+        let graph = onnx::trace(
+            &module,
+            &testing::weights(&module, &shape).unwrap(),
+            &Interface::new([3, 4, 5]),
+            Opset::default(),
+        );
+        let session =
+            Session::from_bytes(&onnx::encode(graph.unwrap(), &[]), &Options::default().device(Device::Cpu));
+        assert_eq!(session.unwrap().run(input.view()).unwrap(), input);
+    }
+    let error = shapes::describe(&Dropped { rate: 1.0, whole: false }, &shape).unwrap_err();
+    assert!(error.to_string().contains("less than 1, not 1"), "{error}");
 }
 
 /// Network that divides its input by a constant.
@@ -117,7 +222,7 @@ fn a_division_is_the_same_to_the_bit() {
 
 #[test]
 fn initial_values_have_the_distributions_that_layers_name() {
-    let network = ResNet18::new(&Architecture { stem: Stem::Imagenet, ..Architecture::default() }).unwrap();
+    let network = Classifier::new(&Architecture { stem: Stem::Imagenet, ..Architecture::default() }).unwrap();
     let described = shapes::describe(&network, &[1, 3, 64, 64]).unwrap().params;
     let params = Params::initialise(&described, 3, tch::Device::Cpu).unwrap();
     let weights = params.to_weights().unwrap();

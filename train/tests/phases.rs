@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use ferronnx_infer::Preprocessor;
 use ferronnx_models::card::Preprocessing;
-use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::networks::{Architecture, Classifier};
 use ferronnx_models::{Weights, shapes};
 use ferronnx_train::data::batches::Loader;
 use ferronnx_train::data::folder::ImageFolder;
@@ -24,7 +24,7 @@ fn run(new: &[&str], frozen_bn: FrozenBatchNorm) -> Vec<Weights> {
     let preprocessor = Preprocessor::new(&Preprocessing::for_size(8));
     let samples = ImageFolder::scan(&data).unwrap().train;
     let set = ImageSet::load(samples, &preprocessor, Loading::new(Device::Cpu), || ()).unwrap();
-    let network = ResNet18::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
+    let network = Classifier::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
     let described = shapes::describe(&network, &[1, 3, 8, 8]).unwrap().params;
     let params = Params::initialise(&described, 1, Device::Cpu).unwrap();
     let recipe = Recipe { frozen_bn, batch_size: 16, ..Recipe::load("three-phase").unwrap().scaled_to(3) };

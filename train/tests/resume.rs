@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ferronnx_infer::Preprocessor;
 use ferronnx_models::card::Preprocessing;
-use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::networks::{Architecture, Classifier, Network, Stem};
 use ferronnx_models::shapes;
 use ferronnx_train::data::batches::Loader;
 use ferronnx_train::data::folder::ImageFolder;
@@ -56,7 +56,7 @@ horizontal_flip = 0.5
 name = "head"
 epochs = 4
 learning_rate = 1e-3
-train = ["backbone.fc.*", "cbam_layer*"]
+train = ["@head", "@attention"]
 
 [[phase]]
 name = "all"
@@ -80,7 +80,7 @@ fn by_step() -> String {
 }
 
 /// Trains an epoch of each phase, stopping after every `stop_every` updates: a new trainer goes on each time.
-fn train(recipe: &str, stop_every: usize) -> (Vec<EpochMetrics>, Snapshot) {
+fn train(recipe: &str, architecture: Architecture, stop_every: usize) -> (Vec<EpochMetrics>, Snapshot) {
     let (dir, data) = common::colour_set();
     let file = dir.path().join("everything.toml");
     fs::write(&file, recipe).unwrap();
@@ -88,9 +88,10 @@ fn train(recipe: &str, stop_every: usize) -> (Vec<EpochMetrics>, Snapshot) {
     let preprocessor = Preprocessor::new(&Preprocessing::for_size(8));
     let ImageFolder { train: samples, classes, .. } = ImageFolder::scan(&data).unwrap();
     let set = ImageSet::load(samples, &preprocessor, Loading::new(Device::Cpu), || ()).unwrap();
-    let network = ResNet18::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
+    let network = Classifier::new(&Architecture { classes: 3, ..architecture }).unwrap();
     let described = shapes::describe(&network, &[1, 3, 8, 8]).unwrap().params;
-    let new = HashSet::from(["backbone.fc.weight".to_owned(), "backbone.fc.bias".to_owned()]);
+    let head = architecture.network.head_weight();
+    let new = HashSet::from([head.to_owned(), head.replace("weight", "bias")]);
     let mut snapshot: Option<Snapshot> = None;
     let mut epochs = Vec::new();
     loop {
@@ -120,11 +121,21 @@ fn train(recipe: &str, stop_every: usize) -> (Vec<EpochMetrics>, Snapshot) {
 
 #[test]
 fn stopping_after_any_update_changes_nothing() {
-    for recipe in [EVERYTHING.to_owned(), by_step()] {
-        let (epochs, whole) = train(&recipe, usize::MAX);
+    let resnet = Architecture::default();
+    // Has dropout.
+    let network = Network::MobilenetV3Small;
+    let mobilenet = Architecture { network, stem: Stem::Imagenet, attention: None, ..resnet };
+    let whole_batches = EVERYTHING.replace("accumulate = 2", "accumulate = 1");
+    for (recipe, architecture) in [
+        (EVERYTHING.to_owned(), resnet),
+        (by_step(), resnet),
+        (EVERYTHING.to_owned(), mobilenet),
+        (whole_batches, mobilenet),
+    ] {
+        let (epochs, whole) = train(&recipe, architecture, usize::MAX);
         assert_eq!(epochs.len(), 2);
         for stop_every in [1, 3] {
-            let (stopped_epochs, stopped) = train(&recipe, stop_every);
+            let (stopped_epochs, stopped) = train(&recipe, architecture, stop_every);
             assert_eq!(stopped_epochs, epochs);
             assert_eq!(stopped.weights, whole.weights);
             assert_eq!(stopped.average, whole.average);

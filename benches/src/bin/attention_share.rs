@@ -12,13 +12,13 @@ use anyhow::{Context, Result};
 use benches::device::{self, Load};
 use benches::{Case, Engine, median};
 use ferronnx_models::layers::Attention;
-use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::networks::{Architecture, Classifier};
 
 fn main() -> Result<()> {
     let device = device::open()?;
     let rounds = env::args().nth(1).map_or(Ok(400), |rounds| rounds.parse()).context("ROUNDS is a number")?;
-    let network = |attention| ResNet18::new(&Architecture { attention, ..Architecture::default() });
-    let (with, without) = (network(Some(Attention::default()))?, network(None)?);
+    let network = |attention| Classifier::new(&Architecture { attention, ..Architecture::default() });
+    let (with, without) = (network(Some(Attention::default().into()))?, network(None)?);
     println!("| load | engine | with, ms | without, ms | share |\n|---|---|---|---|---|");
     for load in Load::all(device) {
         let case = |network| Case::new(network, [3, 32, 32], load);

@@ -15,7 +15,7 @@ use clap::{Parser, ValueEnum};
 use ferronnx_infer::Preprocessor;
 use ferronnx_models::card::Preprocessing;
 use ferronnx_models::layers::Attention;
-use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
+use ferronnx_models::networks::{Architecture, Classifier, Stem};
 use ferronnx_models::{Module, shapes};
 use ferronnx_train::data::augment::Augment;
 use ferronnx_train::data::batches::Loader;
@@ -131,10 +131,10 @@ fn main() -> Result<()> {
 
 /// Measures one case and describes it.
 fn measured(args: &Args, case: &Case, device: Device, folder: &ImageFolder) -> Result<Value> {
-    let attention = case.attention.then(Attention::default);
+    let attention = case.attention.then(|| Attention::default().into());
     let (classes, stem) = (folder.classes.len(), Stem::for_size(args.size));
     let architecture = Architecture { classes, stem, attention, ..Architecture::default() };
-    let network = ResNet18::new(&architecture)?;
+    let network = Classifier::new(&architecture)?;
     let described = shapes::describe(&network, &[1, 3, args.size as usize, args.size as usize])?.params;
     let params = Params::initialise(&described, 1, device)?;
     let mut found = match device {
@@ -172,7 +172,7 @@ fn form(captured: bool, attention: bool) -> &'static str {
 }
 
 /// Times of steps on one fixed batch, and of the optimizers.
-fn alone(network: &ResNet18, params: &Params, args: &Args, batch: usize) -> Result<Value> {
+fn alone(network: &Classifier, params: &Params, args: &Args, batch: usize) -> Result<Value> {
     Ok(json!({
         "step_ms": time_steps(network, params, args, batch)?,
         "adam_ms": time_optimizer(params, Settings::default())?,
@@ -181,7 +181,7 @@ fn alone(network: &ResNet18, params: &Params, args: &Args, batch: usize) -> Resu
 }
 
 /// Runs `steps` training steps after two uncounted ones, and returns the milliseconds of each.
-fn time_steps(network: &ResNet18, params: &Params, args: &Args, batch: usize) -> Result<Vec<f64>> {
+fn time_steps(network: &Classifier, params: &Params, args: &Args, batch: usize) -> Result<Vec<f64>> {
     let (batch, side, steps) = (batch as i64, i64::from(args.size), args.steps);
     let images = Tensor::randn([batch, 3, side, side], (Kind::Float, Device::Cpu));
     let labels = Tensor::randint(10, [batch], (Kind::Int64, Device::Cpu));
@@ -242,7 +242,7 @@ struct Measured {
 
 /// Trains epochs and returns the median of their rates.
 fn time_epochs(
-    network: &ResNet18,
+    network: &Classifier,
     params: &Params,
     folder: &ImageFolder,
     args: &Args,

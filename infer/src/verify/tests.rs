@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use ferronnx_models::card::{CARD_KEY, ModelCard, Preprocessing, Provenance};
 use ferronnx_models::certificate::{Bytes, CERTIFICATE_FORMAT};
 use ferronnx_models::layers::Attention;
+use ferronnx_models::networks::{Architecture, Classifier};
 use ferronnx_models::onnx::{self, Interface, Model, Opset, passes};
-use ferronnx_models::resnet::{Architecture, ResNet18};
 use ferronnx_models::testing::faults::{Fault, convolutions, faulty};
 use ferronnx_models::testing::{self, tf32};
 use image::{ImageFormat, Rgb};
@@ -37,8 +37,8 @@ fn images() -> Vec<RgbImage> {
 /// A ResNet18 with CBAM, certified with its own logits: there is no libtorch here.
 static FILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let architecture =
-        Architecture { classes: 10, attention: Some(Attention::default()), ..Architecture::default() };
-    let network = ResNet18::new(&architecture).unwrap();
+        Architecture { classes: 10, attention: Some(Attention::default().into()), ..Architecture::default() };
+    let network = Classifier::new(&architecture).unwrap();
     let weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
     let interface = Interface::new([3, 32, 32]).output("logits");
     let mut model = onnx::trace(&network, &weights, &interface, Opset::default()).unwrap();

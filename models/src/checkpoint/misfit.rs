@@ -1,7 +1,7 @@
 //! Differences between a checkpoint and a network.
 
 use super::error::TensorError;
-use crate::resnet::ArchitectureError;
+use crate::networks::ArchitectureError;
 
 /// Difference between a checkpoint and a network.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

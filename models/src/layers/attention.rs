@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Conv2d, Linear};
+use super::{Conv2d, Linear, Path};
 use crate::ops::{Module, Ops, Reduce};
 
 /// Configuration of CBAM.
@@ -35,13 +35,18 @@ pub struct ChannelAttention {
 
 impl ChannelAttention {
     /// Creates channel attention over `channels`; `channels / ratio`, the hidden layer, must be at least 1.
-    pub fn new(name: &str, channels: usize, ratio: usize) -> Self {
-        let linear = |index: usize, in_features, out_features| {
-            let name = format!("{name}.fc.{index}");
-            Linear { name, in_features, out_features, bias: false }
+    pub fn new(path: impl Into<Path>, channels: usize, ratio: usize) -> Self {
+        let path = path.into();
+        let linear = |index: usize, in_features, out_features| Linear {
+            bias: false,
+            ..Linear::new(&path / "fc" / index, in_features, out_features)
         };
         let hidden = channels / ratio;
-        Self { name: name.into(), squeeze: linear(0, channels, hidden), excite: linear(2, hidden, channels) }
+        Self {
+            name: path.to_string(),
+            squeeze: linear(0, channels, hidden),
+            excite: linear(2, hidden, channels),
+        }
     }
 
     /// Name under which the weights of the channels, `[N, C]` in (0, 1), can be [observed](Ops::observe).
@@ -78,9 +83,10 @@ pub struct SpatialAttention {
 
 impl SpatialAttention {
     /// Creates spatial attention with a `kernel` x `kernel` convolution; `kernel` is odd, so that the size is kept.
-    pub fn new(name: &str, kernel: usize) -> Self {
-        let conv = Conv2d { padding: kernel / 2, ..Conv2d::new(format!("{name}.conv"), 2, 1, kernel) };
-        Self { name: name.into(), conv }
+    pub fn new(path: impl Into<Path>, kernel: usize) -> Self {
+        let path = path.into();
+        let conv = Conv2d { padding: kernel / 2, ..Conv2d::new(&path / "conv", 2, 1, kernel) };
+        Self { name: path.to_string(), conv }
     }
 
     /// Name under which the mask, `[N, 1, H, W]` in (0, 1), can be [observed](Ops::observe).
@@ -114,10 +120,11 @@ pub struct Cbam {
 
 impl Cbam {
     /// Creates CBAM over `channels`; for the limits of `attention` see [`ChannelAttention`] and [`SpatialAttention`].
-    pub fn new(name: &str, channels: usize, attention: Attention) -> Self {
+    pub fn new(path: impl Into<Path>, channels: usize, attention: Attention) -> Self {
+        let path = path.into();
         Self {
-            channel: ChannelAttention::new(&format!("{name}.channel_attn"), channels, attention.ratio),
-            spatial: SpatialAttention::new(&format!("{name}.spatial_attn"), attention.kernel),
+            channel: ChannelAttention::new(&path / "channel_attn", channels, attention.ratio),
+            spatial: SpatialAttention::new(&path / "spatial_attn", attention.kernel),
         }
     }
 }

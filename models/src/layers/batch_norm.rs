@@ -9,19 +9,19 @@ pub struct BatchNorm2d {
     pub name: String,
     /// Number of channels.
     pub channels: usize,
+    /// Epsilon, which is added to the variance.
+    pub eps: f64,
+    /// Weight of a new batch in the running statistics.
+    pub momentum: f64,
 }
 
 impl BatchNorm2d {
-    /// Epsilon, which is added to the variance.
-    pub const EPS: f64 = 1e-5;
-    /// Momentum: weight of a new batch in the running statistics.
-    pub const MOMENTUM: f64 = 0.1;
     /// Names of the parameters, in the order of [`BatchNorm2d::params`] and of the inputs of ONNX's `BatchNormalization`.
     pub const FIELDS: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
 
-    /// Creates batch normalisation over `channels`.
+    /// Creates batch normalisation over `channels` with PyTorch's epsilon, 1e-5, and momentum, 0.1.
     pub fn new(name: impl Into<String>, channels: usize) -> Self {
-        Self { name: name.into(), channels }
+        Self { name: name.into(), channels, eps: 1e-5, momentum: 0.1 }
     }
 
     /// Full names of weight, bias, running mean and running variance.

@@ -4,13 +4,17 @@ mod attention;
 mod batch_norm;
 mod conv;
 mod linear;
+mod path;
 mod pool;
+mod squeeze_excitation;
 
 pub use attention::{Attention, Cbam, ChannelAttention, SpatialAttention};
 pub use batch_norm::BatchNorm2d;
-pub use conv::{Conv2d, ConvInit};
-pub use linear::Linear;
-pub use pool::MaxPool2d;
+pub use conv::{Conv1d, Conv2d, ConvInit};
+pub use linear::{Linear, LinearInit};
+pub use path::Path;
+pub use pool::{AvgPool2d, MaxPool2d};
+pub use squeeze_excitation::{EfficientChannelAttention, Gate, SqueezeExcitation};
 
 /// Parameter or buffer of a layer.
 #[derive(Debug, Clone, PartialEq)]

@@ -136,13 +136,13 @@ fn port(info: &ValueInfo) -> Port {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::networks::{Architecture, Classifier};
     use crate::onnx::{Element, Interface, Opset, Tensor, encode, passes, trace};
-    use crate::resnet::{Architecture, ResNet18};
     use crate::testing;
 
     #[test]
     fn counts_what_is_there() {
-        let network = ResNet18::new(&Architecture::default()).unwrap();
+        let network = Classifier::new(&Architecture::default()).unwrap();
         let weights = testing::weights(&network, &[1, 3, 32, 32]).unwrap();
         let interface = Interface::new([3, 32, 32]).output("logits").observed(true);
         let mut graph = trace(&network, &weights, &interface, Opset::new(18).unwrap()).unwrap();

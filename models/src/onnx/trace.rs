@@ -15,7 +15,7 @@ use super::node::Node;
 use super::passes::eliminate_dead_nodes;
 use super::tensor::Tensor;
 use super::types::{Dim, ValueInfo};
-use crate::layers::{BatchNorm2d, Conv2d, Linear, MaxPool2d, Param};
+use crate::layers::{AvgPool2d, BatchNorm2d, Conv1d, Conv2d, Linear, MaxPool2d, Param};
 use crate::lockstep::{Lockstep, LockstepError};
 use crate::ops::{Module, Ops, Reduce};
 use crate::shapes::{self, ShapeError};
@@ -92,7 +92,10 @@ pub fn trace(
     let described = shapes::describe(module, &example)?;
 
     let tracer = Tracer::new(opset, Some(weights));
-    let result = module.forward(&tracer, &interface.input)?;
+    let mut result = module.forward(&tracer, &interface.input)?;
+    if result == interface.input {
+        result = tracer.scoped("Identity", vec![result], vec![]);
+    }
     let State { mut nodes, initializers, observed, .. } = tracer.state.into_inner();
     let (names, aliases) = Names::new(interface, result, observed)?;
     for (name, value) in &aliases {
@@ -273,7 +276,7 @@ fn ints(sizes: &[usize]) -> Vec<i64> {
     sizes.iter().map(|&size| size as i64).collect()
 }
 
-/// Attributes that `Conv` and `MaxPool` share.
+/// Attributes that `Conv` and pools share.
 fn window(kernel: usize, stride: usize, padding: usize) -> Vec<(&'static str, Attribute)> {
     vec![
         ("kernel_shape", Attribute::Ints(ints(&[kernel; 2]))),
@@ -289,13 +292,28 @@ impl Ops for Tracer<'_> {
     fn conv2d(&self, x: &Value, layer: &Conv2d) -> Result<Value, TraceError> {
         let mut inputs = vec![x.clone()];
         inputs.extend(self.parameters(layer.params())?);
-        Ok(self.node(&layer.name, "Conv", inputs, window(layer.kernel, layer.stride, layer.padding)))
+        let mut attributes = window(layer.kernel, layer.stride, layer.padding);
+        if layer.dilation != 1 {
+            attributes.push(("dilations", Attribute::Ints(ints(&[layer.dilation; 2]))));
+        }
+        if layer.groups != 1 {
+            attributes.push(("group", Attribute::Int(layer.groups as i64)));
+        }
+        Ok(self.node(&layer.name, "Conv", inputs, attributes))
+    }
+
+    fn conv1d(&self, x: &Value, layer: &Conv1d) -> Result<Value, TraceError> {
+        let mut inputs = vec![x.clone()];
+        inputs.extend(self.parameters(layer.params())?);
+        let pads = ("pads", Attribute::Ints(ints(&[layer.padding(); 2])));
+        let kernel = ("kernel_shape", Attribute::Ints(ints(&[layer.kernel])));
+        Ok(self.node(&layer.name, "Conv", inputs, vec![kernel, pads]))
     }
 
     fn batch_norm(&self, x: &Value, layer: &BatchNorm2d) -> Result<Value, TraceError> {
         let mut inputs = vec![x.clone()];
         inputs.extend(self.parameters(layer.params())?);
-        let epsilon = ("epsilon", Attribute::Float(BatchNorm2d::EPS as f32));
+        let epsilon = ("epsilon", Attribute::Float(layer.eps as f32));
         Ok(self.node(&layer.name, "BatchNormalization", inputs, vec![epsilon]))
     }
 
@@ -309,12 +327,27 @@ impl Ops for Tracer<'_> {
         Ok(self.scoped("MaxPool", vec![x.clone()], window(layer.kernel, layer.stride, layer.padding)))
     }
 
+    fn avg_pool2d(&self, x: &Value, layer: &AvgPool2d) -> Result<Value, TraceError> {
+        let mut attributes = window(layer.kernel, layer.stride, layer.padding);
+        attributes.push(("count_include_pad", Attribute::Int(1)));
+        Ok(self.scoped("AveragePool", vec![x.clone()], attributes))
+    }
+
     fn relu(&self, x: &Value) -> Result<Value, TraceError> {
         Ok(self.scoped("Relu", vec![x.clone()], vec![]))
     }
 
     fn sigmoid(&self, x: &Value) -> Result<Value, TraceError> {
         Ok(self.scoped("Sigmoid", vec![x.clone()], vec![]))
+    }
+
+    fn hard_sigmoid(&self, x: &Value) -> Result<Value, TraceError> {
+        let attributes = vec![("alpha", Attribute::Float(1.0 / 6.0)), ("beta", Attribute::Float(0.5))];
+        Ok(self.scoped("HardSigmoid", vec![x.clone()], attributes))
+    }
+
+    fn hard_swish(&self, x: &Value) -> Result<Value, TraceError> {
+        Ok(self.scoped("HardSwish", vec![x.clone()], vec![]))
     }
 
     fn add(&self, a: &Value, b: &Value) -> Result<Value, TraceError> {
@@ -361,6 +394,18 @@ impl Ops for Tracer<'_> {
 
     fn unsqueeze(&self, x: &Value, axes: &[usize]) -> Result<Value, TraceError> {
         Ok(self.scoped("Unsqueeze", vec![x.clone(), self.axes(axes)], vec![]))
+    }
+
+    fn squeeze(&self, x: &Value, axes: &[usize]) -> Result<Value, TraceError> {
+        Ok(self.scoped("Squeeze", vec![x.clone(), self.axes(axes)], vec![]))
+    }
+
+    fn dropout(&self, x: &Value, _: f32) -> Result<Value, TraceError> {
+        Ok(x.clone())
+    }
+
+    fn drop_path(&self, x: &Value, _: f32) -> Result<Value, TraceError> {
+        Ok(x.clone())
     }
 
     fn observe(&self, name: &str, value: &Value) {

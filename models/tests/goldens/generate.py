@@ -1,4 +1,4 @@
-"""Makes goldens.safetensors and parameters.json from reference.py.
+"""Makes goldens.safetensors, parameters.json and networks.json from reference.py and torchvision.
 
     python3 -m venv venv && venv/bin/pip install torch==2.13.0 torchvision==0.28.0 safetensors==0.8.0 numpy
     venv/bin/python generate.py
@@ -6,6 +6,7 @@
 Weights and inputs come from a formula that tests compute too (models/src/testing.rs), so only outputs are stored.
 Outputs are computed in double precision: a test then measures the error of what it tests, not of the golden.
 """
+import hashlib
 import json
 import pathlib
 
@@ -14,13 +15,28 @@ import torch
 import torch.nn as nn
 from safetensors.torch import save_file
 from torchvision import models
-from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from reference import CBAM, ChannelAttention, ResNet18_CBAM, SpatialAttention
+from reference import CBAM, ChannelAttention, EfficientChannelAttention, Network, ResNet18_CBAM, SpatialAttention
+from reference import SqueezeExcitation
 
 HERE = pathlib.Path(__file__).parent
 STAGES = {64: (5, 4), 128: (4, 3), 256: (3, 2), 512: (2, 2)}  # channels: height, width
 BATCH = 5
+STATISTICS = 64  # channels whose running statistics are stored, for whole networks
+NETWORKS = ["resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v3_small", "mobilenet_v3_large"]
+# Networks with attention: kind, and blocks or numbers of stages.
+PLACED = {
+    "resnet18.cbam.blocks": ("resnet18", "cbam", "blocks"),
+    "resnet18.se.blocks": ("resnet18", "se", "blocks"),
+    "resnet18.eca.blocks": ("resnet18", "eca", "blocks"),
+    "resnet34.eca.last": ("resnet34", "eca", (4,)),
+    "resnet50.se.stages": ("resnet50", "se", (1, 2, 3, 4)),
+    "resnet50.cbam.blocks": ("resnet50", "cbam", "blocks"),
+    "mobilenet_v3_small.cbam.blocks": ("mobilenet_v3_small", "cbam", "blocks"),
+    "mobilenet_v3_small.se.stages": ("mobilenet_v3_small", "se", (2, 3)),
+    "mobilenet_v3_large.cbam.stages": ("mobilenet_v3_large", "cbam", (1, 2, 3, 4)),
+}
 
 
 def uniform(name, shape):
@@ -66,6 +82,11 @@ def run(module, prefix, item):
         return fill(module, prefix).eval()(input_tensor((BATCH, *item))).float().contiguous()
 
 
+def short(value):
+    """A number with eight digits, so that the file stays small."""
+    return float(f"{float(value):.8g}")
+
+
 def whole(stem="cifar", attention=True, ratio=16, kernel=7):
     net = ResNet18_CBAM(10, ratio, kernel)
     if stem == "imagenet":
@@ -78,6 +99,30 @@ def whole(stem="cifar", attention=True, ratio=16, kernel=7):
     return net
 
 
+def trained(name):
+    """One forward pass in training mode: logits, and the running statistics of the last batch norm."""
+    network = fill(Network(name), "").train()
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    with torch.no_grad():
+        logits = network(input_tensor((BATCH, 3, 64, 64)))
+    norm, module = [(key, module) for key, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)][-1]
+    return {
+        f"train.{name}": logits.float().contiguous(),
+        f"train.{name}.{norm}.running_mean": module.running_mean[:STATISTICS].float(),
+        f"train.{name}.{norm}.running_var": module.running_var[:STATISTICS].float(),
+    }
+
+
+def listing(name):
+    """Number of trainable values, and the digest of all names and shapes, of a network with 1000 classes."""
+    state = Network(name, num_classes=1000).state_dict()
+    lines = [f"{key} {list(value.shape)}\n" for key, value in sorted(state.items()) if not key.endswith("num_batches_tracked")]
+    trainable = sum(value.numel() for value in Network(name, num_classes=1000).parameters())
+    return {"trainable": trainable, "tensors": len(lines), "sha256": hashlib.sha256("".join(lines).encode()).hexdigest()}
+
+
 def main():
     goldens = {}
     for channels, (height, width) in STAGES.items():
@@ -88,6 +133,10 @@ def main():
 
     goldens["block.plain"] = run(BasicBlock(64, 64), "block.", (64, 5, 4))
     goldens["block.downsample"] = run(models.resnet18(weights=None).layer2[0], "block.", (64, 5, 4))
+
+    goldens["block.bottleneck"] = run(Bottleneck(64, 16), "block.", (64, 3, 2))
+    goldens["se"] = run(SqueezeExcitation(32), "se.", (32, 3, 2))
+    goldens["eca"] = run(EfficientChannelAttention(), "eca.", (32, 3, 2))
 
     # One forward pass in training mode: batch statistics, and what becomes of the running ones.
     with torch.no_grad():
@@ -104,17 +153,29 @@ def main():
     }
     for name, (net, size) in variants.items():
         goldens[f"network.{name}"] = run(net, "", (3, size, size))
+    for name in NETWORKS:
+        goldens[f"network.{name}"] = run(Network(name), "", (3, 64, 64))
+        goldens |= trained(name)
+    for name, placed in PLACED.items():
+        goldens[f"network.{name}"] = run(Network(placed[0], attention=placed[1], at=placed[2]), "", (3, 64, 64))
     save_file(goldens, HERE / "goldens.safetensors")
+    (HERE / "networks.json").write_text(json.dumps({name: listing(name) for name in NETWORKS}, indent=2) + "\n")
 
     torch.manual_seed(0)
     parameters = {}
-    for name, net in {"cifar": whole(), "imagenet": whole(stem="imagenet"), "plain": whole(attention=False)}.items():
+    drawn = {
+        "cifar": whole(),
+        "imagenet": whole(stem="imagenet"),
+        "plain": whole(attention=False),
+        "mobilenet": Network("mobilenet_v3_small"),
+    }
+    for name, net in drawn.items():
         parameters[name] = {
             key: {
                 "shape": list(value.shape),
-                "std": float(value.double().std(correction=0)) if value.numel() > 1 else 0.0,
-                "mean": float(value.double().mean()),
-                "max_abs": float(value.double().abs().max()),
+                "std": short(value.double().std(correction=0)) if value.numel() > 1 else 0.0,
+                "mean": short(value.double().mean()),
+                "max_abs": short(value.double().abs().max()),
             }
             for key, value in net.state_dict().items()
             if not key.endswith("num_batches_tracked")

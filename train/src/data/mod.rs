@@ -10,7 +10,7 @@ pub mod folder;
 pub mod images;
 mod parcel;
 mod prefetch;
-mod random;
+pub(crate) mod random;
 mod sampling;
 pub mod split;
 pub mod survey;

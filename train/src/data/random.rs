@@ -1,6 +1,6 @@
 //! Random streams by purpose, independent of the order of work.
 
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// Purpose of random numbers; each has its own stream.
@@ -14,6 +14,14 @@ pub(super) enum Purpose {
     Crop(usize),
     /// Mixture of the batch at this step.
     Mix(usize),
+    /// Masks of dropout at this step.
+    Dropout(usize),
+}
+
+/// Draws the numbers from which a step makes its masks of [dropout](crate::dropout).
+pub(crate) fn dropout(seed: u64, epoch: usize, step: usize) -> [f32; 2] {
+    let mut rng = stream(seed, epoch, Purpose::Dropout(step));
+    [(); 2].map(|()| rng.random_range(0..crate::dropout::RANGE) as f32)
 }
 
 /// Makes the random stream of a purpose in an epoch.
@@ -23,6 +31,7 @@ pub(super) fn stream(seed: u64, epoch: usize, purpose: Purpose) -> ChaCha8Rng {
         Purpose::Image(index) => (0, index as u64),
         Purpose::Crop(index) => (1, index as u64),
         Purpose::Mix(step) => (2, step as u64),
+        Purpose::Dropout(step) => (3, step as u64),
     };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream((kind << 62) | ((epoch as u64) << 32) | index);

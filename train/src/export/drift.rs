@@ -113,8 +113,8 @@ mod tests {
     use ferronnx_infer::preprocess::Preprocessor;
     use ferronnx_models::card::Preprocessing;
     use ferronnx_models::layers::Attention;
+    use ferronnx_models::networks::{Architecture, Classifier};
     use ferronnx_models::onnx::{Interface, Opset, trace};
-    use ferronnx_models::resnet::{Architecture, ResNet18};
     use ferronnx_models::{Weights, shapes, testing};
     use tch::Device;
 
@@ -123,9 +123,12 @@ mod tests {
 
     /// Measures the drift of a file with changed weights.
     fn found(change: impl FnOnce(&mut Weights)) -> Vec<Drift> {
-        let architecture =
-            Architecture { classes: 2, attention: Some(Attention::default()), ..Architecture::default() };
-        let network = ResNet18::new(&architecture).unwrap();
+        let architecture = Architecture {
+            classes: 2,
+            attention: Some(Attention::default().into()),
+            ..Architecture::default()
+        };
+        let network = Classifier::new(&architecture).unwrap();
         let mut weights = testing::weights(&network, &[1, 3, 16, 16]).unwrap();
         let described = shapes::describe(&network, &[1, 3, 16, 16]).unwrap().params;
         let params = Params::initialise(&described, 0, Device::Cpu).unwrap();

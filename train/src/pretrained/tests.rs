@@ -1,7 +1,7 @@
 use super::*;
 use ferronnx_models::checkpoint;
-use ferronnx_models::layers::Param;
-use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
+use ferronnx_models::layers::{Attention, Param};
+use ferronnx_models::networks::{Architecture, AttentionKind, Classifier, Network, PlacedAttention, Stem};
 use ferronnx_models::{Module, Weights, shapes, testing};
 use ndarray::ArrayD;
 use tch::{Device, Kind};
@@ -11,14 +11,23 @@ const STEM: &str = "backbone.conv1.weight";
 
 /// Roles of the network, which do not depend on its configuration.
 fn roles() -> Roles {
-    ResNet18::new(&Architecture::default()).unwrap().roles()
+    Classifier::new(&Architecture::default()).unwrap().roles()
 }
 
 fn load(params: &Params, weights: &Weights, stem: StemInit) -> Result<Loaded, PretrainedError> {
+    load_with(&roles(), params, weights, stem)
+}
+
+fn load_with(
+    roles: &Roles,
+    params: &Params,
+    weights: &Weights,
+    stem: StemInit,
+) -> Result<Loaded, PretrainedError> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("weights.safetensors");
     checkpoint::save(weights, &file).unwrap();
-    super::load(params, &Checkpoint::open(file).unwrap(), stem, &roles())
+    super::load(params, &Checkpoint::open(file).unwrap(), stem, roles)
 }
 
 /// All names behind another prefix; `None` takes torchvision's.
@@ -31,7 +40,7 @@ fn renamed(weights: &Weights, prefix: Option<&str>) -> Weights {
 }
 
 fn network(architecture: Architecture) -> (Vec<Param>, Weights) {
-    let network = ResNet18::new(&architecture).unwrap();
+    let network = Classifier::new(&architecture).unwrap();
     let params = shapes::describe(&network, &[1, 3, 64, 64]).unwrap().params;
     (params, testing::weights(&network, &[1, 3, 64, 64]).unwrap())
 }
@@ -46,7 +55,8 @@ fn cifar(classes: usize) -> Params {
 
 /// As torchvision's file: no prefix, no attention, a 7x7 stem.
 fn torchvision(classes: usize) -> Weights {
-    let (_, weights) = network(Architecture { classes, channels: 3, stem: Stem::Imagenet, attention: None });
+    let (_, weights) =
+        network(Architecture { classes, stem: Stem::Imagenet, attention: None, ..Architecture::default() });
     renamed(&weights, None)
 }
 
@@ -95,7 +105,8 @@ fn attention_is_loaded_with_bare_names_around_it() {
 
 #[test]
 fn a_head_of_other_classes_is_new() {
-    let params = fresh(Architecture { classes: 5, channels: 3, stem: Stem::Imagenet, attention: None });
+    let params =
+        fresh(Architecture { classes: 5, stem: Stem::Imagenet, attention: None, ..Architecture::default() });
     let before = params.to_weights().unwrap();
     let loaded = load(&params, &torchvision(1000), StemInit::Centre).unwrap();
     assert_eq!(loaded.ignored, ["fc.bias", "fc.weight"]);
@@ -250,4 +261,55 @@ fn both_ways_to_begin_a_stem_are_named_alike_everywhere() {
         assert_eq!(serde_json::to_value(stem).unwrap(), name);
     }
     assert!("center".parse::<StemInit>().unwrap_err().to_string().contains("use centre or random"));
+}
+
+#[test]
+fn every_network_takes_torchvisions_weights_and_those_of_no_other() {
+    let plain = |network: Network| Architecture {
+        network,
+        stem: Stem::Imagenet,
+        attention: None,
+        ..Architecture::default()
+    };
+    let files = Network::ALL.map(|network| renamed(&self::network(plain(network)).1, None));
+    for (network, file) in Network::ALL.into_iter().zip(&files) {
+        let architecture = Architecture { classes: 4, ..plain(network) };
+        let roles = Classifier::new(&architecture).unwrap().roles();
+        let params = fresh(architecture);
+        let loaded = load_with(&roles, &params, file, StemInit::Centre).unwrap();
+        let head = network.head_weight();
+        assert_eq!(sorted(&loaded.new), [&head.replace("weight", "bias"), head], "{network}");
+        for other in Network::ALL.into_iter().zip(&files).filter(|(other, _)| *other != network) {
+            let result = load_with(&roles, &params, other.1, StemInit::Centre);
+            assert!(result.is_err(), "{network} takes weights of {}", other.0);
+        }
+    }
+}
+
+#[test]
+fn attention_of_other_programs_is_loaded_into_blocks() {
+    let at = "blocks".parse().unwrap();
+    let kind = AttentionKind::Cbam(Attention::default());
+    let architecture =
+        Architecture { attention: Some(PlacedAttention { kind, at }), ..Architecture::default() };
+    let (_, weights) = network(architecture);
+    let theirs: Weights = renamed(&weights, None)
+        .into_iter()
+        .map(|(name, values)| {
+            let ours = ["cbam.channel_attn.fc.0", "cbam.channel_attn.fc.2", "cbam.spatial_attn.conv"];
+            let theirs = ["ca.fc1", "ca.fc2", "sa.conv1"];
+            let name = ours.iter().zip(theirs).fold(name, |name, (ours, theirs)| name.replace(ours, theirs));
+            match values.shape() {
+                &[outputs, inputs] if name.contains(".ca.") => {
+                    (name, values.into_shape_with_order(vec![outputs, inputs, 1, 1]).unwrap())
+                }
+                _ => (name, values),
+            }
+        })
+        .collect();
+    assert!(theirs.contains_key("layer4.1.ca.fc2.weight") && theirs.contains_key("layer1.0.sa.conv1.weight"));
+    let params = fresh(architecture);
+    let roles = Classifier::new(&architecture).unwrap().roles();
+    assert!(load_with(&roles, &params, &theirs, StemInit::Centre).unwrap().new.is_empty());
+    assert!(params.to_weights().unwrap() == weights);
 }

@@ -179,7 +179,7 @@ fn pruned(value: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use ferronnx_models::resnet::{Architecture, Stem};
+    use ferronnx_models::networks::{Architecture, Stem};
     use serde_json::json;
 
     use super::*;
@@ -197,7 +197,8 @@ mod tests {
     #[test]
     fn any_architecture_survives_a_round_trip_and_reads_as_the_typed_one_did() {
         for (channels, attention) in [(3, None), (1, None), (3, Architecture::default().attention)] {
-            let typed = Architecture { classes: 2, channels, stem: Stem::Imagenet, attention };
+            let stem = Stem::Imagenet;
+            let typed = Architecture { classes: 2, channels, stem, attention, ..Architecture::default() };
             let config = config(serde_json::to_value(typed).unwrap());
             let text = toml::to_string(&config).unwrap();
             let read: RunConfig = toml::from_str(&text).unwrap();

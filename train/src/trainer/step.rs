@@ -28,6 +28,8 @@ struct Numbers {
     /// Learning rate of each group.
     rates: Vec<f64>,
     momentum: Option<f64>,
+    /// Numbers from which masks of dropout are made.
+    draws: [f32; 2],
     /// Weight of the parameters in their moving average.
     average: Option<f64>,
 }
@@ -35,22 +37,31 @@ struct Numbers {
 impl Numbers {
     /// Packs all numbers for the device.
     fn packed(&self) -> Result<Tensor, tch::TchError> {
-        let all = self.rates.iter().chain(&self.momentum).chain(&self.average);
-        Tensor::f_from_slice(&all.map(|&number| number as f32).collect::<Vec<_>>())
+        let rates = self.rates.iter().chain(&self.momentum).map(|&number| number as f32);
+        let average = self.average.iter().map(|&number| number as f32);
+        Tensor::f_from_slice(&rates.chain(self.draws).chain(average).collect::<Vec<_>>())
+    }
+
+    /// The draws among the packed numbers.
+    fn packed_draws(&self, packed: &Tensor) -> Result<Tensor, tch::TchError> {
+        let before = self.rates.len() + usize::from(self.momentum.is_some());
+        packed.f_narrow(0, before as i64, self.draws.len() as i64)
     }
 }
 
 impl<M: Module> Trainer<'_, M> {
     /// Trains on a batch; the parameters change unless gradients are accumulated.
     pub(super) fn step(&mut self, batch: &Batch, steps: usize) -> Result<Done, TrainError> {
-        if self.recipe.accumulate > 1 {
-            return self.backward(&batch.images, &batch.targets(), self.weight(batch)).map(done);
-        }
         let numbers = self.numbers(batch.step, steps);
+        let draws = || native::upload(&Tensor::f_from_slice(&numbers.draws)?, self.params.device());
+        let backward = || self.backward(&batch.images, &batch.targets(), self.weight(batch), &draws()?);
+        if self.recipe.accumulate > 1 {
+            return backward().map(done);
+        }
         let done = match self.params.device() {
             Device::Cuda(_) => self.step_on_device(batch, &numbers)?,
             _ => {
-                let results = self.backward(&batch.images, &batch.targets(), self.weight(batch))?;
+                let results = backward()?;
                 self.change(&numbers, None)?;
                 done(results)
             }
@@ -73,7 +84,9 @@ impl<M: Module> Trainer<'_, M> {
         let body = |inputs: &[Tensor]| -> Result<Vec<Tensor>, TrainError> {
             self.forget_gradients()?;
             let mixed = inputs.get(3).zip(inputs.get(4)).map(|(labels, shares)| [labels, shares]);
-            let results = self.backward(&inputs[1], &Targets { labels: &inputs[2], mixed }, weight)?;
+            let draws = numbers.packed_draws(&inputs[0])?;
+            let results =
+                self.backward(&inputs[1], &Targets { labels: &inputs[2], mixed }, weight, &draws)?;
             self.change(numbers, Some(&inputs[0]))?;
             Ok(results.into())
         };
@@ -100,12 +113,13 @@ impl<M: Module> Trainer<'_, M> {
         batch.len() as f64 / images as f64
     }
 
-    /// Adds the gradients of images `[N, C, H, W]`; returns their loss `[]` and sums `[2]`.
+    /// Adds the gradients of images `[N, C, H, W]`; returns their loss `[]` and sums `[2]`. `draws` `[2]` are for dropout.
     fn backward(
         &self,
         images: &Tensor,
         targets: &Targets<'_>,
         weight: f64,
+        draws: &Tensor,
     ) -> Result<[Tensor; 2], TrainError> {
         let Some(Active { plan, .. }) = &self.active else { return Err(TrainError::Ended) };
         let images = match self.params.device() {
@@ -114,7 +128,8 @@ impl<M: Module> Trainer<'_, M> {
         };
         let logits = {
             let _short = self.options.amp.map(|amp| amp.enter(self.params.device())).transpose()?;
-            self.network.forward(&Eager::train(self.params, &plan.frozen_norms), &images)?
+            let eager = Eager::train(self.params, &plan.frozen_norms).with_draws(draws);
+            self.network.forward(&eager, &images)?
         };
         let logits = logits.f_to_kind(Kind::Float)?;
         let loss = self.loss.mean(&logits, targets)?;
@@ -155,7 +170,9 @@ impl<M: Module> Trainer<'_, M> {
             None => (self.position.rates.at(&course, update), course.momentum(update)),
         };
         let updates = self.position.updates + 1;
-        Numbers { rates, momentum, average: self.average.as_ref().map(|average| average.weight(updates)) }
+        let draws = crate::data::random::dropout(self.options.seed, self.position.epoch, step);
+        let average = self.average.as_ref().map(|average| average.weight(updates));
+        Numbers { rates, momentum, draws, average }
     }
 
     /// Changes the parameters by their gradients, and then forgets these. Where the numbers lie `on_device` too, they are

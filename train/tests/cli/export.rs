@@ -8,8 +8,8 @@ use ferronnx_infer::session::Options;
 use ferronnx_infer::verify::Verification;
 use ferronnx_infer::{Classifier, Device};
 use ferronnx_models::checkpoint;
+use ferronnx_models::networks::{Architecture, Classifier};
 use ferronnx_models::onnx::{Interface, values};
-use ferronnx_models::resnet::{Architecture, ResNet18};
 use ferronnx_models::testing;
 use ferronnx_train::eager::Eager;
 use ferronnx_train::params::to_array;
@@ -175,7 +175,7 @@ fn a_damaged_run_is_named() {
 
 /// Saves a checkpoint of the default network for the colours, without training.
 fn untrained(dir: &Path) {
-    let network = ResNet18::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
+    let network = Classifier::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
     let weights = testing::weights(&network, &[1, 3, 16, 16]).unwrap();
     checkpoint::save(&weights, dir.join("weights.safetensors")).unwrap();
     fs::write(dir.join("labels.txt"), "blue\ngreen\nred\n").unwrap();
@@ -252,7 +252,7 @@ fn attention_outputs_are_what_libtorch_multiplies_with() {
     assert_eq!(names.len(), 8);
     let found = session.fetch(input.view(), &names).unwrap();
 
-    let network = ResNet18::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
+    let network = Classifier::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
     let shape = [2, 3, 16, 16];
     let weights = testing::weights(&network, &shape).unwrap();
     let params = params(&network, &shape, &weights);
@@ -290,7 +290,7 @@ fn forms_that_cannot_be_are_refused() {
     assert!(error.contains("leave out --no-fold"), "{error}");
     assert!(refused(&["--tolerance", "inf"]).contains("--tolerance has to be a number"));
     assert!(!dir.path().join("model.onnx").exists());
-    let plain = ResNet18::new(&Architecture { attention: None, ..Architecture::default() }).unwrap();
+    let plain = Classifier::new(&Architecture { attention: None, ..Architecture::default() }).unwrap();
     let weights = testing::weights(&plain, &[1, 3, 16, 16]).unwrap();
     checkpoint::save(&weights, dir.path().join("weights.safetensors")).unwrap();
     assert!(refused(&["--attention-outputs"]).contains("--attention-outputs: this network has no attention"));

@@ -5,8 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use ferronnx_models::checkpoint;
-use ferronnx_models::resnet::{BasicBlock, ResNet18};
-use ferronnx_models::{Module, Ops, Weights, shapes};
+use ferronnx_models::{Module, Weights, shapes};
 use ferronnx_train::params::Params;
 use image::{Rgb, RgbImage};
 use ndarray::ArrayD;
@@ -40,32 +39,6 @@ pub fn relative_difference(found: &ArrayD<f32>, expected: &ArrayD<f32>) -> f32 {
     assert!(found.iter().all(|value| value.is_finite()));
     let scale = expected.iter().fold(0.0, |max: f32, value| max.max(value.abs()));
     found.iter().zip(expected).fold(0.0, |max: f32, (a, b)| max.max((a - b).abs())) / scale
-}
-
-/// Module of a golden.
-pub enum Golden {
-    /// A residual block.
-    Block(BasicBlock),
-    /// Channel attention.
-    Channel(ferronnx_models::layers::ChannelAttention),
-    /// Spatial attention.
-    Spatial(ferronnx_models::layers::SpatialAttention),
-    /// Channel and spatial attention.
-    Cbam(ferronnx_models::layers::Cbam),
-    /// The whole network.
-    Network(Box<ResNet18>),
-}
-
-impl Module for Golden {
-    fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
-        match self {
-            Self::Block(module) => module.forward(ops, x),
-            Self::Channel(module) => module.forward(ops, x),
-            Self::Spatial(module) => module.forward(ops, x),
-            Self::Cbam(module) => module.forward(ops, x),
-            Self::Network(module) => module.forward(ops, x),
-        }
-    }
 }
 
 /// Writes a data set of squares of one colour per class with noise: small, and learnable in an epoch or two. No

@@ -42,9 +42,9 @@ impl<'g> Matcher<'g> {
         for _ in &self.graph().nodes {
             let Some(at) = self.producer(value) else { break };
             match self.operator(at) {
-                "Conv" | "MaxPool" => windows.push(Window::of(self, at)?),
-                "Add" | "BatchNormalization" | "Cast" | "Clip" | "DequantizeLinear" | "Identity" | "Mul"
-                | "QuantizeLinear" | "Relu" | "Sigmoid" => {}
+                "AveragePool" | "Conv" | "MaxPool" => windows.push(Window::of(self, at)?),
+                "Add" | "BatchNormalization" | "Cast" | "Clip" | "DequantizeLinear" | "HardSigmoid"
+                | "HardSwish" | "Identity" | "Mul" | "QuantizeLinear" | "Relu" | "Sigmoid" => {}
                 _ => return None,
             }
             value = self.node(at).input(0)?;

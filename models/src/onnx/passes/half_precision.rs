@@ -15,11 +15,22 @@ use crate::onnx::types::ValueInfo;
 /// Operators that are computed in half precision. All others stay in single precision: means and products sum up many
 /// values, and runtimes differ in what they sum in; `Sigmoid` goes through an exponential; of operators that are not
 /// known here, nothing is known.
-const HALF: [&str; 9] =
-    ["Add", "BatchNormalization", "Conv", "GlobalMaxPool", "MaxPool", "Mul", "ReduceMax", "Relu", "Sub"];
+const HALF: [&str; 11] = [
+    "Add",
+    "BatchNormalization",
+    "Conv",
+    "GlobalMaxPool",
+    "HardSigmoid",
+    "HardSwish",
+    "MaxPool",
+    "Mul",
+    "ReduceMax",
+    "Relu",
+    "Sub",
+];
 
 /// Operators that only move values: they take them as they come.
-const INDIFFERENT: [&str; 4] = ["Concat", "Flatten", "Identity", "Unsqueeze"];
+const INDIFFERENT: [&str; 5] = ["Concat", "Flatten", "Identity", "Squeeze", "Unsqueeze"];
 
 /// A weight that half precision cannot hold.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -103,6 +103,7 @@ pub fn quantize(model: &mut Model, ranges: &Ranges) -> Result<(), QuantizeError>
 }
 
 /// Nodes and values that are quantised.
+#[derive(Default)]
 struct Plan<'g> {
     /// Places of the nodes.
     nodes: HashSet<usize>,
@@ -110,7 +111,12 @@ struct Plan<'g> {
     values: IndexSet<&'g str>,
     /// Values that share another value's scale (a `MaxPool` output uses its input's).
     same: HashMap<&'g str, &'g str>,
+    /// Values that only `HardSwish` reads, which is 0 up to [`HARD_SWISH_ZERO`].
+    hard_swished: HashSet<&'g str>,
 }
+
+/// Largest value up to which `HardSwish` is 0: lower values need no steps of their own.
+const HARD_SWISH_ZERO: f32 = -3.0;
 
 impl<'g> Plan<'g> {
     fn new(index: &Index<'g>) -> Self {
@@ -118,7 +124,7 @@ impl<'g> Plan<'g> {
         let (gates, types) = (gates(index), graph.element_types());
         let is_value = |name: &&str| index.constant(name).is_none();
         let is_float = |name: &&str| types.get(*name) == Some(&Element::Float);
-        let mut plan = Self { nodes: HashSet::new(), values: IndexSet::new(), same: HashMap::new() };
+        let mut plan = Self::default();
         for (at, node) in graph.nodes.iter().enumerate() {
             let (Some(input), Some(output)) = (node.input(0), node.only_output()) else { continue };
             let wanted = match node.standard() {
@@ -136,6 +142,9 @@ impl<'g> Plan<'g> {
             plan.values.extend(operands());
             if !is_result(index, result) {
                 plan.values.insert(result);
+            }
+            if index.readers(result).iter().all(|&reader| index.node(reader).is("HardSwish")) {
+                plan.hard_swished.insert(result);
             }
             if node.is("MaxPool") {
                 plan.same.insert(result, plan.same.get(input).copied().unwrap_or(input));
@@ -199,7 +208,7 @@ fn gates(index: &Index<'_>) -> HashSet<usize> {
             "Unsqueeze" if all(&scaling, "Mul") => {
                 scaling.insert(at);
             }
-            "Sigmoid" if all(&scaling, "Mul") => {
+            "Sigmoid" | "HardSigmoid" if all(&scaling, "Mul") => {
                 gates.insert(at);
             }
             _ if all(&gates, "") => {
@@ -228,8 +237,11 @@ impl Scales {
     fn new(plan: &Plan<'_>, ranges: &Ranges) -> Result<Self, QuantizeError> {
         let scale = |&value: &&str| {
             let owner = *plan.same.get(value).unwrap_or(&value);
-            let range = ranges.get(owner).ok_or_else(|| QuantizeError::Range(owner.into()))?;
-            Ok((value.to_owned(), Scale::new(value, owner, *range)))
+            let (mut low, high) = *ranges.get(owner).ok_or_else(|| QuantizeError::Range(owner.into()))?;
+            if plan.hard_swished.contains(owner) {
+                low = low.max(HARD_SWISH_ZERO);
+            }
+            Ok((value.to_owned(), Scale::new(value, owner, (low, high))))
         };
         plan.values.iter().map(scale).collect::<Result<_, _>>().map(Self)
     }
@@ -356,7 +368,7 @@ fn channel_scales(kernel: &ArrayD<f32>, bias: Option<&ArrayD<f32>>, input: f32) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::{Attention, Cbam, Conv2d, Linear, MaxPool2d};
+    use crate::layers::{Attention, Cbam, Conv2d, Gate, Linear, MaxPool2d, SqueezeExcitation};
     use crate::onnx::{Graph, Interface, Opset, trace};
     use crate::{Module, Ops, Reduce, testing};
 
@@ -482,6 +494,36 @@ mod tests {
             let steps = bias / (scale * 0.1);
             assert!(steps.abs() <= 1.01 * BIAS_MAX, "{steps}");
             assert!((steps.round() * scale * 0.1 - bias).abs() < 1e-5);
+        }
+    }
+
+    /// A convolution whose result only a hard swish reads, with squeeze-and-excitation after it.
+    struct Swished(Conv2d, SqueezeExcitation);
+
+    impl Module for Swished {
+        fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+            let x = ops.hard_swish(&ops.conv2d(x, &self.0)?)?;
+            let x = ops.conv2d(&self.1.forward(ops, &x)?, &self.0)?;
+            ops.reduce(&ops.hard_swish(&x)?, Reduce::Mean, &[2, 3], false)
+        }
+    }
+
+    #[test]
+    fn what_hard_swish_sets_to_zero_takes_no_steps_and_its_gates_stay_in_floats() {
+        let gate =
+            SqueezeExcitation { gate: Gate::HardSigmoid, ..SqueezeExcitation::new(&"se".into(), 3, 2) };
+        let module = Swished(Conv2d::new("conv", 3, 3, 1), gate);
+        let weights = testing::weights(&module, &[1, 3, 4, 4]).unwrap();
+        let mut model = trace(&module, &weights, &Interface::new([3, 4, 4]), Opset::default()).unwrap();
+        let values = quantized_values(&model);
+        assert_eq!(values, ["input", "/conv/Conv_output_0", "/se/Mul_output_0", "/conv/Conv_1_output_0"]);
+        let ranges = values.into_iter().map(|name| (name, (-20.0, 7.2))).collect();
+        quantize(&mut model, &ranges).unwrap();
+        let scale = |name: &str| model.graph.initializers[name].to_array::<f32>().unwrap()[[]];
+        assert!((scale("/conv/Conv_output_0_scale") - 10.2 / 255.0).abs() < 1e-6);
+        assert!((scale("/se/Mul_output_0_scale") - 27.2 / 255.0).abs() < 1e-6);
+        for node in model.graph.nodes.iter().filter(|node| node.name.starts_with("/se/fc")) {
+            assert!(node.inputs.iter().all(|input| !input.ends_with("_dequantized")), "{node:?}");
         }
     }
 

@@ -33,7 +33,7 @@ pub struct FitArgs {
     /// Resume a run exactly where it stopped
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "data", "recipe", "pretrained", "pretrained_key", "stem_init", "freeze_stem", "out", "epochs", "batch_size", "early_stopping",
-        "image_size", "channels", "learning_rate", "stem", "attention", "attention_ratio", "attention_kernel", "seed", "limit", "amp",
+        "image_size", "channels", "learning_rate", "network", "stem", "attention", "attention_at", "attention_ratio", "attention_kernel", "seed", "limit", "amp",
         "multi_label", "loss", "class_weights", "sampling", "mirrored_test", "deterministic",
     ])]
     pub resume: Option<PathBuf>,

@@ -4,6 +4,7 @@ mod compare;
 mod export;
 mod find_lr;
 mod fit;
+mod network;
 mod setup;
 mod summary;
 
@@ -13,7 +14,8 @@ pub use self::compare::{CompareArgs, CompareFormat};
 pub use self::export::{ExportArgs, PrecisionArg};
 pub use self::find_lr::FindLrArgs;
 pub use self::fit::{DryRunFormat, FitArgs};
-pub use self::setup::{AttentionArg, SetupArgs};
+pub use self::network::NetworkArgs;
+pub use self::setup::SetupArgs;
 pub use self::summary::{SummaryArgs, SummaryFormat};
 
 /// Train an image classifier and export it to ONNX, without Python.

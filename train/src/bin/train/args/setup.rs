@@ -1,12 +1,13 @@
 //! Settings of a new run, for `train fit` and `train find-lr`.
 
 use clap::ValueEnum;
-use ferronnx_models::resnet::Stem;
 use ferronnx_train::data::Sampling;
 use ferronnx_train::device::DeviceRequest;
 use ferronnx_train::loss::{ClassWeights, LossName};
 use ferronnx_train::pretrained::StemInit;
 use ferronnx_train::trainer::Amp;
+
+use super::NetworkArgs;
 
 /// Settings of a new run, for `train fit` and `train find-lr`.
 #[derive(Debug, clap::Args)]
@@ -15,7 +16,7 @@ pub struct SetupArgs {
     /// pretrained weights, else one-cycle]
     #[arg(long, value_name = "NAME|FILE")]
     pub recipe: Option<String>,
-    /// Pretrained weights: a .safetensors or .pth file, imagenet (timm's resnet18.tv_in1k, downloaded once), or
+    /// Pretrained weights: a .safetensors or .pth file, imagenet (timm's tv_in1k of a ResNet, downloaded once), or
     /// none
     #[arg(long, default_value = "none", value_name = "FILE|imagenet|none")]
     pub pretrained: String,
@@ -55,18 +56,9 @@ pub struct SetupArgs {
     /// Channels of the network's input: rgb, or gray for images without colour
     #[arg(long, value_enum, default_value = "rgb")]
     pub channels: ChannelsArg,
-    /// First layers of the network [default: by image size]
-    #[arg(long, value_enum)]
-    pub stem: Option<StemArg>,
-    /// Attention after each stage
-    #[arg(long, value_enum, default_value = "cbam")]
-    pub attention: AttentionArg,
-    /// Reduction ratio of the channel attention [default: 16]
-    #[arg(long, value_name = "N")]
-    pub attention_ratio: Option<usize>,
-    /// Kernel size of the spatial attention, odd [default: 7]
-    #[arg(long, value_name = "N")]
-    pub attention_kernel: Option<usize>,
+    /// Network.
+    #[command(flatten)]
+    pub network: NetworkArgs,
     /// Train on images with any number of labels each
     #[arg(long)]
     pub multi_label: bool,
@@ -146,31 +138,4 @@ impl From<SamplingArg> for Sampling {
             SamplingArg::Balanced => Self::Balanced,
         }
     }
-}
-
-/// Values of `--stem`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum StemArg {
-    /// 3x3 convolution without pooling
-    Cifar,
-    /// 7x7 convolution and pooling, both with stride 2
-    Imagenet,
-}
-
-impl From<StemArg> for Stem {
-    fn from(stem: StemArg) -> Self {
-        match stem {
-            StemArg::Cifar => Self::Cifar,
-            StemArg::Imagenet => Self::Imagenet,
-        }
-    }
-}
-
-/// Values of `--attention`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum AttentionArg {
-    /// Channel and spatial attention
-    Cbam,
-    /// No attention: a plain ResNet18
-    None,
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use super::NetworkArgs;
+
 /// Flags of `train summary`.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -11,6 +13,7 @@ use clap::ValueEnum;
     after_help = "\
 Examples:
   train summary                          the default network, with 10 classes
+  train summary --network resnet50 --attention se --attention-at blocks
   train summary runs/photos
   train summary resnet18.pth --image-size 224 --format json"
 )]
@@ -18,6 +21,9 @@ pub struct SummaryArgs {
     /// Run folder, or a checkpoint (a .safetensors or .pth file, or a folder of Hugging Face) [default: the network of a new run]
     #[arg(value_name = "RUN|CHECKPOINT")]
     pub source: Option<PathBuf>,
+    /// Network, where no run and no checkpoint says it.
+    #[command(flatten)]
+    pub network: NetworkArgs,
     /// Height and width of the input [default: the run's; else 32 for a 3x3 stem, 224 for a 7x7 one]
     #[arg(long, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub image_size: Option<u32>,

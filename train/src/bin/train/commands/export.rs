@@ -12,13 +12,15 @@ use ferronnx_models::card::{
     Activation, CalibrationErrors, ModelCard, Precision, Preprocessing, TemperatureScaling, Threshold,
 };
 use ferronnx_models::certificate::Certificate;
-use ferronnx_models::checkpoint::resnet18::Found;
+use ferronnx_models::checkpoint::network::Found;
+use ferronnx_models::networks::{Architecture, Classifier, Stem};
 use ferronnx_models::onnx::Opset;
 use ferronnx_models::parity::Disagreement;
-use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
 use ferronnx_train::data::{Sample, split};
 use ferronnx_train::error::chain;
-use ferronnx_train::export::{CALIBRATION_IMAGES, Drift, ExportOptions, Exported, Images, Trained, card};
+use ferronnx_train::export::{
+    CALIBRATION_IMAGES, Drift, ExportOptions, Exported, Images, Speed, Trained, card,
+};
 use ferronnx_train::run::{RunError, RunFolder, Splits};
 use ferronnx_train::temperature::FEW_IMAGES;
 use image::RgbImage;
@@ -63,7 +65,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     };
     ferronnx_infer::runtime::load(args.ort_lib.as_deref())?;
     let source = if is_run(&args.source) { from_run(args)? } else { from_checkpoint(args)? };
-    let network = ResNet18::new(&source.architecture)?;
+    let network = Classifier::new(&source.architecture)?;
     ensure!(
         !options.observed || source.architecture.attention.is_some(),
         "--attention-outputs: this network has no attention"
@@ -112,6 +114,13 @@ fn report(args: &ExportArgs, source: &Source, exported: &Exported, took: Duratio
         let percent = |right: usize| 100.0 * right as f64 / agreement.images as f64;
         say!("accuracy    {:.1} %, libtorch {:.1} %", percent(file), percent(libtorch));
     }
+    if let Some(Speed { fp32, int8 }) = exported.speed {
+        let [fp32, int8] = [fp32, int8].map(|time| 1e3 * time.as_secs_f64());
+        say!("speed       {int8:.1} ms for an image on this CPU, as float32 {fp32:.1} ms");
+    }
+    for warning in int8_warnings(exported.speed, exported.right, agreement.images) {
+        display::print_error(format_args!("warning: {warning}"));
+    }
     if let Some(scaling) = &exported.temperature_scaling {
         calibrated(scaling);
     }
@@ -126,6 +135,18 @@ fn report(args: &ExportArgs, source: &Source, exported: &Exported, took: Duratio
         took.saturating_sub(exported.written).as_secs_f64()
     );
     say!("next: infer verify --model {} where it will run", args.output.display());
+}
+
+/// Describes why int8 may not be worth it here: it is not faster, or loses more than a point of accuracy. `right` are the
+/// numbers of images, of all `images`, that libtorch and the file classify correctly.
+fn int8_warnings(speed: Option<Speed>, right: Option<[usize; 2]>, images: usize) -> Vec<String> {
+    let Some(speed) = speed else { return Vec::new() };
+    let slow = (!speed.is_gain()).then(|| "int8 is not faster than float32 on this CPU".to_owned());
+    let lost = right.map_or(0.0, |[libtorch, file]| 100.0 * (libtorch as f64 - file as f64) / images as f64);
+    let lossy = (lost > 1.0).then(|| {
+        format!("int8 loses {lost:.1} points of accuracy on these {images} images: try --ranges percentile")
+    });
+    slow.into_iter().chain(lossy).collect()
 }
 
 /// Prints the temperature that is part of the file, with the calibration errors before and after it.
@@ -332,7 +353,8 @@ fn notes(found: &Found) -> Vec<String> {
     if !found.prefix.is_empty() {
         notes.push(format!("tensors     {} under {}", found.weights.len(), found.prefix));
     }
-    if !found.head.ends_with("fc.weight") {
+    let own_head = found.architecture.network.head_weight().trim_start_matches("backbone.");
+    if !found.head.ends_with(own_head) {
         notes.push(format!("classifier  {}", found.head));
     }
     if !found.alternatives.is_empty() {
@@ -363,4 +385,23 @@ fn labels(file: Option<&Path>, classes: usize) -> Result<Vec<String>> {
         labels.len()
     );
     Ok(labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn int8_that_is_not_worth_it_is_said() {
+        let ms = Duration::from_millis;
+        let [fast, slow] = [Speed { fp32: ms(9), int8: ms(3) }, Speed { fp32: ms(3), int8: ms(3) }];
+        assert!(int8_warnings(None, Some([100, 0]), 100).is_empty(), "no int8");
+        assert!(int8_warnings(Some(fast), Some([90, 89]), 100).is_empty());
+        assert!(int8_warnings(Some(fast), None, 100).is_empty());
+        assert!(int8_warnings(Some(fast), Some([80, 95]), 100).is_empty(), "a gain is no loss");
+        assert_eq!(int8_warnings(Some(slow), None, 100), ["int8 is not faster than float32 on this CPU"]);
+        let lossy = int8_warnings(Some(slow), Some([90, 87]), 100);
+        assert_eq!(lossy.len(), 2);
+        assert!(lossy[1].starts_with("int8 loses 3.0 points of accuracy on these 100 images"), "{lossy:?}");
+    }
 }

@@ -28,7 +28,7 @@ pub fn run(args: &FindLrArgs) -> Result<()> {
     let device = find_device(setup.device.unwrap_or_default())?;
     let (recipe, notes) = settings::recipe_with_notes(setup)?;
     let data = fetch::data(&args.data)?;
-    let pretrained = settings::pretrained(&setup.pretrained)?;
+    let pretrained = settings::pretrained(&setup.pretrained, setup.network.network)?;
     let interrupt = listen()?;
     let data = scan(setup, data)?;
     if args.format == SummaryFormat::Table {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use ferronnx_models::Module;
-use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::networks::{Architecture, Classifier};
 use ferronnx_train::data::folder::ImageFolder;
 use ferronnx_train::device::{CudaLibrary, DeviceRequest};
 use ferronnx_train::interrupt::Interrupt;
@@ -35,7 +35,7 @@ pub fn run(args: &FitArgs) -> Result<()> {
 fn look(args: &FitArgs) -> Result<()> {
     let setup = &args.setup;
     let (recipe, notes) = settings::recipe_with_notes(setup)?;
-    dry_run::check_pretrained(&setup.pretrained)?;
+    dry_run::check_pretrained(setup)?;
     let mut data = scan(setup, fetch::data(args.data.as_deref().context("--data is missing")?)?)?;
     data.notes.extend(notes);
     // What cannot be decoded is one of the findings.
@@ -61,7 +61,7 @@ fn begin(args: &FitArgs, mlflow: Option<Target>) -> Result<()> {
     args.out.as_deref().map_or(Ok(()), RunFolder::check_free)?;
     // Before anything listens for Ctrl-C: a download ends at once, and continues the next time.
     let data = fetch::data(args.data.as_deref().context("--data is missing")?)?;
-    let pretrained = settings::pretrained(&setup.pretrained)?;
+    let pretrained = settings::pretrained(&setup.pretrained, setup.network.network)?;
     let interrupt = listen()?;
     let data = scan(setup, data)?;
     display::data(&data);
@@ -88,11 +88,11 @@ fn resume(args: &FitArgs, path: &Path, mlflow: Option<Target>) -> Result<()> {
     config.graphs &= !args.setup.no_graphs;
     settings::check_amp(config.amp, config.device)?;
     let interrupt = listen()?;
-    let network = ResNet18::new(&architecture(&config, path)?)?;
+    let network = Classifier::new(&architecture(&config, path)?)?;
     train(Run::resume(folder, config, network)?, path, interrupt, mlflow)
 }
 
-fn train(mut run: Run<ResNet18>, out: &Path, interrupt: Interrupt, mlflow: Option<Target>) -> Result<()> {
+fn train(mut run: Run<Classifier>, out: &Path, interrupt: Interrupt, mlflow: Option<Target>) -> Result<()> {
     let named: Option<Architecture> = serde_json::from_value(run.config().architecture.clone()).ok();
     let named = named.map(|named| named.to_string()).unwrap_or_default();
     let terminal = Terminal::new(out, named, run.network().roles().checkpoint_prefix());

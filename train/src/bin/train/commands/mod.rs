@@ -10,9 +10,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use ferronnx_models::card::Preprocessing;
-use ferronnx_models::checkpoint::resnet18::{self, Found};
+use ferronnx_models::checkpoint::network::{self, Found};
 use ferronnx_models::checkpoint::{self, Checkpoint, CheckpointError, FormatError};
-use ferronnx_models::resnet::Architecture;
+use ferronnx_models::networks::Architecture;
 use ferronnx_train::run::{RunConfig, in_words};
 use globset::{Glob, GlobSetBuilder};
 
@@ -50,5 +50,5 @@ fn network_in(path: &Path, key: Option<&str>, leave_out: &[String]) -> Result<Fo
     if let Some(key) = key {
         checkpoint = checkpoint.under(key).context("--key").with_context(context)?;
     }
-    resnet18::find(&checkpoint, |name| patterns.is_match(name)).with_context(context)
+    network::find(&checkpoint, |name| patterns.is_match(name)).with_context(context)
 }

@@ -1,7 +1,7 @@
 //! `train summary`: layers of a network as a table.
 
 use anyhow::Result;
-use ferronnx_models::resnet::Architecture;
+use ferronnx_models::networks::{Architecture, Stem};
 use indicatif::HumanCount;
 
 use ferronnx_train::run::RunFolder;
@@ -25,7 +25,15 @@ pub fn run(args: &SummaryArgs) -> Result<()> {
 
 /// Finds the architecture that is asked for, and the size of its images if it is known.
 fn network(args: &SummaryArgs) -> Result<(Architecture, Option<u32>)> {
-    let Some(source) = &args.source else { return Ok((Architecture::default(), None)) };
+    let Some(source) = &args.source else {
+        let network = &args.network;
+        let stem = network.stem(args.image_size.unwrap_or_else(|| Stem::Cifar.usual_size()));
+        let attention = network.attention();
+        return Ok((
+            Architecture { network: network.network, stem, attention, ..Architecture::default() },
+            None,
+        ));
+    };
     if is_run(source) {
         let (_, config) = RunFolder::open(source)?;
         return Ok((architecture(&config, source)?, Some(config.preprocessing.crop.height)));
@@ -62,8 +70,6 @@ fn shape(shape: &[usize]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ferronnx_models::resnet::Stem;
-
     use super::*;
 
     #[test]

@@ -1,10 +1,11 @@
-//! ImageNet weights of ResNet18, from the Hugging Face Hub and its cache.
+//! ImageNet weights of ResNets, from the Hugging Face Hub and its cache.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, fs};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use ferronnx_models::networks::Network;
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo};
@@ -15,7 +16,6 @@ use super::digest;
 use super::retry::{Failure, PAUSES, persist};
 use crate::display;
 
-const MODEL: &str = "timm/resnet18.tv_in1k";
 const FILE: &str = "model.safetensors";
 
 const ENDPOINT: &str = "HF_ENDPOINT";
@@ -28,20 +28,30 @@ const HOME: &str = "HF_HOME";
 ///
 /// # Errors
 /// No network, a full disk, and files that are not weights, each with a way out.
-pub fn imagenet() -> Result<PathBuf> {
+pub fn imagenet(network: Network) -> Result<PathBuf> {
+    // timm's MobileNetV3 has other names for its parameters.
+    ensure!(
+        network.is_resnet(),
+        "--pretrained imagenet is for ResNets: for {network} give --pretrained FILE, torchvision's .pth file"
+    );
     // The Hub's default panics without a home folder.
     ensure!(
         env::var_os(HOME).is_some() || env::home_dir().is_some(),
         "there is no home folder for the cache: set {HOME} to a folder, or give --pretrained FILE"
     );
     let mirror = env::var(ENDPOINT).ok().filter(|url| !url.is_empty());
-    weights(Cache::from_env(), mirror.as_deref(), &PAUSES)
+    weights(&model(network), Cache::from_env(), mirror.as_deref(), &PAUSES)
 }
 
-fn weights(cache: Cache, mirror: Option<&str>, pauses: &[Duration]) -> Result<PathBuf> {
-    let path = match cache.repo(repo()).get(FILE) {
+/// Repository of torchvision's first ImageNet weights of a ResNet.
+fn model(network: Network) -> String {
+    format!("timm/{network}.tv_in1k")
+}
+
+fn weights(model: &str, cache: Cache, mirror: Option<&str>, pauses: &[Duration]) -> Result<PathBuf> {
+    let path = match cache.repo(repo(model)).get(FILE) {
         Some(path) => path,
-        None => download(cache, mirror, pauses)?,
+        None => download(model, cache, mirror, pauses)?,
     };
     let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     if let Err(error) = SafeTensors::deserialize(&bytes) {
@@ -53,27 +63,27 @@ fn weights(cache: Cache, mirror: Option<&str>, pauses: &[Duration]) -> Result<Pa
     Ok(path)
 }
 
-fn repo() -> Repo {
-    Repo::model(MODEL.into())
+fn repo(model: &str) -> Repo {
+    Repo::model(model.into())
 }
 
-fn download(cache: Cache, mirror: Option<&str>, pauses: &[Duration]) -> Result<PathBuf> {
-    let blobs = cache.repo(repo()).blob_path("");
+fn download(model: &str, cache: Cache, mirror: Option<&str>, pauses: &[Duration]) -> Result<PathBuf> {
+    let blobs = cache.repo(repo(model)).blob_path("");
     let mut builder = ApiBuilder::from_cache(cache).with_user_agent("ferronnx", env!("CARGO_PKG_VERSION"));
     if let Some(mirror) = mirror {
         builder = builder.with_endpoint(mirror.trim_end_matches('/').into());
     }
     let api = builder.build().context("cannot reach the Hugging Face Hub")?;
-    let url = api.repo(repo()).url(FILE);
+    let url = api.repo(repo(model)).url(FILE);
     say!("downloading {url}");
     let bar = display::byte_bar("downloading", 0);
-    let path = persist(pauses, &bar, || attempt(&api, &blobs, &bar));
+    let path = persist(pauses, &bar, || attempt(model, &api, &blobs, &bar));
     bar.finish_and_clear();
     path.map_err(|why| anyhow!("cannot download {url}: {why}: give --pretrained FILE, the file from there"))
 }
 
-fn attempt(api: &Api, blobs: &Path, bar: &ProgressBar) -> Result<PathBuf, Failure> {
-    let path = match api.repo(repo()).download_with_progress(FILE, Shown(bar)) {
+fn attempt(model: &str, api: &Api, blobs: &Path, bar: &ProgressBar) -> Result<PathBuf, Failure> {
+    let path = match api.repo(repo(model)).download_with_progress(FILE, Shown(bar)) {
         Ok(path) => path,
         // A part that cannot be continued would fail for ever.
         Err(ApiError::InvalidResume) => return Err(discard_parts(blobs)),
@@ -148,6 +158,8 @@ mod tests {
     use super::*;
     use crate::fetch::server::{self, Reply, Server};
 
+    const MODEL: &str = "timm/resnet18.tv_in1k";
+
     /// SHA-256 of [`content`]: a Hub names large files by it.
     fn etag(content: &[u8]) -> String {
         let dir = tempfile::tempdir().unwrap();
@@ -176,7 +188,7 @@ mod tests {
 
     fn fetch(home: &tempfile::TempDir, url: &str, attempts: usize) -> Result<PathBuf> {
         let pauses = vec![Duration::from_millis(1); attempts - 1];
-        weights(Cache::new(home.path().join("hub")), Some(url), &pauses)
+        weights(MODEL, Cache::new(home.path().join("hub")), Some(url), &pauses)
     }
 
     #[test]
@@ -207,7 +219,7 @@ mod tests {
     fn a_part_that_cannot_be_continued_is_dropped() {
         let home = tempfile::tempdir().unwrap();
         let server = hub(content(), |range, _| Reply::of(&content(), range));
-        let blobs = Cache::new(home.path().join("hub")).repo(repo()).blob_path("");
+        let blobs = Cache::new(home.path().join("hub")).repo(repo(MODEL)).blob_path("");
         fs::create_dir_all(&blobs).unwrap();
         fs::write(blobs.join(format!("{}.part", etag(&content()))), vec![0; 90_000]).unwrap();
         let path = fetch(&home, &server.url(""), 2).unwrap();
@@ -222,7 +234,7 @@ mod tests {
         let server = hub(content(), move |range, _| Reply::of(&other, range));
         let error = fetch(&home, &server.url(""), 1).unwrap_err().to_string();
         assert!(error.contains("what came is not what was announced"), "{error}");
-        assert!(Cache::new(home.path().join("hub")).repo(repo()).get(FILE).is_none());
+        assert!(Cache::new(home.path().join("hub")).repo(repo(MODEL)).get(FILE).is_none());
     }
 
     #[test]
@@ -243,5 +255,13 @@ mod tests {
         let error = fetch(&home, &empty.url(""), 3).unwrap_err().to_string();
         assert!(error.contains(": the server answers 404: give"), "{error}");
         assert_eq!(empty.paths().len(), 1);
+    }
+
+    #[test]
+    fn networks_have_repositories_of_their_own() {
+        assert_eq!(model(Network::Resnet18), MODEL);
+        assert_eq!(model(Network::Resnet101), "timm/resnet101.tv_in1k");
+        let error = imagenet(Network::MobilenetV3Small).unwrap_err().to_string();
+        assert!(error.contains("for mobilenet_v3_small give --pretrained FILE"), "{error}");
     }
 }

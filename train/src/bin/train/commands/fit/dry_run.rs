@@ -4,7 +4,7 @@ use anyhow::Result;
 use ferronnx_infer::escape;
 use ferronnx_infer::files::LeftOut;
 use ferronnx_models::Module;
-use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::networks::{Architecture, Classifier};
 use ferronnx_models::shapes::{self, Description};
 use ferronnx_report::text;
 use ferronnx_train::data::Sample;
@@ -14,7 +14,7 @@ use ferronnx_train::run::{MemoryEstimate, RunConfig, Split, Splits};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
-use crate::args::{DryRunFormat, FitArgs};
+use crate::args::{DryRunFormat, FitArgs, SetupArgs};
 use crate::{Unreadable, display, findings};
 
 /// Number of classes in the table: the largest and the smallest.
@@ -28,7 +28,7 @@ const NAMED: usize = 5;
 /// # Errors
 /// Those of the run itself, for settings that do not fit the data or the network. [`Unreadable`] after the findings, when
 /// images cannot be decoded and are not to be left out.
-pub fn run(args: &FitArgs, data: ImageFolder, config: &RunConfig, network: &ResNet18) -> Result<()> {
+pub fn run(args: &FitArgs, data: ImageFolder, config: &RunConfig, network: &Classifier) -> Result<()> {
     config.check()?;
     let (notes, left_out) = (data.notes.clone(), data.left_out.clone());
     let splits = Splits::new(data, config)?;
@@ -259,9 +259,9 @@ pub fn glance(data: &ImageFolder, config: &RunConfig) {
 }
 
 /// Checks that a local file of pretrained weights exists; nothing is downloaded.
-pub fn check_pretrained(name: &str) -> Result<()> {
-    if !matches!(name, "none" | "imagenet") {
-        super::settings::pretrained(name)?;
+pub fn check_pretrained(setup: &SetupArgs) -> Result<()> {
+    if !matches!(&*setup.pretrained, "none" | "imagenet") {
+        super::settings::pretrained(&setup.pretrained, setup.network.network)?;
     }
     Ok(())
 }

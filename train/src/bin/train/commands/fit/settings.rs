@@ -5,8 +5,7 @@ use std::path::{self, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use ferronnx_models::card::IMAGENET_MIN_SIZE;
-use ferronnx_models::layers::Attention;
-use ferronnx_models::resnet::{Architecture, ResNet18, Stem};
+use ferronnx_models::networks::{Architecture, Classifier, Network};
 use ferronnx_models::{Module, shapes};
 use ferronnx_train::data::folder::ImageFolder;
 use ferronnx_train::device::DeviceRequest;
@@ -16,7 +15,7 @@ use ferronnx_train::run::RunConfig;
 use ferronnx_train::trainer::Amp;
 
 use super::super::preprocessing;
-use crate::args::{AttentionArg, SetupArgs};
+use crate::args::SetupArgs;
 use crate::fetch;
 
 /// Loads the recipe, applies the flags that change it, and prints the notes about it.
@@ -52,20 +51,17 @@ pub fn recipe_with_notes(args: &SetupArgs) -> Result<(Recipe, Vec<String>)> {
 
 /// Describes each flag that is given and changes nothing.
 fn idle_flags(args: &SetupArgs, recipe: &Recipe) -> Vec<String> {
-    let (new, plain) = (args.pretrained == "none", args.attention == AttentionArg::None);
+    let new = args.pretrained == "none";
     let weights = "there are no pretrained weights";
-    let attention = "the network has no attention";
     let ends = recipe.early_stopping_has_effect();
     let flags = [
         ("--pretrained-key", args.pretrained_key.is_some() && new, weights),
         ("--stem-init", args.stem_init.is_some() && new, weights),
-        ("--attention-ratio", args.attention_ratio.is_some() && plain, attention),
-        ("--attention-kernel", args.attention_kernel.is_some() && plain, attention),
         ("--early-stopping", args.early_stopping.is_some() && !ends, "no phase has more epochs"),
         ("--mirrored-test", args.mirrored_test && args.multi_label, "it is for one label an image"),
     ];
-    let idle = flags.into_iter().filter(|(_, idle, _)| *idle);
-    idle.map(|(flag, _, why)| format!("{flag} does nothing: {why}")).collect()
+    let idle = flags.into_iter().filter(|(_, idle, _)| *idle).map(|(flag, _, why)| (flag, why));
+    idle.chain(args.network.idle_flags()).map(|(flag, why)| format!("{flag} does nothing: {why}")).collect()
 }
 
 /// Applies the flags for imbalanced classes.
@@ -101,23 +97,19 @@ pub fn config(
     recipe: Recipe,
     device: DeviceRequest,
     skip_bad: bool,
-) -> Result<(RunConfig, ResNet18)> {
+) -> Result<(RunConfig, Classifier)> {
     let size = match args.image_size {
         Some(size) => size,
         None => natural_size(data, skip_bad)?,
     };
-    let usual = Attention::default();
-    let attention = match args.attention {
-        AttentionArg::Cbam => Some(Attention {
-            ratio: args.attention_ratio.unwrap_or(usual.ratio),
-            kernel: args.attention_kernel.unwrap_or(usual.kernel),
-        }),
-        AttentionArg::None => None,
+    let architecture = Architecture {
+        network: args.network.network,
+        classes: data.classes.len(),
+        channels: args.channels.count(),
+        stem: args.network.stem(size),
+        attention: args.network.attention(),
     };
-    let stem = args.stem.map_or_else(|| Stem::for_size(size), Into::into);
-    let architecture =
-        Architecture { classes: data.classes.len(), channels: args.channels.count(), stem, attention };
-    let network = ResNet18::new(&architecture)?;
+    let network = Classifier::new(&architecture)?;
     let mut config = RunConfig {
         limit: args.limit.map(|limit| limit as usize),
         seed: args.seed,
@@ -140,17 +132,17 @@ pub fn config(
     Ok((config, network))
 }
 
-fn freeze_stem(recipe: &mut Recipe, network: &ResNet18, input: &[usize]) -> Result<()> {
+fn freeze_stem(recipe: &mut Recipe, network: &Classifier, input: &[usize]) -> Result<()> {
     let described = shapes::describe(network, input)?;
     let names: Vec<&str> = described.params.iter().map(|param| param.name.as_str()).collect();
     Ok(recipe.freeze_stem(&names, &network.roles())?)
 }
 
 /// Finds the weights to start from, as an absolute path.
-pub fn pretrained(name: &str) -> Result<Option<PathBuf>> {
+pub fn pretrained(name: &str, network: Network) -> Result<Option<PathBuf>> {
     let file = match name {
         "none" => return Ok(None),
-        "imagenet" => fetch::imagenet()?,
+        "imagenet" => fetch::imagenet(network)?,
         file => file.into(),
     };
     let cannot_read = || format!("cannot read --pretrained {}", file.display());
