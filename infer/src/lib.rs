@@ -12,6 +12,7 @@
 //! | [`attention`] | CBAM in a graph | one fused operator, on the CPU |
 //! | [`assume`] | a model without a card | a card, from given labels and preprocessing |
 //! | [`classifier`] | images | labels with probabilities |
+//! | `bulk` | places full of images | results in parts, by jobs that can be killed and go on |
 //! | `evaluate` | labelled images | accuracy, confusion matrix, calibration |
 //! | `bench` | a model | latency and throughput on this machine |
 //! | [`explain`] | an image | the network's attention masks |
@@ -32,7 +33,7 @@
 //! | `cli` | the program `infer`, and `triton` |
 //! | `report` | `pages`, and the program's flag for them |
 //! | `bench` | `bench`, and the program's command for it |
-//! | `data` | `data_set` and `evaluate`: labelled images in folders and lists |
+//! | `data` | `data_set`, `evaluate` and `bulk`: labelled images, and jobs over many images |
 //! | `formats` | GIF, TIFF and WebP images, and JPEGs with unusual scans |
 //! | `serve` | `serve`, and the program's command for it |
 //!
@@ -54,6 +55,8 @@ pub mod assume;
 pub mod attention;
 #[cfg(feature = "bench")]
 pub mod bench;
+#[cfg(feature = "data")]
+pub mod bulk;
 pub mod classifier;
 #[cfg(feature = "data")]
 pub mod data_set;

@@ -1,0 +1,311 @@
+//! Division of the inputs of a shard into parts.
+//!
+//! A part is planned before it is begun: the record of its inputs is created, unless one of this number is there. So an
+//! input is in one part only, also when inputs are added, or when two processes work on one shard: the second one finds
+//! the first one's plan. Whoever works on a part writes the same rows.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::mpsc::Sender;
+
+use super::error::BulkError;
+use super::keys::KeySet;
+use super::record::{self, DoneRecord, FOLDER, InputRecord, JobId, JobRecord, ListedRecord, PartNumber, PlanHeader};
+use super::run::Job;
+use super::shard::Key;
+use super::store::Store;
+use crate::places::UnitKind;
+
+/// Part to work on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Task {
+    pub(super) part: PartNumber,
+    /// Number of inputs.
+    pub(super) inputs: usize,
+    /// True where another process may have done it in the meantime.
+    pub(super) is_shared: bool,
+}
+
+/// Message of the planner.
+#[derive(Debug)]
+pub(super) enum Planned {
+    /// A part to work on.
+    Part(Task),
+    /// All inputs of the shard have their parts.
+    Listed(Listed),
+    /// The inputs could not be listed, or a part not planned.
+    Failed(BulkError),
+}
+
+/// Inputs of a shard, by what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Inputs of all shards.
+    pub all: u64,
+    /// Inputs of this shard.
+    pub inputs: u64,
+    /// Parts that were done already.
+    pub done: Done,
+    /// Inputs that changed since their part was done: it is done again.
+    pub changed: u64,
+    /// Inputs that were named more than once.
+    pub repeated: u64,
+}
+
+/// Parts that were done before this process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Their inputs.
+    pub inputs: u64,
+    /// Their images.
+    pub images: u64,
+    /// Images of these that failed.
+    pub failed: u64,
+}
+
+/// Parts of a shard.
+pub(super) struct Planner<'a> {
+    store: &'a Store,
+    job: &'a Job,
+    id: JobId,
+    /// Inputs that have a part.
+    known: KeySet,
+    next: PartNumber,
+    done: Done,
+    tasks: Sender<Planned>,
+}
+
+impl<'a> Planner<'a> {
+    /// Reads what earlier processes planned and did of a shard, and sends on the parts that are not done.
+    pub(super) fn resume(store: &'a Store, job: &'a Job, tasks: Sender<Planned>) -> Result<Self, BulkError> {
+        let next = PartNumber(job.shard.index());
+        let (id, known) = (job.record.id(), KeySet::default());
+        let mut planner = Self { store, job, id, known, next, done: Done::default(), tasks };
+        let files = Files::list(store, |part| planner.owns(part))?;
+        files.check_records(store)?;
+        for &part in &files.planned {
+            let (header, inputs) = read_plan(store, part)?;
+            if header.job != planner.id {
+                planner.refuse_or_remove(part)?;
+                continue;
+            }
+            planner.next = planner.next.max(planner.after(part));
+            planner.learn(&inputs);
+            if let Some(done) = files.done(store, &job.record, part)? {
+                planner.done.inputs += inputs.len() as u64;
+                planner.done.images += done.tally.rows;
+                planner.done.failed += done.tally.failed;
+                continue;
+            }
+            // The record, if there is one, is about rows that are gone or incomplete.
+            store.delete(&part.done())?;
+            planner.send(part, inputs.len(), true);
+        }
+        Ok(planner)
+    }
+
+    fn owns(&self, part: PartNumber) -> bool {
+        part.0 % self.job.shard.count() == self.job.shard.index()
+    }
+
+    fn learn(&mut self, inputs: &[InputRecord]) {
+        for input in inputs {
+            self.known.insert(Key::of(&input.name), input.stamp());
+        }
+    }
+
+    fn refuse_or_remove(&self, part: PartNumber) -> Result<(), BulkError> {
+        if !self.job.overwrite {
+            let differences = vec![format!("{part} was made by another model or with other settings")];
+            return Err(BulkError::OtherJob { out: self.store.to_string(), differences });
+        }
+        remove(self.store, part)
+    }
+
+    fn after(&self, part: PartNumber) -> PartNumber {
+        PartNumber(part.0 + self.job.shard.count())
+    }
+
+    fn send(&self, part: PartNumber, inputs: usize, is_shared: bool) {
+        // Nobody waits for it: the process ends.
+        let _ = self.tasks.send(Planned::Part(Task { part, inputs, is_shared }));
+    }
+
+    /// Divides the inputs that have no part yet.
+    pub(super) fn plan(
+        mut self,
+        inputs: impl Iterator<Item = Result<InputRecord, BulkError>>,
+    ) -> Result<(), BulkError> {
+        let mut listed = Listed { done: self.done, ..Listed::default() };
+        let mut chunk: Vec<InputRecord> = Vec::new();
+        let mut changed: Vec<InputRecord> = Vec::new();
+        let mut seen = KeySet::default();
+        for input in inputs {
+            let input = input?;
+            listed.all += 1;
+            let key = Key::of(&input.name);
+            if !self.job.shard.has(key) {
+                continue;
+            }
+            if seen.insert(key, 0).is_some() {
+                listed.repeated += 1;
+                continue;
+            }
+            listed.inputs += 1;
+            match self.known.get(key) {
+                Some(stamp) if stamp == input.stamp() => {}
+                Some(_) => changed.push(input),
+                None if input.kind == UnitKind::Image => chunk.push(input),
+                // A shard file is a part of its own.
+                None => self.claim(vec![input])?,
+            }
+            if chunk.len() == self.job.part_size {
+                self.claim(std::mem::take(&mut chunk))?;
+            }
+        }
+        self.claim(chunk)?;
+        listed.changed = changed.len() as u64;
+        self.renew(changed)?;
+        let record = ListedRecord { job: self.id.clone(), inputs: listed.inputs };
+        self.store.put_json(&record::listed(self.job.shard.index()), &record)?;
+        let _ = self.tasks.send(Planned::Listed(listed));
+        Ok(())
+    }
+
+    /// Plans a part of these inputs, but for those that another process planned meanwhile.
+    fn claim(&mut self, mut inputs: Vec<InputRecord>) -> Result<(), BulkError> {
+        while !inputs.is_empty() {
+            let part = self.next;
+            self.next = self.after(part);
+            if self.store.create(&part.inputs(), &plan_bytes(&self.id, &inputs)?)? {
+                self.learn(&inputs);
+                self.send(part, inputs.len(), false);
+                return Ok(());
+            }
+            let (header, theirs) = read_plan(self.store, part)?;
+            if header.job != self.id {
+                let differences = vec![format!("{part} is planned by another job at this moment")];
+                return Err(BulkError::OtherJob { out: self.store.to_string(), differences });
+            }
+            self.learn(&theirs);
+            self.send(part, theirs.len(), true);
+            inputs.retain(|input| self.known.get(Key::of(&input.name)).is_none());
+        }
+        Ok(())
+    }
+
+    /// Plans the parts of changed inputs again, as the inputs are now.
+    fn renew(&mut self, changed: Vec<InputRecord>) -> Result<(), BulkError> {
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let changed: HashMap<String, InputRecord> =
+            changed.into_iter().map(|input| (input.name.clone(), input)).collect();
+        for &part in &Files::list(self.store, |part| self.owns(part))?.planned {
+            let (_, mut inputs) = read_plan(self.store, part)?;
+            let mut is_changed = false;
+            for input in &mut inputs {
+                if let Some(now) = changed.get(&input.name) {
+                    is_changed |= input != now;
+                    *input = now.clone();
+                }
+            }
+            if is_changed {
+                self.store.delete(&part.done())?;
+                self.store.put(&part.inputs(), &plan_bytes(&self.id, &inputs)?)?;
+                self.send(part, inputs.len(), false);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Files of an output, by their parts.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    /// Files of rows: part and extension.
+    pub(super) rows: BTreeSet<(PartNumber, String)>,
+    /// Parts with a record of their inputs.
+    pub(super) planned: BTreeSet<PartNumber>,
+    /// Parts with a record of what is done.
+    pub(super) done: BTreeSet<PartNumber>,
+}
+
+impl Files {
+    /// Lists the files of those parts that `wanted` chooses.
+    pub(super) fn list(store: &Store, wanted: impl Fn(PartNumber) -> bool) -> Result<Self, BulkError> {
+        let mut files = Self::default();
+        for name in store.list("")? {
+            if let Some((part, extension)) = PartNumber::of_file(&name)
+                && wanted(part)
+            {
+                files.rows.insert((part, extension.to_owned()));
+            }
+        }
+        for name in store.list(FOLDER)? {
+            files.planned.extend(PartNumber::of_inputs(&name).filter(|&part| wanted(part)));
+            files.done.extend(PartNumber::of_done(&name).filter(|&part| wanted(part)));
+        }
+        Ok(files)
+    }
+
+    /// Checks that each file of rows has a record, so that no other file is overwritten.
+    fn check_records(&self, store: &Store) -> Result<(), BulkError> {
+        match self.rows.iter().find(|(part, _)| !self.planned.contains(part)) {
+            Some((part, extension)) => {
+                Err(BulkError::ForeignPart { out: store.to_string(), name: format!("{part}.{extension}") })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Reads the record of a part that is done: its rows are there, and all its images could be read.
+    fn done(&self, store: &Store, job: &JobRecord, part: PartNumber) -> Result<Option<DoneRecord>, BulkError> {
+        if !self.done.contains(&part) || !self.rows.contains(&(part, job.format.extension().into())) {
+            return Ok(None);
+        }
+        let done: Option<DoneRecord> = store.json(&part.done())?;
+        Ok(done.filter(|done| done.job == job.id() && done.tally.unread == 0))
+    }
+}
+
+/// Removes a part with its records; the plan goes last, for it says that the part is there.
+fn remove(store: &Store, part: PartNumber) -> Result<(), BulkError> {
+    store.delete(&part.done())?;
+    for name in store.list("")? {
+        if PartNumber::of_file(&name).is_some_and(|(other, _)| other == part) {
+            store.delete(&name)?;
+        }
+    }
+    store.delete(&part.inputs())
+}
+
+fn plan_bytes(job: &JobId, inputs: &[InputRecord]) -> Result<Vec<u8>, BulkError> {
+    let mut bytes = Vec::new();
+    let mut line = |json: serde_json::Result<String>| {
+        let json = json.map_err(|source| BulkError::Record { name: "a plan".into(), source })?;
+        bytes.extend_from_slice(json.as_bytes());
+        bytes.push(b'\n');
+        Ok(())
+    };
+    line(serde_json::to_string(&PlanHeader { job: job.clone(), inputs: inputs.len() }))?;
+    inputs.iter().try_for_each(|input| line(serde_json::to_string(input)))?;
+    Ok(bytes)
+}
+
+/// Reads the record of a part's inputs.
+pub(super) fn read_plan(
+    store: &Store,
+    part: PartNumber,
+) -> Result<(PlanHeader, Vec<InputRecord>), BulkError> {
+    let name = part.inputs();
+    let bytes = store.read(&name)?.ok_or_else(|| BulkError::NoRecord { name: store.full_name(&name) })?;
+    let damaged = |source| BulkError::Record { name: store.full_name(&name), source };
+    let mut lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    let header: PlanHeader = serde_json::from_slice(lines.next().unwrap_or_default()).map_err(damaged)?;
+    let inputs: Vec<InputRecord> =
+        lines.map(serde_json::from_slice).collect::<Result<_, _>>().map_err(damaged)?;
+    match inputs.len() == header.inputs {
+        true => Ok((header, inputs)),
+        false => Err(BulkError::NoRecord { name: store.full_name(&name) }),
+    }
+}
