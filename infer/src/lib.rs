@@ -5,6 +5,7 @@
 //! | module | from | to |
 //! |---|---|---|
 //! | [`files`] | a folder | paths of images |
+//! | `places` | folders, object stores, lists, tar shards, parquet | a stream of encoded images |
 //! | `data_set` | class folders (`image_folder`) or a list (`image_list`) | labelled images |
 //! | [`decode`] | an image file | RGB8 |
 //! | [`preprocess`] | RGB8 | the network's input, as the model card says |
@@ -26,16 +27,17 @@
 //! [`escape`] makes names safe for terminals.
 //!
 //! # Features
-//! All are on by default; a library that classifies JPEG and PNG needs none of them.
+//! All but `cloud` are on by default; a library that classifies JPEG and PNG needs none of them.
 //!
 //! | feature | adds |
 //! |---|---|
 //! | `cli` | the program `infer`, and `triton` |
 //! | `report` | `pages`, and the program's flag for them |
 //! | `bench` | `bench`, and the program's command for it |
-//! | `data` | `data_set`, `evaluate` and `bulk`: labelled images, and jobs over many images |
+//! | `data` | `data_set`, `evaluate` and `bulk`: labelled images, and large jobs; `places`: tar shards too |
 //! | `formats` | GIF, TIFF and WebP images, and JPEGs with unusual scans |
 //! | `serve` | `serve`, and the program's command for it |
+//! | `cloud` | object stores, web addresses and parquet in `places` |
 //!
 //! ```no_run
 //! use ferronnx_infer::{Classifier, decode};
@@ -80,6 +82,8 @@ pub mod model_spec;
 #[cfg(feature = "report")]
 pub mod pages;
 mod pipeline;
+#[cfg(feature = "data")]
+pub mod places;
 pub mod preprocess;
 pub mod results;
 pub mod runtime;
