@@ -74,8 +74,8 @@ impl Pipeline {
                 if batch.is_empty() {
                     return;
                 }
-                let prepared =
-                    pool.install(|| batch.into_par_iter().map(|input| prepare(input, &preprocessor)).collect());
+                let prepared = pool
+                    .install(|| batch.into_par_iter().map(|input| prepare(input, &preprocessor)).collect());
                 // The receiver was dropped: nobody wants the rest.
                 if sender.send(prepared).is_err() {
                     return;

@@ -46,7 +46,9 @@ pub enum ArrayError {
         shards: u64,
     },
     /// The numbers of the tasks have gaps.
-    #[error("the array does not count its tasks one by one: {0} does not follow from its smallest number and its step")]
+    #[error(
+        "the array does not count its tasks one by one: {0} does not follow from its smallest number and its step"
+    )]
     Gaps(ArrayTask),
     /// There is no such shard.
     #[error("{task}")]
@@ -142,7 +144,8 @@ mod tests {
     use super::*;
 
     fn found(count: u64, variables: &[(&str, &str)]) -> Result<u64, String> {
-        let env = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into());
+        let env =
+            |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into());
         shard(count, env).map(Shard::index).map_err(|error| crate::error::chain(&error))
     }
 
@@ -183,7 +186,10 @@ mod tests {
         let error = found(4, &[("JOB_COMPLETION_INDEX", "4")]).unwrap_err();
         assert_eq!(error, "JOB_COMPLETION_INDEX=4: there is no shard 4 of 4: shards are counted from 0 to 3");
         for wrong in ["", "-1", "one", "1.0", " 1"] {
-            assert!(found(4, &[("JOB_COMPLETION_INDEX", wrong)]).unwrap_err().contains("no number"), "{wrong}");
+            assert!(
+                found(4, &[("JOB_COMPLETION_INDEX", wrong)]).unwrap_err().contains("no number"),
+                "{wrong}"
+            );
         }
         let two = |index| [("JOB_COMPLETION_INDEX", "1"), ("AWS_BATCH_JOB_ARRAY_INDEX", index)];
         assert!(found(4, &two("2")).unwrap_err().contains("contradict"));

@@ -158,7 +158,9 @@ impl Check {
         let is_explained = rows.finish(report);
         if !is_explained && !rows.tally.has_rows_of(&done.tally) {
             let (found, written) = (rows.tally.rows, done.tally.rows);
-            report.damaged.add(format!("{name}: its {found} results are not the {written} that were written"));
+            report
+                .damaged
+                .add(format!("{name}: its {found} results are not the {written} that were written"));
         }
         Ok(())
     }
@@ -230,7 +232,8 @@ impl<'a> Rows<'a> {
     /// Counts a row; tells whether it is of one of the inputs.
     fn add(&mut self, row: &Row<'_>, report: &mut Report) -> bool {
         self.tally.add(row.name, row.failed);
-        let is_known = self.images.contains(row.name) || self.shards.iter().any(|shard| is_of(row.name, shard));
+        let is_known =
+            self.images.contains(row.name) || self.shards.iter().any(|shard| is_of(row.name, shard));
         let is_new = self.seen.insert(Key::of(row.name));
         if is_known && !is_new {
             report.double.add(row.name);

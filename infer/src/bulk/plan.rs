@@ -9,7 +9,9 @@ use std::sync::mpsc::Sender;
 
 use super::error::BulkError;
 use super::keys::KeySet;
-use super::record::{self, DoneRecord, FOLDER, InputRecord, JobId, JobRecord, ListedRecord, PartNumber, PlanHeader};
+use super::record::{
+    self, DoneRecord, FOLDER, InputRecord, JobId, JobRecord, ListedRecord, PartNumber, PlanHeader,
+};
 use super::run::Job;
 use super::shard::Key;
 use super::store::Store;
@@ -259,7 +261,12 @@ impl Files {
     }
 
     /// Reads the record of a part that is done: its rows are there, and all its images could be read.
-    fn done(&self, store: &Store, job: &JobRecord, part: PartNumber) -> Result<Option<DoneRecord>, BulkError> {
+    fn done(
+        &self,
+        store: &Store,
+        job: &JobRecord,
+        part: PartNumber,
+    ) -> Result<Option<DoneRecord>, BulkError> {
         if !self.done.contains(&part) || !self.rows.contains(&(part, job.format.extension().into())) {
             return Ok(None);
         }
@@ -280,16 +287,17 @@ fn remove(store: &Store, part: PartNumber) -> Result<(), BulkError> {
 }
 
 fn plan_bytes(job: &JobId, inputs: &[InputRecord]) -> Result<Vec<u8>, BulkError> {
-    let mut bytes = Vec::new();
-    let mut line = |json: serde_json::Result<String>| {
-        let json = json.map_err(|source| BulkError::Record { name: "a plan".into(), source })?;
-        bytes.extend_from_slice(json.as_bytes());
-        bytes.push(b'\n');
-        Ok(())
+    let header = PlanHeader { job: job.clone(), inputs: inputs.len() };
+    let lines = || -> serde_json::Result<String> {
+        let mut lines = serde_json::to_string(&header)?;
+        for input in inputs {
+            lines.push('\n');
+            lines += &serde_json::to_string(input)?;
+        }
+        Ok(lines + "\n")
     };
-    line(serde_json::to_string(&PlanHeader { job: job.clone(), inputs: inputs.len() }))?;
-    inputs.iter().try_for_each(|input| line(serde_json::to_string(input)))?;
-    Ok(bytes)
+    let damaged = |source| BulkError::Record { name: "a record of inputs".into(), source };
+    lines().map(String::into_bytes).map_err(damaged)
 }
 
 /// Reads the record of a part's inputs.

@@ -117,12 +117,8 @@ mod tests {
 
     /// Results with names and errors that formats have to escape.
     fn outcomes() -> Vec<Outcome> {
-        let prediction = |index, label: &str| Prediction {
-            index,
-            label: label.into(),
-            probability: 0.5,
-            selected: None,
-        };
+        let prediction =
+            |index, label: &str| Prediction { index, label: label.into(), probability: 0.5, selected: None };
         let classified = |path: &str| {
             Outcome::Classified(Classified {
                 path: path.into(),

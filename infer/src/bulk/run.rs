@@ -91,9 +91,16 @@ impl Job {
         let hidden = Hidden::default();
         self.start_planner(&store, &hidden, sender);
         let (marks, seen) = channel();
-        let feeder =
-            Feeder::new(store.clone(), self.options.clone(), hidden, planned, marks, stop.clone());
-        let mut worker = Worker { job: self, store: &store, classifier, see, part: None, finishing: None, summary: Summary::default() };
+        let feeder = Feeder::new(store.clone(), self.options.clone(), hidden, planned, marks, stop.clone());
+        let mut worker = Worker {
+            job: self,
+            store: &store,
+            classifier,
+            see,
+            part: None,
+            finishing: None,
+            summary: Summary::default(),
+        };
         for (outcome, _) in classifier.score_inputs(feeder) {
             if stop.load(Ordering::Relaxed) {
                 break;
@@ -135,7 +142,9 @@ impl Job {
         let (job, store, hidden) = (self.clone(), store.clone(), hidden.clone());
         thread::spawn(move || {
             let planner = Planner::resume(&store, &job, tasks.clone());
-            if let Err(error) = planner.and_then(|planner| planner.plan(inputs(&job.inputs, &job.options, &hidden))) {
+            if let Err(error) =
+                planner.and_then(|planner| planner.plan(inputs(&job.inputs, &job.options, &hidden)))
+            {
                 let _ = tasks.send(Planned::Failed(error));
             }
         });
@@ -239,7 +248,9 @@ fn named(outcome: Outcome, name: &str) -> Result<Outcome, BulkError> {
         Outcome::Failed(Failed { error, .. }) if ends_job(&error) => return Err(BulkError::Network(error)),
         Outcome::Failed(Failed { error, .. }) => Outcome::Failed(Failed { path, error }),
         // What is assumed of a model without a card is said once, in the record of the job.
-        Outcome::Classified(classified) => Outcome::Classified(Classified { path, assumed: None, ..classified }),
+        Outcome::Classified(classified) => {
+            Outcome::Classified(Classified { path, assumed: None, ..classified })
+        }
     })
 }
 

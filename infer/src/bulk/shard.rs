@@ -123,7 +123,8 @@ mod tests {
     #[test]
     fn the_shard_of_a_name_is_fixed() {
         // int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % 7, in Python.
-        let expected = [("a.png", 1), ("photos/cat.jpg", 3), ("s3://bucket/x.tar", 3), ("\u{e9}.png", 5), ("", 1)];
+        let expected =
+            [("a.png", 1), ("photos/cat.jpg", 3), ("s3://bucket/x.tar", 3), ("\u{e9}.png", 5), ("", 1)];
         for (name, index) in expected {
             let holders: Vec<_> =
                 (0..7).filter(|&index| Shard::new(index, 7).unwrap().contains(name)).collect();
@@ -147,7 +148,19 @@ mod tests {
         assert_eq!("0/1".parse(), Ok(Shard::WHOLE));
         assert_eq!("4/4".parse::<Shard>(), Err(ShardError::Index { index: 4, count: 4 }));
         assert_eq!("0/0".parse::<Shard>(), Err(ShardError::Count(0)));
-        for wrong in ["", "3", "/", "1/", "-1/4", "+1/4", "1/4/8", "1 / 4", "one/4", "auto/4", "1/99999999999999999999"] {
+        for wrong in [
+            "",
+            "3",
+            "/",
+            "1/",
+            "-1/4",
+            "+1/4",
+            "1/4/8",
+            "1 / 4",
+            "one/4",
+            "auto/4",
+            "1/99999999999999999999",
+        ] {
             assert_eq!(wrong.parse::<Shard>(), Err(ShardError::Form(wrong.into())));
         }
         let error = "4/4".parse::<Shard>().unwrap_err().to_string();

@@ -3,9 +3,10 @@
 use std::env;
 use std::str::FromStr;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use clap::Args;
 use ferronnx_infer::bulk::{self, PART_SIZE, Shard, ShardError};
+use ferronnx_infer::error::chain;
 use ferronnx_infer::places::Place;
 
 use super::at_least_one;
@@ -71,8 +72,10 @@ impl ShardArgs {
         match self.shard {
             Some(ShardArg::Fixed(shard)) => Ok(Some(shard)),
             Some(ShardArg::Auto(count)) => {
-                let shard = bulk::array_shard(count, variable).context("--shard auto: use --shard I/N instead")?;
-                Ok(Some(shard))
+                let shard = bulk::array_shard(count, variable);
+                let shard =
+                    shard.map_err(|error| anyhow!("--shard auto: {}: give --shard I/N", chain(&error)));
+                shard.map(Some)
             }
             None => {
                 if let Some(task) = bulk::detect(variable) {
@@ -87,5 +90,5 @@ impl ShardArgs {
 
 /// Parses a path or a URL.
 pub(super) fn place(text: &str) -> Result<Place, String> {
-    Place::parse(text).map_err(|error| ferronnx_infer::error::chain(&error))
+    Place::parse(text).map_err(|error| chain(&error))
 }

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use ferronnx_infer::bulk::Shard;
+use ferronnx_infer::bulk::rows::RowWriter;
 use ferronnx_infer::classifier::{Classifier, Source};
 use ferronnx_infer::device::short_name;
 use ferronnx_infer::files::LeftOut;
@@ -24,7 +25,7 @@ use super::model;
 use crate::args::{ClassifyArgs, Format};
 use crate::exit::Done;
 use crate::messages;
-use crate::output::{self, Writer};
+use crate::output;
 
 /// Number of images from which the network is optimized, unless a batch size is given.
 const FEW: usize = 8;
@@ -38,9 +39,6 @@ pub fn run(args: &ClassifyArgs) -> Result<Done> {
         return bulk::run(args, out);
     }
     let format = args.format.unwrap_or(Format::Table);
-    if format == Format::Parquet {
-        bail!("--format parquet: it is written to --out");
-    }
     let shard = args.bulk.shard.find()?.unwrap_or(Shard::WHOLE);
     if args.paths.iter().any(|path| holds_many(path)) {
         return stream(args, format, shard);
@@ -52,7 +50,7 @@ pub fn run(args: &ClassifyArgs) -> Result<Done> {
         messages::note(format_args!("left out: {left_out}"));
     }
 
-    let mut report = Report::new(format, classifier.is_multi_label(), sources.len());
+    let mut report = Report::new(format, classifier.is_multi_label(), sources.len())?;
     for failed in failed {
         report.add(&Outcome::Failed(failed))?;
     }
@@ -68,7 +66,7 @@ pub fn run(args: &ClassifyArgs) -> Result<Done> {
 fn stream(args: &ClassifyArgs, format: Format, shard: Shard) -> Result<Done> {
     let (inputs, options) = (places(&args.paths)?, Options::default());
     let classifier = load(args, false)?;
-    let mut report = Report::new(format, classifier.is_multi_label(), 0);
+    let mut report = Report::new(format, classifier.is_multi_label(), 0)?;
     let (failed, failures) = channel();
     let units = places::units(inputs, &options).filter_map(move |unit| match unit {
         Ok(unit) => shard.contains(&unit.name).then_some(unit),
@@ -98,7 +96,9 @@ fn holds_many(path: &Path) -> bool {
 /// Parses paths and addresses that a job can find again.
 fn places(paths: &[impl AsRef<Path>]) -> Result<Vec<Place>> {
     let named = |path: &Path| match is_standard_input(path) {
-        true => bail!("`-`: an image on standard input cannot be in a large job: give files, folders or addresses"),
+        true => bail!(
+            "`-`: an image on standard input cannot be in a large job: give files, folders or addresses"
+        ),
         false => place(path),
     };
     paths.iter().map(|path| named(path.as_ref())).collect()
@@ -185,7 +185,7 @@ fn standard_input() -> Result<Source> {
 
 /// Prints results and counts them.
 struct Report {
-    writer: Box<dyn Writer>,
+    writer: Box<dyn RowWriter>,
     format: Format,
     progress: ProgressBar,
     classified: usize,
@@ -193,9 +193,9 @@ struct Report {
 }
 
 impl Report {
-    fn new(format: Format, multi_label: bool, images: usize) -> Self {
-        let writer = output::writer(format, multi_label, Box::new(io::stdout().lock()));
-        Self { writer, format, progress: messages::progress(images, true), classified: 0, failed: 0 }
+    fn new(format: Format, multi_label: bool, images: usize) -> Result<Self> {
+        let writer = output::writer(format, multi_label, Box::new(io::stdout().lock()))?;
+        Ok(Self { writer, format, progress: messages::progress(images, true), classified: 0, failed: 0 })
     }
 
     fn add(&mut self, outcome: &Outcome) -> Result<()> {

@@ -13,7 +13,6 @@ use ferronnx_infer::places::{Options, Place};
 use ferronnx_infer::results::Outcome;
 use serde_json::{Map, Value};
 
-use super::super::model;
 use super::places;
 use super::progress::Progress;
 use crate::args::{ClassifyArgs, Format};
@@ -58,13 +57,20 @@ fn row_format(format: Option<Format>) -> Result<RowFormat> {
         #[cfg(feature = "cloud")]
         Some(Format::Parquet) => RowFormat::Parquet,
         #[cfg(not(feature = "cloud"))]
-        Some(Format::Parquet) => bail!("--format parquet: this program was built without the feature `cloud`, which writes it"),
+        Some(Format::Parquet) => {
+            bail!("--format parquet: this program was built without the feature `cloud`, which writes it")
+        }
         Some(Format::Table | Format::Json) => bail!("--format: the parts of --out are jsonl, csv or parquet"),
     })
 }
 
 /// Describes what the results depend on.
-fn record(args: &ClassifyArgs, classifier: &Classifier, format: RowFormat, shard: Shard) -> Result<JobRecord> {
+fn record(
+    args: &ClassifyArgs,
+    classifier: &Classifier,
+    format: RowFormat,
+    shard: Shard,
+) -> Result<JobRecord> {
     let path = args.model.path();
     let digest = model_digest(&path).with_context(|| path.display().to_string())?;
     let mut settings = Map::new();
@@ -173,7 +179,9 @@ pub(super) fn with_advice(error: BulkError) -> anyhow::Error {
     let advice = match &error {
         BulkError::OtherJob { .. } => "choose another --out, or replace them with --overwrite",
         BulkError::ForeignPart { .. } => "choose another --out, or remove it",
-        BulkError::Record { .. } | BulkError::NoRecord { .. } => "choose another --out, or remove _job and the parts",
+        BulkError::Record { .. } | BulkError::NoRecord { .. } => {
+            "choose another --out, or remove _job and the parts"
+        }
         _ => return error.into(),
     };
     let text = ferronnx_infer::error::chain(&error);

@@ -38,7 +38,8 @@ fn lines(report: &Report) -> String {
         0 => String::new(),
         count => format!("{count}: {}", shown(names)),
     };
-    let failures = if report.failures == 0 { String::new() } else { format!(", {} of them failures", report.failures) };
+    let failures =
+        if report.failures == 0 { String::new() } else { format!(", {} of them failures", report.failures) };
     let unlisted = match &report.unlisted_shards[..] {
         [] => String::new(),
         shards => format!("shards {}: not all inputs are known", first_of(SHOWN, shards.iter())),
@@ -59,7 +60,8 @@ fn lines(report: &Report) -> String {
 }
 
 fn shown(names: &Names) -> String {
-    let first: Vec<_> = names.names.iter().take(SHOWN).map(|name| ferronnx_infer::escape::text(name).into_owned()).collect();
+    let first: Vec<_> =
+        names.names.iter().take(SHOWN).map(|name| ferronnx_infer::escape::text(name).into_owned()).collect();
     match names.count - first.len() as u64 {
         0 => first.join(", "),
         more => format!("{} and {more} more", first.join(", ")),
