@@ -36,7 +36,7 @@ pub use error::PlaceError;
 pub use items::{Items, items};
 pub use label::{Label, LabelError};
 pub use list::{Units, units};
-pub use names::holds_many;
+pub use names::{holds_many, is_shard};
 pub use output::{Output, create_new, delete, exists, files, read};
 pub use place::{Place, Scheme, Url};
 pub use unit::{Content, Item, Unit, UnitKind};

@@ -13,7 +13,7 @@ use super::rows::Row;
 use super::run::inputs;
 use super::shard::{Key, Shard};
 use super::store::Store;
-use crate::places::{Options, Place};
+use crate::places::{self, Options, Place};
 
 /// Number of names that are kept of each kind.
 const NAMES: usize = 1000;
@@ -82,12 +82,13 @@ pub fn check(
         let differences = vec![format!("shards {}, now {}", job.shards, shard.count())];
         return Err(BulkError::OtherJob { out: store.to_string(), differences });
     }
-    let mut check = Check { store, job, shard, planned: KeySet::default(), report: Report::default() };
+    let (planned, report) = (KeySet::default(), Report::default());
+    let mut check = Check { store, job, shard, options: *options, planned, report };
     let files = Files::list(&check.store, |part| check.is_checked(part))?;
     check.parts(&files)?;
     match places {
         [] => check.listed_shards()?,
-        places => check.inputs(places, options, &files)?,
+        places => check.inputs(places, &files)?,
     }
     let mut report = check.report;
     let faults = [&report.missing, &report.double, &report.changed, &report.damaged];
@@ -99,6 +100,7 @@ struct Check {
     store: Store,
     job: JobRecord,
     shard: Option<Shard>,
+    options: Options,
     /// Inputs of all parts.
     planned: KeySet,
     report: Report,
@@ -155,7 +157,10 @@ impl Check {
         report.parts += 1;
         report.results += rows.tally.rows;
         report.failures += rows.tally.failed;
-        let is_explained = rows.finish(report);
+        let mut is_explained = rows.finish(report);
+        if !is_explained && !rows.tally.has_rows_of(&done.tally) {
+            is_explained = rows.read_again(inputs, &self.options, report);
+        }
         if !is_explained && !rows.tally.has_rows_of(&done.tally) {
             let (found, written) = (rows.tally.rows, done.tally.rows);
             report
@@ -182,9 +187,9 @@ impl Check {
     }
 
     /// Compares the inputs as they are now with those of the parts.
-    fn inputs(&mut self, places: &[Place], options: &Options, files: &Files) -> Result<(), BulkError> {
+    fn inputs(&mut self, places: &[Place], files: &Files) -> Result<(), BulkError> {
         let mut listed = KeySet::default();
-        for input in inputs(places, options, &Hidden::default()) {
+        for input in inputs(places, &self.options, &Hidden::default()) {
             let input = input?;
             let key = Key::of(&input.name);
             if self.shard.is_some_and(|shard| !shard.has(key)) || listed.insert(key, 0).is_some() {
@@ -251,6 +256,20 @@ impl<'a> Rows<'a> {
             }
         }
         self.is_explained
+    }
+
+    /// Reads the shard files again to name their images that have no row; tells whether there are any.
+    fn read_again(&self, inputs: &[InputRecord], options: &Options, report: &mut Report) -> bool {
+        let unit = |input: &InputRecord| Some(input.clone().unit(Place::parse(&input.name).ok()?));
+        let shards = inputs.iter().filter(|input| input.kind.is_shard());
+        let units: Vec<_> = shards.filter_map(unit).collect();
+        let before = report.missing.count;
+        for item in places::items(units.into_iter(), options) {
+            if !self.seen.contains(&Key::of(&item.name)) {
+                report.missing.add(item.name);
+            }
+        }
+        report.missing.count > before
     }
 }
 

@@ -35,6 +35,8 @@ impl OpenPart {
     ) -> Result<Self, BulkError> {
         let file = store.file(&task.part.file(job.format))?;
         let rows = job.format.writer(multi_label, file);
+        let name = || store.full_name(&task.part.file(job.format));
+        let rows = rows.map_err(|source| BulkError::Write { name: name(), source })?;
         Ok(Self { task, store: store.clone(), job: job.clone(), rows, tally: Tally::default() })
     }
 

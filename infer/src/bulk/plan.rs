@@ -4,13 +4,13 @@
 //! input is in one part only, also when inputs are added, or when two processes work on one shard: the second one finds
 //! the first one's plan. Whoever works on a part writes the same rows.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::mpsc::Sender;
 
 use super::error::BulkError;
 use super::keys::KeySet;
 use super::record::{
-    self, DoneRecord, FOLDER, InputRecord, JobId, JobRecord, ListedRecord, PartNumber, PlanHeader,
+    self, DoneRecord, FOLDER, InputRecord, JobId, JobRecord, ListedRecord, PartNumber, PlanHeader, Tally,
 };
 use super::run::Job;
 use super::shard::Key;
@@ -64,6 +64,17 @@ pub struct Done {
     pub failed: u64,
 }
 
+impl Done {
+    fn of(inputs: usize, tally: &Tally) -> Self {
+        Self { inputs: inputs as u64, images: tally.rows, failed: tally.failed }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        let Self { inputs, images, failed } = other;
+        Self { inputs: self.inputs + inputs, images: self.images + images, failed: self.failed + failed }
+    }
+}
+
 /// Parts of a shard.
 pub(super) struct Planner<'a> {
     store: &'a Store,
@@ -72,7 +83,8 @@ pub(super) struct Planner<'a> {
     /// Inputs that have a part.
     known: KeySet,
     next: PartNumber,
-    done: Done,
+    /// Parts that were done before.
+    done: BTreeMap<PartNumber, Done>,
     tasks: Sender<Planned>,
 }
 
@@ -81,7 +93,7 @@ impl<'a> Planner<'a> {
     pub(super) fn resume(store: &'a Store, job: &'a Job, tasks: Sender<Planned>) -> Result<Self, BulkError> {
         let next = PartNumber(job.shard.index());
         let (id, known) = (job.record.id(), KeySet::default());
-        let mut planner = Self { store, job, id, known, next, done: Done::default(), tasks };
+        let mut planner = Self { store, job, id, known, next, done: BTreeMap::new(), tasks };
         let files = Files::list(store, |part| planner.owns(part))?;
         files.check_records(store)?;
         for &part in &files.planned {
@@ -92,10 +104,8 @@ impl<'a> Planner<'a> {
             }
             planner.next = planner.next.max(planner.after(part));
             planner.learn(&inputs);
-            if let Some(done) = files.done(store, &job.record, part)? {
-                planner.done.inputs += inputs.len() as u64;
-                planner.done.images += done.tally.rows;
-                planner.done.failed += done.tally.failed;
+            if let Some(record) = files.done(store, &job.record, part)? {
+                planner.done.insert(part, Done::of(inputs.len(), &record.tally));
                 continue;
             }
             // The record, if there is one, is about rows that are gone or incomplete.
@@ -137,7 +147,7 @@ impl<'a> Planner<'a> {
         mut self,
         inputs: impl Iterator<Item = Result<InputRecord, BulkError>>,
     ) -> Result<(), BulkError> {
-        let mut listed = Listed { done: self.done, ..Listed::default() };
+        let mut listed = Listed::default();
         let mut chunk: Vec<InputRecord> = Vec::new();
         let mut changed: Vec<InputRecord> = Vec::new();
         let mut seen = KeySet::default();
@@ -167,6 +177,7 @@ impl<'a> Planner<'a> {
         self.claim(chunk)?;
         listed.changed = changed.len() as u64;
         self.renew(changed)?;
+        listed.done = self.done.values().fold(Done::default(), |sum, part| sum.plus(*part));
         let record = ListedRecord { job: self.id.clone(), inputs: listed.inputs };
         self.store.put_json(&record::listed(self.job.shard.index()), &record)?;
         let _ = self.tasks.send(Planned::Listed(listed));
@@ -212,6 +223,7 @@ impl<'a> Planner<'a> {
                 }
             }
             if is_changed {
+                self.done.remove(&part);
                 self.store.delete(&part.done())?;
                 self.store.put(&part.inputs(), &plan_bytes(&self.id, &inputs)?)?;
                 self.send(part, inputs.len(), false);

@@ -303,7 +303,7 @@ mod tests {
         other.settings.insert("more".into(), "x".into());
         assert_ne!(other.id(), first.id());
         let expected =
-            ["model 00ff, now 000000000000...", "shards 4, now 8", "top_k 5, now 1", "more none, now \"x\""];
+            ["model 00ff, now 000000000000...", "shards 4, now 8", "more none, now \"x\"", "top_k 5, now 1"];
         assert_eq!(other.differences(&first), expected);
     }
 

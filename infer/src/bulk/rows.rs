@@ -2,11 +2,15 @@
 
 mod csv;
 mod jsonl;
+#[cfg(feature = "cloud")]
+mod parquet;
 
 use std::io::{self, Read, Write};
 
 pub use csv::CsvWriter;
 pub use jsonl::JsonlWriter;
+#[cfg(feature = "cloud")]
+pub use parquet::ParquetWriter;
 
 use crate::results::Outcome;
 
@@ -19,6 +23,9 @@ pub enum RowFormat {
     Jsonl,
     /// Row per image and class.
     Csv,
+    /// Row per image, in columns.
+    #[cfg(feature = "cloud")]
+    Parquet,
 }
 
 /// Writer of results in one format.
@@ -40,6 +47,8 @@ pub trait RowWriter {
 pub(crate) enum Rows<W: Write + Send> {
     Jsonl(JsonlWriter<W>),
     Csv(CsvWriter<W>),
+    #[cfg(feature = "cloud")]
+    Parquet(ParquetWriter<W>),
 }
 
 impl<W: Write + Send> Rows<W> {
@@ -48,6 +57,8 @@ impl<W: Write + Send> Rows<W> {
         match self {
             Self::Jsonl(writer) => writer.into_inner(),
             Self::Csv(writer) => writer.into_inner(),
+            #[cfg(feature = "cloud")]
+            Self::Parquet(writer) => writer.into_inner(),
         }
     }
 }
@@ -57,6 +68,8 @@ impl<W: Write + Send> RowWriter for Rows<W> {
         match self {
             Self::Jsonl(writer) => writer.write(outcome),
             Self::Csv(writer) => writer.write(outcome),
+            #[cfg(feature = "cloud")]
+            Self::Parquet(writer) => writer.write(outcome),
         }
     }
 
@@ -64,6 +77,8 @@ impl<W: Write + Send> RowWriter for Rows<W> {
         match self {
             Self::Jsonl(writer) => writer.finish(),
             Self::Csv(writer) => writer.finish(),
+            #[cfg(feature = "cloud")]
+            Self::Parquet(writer) => writer.finish(),
         }
     }
 }
@@ -83,15 +98,22 @@ impl RowFormat {
         match self {
             Self::Jsonl => "jsonl",
             Self::Csv => "csv",
+            #[cfg(feature = "cloud")]
+            Self::Parquet => "parquet",
         }
     }
 
     /// Creates a writer to `out`; `multi_label` tells whether the results have selected classes.
-    pub(crate) fn writer<W: Write + Send>(self, multi_label: bool, out: W) -> Rows<W> {
-        match self {
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub(crate) fn writer<W: Write + Send>(self, multi_label: bool, out: W) -> io::Result<Rows<W>> {
+        Ok(match self {
             Self::Jsonl => Rows::Jsonl(JsonlWriter::new(out)),
             Self::Csv => Rows::Csv(CsvWriter::new(out, multi_label)),
-        }
+            #[cfg(feature = "cloud")]
+            Self::Parquet => Rows::Parquet(ParquetWriter::new(out, multi_label)?),
+        })
     }
 
     /// Reads what a writer wrote, and calls `see` for the result of each image.
@@ -102,6 +124,8 @@ impl RowFormat {
         match self {
             Self::Jsonl => jsonl::read(input, see),
             Self::Csv => csv::read(input, see),
+            #[cfg(feature = "cloud")]
+            Self::Parquet => parquet::read(input, see),
         }
     }
 }
@@ -114,6 +138,13 @@ mod tests {
     use crate::DecodeError;
     use crate::error::Error;
     use crate::results::{Classified, Failed, Prediction, Timings};
+
+    const FORMATS: &[RowFormat] = &[
+        RowFormat::Jsonl,
+        RowFormat::Csv,
+        #[cfg(feature = "cloud")]
+        RowFormat::Parquet,
+    ];
 
     /// Results with names and errors that formats have to escape.
     fn outcomes() -> Vec<Outcome> {
@@ -144,8 +175,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        for format in [RowFormat::Jsonl, RowFormat::Csv] {
-            let mut writer = format.writer(false, Vec::new());
+        for &format in FORMATS {
+            let mut writer = format.writer(false, Vec::new()).unwrap();
             for outcome in outcomes() {
                 writer.write(&outcome).unwrap();
             }
@@ -171,6 +202,8 @@ mod tests {
             (RowFormat::Csv, b"path,label\na.png,cat\n"),
             (RowFormat::Csv, b"path,rank,index,label,probability,error\na.png,1\n"),
             (RowFormat::Csv, b"path,rank,index,label,probability,error\na.png,x,0,cat,0.5,\n"),
+            #[cfg(feature = "cloud")]
+            (RowFormat::Parquet, b"PAR1 and no more"),
         ] {
             let error = format.read(bytes, &mut |_| {}).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
@@ -179,8 +212,8 @@ mod tests {
 
     #[test]
     fn no_results_are_no_rows() {
-        for format in [RowFormat::Jsonl, RowFormat::Csv] {
-            let bytes = format.writer(false, Vec::new()).into_inner().unwrap();
+        for &format in FORMATS {
+            let bytes = format.writer(false, Vec::new()).unwrap().into_inner().unwrap();
             format.read(&bytes[..], &mut |row| panic!("{row:?}")).unwrap();
         }
     }

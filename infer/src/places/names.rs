@@ -1,5 +1,7 @@
 //! Meaning of names: kinds of content by extensions, classes and splits by folders.
 
+use std::path::Path;
+
 use super::{Place, PlaceError, UnitKind};
 use crate::files;
 use crate::image_folder::Split;
@@ -43,17 +45,37 @@ pub(super) fn named(name: &str) -> Named {
     }
 }
 
-/// Tells whether a place is no local image and no local folder, but a list, a shard, a pattern or an address.
+/// Tells whether a place is no local image and no local folder of images, but a list, a shard, a folder of shards alone,
+/// a pattern or an address.
 pub fn holds_many(place: &Place) -> bool {
     match place {
         Place::Remote(_) => true,
-        Place::Local(path) if path.is_dir() => false,
+        Place::Local(path) if path.is_dir() => holds_shards_alone(path),
         Place::Local(path) => match named(place.file_name()) {
             Named::List => true,
             Named::Unit(kind) => kind.is_shard() || !path.exists() && place.name().contains('{'),
             Named::Archive(_) | Named::Other => false,
         },
     }
+}
+
+/// Tells whether a place is named like a file with many images.
+pub fn is_shard(place: &Place) -> bool {
+    matches!(named(place.file_name()), Named::Unit(kind) if kind.is_shard())
+}
+
+/// Tells whether a folder has shards, and neither folders nor images beside them.
+fn holds_shards_alone(folder: &Path) -> bool {
+    let Ok(entries) = folder.read_dir() else { return false };
+    let mut has_shard = false;
+    for entry in entries.flatten() {
+        let kind = named(&entry.file_name().to_string_lossy());
+        has_shard |= matches!(&kind, Named::Unit(kind) if kind.is_shard());
+        if kind == Named::Unit(UnitKind::Image) || entry.path().is_dir() {
+            return false;
+        }
+    }
+    has_shard
 }
 
 /// Refuses a kind of content that this build does not read.

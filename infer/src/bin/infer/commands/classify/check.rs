@@ -12,9 +12,13 @@ use super::bulk::with_advice;
 use super::places;
 use crate::args::{ClassifyArgs, Format};
 use crate::exit::Done;
+use crate::messages;
 
 /// Number of names in the text.
 const SHOWN: usize = 10;
+
+const WAY_OUT: &str = "\
+    to complete it, start the jobs again; remove a part first whose rows are damaged, double or missing";
 
 /// Checks the results in `out`, and prints what it finds.
 pub(super) fn run(args: &ClassifyArgs, out: &Place) -> Result<Done> {
@@ -27,6 +31,9 @@ pub(super) fn run(args: &ClassifyArgs, out: &Place) -> Result<Done> {
     let report = check(out, &places(&args.paths)?, shard, &Options::default()).map_err(with_advice)?;
     let text = if is_json { serde_json::to_string_pretty(&report)? } else { lines(&report) };
     writeln!(io::stdout(), "{text}").context("standard output")?;
+    if !report.complete {
+        messages::note(WAY_OUT);
+    }
     Ok(match report.complete && report.failures == 0 {
         true => Done::All,
         false => Done::Some,
