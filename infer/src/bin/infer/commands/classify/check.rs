@@ -17,6 +17,7 @@ use crate::messages;
 /// Number of names in the text.
 const SHOWN: usize = 10;
 
+/// Advice for an output that is not complete.
 const WAY_OUT: &str = "\
     to complete it, start the jobs again; remove a part first whose rows are damaged, double or missing";
 
