@@ -3,7 +3,8 @@
 #
 #   sbatch --array=0-7 deploy/slurm/classify.sh photos.onnx labels photos
 #
-# A task that is preempted or fails is queued again, and skips what is in place. To run one shard again by itself:
+# A task that is preempted, or whose node fails, is queued again and skips what is in place. After a time limit, submit the
+# same array again. To run one shard again by itself:
 #
 #   sbatch --array=0 --export=ALL,SHARD=3/8 deploy/slurm/classify.sh photos.onnx labels photos
 #SBATCH --job-name=classify
@@ -11,7 +12,6 @@
 #SBATCH --cpus-per-task=8
 #SBATCH --time=12:00:00
 #SBATCH --requeue
-#SBATCH --signal=TERM@60
 #SBATCH --output=classify-%A_%a.log
 set -euo pipefail
 

@@ -189,7 +189,7 @@ impl Check {
     /// Compares the inputs as they are now with those of the parts.
     fn inputs(&mut self, places: &[Place], files: &Files) -> Result<(), BulkError> {
         let mut listed = KeySet::default();
-        for input in inputs(places, &self.options, &Hidden::default()) {
+        for input in inputs(places, self.store.place(), &self.options, &Hidden::default()) {
             let input = input?;
             let key = Key::of(&input.name);
             if self.shard.is_some_and(|shard| !shard.has(key)) || listed.insert(key, 0).is_some() {

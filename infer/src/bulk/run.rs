@@ -1,5 +1,6 @@
 //! Work on a shard: reads the inputs of each part, classifies them, and puts the rows in place.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -14,7 +15,7 @@ use super::shard::Shard;
 use super::store::Store;
 use crate::classifier::Classifier;
 use crate::error::{Error, ErrorKind};
-use crate::places::{self, Options, Place};
+use crate::places::{self, Options, Place, Unit};
 use crate::results::{Classified, Failed, Outcome};
 use crate::session::SessionError;
 
@@ -143,7 +144,7 @@ impl Job {
         thread::spawn(move || {
             let planner = Planner::resume(&store, &job, tasks.clone());
             if let Err(error) =
-                planner.and_then(|planner| planner.plan(inputs(&job.inputs, &job.options, &hidden)))
+                planner.and_then(|planner| planner.plan(inputs(&job.inputs, &job.out, &job.options, &hidden)))
             {
                 let _ = tasks.send(Planned::Failed(error));
             }
@@ -151,13 +152,23 @@ impl Job {
     }
 }
 
-/// Lists inputs.
+/// Lists inputs, without what a job wrote: parts in parquet would be read as images of the next start.
 pub(super) fn inputs<'a>(
     places: &[Place],
+    out: &Place,
     options: &Options,
     hidden: &'a Hidden,
 ) -> impl Iterator<Item = Result<InputRecord, BulkError>> + use<'a> {
-    places::units(places.to_vec(), options).map(|unit| Ok(InputRecord::of(unit?, hidden)))
+    let prefix = format!("{}/", out.name().trim_end_matches('/'));
+    let folder = out.path().and_then(|path| path.canonicalize().ok());
+    let is_output = move |unit: &Unit| {
+        let lies_in = |folder: &PathBuf| unit.place.path()?.canonicalize().ok().map(|path| path.starts_with(folder));
+        unit.name.starts_with(&prefix) || unit.kind.is_shard() && folder.as_ref().and_then(lies_in) == Some(true)
+    };
+    places::units(places.to_vec(), options).filter_map(move |unit| match unit {
+        Ok(unit) => (!is_output(&unit)).then(|| Ok(InputRecord::of(unit, hidden))),
+        Err(error) => Some(Err(error.into())),
+    })
 }
 
 /// Consumer of the results, and of the feeder's marks beside them.

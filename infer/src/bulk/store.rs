@@ -23,6 +23,11 @@ impl Store {
         Self { place }
     }
 
+    /// Folder or prefix.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Name of a file for messages.
     pub(super) fn full_name(&self, name: &str) -> String {
         self.place.join(name).name()

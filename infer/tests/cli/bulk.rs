@@ -303,6 +303,12 @@ fn images_that_fail_are_rows() {
     assert_eq!(rows["photos/a.png"]["predictions"][0]["label"], "red");
     let (code, report) = place.check("out photos");
     assert_eq!((code, &report["complete"], &report["failures"]), (1, &true.into(), &1.into()));
+    // Damaged images are not tried again, but those that could not be read.
+    assert!(place.run("classify photos --out out").stderr.contains("0 images in 0 new parts"));
+    let record = place.path("out/_job/part-00000.done.json");
+    let unread = fs::read_to_string(&record).unwrap().replace("\"unread\":0", "\"unread\":1");
+    fs::write(&record, unread).unwrap();
+    assert!(place.run("classify photos --out out").stderr.contains("3 images in 1 new parts"));
 
     assert_eq!(place.run("classify photos --out csv --format csv").code, 1);
     let csv = fs::read_to_string(place.path("csv/part-00000.csv")).unwrap();
@@ -405,6 +411,10 @@ fn images_of_tar_shards_are_classified_and_evaluated() {
         images += part["images"].as_u64().unwrap();
     }
     assert_eq!(images, 4);
+
+    // Shards beside the parts are not inputs.
+    fs::copy(place.path("shards/x-0.tar"), place.path("out/x-9.tar")).unwrap();
+    place.is_complete("out shards out", 4);
 
     // A shard that is cut off gives the images before the end, and a failure.
     let whole = fs::read(place.path("shards/x-1.tar")).unwrap();
