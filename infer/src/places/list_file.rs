@@ -41,8 +41,7 @@ fn each(bytes: &[u8], base: &Place, sender: &Sender<Result<Unit, Error>>) -> Res
             seen.add(line, name)?;
             let unit = unit(base, name).map(|unit| {
                 // No label in the line of a shard: those of its images are in it.
-                let labels =
-                    labels.filter(|labels| !(unit.kind.is_shard() && labels.is_empty()));
+                let labels = labels.filter(|labels| !(unit.kind.is_shard() && labels.is_empty()));
                 Unit { labels, split, ..unit }
             });
             is_wanted = sender.send(unit, name.len() + 100).is_ok();
