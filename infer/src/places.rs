@@ -26,8 +26,12 @@ mod list;
 mod list_file;
 mod names;
 mod output;
+#[cfg(feature = "cloud")]
+mod parquet;
 mod place;
 mod queue;
+#[cfg(feature = "cloud")]
+mod remote;
 mod shard;
 mod tar;
 mod unit;

@@ -54,7 +54,10 @@ fn expanded(place: Place) -> Vec<Result<Place>> {
 fn of_place(place: Place, options: &Options) -> Result<Stream> {
     match &place {
         Place::Local(path) => of_path(path, options),
-        Place::Remote(_) => remote(place, options),
+        #[cfg(feature = "cloud")]
+        Place::Remote(url) => super::remote::units(url, options).map_err(|error| error.at(place.name())),
+        #[cfg(not(feature = "cloud"))]
+        Place::Remote(_) => Err(Error::from(PlaceError::NeedsCloud).at(place.name())),
     }
 }
 
@@ -112,11 +115,6 @@ pub(super) fn not_empty(
         }
         None => if_empty.take().map(Err),
     })
-}
-
-#[cfg(not(feature = "cloud"))]
-fn remote(place: Place, _: &Options) -> Result<Stream> {
-    Err(Error::from(PlaceError::NeedsCloud).at(place.name()))
 }
 
 impl Unit {

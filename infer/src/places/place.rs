@@ -226,6 +226,20 @@ impl Url {
         Self { scheme: self.scheme, rest: format!("{}/{key}", self.root()) }
     }
 
+    /// URL of the object with a key of a web server, whose bytes are encoded as addresses need it.
+    #[cfg(feature = "cloud")]
+    pub(super) fn encoded(&self, key: &str) -> Self {
+        let base = reqwest::Url::parse(&format!("{}://{}", self.scheme.name(), self.root()));
+        let address = base.map(|mut address| {
+            if let Ok(mut parts) = address.path_segments_mut() {
+                parts.clear().extend(key.split('/'));
+            }
+            address
+        });
+        let path = address.map_or_else(|_| key.to_owned(), |address| address.path()[1..].to_owned());
+        self.with_key(&path)
+    }
+
     /// URL of `name` below this one.
     #[must_use]
     pub fn join(&self, name: &str) -> Self {

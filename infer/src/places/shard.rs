@@ -7,7 +7,7 @@ use std::sync::Arc;
 use flate2::read::MultiGzDecoder;
 
 use super::queue::Closed;
-use super::{Item, Place, PlaceError, Unit, UnitKind, tar};
+use super::{Item, Place, Unit, UnitKind, tar};
 use crate::error::Error;
 
 /// Takes an image; fails when nobody wants more.
@@ -24,7 +24,10 @@ pub(super) fn read(unit: &Arc<Unit>, emit: Emit<'_>) -> Result<(), Error> {
     match unit.kind {
         UnitKind::Tar => tar::read(unit, stream(&unit.place)?, emit),
         UnitKind::TarGz => tar::read(unit, MultiGzDecoder::new(stream(&unit.place)?), emit),
-        UnitKind::Parquet => parquet(unit, emit),
+        #[cfg(feature = "cloud")]
+        UnitKind::Parquet => super::parquet::read(unit, emit),
+        #[cfg(not(feature = "cloud"))]
+        UnitKind::Parquet => Err(super::PlaceError::NeedsCloud.into()),
         UnitKind::Image => Ok(()),
     }
 }
@@ -39,11 +42,6 @@ fn stream(place: &Place) -> Result<Box<dyn Read>, Error> {
         #[cfg(feature = "cloud")]
         Place::Remote(url) => Ok(Box::new(super::remote::Body::open(url)?)),
         #[cfg(not(feature = "cloud"))]
-        Place::Remote(_) => Err(PlaceError::NeedsCloud.into()),
+        Place::Remote(_) => Err(super::PlaceError::NeedsCloud.into()),
     }
-}
-
-#[cfg(not(feature = "cloud"))]
-fn parquet(_: &Arc<Unit>, _: Emit<'_>) -> Result<(), Error> {
-    Err(PlaceError::NeedsCloud.into())
 }
