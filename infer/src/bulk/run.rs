@@ -162,8 +162,10 @@ pub(super) fn inputs<'a>(
     let prefix = format!("{}/", out.name().trim_end_matches('/'));
     let folder = out.path().and_then(|path| path.canonicalize().ok());
     let is_output = move |unit: &Unit| {
-        let lies_in = |folder: &PathBuf| unit.place.path()?.canonicalize().ok().map(|path| path.starts_with(folder));
-        unit.name.starts_with(&prefix) || unit.kind.is_shard() && folder.as_ref().and_then(lies_in) == Some(true)
+        let lies_in =
+            |folder: &PathBuf| unit.place.path()?.canonicalize().ok().map(|path| path.starts_with(folder));
+        unit.name.starts_with(&prefix)
+            || unit.kind.is_shard() && folder.as_ref().and_then(lies_in) == Some(true)
     };
     places::units(places.to_vec(), options).filter_map(move |unit| match unit {
         Ok(unit) => (!is_output(&unit)).then(|| Ok(InputRecord::of(unit, hidden))),

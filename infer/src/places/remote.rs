@@ -20,4 +20,4 @@ pub(super) use fetch::{Fetch, expected_bytes};
 pub(super) use list::{files, units};
 pub(super) use object::{delete, exists};
 pub(super) use parts::Parts;
-pub(super) use upload::Upload;
+pub(super) use upload::{Upload, create_new};

@@ -190,8 +190,8 @@ fn add_prediction(to: &mut StructBuilder, prediction: &Prediction) {
     field_of::<Int32Builder>(to, 0).append_value(i32::try_from(*index).unwrap_or(i32::MAX));
     field_of::<StringBuilder>(to, 1).append_value(label);
     field_of::<Float32Builder>(to, 2).append_value(*probability);
-    if let Some(to) = to.field_builder::<BooleanBuilder>(3) {
-        to.append_value(*selected == Some(true));
+    if to.num_fields() > 3 {
+        field_of::<BooleanBuilder>(to, 3).append_value(*selected == Some(true));
     }
     to.append(true);
 }

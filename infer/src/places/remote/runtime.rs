@@ -17,12 +17,15 @@ fn runtime() -> Result<&'static Runtime> {
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
     }
-    // TLS by ring; an application that chose another provider keeps it.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Builder::new_multi_thread();
     let runtime = builder.worker_threads(THREADS).thread_name("requests").enable_all().build();
     let runtime = runtime.map_err(|error| Error::from(ErrorKind::Io(error)))?;
     Ok(RUNTIME.get_or_init(|| runtime))
+}
+
+/// Chooses ring for TLS, which clients need before they are made; an application that chose another provider keeps it.
+pub(super) fn choose_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// Runs `work` and waits for it.

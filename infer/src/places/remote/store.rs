@@ -10,7 +10,7 @@ use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 
-use super::aws;
+use super::{aws, runtime};
 use crate::places::{PlaceError, Scheme, Url};
 
 pub(super) type Store = Arc<dyn ObjectStore>;
@@ -37,6 +37,7 @@ fn client(url: &Url, attempts: usize) -> Result<Store, PlaceError> {
     if let Some(client) = clients.get(&key) {
         return Ok(client.clone());
     }
+    runtime::choose_tls();
     let client = match url.scheme() {
         Scheme::S3 => aws::open(url.root(), retry(attempts))?,
         Scheme::Google => google(url.root(), retry(attempts))?,

@@ -3,7 +3,7 @@
 use std::io;
 
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use super::failure::Failure;
 use super::object;
@@ -77,6 +77,22 @@ impl Upload {
         let part = parts.put_part(payload);
         runtime::wait(async { part.await.map_err(given_up) })
     }
+}
+
+/// Writes an object in one request, unless there is one; tells whether it did.
+///
+/// # Errors
+/// Those of the store.
+pub(in crate::places) fn create_new(url: &Url, bytes: &[u8]) -> Result<bool> {
+    let (store, path) = target(url)?;
+    let payload = PutPayload::from(bytes.to_vec());
+    runtime::wait(async {
+        match store.put_opts(&path, payload, PutMode::Create.into()).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(error) => Err(given_up(error)),
+        }
+    })
 }
 
 impl Drop for Upload {
