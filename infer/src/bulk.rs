@@ -14,6 +14,7 @@ mod array;
 mod check;
 mod error;
 mod feed;
+mod files;
 mod keys;
 mod part;
 mod plan;
@@ -22,6 +23,7 @@ pub mod rows;
 mod run;
 mod shard;
 mod store;
+mod tally;
 
 pub use array::{ArrayError, ArrayTask, detect, shard as array_shard};
 pub use check::{Names, Report, check};

@@ -6,13 +6,14 @@ use serde::Serialize;
 
 use super::error::BulkError;
 use super::feed::Hidden;
+use super::files::{Files, read_plan};
 use super::keys::KeySet;
-use super::plan::{Files, read_plan};
-use super::record::{self, DoneRecord, InputRecord, JobRecord, ListedRecord, PartNumber, Tally};
+use super::record::{self, DoneRecord, InputRecord, JobRecord, ListedRecord, PartNumber};
 use super::rows::Row;
 use super::run::inputs;
 use super::shard::{Key, Shard};
 use super::store::Store;
+use super::tally::Tally;
 use crate::places::{self, Options, Place};
 
 /// Number of names that are kept of each kind.

@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::BulkError;
-use super::plan::{Listed, Planned, Task, read_plan};
+use super::files::read_plan;
+use super::plan::{Listed, Planned, Task};
 use super::record::{DoneRecord, InputRecord};
 use super::store::Store;
 use crate::error::{Error, ErrorKind};

@@ -2,9 +2,10 @@
 
 use super::error::BulkError;
 use super::plan::Task;
-use super::record::{DoneRecord, JobRecord, Tally};
+use super::record::{DoneRecord, JobRecord};
 use super::rows::{RowWriter, Rows};
 use super::store::Store;
+use super::tally::Tally;
 use crate::places::Output;
 use crate::results::Outcome;
 

@@ -48,7 +48,7 @@ pub(crate) enum Rows<W: Write + Send> {
     Jsonl(JsonlWriter<W>),
     Csv(CsvWriter<W>),
     #[cfg(feature = "cloud")]
-    Parquet(ParquetWriter<W>),
+    Parquet(Box<ParquetWriter<W>>),
 }
 
 impl<W: Write + Send> Rows<W> {
@@ -112,7 +112,7 @@ impl RowFormat {
             Self::Jsonl => Rows::Jsonl(JsonlWriter::new(out)),
             Self::Csv => Rows::Csv(CsvWriter::new(out, multi_label)),
             #[cfg(feature = "cloud")]
-            Self::Parquet => Rows::Parquet(ParquetWriter::new(out, multi_label)?),
+            Self::Parquet => Rows::Parquet(Box::new(ParquetWriter::new(out, multi_label)?)),
         })
     }
 

@@ -90,9 +90,9 @@ impl Job {
         self.open(&store)?;
         let (sender, planned) = channel();
         let hidden = Hidden::default();
-        self.start_planner(&store, &hidden, sender);
+        let planner = self.start_planner(&store, &hidden, sender);
         let (marks, seen) = channel();
-        let feeder = Feeder::new(store.clone(), self.options.clone(), hidden, planned, marks, stop.clone());
+        let feeder = Feeder::new(store.clone(), self.options, hidden, planned, marks, stop.clone());
         let mut worker = Worker {
             job: self,
             store: &store,
@@ -114,6 +114,8 @@ impl Job {
             return Ok(worker.summary);
         }
         worker.finish(&seen)?;
+        // A panic of the planner must not look like the end of the inputs.
+        planner.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ok(worker.summary)
     }
 
@@ -139,7 +141,7 @@ impl Job {
     }
 
     /// Starts the thread that lists the inputs and divides them into parts, far ahead of the work.
-    fn start_planner(&self, store: &Store, hidden: &Hidden, tasks: Sender<Planned>) {
+    fn start_planner(&self, store: &Store, hidden: &Hidden, tasks: Sender<Planned>) -> JoinHandle<()> {
         let (job, store, hidden) = (self.clone(), store.clone(), hidden.clone());
         thread::spawn(move || {
             let planner = Planner::resume(&store, &job, tasks.clone());
@@ -148,7 +150,7 @@ impl Job {
             {
                 let _ = tasks.send(Planned::Failed(error));
             }
-        });
+        })
     }
 }
 
