@@ -21,7 +21,7 @@ pub(crate) use pass::pass;
 
 use crate::assume::Assumed;
 use crate::error::{DecodeError, Result};
-use crate::pipeline::{Pipeline, Prepared, milliseconds};
+use crate::pipeline::{Input, Pipeline, Prepared, milliseconds};
 use crate::preprocess::Preprocessor;
 use crate::results::{Classified, Failed, Outcome, Prediction, Timings};
 use crate::scores::Scores;
@@ -56,6 +56,14 @@ pub enum Source {
         /// Content of the file.
         bytes: Vec<u8>,
     },
+}
+
+impl Source {
+    /// Name of the image in results and messages: its path.
+    pub fn path(&self) -> &Path {
+        let (Self::File(path) | Self::Bytes { path, .. }) = self;
+        path
+    }
 }
 
 impl From<PathBuf> for Source {
@@ -204,13 +212,33 @@ impl Classifier {
         &self,
         sources: impl IntoIterator<Item = S>,
     ) -> impl Iterator<Item = (Outcome, Vec<f64>)> {
-        let sources = sources.into_iter().map(Into::into).collect();
-        let pipeline = Pipeline::start(self.pool.clone(), self.preprocessor.clone(), sources, self.batch);
+        let sources: Vec<Source> = sources.into_iter().map(Into::into).collect();
+        self.score_inputs(sources.into_iter().map(Input::from))
+    }
+
+    /// Classifies inputs as [`score_files`](Self::score_files) does, while `inputs` still finds them: another thread calls
+    /// it, at most three batches ahead.
+    pub(crate) fn score_inputs(
+        &self,
+        inputs: impl Iterator<Item = Input> + Send + 'static,
+    ) -> impl Iterator<Item = (Outcome, Vec<f64>)> {
+        let pipeline = Pipeline::start(self.pool.clone(), self.preprocessor.clone(), inputs, self.batch);
         let mut filled = false;
         pipeline.flat_map(move |batch| {
             filled |= batch.len() == self.batch;
             self.classify_prepared(batch, if filled { self.least() } else { 0 })
         })
+    }
+
+    /// Classifies images of places in order, in batches, while the next ones are read and decoded.
+    ///
+    /// An image that cannot be read is an [`Outcome::Failed`], and the others go on.
+    #[cfg(feature = "data")]
+    pub fn classify_items(
+        &self,
+        items: impl Iterator<Item = crate::places::Item> + Send + 'static,
+    ) -> impl Iterator<Item = Outcome> {
+        self.score_inputs(items.map(Input::from)).map(|(outcome, _)| outcome)
     }
 
     /// Number of images that a batch is filled up to once a full one has run: a GPU searches for algorithms at each new

@@ -89,6 +89,11 @@ impl DataSet {
         Ok(Self { source: path.into(), images, folders: Vec::new(), left_out: LeftOut::default() })
     }
 
+    /// Data set of a store or of shards, whose images are read and not listed.
+    pub fn unlisted(source: impl Into<PathBuf>) -> Self {
+        Self { source: source.into(), images: Vec::new(), folders: Vec::new(), left_out: LeftOut::default() }
+    }
+
     /// Images of one part; those that are in no part for `None`.
     pub fn part(&self, split: Option<Split>) -> Vec<LabelledImage> {
         self.images.iter().filter(|image| image.split == split).cloned().collect()

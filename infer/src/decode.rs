@@ -121,6 +121,12 @@ pub fn encoded(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     Ok(encoded)
 }
 
+/// Error of a file that exceeds the [limit](MAX_BYTES).
+#[cfg(feature = "data")]
+pub(crate) fn bytes_too_large() -> Error {
+    Limits::default().exceeded("the file".into())
+}
+
 /// Decodes an image from `encoded`, the content of a file.
 ///
 /// # Errors

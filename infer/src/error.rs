@@ -78,6 +78,10 @@ pub enum ErrorKind {
     /// A benchmark has no device, no threads or no batch size.
     #[error("nothing to measure: no device, no threads or no batch")]
     NothingToMeasure,
+    /// A place cannot be listed, read or written.
+    #[cfg(feature = "data")]
+    #[error(transparent)]
+    Place(#[from] crate::places::PlaceError),
     /// The threads for decoding could not be started.
     #[error("cannot start the threads that decode images")]
     Threads(#[source] rayon::ThreadPoolBuildError),
@@ -99,6 +103,8 @@ impl ErrorKind {
             Self::Labels(_) => "labels",
             Self::Sidecar(_) => "sidecar",
             Self::NothingToMeasure => "nothing_to_measure",
+            #[cfg(feature = "data")]
+            Self::Place(_) => "place",
             Self::Threads(_) => "threads",
         }
     }

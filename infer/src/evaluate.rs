@@ -1,9 +1,11 @@
 //! Evaluation: accuracy of a classifier on labelled images.
 
+mod items;
 mod multi_label;
 
 use std::path::PathBuf;
 
+pub use items::{ItemsError, LabelledPlaces};
 pub use multi_label::MultiLabelEvaluation;
 
 use crate::classifier::Classifier;

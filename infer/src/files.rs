@@ -47,7 +47,7 @@ fn is_image(path: &Path) -> io::Result<bool> {
 }
 
 /// Tells whether a file's extension is one of [`EXTENSIONS`], in upper or lower case.
-fn has_image_extension(path: &Path) -> bool {
+pub(crate) fn has_image_extension(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|extension| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }
@@ -75,20 +75,12 @@ pub fn find(dir: impl AsRef<Path>) -> Result<Found> {
         found.images.push(dir.into());
         return Ok(found);
     }
-    fs::read_dir(dir).map_err(|error| Error::io(dir, error))?;
-    let mut entries = WalkDir::new(dir).min_depth(1).follow_links(true).sort_by_file_name().into_iter();
-    while let Some(entry) = entries.next() {
+    for entry in walk(dir)? {
         match entry {
-            Ok(entry) => match ignored(&entry) {
-                Some(reason) => {
-                    if entry.file_type().is_dir() {
-                        entries.skip_current_dir();
-                    }
-                    found.left_out.add(entry.into_path(), reason);
-                }
-                None => found.add(entry),
-            },
-            Err(error) => found.add_error(dir, error),
+            Entry::Image(path) => found.images.push(path),
+            Entry::Folder(path) => found.folders.push(path),
+            Entry::LeftOut(path, reason) => found.left_out.add(path, reason),
+            Entry::Failed(error) => found.failed.push(error),
         }
     }
     found.images.sort();
@@ -96,35 +88,68 @@ pub fn find(dir: impl AsRef<Path>) -> Result<Found> {
     Ok(found)
 }
 
-impl Found {
-    fn add(&mut self, entry: DirEntry) {
+/// File or folder that a search meets.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    Image(PathBuf),
+    Folder(PathBuf),
+    LeftOut(PathBuf, LeftOutReason),
+    /// Folder that cannot be read.
+    Failed(Error),
+}
+
+/// Searches `dir` as [`find`] does, one entry after the other, each folder in the order of its names.
+///
+/// # Errors
+/// [`NotFound`](crate::ErrorKind::NotFound) or [`Io`](crate::ErrorKind::Io) when `dir` itself cannot be read.
+pub(crate) fn walk(dir: &Path) -> Result<impl Iterator<Item = Entry> + Send + use<>> {
+    fs::read_dir(dir).map_err(|error| Error::io(dir, error))?;
+    let dir = dir.to_owned();
+    let mut entries = WalkDir::new(&dir).min_depth(1).follow_links(true).sort_by_file_name().into_iter();
+    Ok(std::iter::from_fn(move || {
+        Some(match entries.next()? {
+            Ok(entry) => match ignored(&entry) {
+                Some(reason) => {
+                    if entry.file_type().is_dir() {
+                        entries.skip_current_dir();
+                    }
+                    Entry::LeftOut(entry.into_path(), reason)
+                }
+                None => Entry::of(entry),
+            },
+            Err(error) => Entry::of_error(&dir, error),
+        })
+    }))
+}
+
+impl Entry {
+    fn of(entry: DirEntry) -> Self {
         let is_file = entry.file_type().is_file();
         let path = entry.into_path();
         if !is_file {
-            match path.is_dir() {
-                true => self.folders.push(path),
-                false => self.left_out.add(path, LeftOutReason::NotAnImage),
-            }
-            return;
+            return match path.is_dir() {
+                true => Self::Folder(path),
+                false => Self::LeftOut(path, LeftOutReason::NotAnImage),
+            };
         }
         match is_image(&path) {
-            Ok(true) => self.images.push(path),
-            Ok(false) => self.left_out.add(path, LeftOutReason::NotAnImage),
-            Err(_) => self.left_out.add(path, LeftOutReason::Unreadable),
+            Ok(true) => Self::Image(path),
+            Ok(false) => Self::LeftOut(path, LeftOutReason::NotAnImage),
+            Err(_) => Self::LeftOut(path, LeftOutReason::Unreadable),
         }
     }
 
-    fn add_error(&mut self, dir: &Path, error: walkdir::Error) {
+    fn of_error(dir: &Path, error: walkdir::Error) -> Self {
         let path = error.path().unwrap_or(dir).to_owned();
         if !path.is_symlink() {
             let reason = error.into_io_error().unwrap_or_else(|| io::Error::other("the links form a loop"));
-            self.failed.push(Error::io(&path, reason));
+            Self::Failed(Error::io(&path, reason))
         } else if let Some(reason) = ignored_name(&path) {
-            self.left_out.add(path, reason);
+            Self::LeftOut(path, reason)
         } else if has_image_extension(&path) {
-            self.images.push(path);
+            Self::Image(path)
         } else {
-            self.left_out.add(path, LeftOutReason::Link);
+            Self::LeftOut(path, LeftOutReason::Link)
         }
     }
 }
@@ -135,7 +160,7 @@ fn ignored(entry: &DirEntry) -> Option<LeftOutReason> {
     ignored_name(entry.path()).or_else(run)
 }
 
-fn ignored_name(path: &Path) -> Option<LeftOutReason> {
+pub(crate) fn ignored_name(path: &Path) -> Option<LeftOutReason> {
     let name = path.file_name().unwrap_or_default();
     match (ignored::is_system(name), ignored::is_hidden(name)) {
         (true, _) => Some(LeftOutReason::System),

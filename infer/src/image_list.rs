@@ -10,7 +10,7 @@
 //! the header is, by semicolons. The header may be missing where two columns, or a third one with splits, leave no doubt.
 
 mod error;
-mod table;
+pub(crate) mod table;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -26,7 +26,7 @@ use crate::files;
 use table::{Row, Table};
 
 /// Largest size of a list, in bytes.
-const MAX_BYTES: u64 = 1 << 30;
+pub(crate) const MAX_BYTES: u64 = 1 << 30;
 
 /// List of labelled images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl ImageList {
     }
 }
 
-fn labelled(row: Row<'_>, base: &Path, line: u64) -> Result<LabelledImage, ListErrorKind> {
+pub(crate) fn labelled(row: Row<'_>, base: &Path, line: u64) -> Result<LabelledImage, ListErrorKind> {
     let text = |bytes| std::str::from_utf8(bytes).map(str::trim).map_err(|_| ListErrorKind::NotUtf8);
     let mut labels: Vec<String> = Vec::new();
     for label in text(row.label)?.split(';').map(str::trim).filter(|label| !label.is_empty()) {
@@ -134,7 +134,7 @@ fn relative(bytes: &[u8]) -> Result<&Path, ListErrorKind> {
 }
 
 /// Finds a file as it is named, or as another system would name it: in the other Unicode form, or with `\` for `/`.
-fn existing(path: &Path) -> Option<PathBuf> {
+pub(crate) fn existing(path: &Path) -> Option<PathBuf> {
     let exists = |path: &Path| files::metadata(path).is_ok();
     if exists(path) {
         return Some(path.into());

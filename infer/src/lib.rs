@@ -5,6 +5,7 @@
 //! | module | from | to |
 //! |---|---|---|
 //! | [`files`] | a folder | paths of images |
+//! | `places` | folders, object stores, lists, tar shards, parquet | a stream of encoded images |
 //! | `data_set` | class folders (`image_folder`) or a list (`image_list`) | labelled images |
 //! | [`decode`] | an image file | RGB8 |
 //! | [`preprocess`] | RGB8 | the network's input, as the model card says |
@@ -12,6 +13,7 @@
 //! | [`attention`] | CBAM in a graph | one fused operator, on the CPU |
 //! | [`assume`] | a model without a card | a card, from given labels and preprocessing |
 //! | [`classifier`] | images | labels with probabilities |
+//! | `bulk` | places full of images | results in parts, by jobs that can be killed and go on |
 //! | `evaluate` | labelled images | accuracy, confusion matrix, calibration |
 //! | `bench` | a model | latency and throughput on this machine |
 //! | [`explain`] | an image | the network's attention masks |
@@ -25,16 +27,17 @@
 //! [`escape`] makes names safe for terminals.
 //!
 //! # Features
-//! All are on by default; a library that classifies JPEG and PNG needs none of them.
+//! All but `cloud` are on by default; a library that classifies JPEG and PNG needs none of them.
 //!
 //! | feature | adds |
 //! |---|---|
 //! | `cli` | the program `infer`, and `triton` |
 //! | `report` | `pages`, and the program's flag for them |
 //! | `bench` | `bench`, and the program's command for it |
-//! | `data` | `data_set` and `evaluate`: labelled images in folders and lists |
+//! | `data` | `data_set`, `evaluate` and `bulk`: labelled images, and large jobs; `places`: tar shards too |
 //! | `formats` | GIF, TIFF and WebP images, and JPEGs with unusual scans |
 //! | `serve` | `serve`, and the program's command for it |
+//! | `cloud` | object stores, web addresses and parquet in `places` |
 //!
 //! ```no_run
 //! use ferronnx_infer::{Classifier, decode};
@@ -54,6 +57,8 @@ pub mod assume;
 pub mod attention;
 #[cfg(feature = "bench")]
 pub mod bench;
+#[cfg(feature = "data")]
+pub mod bulk;
 pub mod classifier;
 #[cfg(feature = "data")]
 pub mod data_set;
@@ -77,6 +82,8 @@ pub mod model_spec;
 #[cfg(feature = "report")]
 pub mod pages;
 mod pipeline;
+#[cfg(feature = "data")]
+pub mod places;
 pub mod preprocess;
 pub mod results;
 pub mod runtime;

@@ -1,7 +1,8 @@
 //! Background decoding: images are decoded on worker threads while the network runs.
 //!
-//! A thread takes the sources batch by batch, decodes each batch on the pool and sends it on, in order. The channel holds
-//! one batch. With the one being decoded and the one being run, at most three batches are in memory.
+//! A thread takes the inputs batch by batch, decodes each batch on the pool and sends it on, in order. The channel holds
+//! one batch. With the one being decoded and the one being run, at most three batches are in memory, however many inputs
+//! there are.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,9 +16,34 @@ use rayon::prelude::*;
 
 use crate::classifier::Source;
 use crate::decode;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::preprocess::Preprocessor;
 use crate::results::Timings;
+
+/// Image to prepare: its source, or the reason why it could not be read.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Source(Source),
+    /// Its result is the error.
+    Unreadable {
+        path: PathBuf,
+        error: Error,
+    },
+}
+
+impl From<Source> for Input {
+    fn from(source: Source) -> Self {
+        Self::Source(source)
+    }
+}
+
+#[cfg(feature = "data")]
+impl From<crate::places::Item> for Input {
+    fn from(item: crate::places::Item) -> Self {
+        let path = PathBuf::from(&item.name);
+        item.source().map_or_else(|error| Self::Unreadable { path, error }, Self::Source)
+    }
+}
 
 /// Image resized and cropped to the input's size, or the reason why that failed.
 pub(crate) struct Prepared {
@@ -26,7 +52,7 @@ pub(crate) struct Prepared {
     pub(crate) timings: Timings,
 }
 
-/// Iterator over batches of prepared images, in the order of their sources.
+/// Iterator over batches of prepared images, in the order of the inputs.
 pub(crate) struct Pipeline {
     batches: Receiver<Vec<Prepared>>,
     worker: Option<JoinHandle<()>>,
@@ -37,19 +63,19 @@ impl Pipeline {
     pub(crate) fn start(
         pool: Arc<ThreadPool>,
         preprocessor: Arc<Preprocessor>,
-        sources: Vec<Source>,
+        inputs: impl Iterator<Item = Input> + Send + 'static,
         batch: usize,
     ) -> Self {
         let (sender, batches) = sync_channel(1);
         let work = move || {
-            let mut sources = sources.into_iter();
+            let mut inputs = inputs.fuse();
             loop {
-                let batch: Vec<_> = sources.by_ref().take(batch).collect();
+                let batch: Vec<_> = inputs.by_ref().take(batch).collect();
                 if batch.is_empty() {
                     return;
                 }
                 let prepared = pool
-                    .install(|| batch.into_par_iter().map(|source| prepare(source, &preprocessor)).collect());
+                    .install(|| batch.into_par_iter().map(|input| prepare(input, &preprocessor)).collect());
                 // The receiver was dropped: nobody wants the rest.
                 if sender.send(prepared).is_err() {
                     return;
@@ -75,8 +101,12 @@ impl Iterator for Pipeline {
     }
 }
 
-fn prepare(source: Source, preprocessor: &Preprocessor) -> Prepared {
+fn prepare(input: Input, preprocessor: &Preprocessor) -> Prepared {
     let mut timings = Timings::default();
+    let source = match input {
+        Input::Source(source) => source,
+        Input::Unreadable { path, error } => return Prepared { path, image: Err(error), timings },
+    };
     let start = Instant::now();
     let decoded = match &source {
         Source::File(path) => decode::file(path),

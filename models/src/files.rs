@@ -2,9 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 /// Replaces a file as a whole: readers see the old content until the new one is complete and on disk.
 ///
@@ -14,21 +14,72 @@ pub fn write_atomically(
     path: impl AsRef<Path>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    let path = path.as_ref();
-    let folder = folder_of(path)?;
-    let mut builder = tempfile::Builder::new();
-    // Temporary files are private to their owner unless told otherwise; the umask still applies.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.prefix(".").suffix(".tmp").tempfile_in(folder)?;
-    let mut buffered = BufWriter::new(file.as_file_mut());
-    write(&mut buffered)?;
-    buffered.flush()?;
-    drop(buffered);
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    sync(folder);
-    Ok(())
+    let mut file = StagedFile::new(path)?;
+    write(&mut file)?;
+    file.replace()
+}
+
+/// File that is written under a temporary name and then put in place as a whole; removed if it never is.
+#[derive(Debug)]
+pub struct StagedFile {
+    file: BufWriter<NamedTempFile>,
+    path: PathBuf,
+}
+
+impl StagedFile {
+    /// Creates an empty file in the folder in which the file at `path` will be.
+    ///
+    /// # Errors
+    /// [`io::Error`] of the system.
+    pub fn new(path: impl AsRef<Path>) -> io::Result<Self> {
+        let path = path.as_ref();
+        let mut builder = tempfile::Builder::new();
+        // Temporary files are private to their owner unless told otherwise; the umask still applies.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let file = builder.prefix(".").suffix(".tmp").tempfile_in(folder_of(path)?)?;
+        Ok(Self { file: BufWriter::new(file), path: path.into() })
+    }
+
+    /// Writes the file to disk and gives it its name; a file of that name is replaced.
+    ///
+    /// # Errors
+    /// [`io::Error`] of the system; the file of that name is then unchanged.
+    pub fn replace(self) -> io::Result<()> {
+        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.as_file().sync_all()?;
+        file.persist(&self.path)?;
+        sync(folder_of(&self.path)?);
+        Ok(())
+    }
+}
+
+impl StagedFile {
+    /// Writes the file to disk and gives it its name, unless there is a file of that name; tells whether it did.
+    ///
+    /// # Errors
+    /// [`io::Error`] of the system.
+    pub fn create(self) -> io::Result<bool> {
+        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.as_file().sync_all()?;
+        match file.persist_noclobber(&self.path) {
+            Ok(_) => {}
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+            Err(error) => return Err(error.error),
+        }
+        sync(folder_of(&self.path)?);
+        Ok(true)
+    }
+}
+
+impl Write for StagedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Folder that is filled under a temporary name and then put in place as a whole; removed if it never is.

@@ -34,7 +34,7 @@ impl MultiLabelEvaluation {
         Ok(evaluation)
     }
 
-    fn add(&mut self, sample: &Sample, classified: &Classified, probabilities: &[f64]) {
+    pub(super) fn add(&mut self, sample: &Sample, classified: &Classified, probabilities: &[f64]) {
         let classes = self.labels.len();
         let mut scores = LabelScores {
             probabilities: probabilities.iter().map(|&probability| probability as f32).collect(),

@@ -9,14 +9,14 @@ use crate::escape;
 use crate::image_folder::Split;
 
 /// Fields of a line.
-pub(super) struct Row<'a> {
+pub(crate) struct Row<'a> {
     pub path: &'a [u8],
     pub label: &'a [u8],
     pub split: Option<&'a [u8]>,
 }
 
 /// Content of a list, with its separator and columns.
-pub(super) struct Table<'a> {
+pub(crate) struct Table<'a> {
     bytes: Cow<'a, [u8]>,
     separator: u8,
     columns: Columns,
@@ -144,6 +144,11 @@ impl Columns {
         };
         Some(Self { path: 0, label: 1, split, count: fields.len(), has_header: false })
     }
+}
+
+/// Tells whether the only field of a header names the column of paths.
+pub(crate) fn is_path_header(field: &str) -> bool {
+    PATH.contains(&field.trim().to_lowercase().as_str())
 }
 
 /// Names of the columns, preferred ones first.

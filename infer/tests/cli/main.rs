@@ -5,6 +5,7 @@
 
 mod bad_inputs;
 mod bench;
+mod bulk;
 mod choices;
 mod data;
 mod evaluate;

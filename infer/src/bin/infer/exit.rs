@@ -11,6 +11,8 @@ pub enum Done {
     Some,
     /// Nothing: exit code 2.
     Nothing,
+    /// It was stopped by Ctrl-C or SIGTERM, and can go on: exit code 130, as shells give it.
+    Stopped,
 }
 
 impl Done {
@@ -29,6 +31,7 @@ impl Done {
             Self::All => 0,
             Self::Some => 1,
             Self::Nothing => 2,
+            Self::Stopped => 130,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The program `infer`: parses arguments, runs a command, reports.
 //!
-//! Exit codes: 0 all done; 1 some inputs failed, the others were done; 2 nothing could be done.
+//! Exit codes: 0 all done; 1 some inputs failed, the others were done; 2 nothing could be done; 130 a job was stopped.
 
 mod args;
 mod commands;

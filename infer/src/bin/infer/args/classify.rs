@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{AssumeArgs, Format, ModelArgs, at_least_one, probability};
+use super::{AssumeArgs, BulkArgs, Format, ModelArgs, at_least_one, probability};
 
 /// Examples and notes below the help.
 pub(super) const HELP: &str = "\
@@ -13,17 +13,21 @@ Examples:
   infer classify photos/ --top-k 1 --format csv > photos.csv
   infer classify photos/ --format jsonl | jq -r '[.path, .predictions[0].label] | @tsv'
   curl -s https://example.org/cat.jpg | infer classify - --model cats.onnx
+  infer classify 's3://photos/2026-{000..099}.tar' --out s3://photos/labels --shard auto/8
+  infer classify --check s3://photos/labels
 
 Exit codes:
-  0  all images were classified
-  1  some images failed, the others were classified
-  2  nothing could be done";
+  0    all images were classified; with --check: every input has one result, and none failed
+  1    some images failed, the others were classified; with --check: something is missing, double or failed
+  2    nothing could be done
+  130  a job with --out was stopped: the same command goes on";
 
 /// Arguments of `infer classify`.
 #[derive(Debug, Args)]
 pub struct ClassifyArgs {
-    /// Image files, folders to search for images, or `-` for an image on standard input
-    #[arg(required = true, value_name = "PATH")]
+    /// Images, folders to search, lists (.csv, .txt), tar and parquet files, as paths or as s3://, gs://, az:// or https://
+    /// addresses, or `-` for an image on standard input
+    #[arg(required_unless_present = "check", value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 
     /// Number of classes to show for each image
@@ -34,13 +38,17 @@ pub struct ClassifyArgs {
     #[arg(long, value_name = "P", value_parser = probability)]
     pub threshold: Option<f32>,
 
-    /// Output format
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    /// Output format [default: table; with --out: jsonl]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
 
     /// Batch size [default: 8 on the CPU; on a GPU 256, or 64 for images above 64x64]
     #[arg(long, value_name = "N", value_parser = at_least_one(4096))]
     pub batch: Option<usize>,
+
+    /// Output and division of a job.
+    #[command(flatten)]
+    pub bulk: BulkArgs,
 
     /// Model, and the device it runs on.
     #[command(flatten)]

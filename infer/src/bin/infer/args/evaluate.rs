@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{AssumeArgs, ModelArgs, ReportFormat, at_least_one, probability};
+use super::{AssumeArgs, ModelArgs, ReportFormat, ShardArgs, at_least_one, probability};
 
 /// Examples and notes below the help.
 pub(super) const HELP: &str = "\
@@ -42,6 +42,10 @@ pub struct EvaluateArgs {
     /// Batch size [default: 8 on the CPU; on a GPU 256, or 64 for images above 64x64]
     #[arg(long, value_name = "N", value_parser = at_least_one(4096))]
     pub batch: Option<usize>,
+
+    /// Part of the images.
+    #[command(flatten)]
+    pub shard: ShardArgs,
 
     /// Model, and the device it runs on.
     #[command(flatten)]

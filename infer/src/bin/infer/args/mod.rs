@@ -2,6 +2,7 @@
 
 #[cfg(feature = "bench")]
 mod bench;
+mod bulk;
 mod classify;
 mod completions;
 mod evaluate;
@@ -18,6 +19,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 #[cfg(feature = "bench")]
 pub use bench::BenchArgs;
+pub use bulk::{BulkArgs, ShardArgs};
 pub use classify::ClassifyArgs;
 pub use completions::CompletionsArgs;
 pub use evaluate::EvaluateArgs;
@@ -76,10 +78,9 @@ pub enum Command {
 }
 
 /// Format of the results of images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Text for people
-    #[default]
     Table,
     /// JSON array with an object per image
     Json,
@@ -87,6 +88,8 @@ pub enum Format {
     Jsonl,
     /// Row per image and class
     Csv,
+    /// Row per image with its classes as a list, for --out; needs the feature `cloud`
+    Parquet,
 }
 
 /// Format of a result about one model.

@@ -1,5 +1,6 @@
 //! Command `infer evaluate`: measures accuracy on labelled images.
 
+mod images;
 mod multi_label;
 mod speed;
 
@@ -30,6 +31,7 @@ use super::model;
 use crate::args::{EvaluateArgs, ReportFormat};
 use crate::exit::Done;
 use crate::messages;
+use images::Images;
 use speed::{Clock, Speed};
 
 /// Number of pairs of classes to name, of those confused most often.
@@ -45,25 +47,17 @@ pub fn run(args: &EvaluateArgs) -> Result<Done> {
     let builder = Classifier::builder().top_k(TOP).batch(args.batch).threshold(args.threshold);
     let builder = builder.assume(args.assume.assumptions()?);
     let classifier = model::classifier(&args.model, builder, Optimization::Full)?;
-    let mut data = DataSet::open(&args.data).context("--data")?;
+    let images = Images::open(args, &classifier)?;
     if classifier.is_multi_label() {
-        let merged = data.merge_copies().context("--data")?;
-        if merged.images > 0 {
-            messages::line("note", merged.to_string());
-        }
+        return multi_label::run(args, &classifier, &images);
     }
-    let (split, images) = data.held_out().context("--data")?;
-    if classifier.is_multi_label() {
-        return multi_label::run(args, &classifier, &data, split, &images);
-    }
-    let samples = data.samples(&images, &classifier.card().labels).context("--data")?;
-    let progress = messages::progress(samples.len(), false);
+    let progress = messages::progress(images.len(), false);
     let mut clock = Clock::start(&classifier);
-    let found = Evaluation::run(&classifier, &samples, |outcome| see(&mut clock, &progress, outcome))?;
+    let found = images.evaluate(&classifier, |outcome| see(&mut clock, &progress, outcome))?;
     let speed = Speed::of(&classifier, &clock);
     progress.finish_and_clear();
     let summary = Summary {
-        subject: Subject::new(args, &classifier, &data, split, speed),
+        subject: Subject::new(args, &classifier, &images, speed),
         confusion: found.confusion(),
         calibration: found.calibration(),
         found: &found,
@@ -97,6 +91,9 @@ struct Subject<'a> {
     data: String,
     /// Part of the data set: `test`, `validation`, or null when it has no parts.
     split: Option<Split>,
+    /// Part of the images, `I/N`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shard: Option<String>,
     left_out: &'a LeftOut,
     provider: &'static str,
     activation: Activation,
@@ -109,17 +106,13 @@ struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    fn new(
-        args: &EvaluateArgs,
-        classifier: &'a Classifier,
-        set: &'a DataSet,
-        split: Option<Split>,
-        speed: Speed,
-    ) -> Self {
+    fn new(args: &EvaluateArgs, classifier: &'a Classifier, images: &'a Images, speed: Speed) -> Self {
+        let set = &images.data;
         Self {
             model: args.model.path().display().to_string(),
             data: set.source.display().to_string(),
-            split,
+            split: images.split,
+            shard: images.shard.map(|shard| shard.to_string()),
             left_out: &set.left_out,
             provider: classifier.session().provider(),
             activation: classifier.activation(),
@@ -150,7 +143,9 @@ impl<'a> Subject<'a> {
     /// Says which images of the data set were chosen, and what its folders were taken for.
     fn chosen(&self) -> String {
         let part = self.split.map_or_else(String::new, |split| format!("the {split} images"));
-        let parts = [part, self.set.description()];
+        let shard =
+            self.shard.as_ref().map_or_else(String::new, |shard| format!("of these, only shard {shard}"));
+        let parts = [part, self.set.description(), shard];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
     }
 

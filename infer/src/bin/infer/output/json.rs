@@ -2,9 +2,8 @@
 
 use std::io::{self, Write};
 
+use ferronnx_infer::bulk::rows::RowWriter;
 use ferronnx_infer::results::Outcome;
-
-use super::Writer;
 
 /// Writer of one JSON array.
 pub struct Json<W> {
@@ -18,7 +17,7 @@ impl<W: Write> Json<W> {
     }
 }
 
-impl<W: Write> Writer for Json<W> {
+impl<W: Write> RowWriter for Json<W> {
     fn write(&mut self, outcome: &Outcome) -> io::Result<()> {
         self.out.write_all(if self.is_empty { b"[\n  " } else { b",\n  " })?;
         self.is_empty = false;

@@ -3,10 +3,9 @@
 use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Width, presets};
+use ferronnx_infer::bulk::rows::RowWriter;
 use ferronnx_infer::escape;
 use ferronnx_infer::results::{Classified, Outcome, Prediction};
-
-use super::Writer;
 
 /// Width of the narrowest terminal, in columns.
 const WIDTH: u16 = 80;
@@ -22,7 +21,7 @@ impl<W: Write> Table<W> {
     }
 }
 
-impl<W: Write> Writer for Table<W> {
+impl<W: Write> RowWriter for Table<W> {
     fn write(&mut self, outcome: &Outcome) -> io::Result<()> {
         let Outcome::Classified(Classified { path, predictions, .. }) = outcome else { return Ok(()) };
         writeln!(self.out, "{}", escape::path(path))?;

@@ -4,15 +4,14 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use ferronnx_infer::classifier::Classifier;
-use ferronnx_infer::data_set::{DataSet, LabelledImage};
 use ferronnx_infer::evaluate::MultiLabelEvaluation;
-use ferronnx_infer::image_folder::Split;
 use ferronnx_infer::results::Failed;
 use ferronnx_report::metrics::Scores;
 use ferronnx_report::multi_label::{LabelMetrics, MultiLabel};
 use ferronnx_report::text;
 use serde::Serialize;
 
+use super::images::Images;
 use super::speed::{Clock, Speed};
 use super::{Subject, averages, score_cells, see, without_images};
 use crate::args::{EvaluateArgs, ReportFormat};
@@ -20,24 +19,13 @@ use crate::exit::Done;
 use crate::messages;
 
 /// Classifies `images` and prints the metrics of a multi-label model.
-pub(super) fn run(
-    args: &EvaluateArgs,
-    classifier: &Classifier,
-    data: &DataSet,
-    split: Option<Split>,
-    images: &[LabelledImage],
-) -> Result<Done> {
-    let samples = data.label_sets(images, &classifier.card().labels).context("--data")?;
-    if images.iter().all(|image| image.line.is_none() && image.labels.len() == 1) {
-        messages::line("note", "class folders give each image one label: its other labels count as wrong");
-    }
-    let progress = messages::progress(samples.len(), false);
+pub(super) fn run(args: &EvaluateArgs, classifier: &Classifier, images: &Images) -> Result<Done> {
+    let progress = messages::progress(images.len(), false);
     let mut clock = Clock::start(classifier);
-    let found =
-        MultiLabelEvaluation::run(classifier, &samples, |outcome| see(&mut clock, &progress, outcome))?;
+    let found = images.evaluate_labels(classifier, |outcome| see(&mut clock, &progress, outcome))?;
     let speed = Speed::of(classifier, &clock);
     progress.finish_and_clear();
-    let subject = Subject::new(args, classifier, data, split, speed);
+    let subject = Subject::new(args, classifier, images, speed);
     let metrics = found.metrics();
     let text = match args.format {
         ReportFormat::Text => lines(&subject, &found, &metrics),
