@@ -19,8 +19,9 @@ struct Reference {
 }
 
 fn compare(variant: &str, architecture: Architecture) {
-    let text = include_str!("goldens/parameters.json");
-    let mut variants: BTreeMap<String, BTreeMap<String, Reference>> = serde_json::from_str(text).unwrap();
+    let packed = flate2::read::GzDecoder::new(&include_bytes!("goldens/parameters.json.gz")[..]);
+    let mut variants: BTreeMap<String, BTreeMap<String, Reference>> =
+        serde_json::from_reader(packed).unwrap();
     let mut reference = variants.remove(variant).unwrap();
     let network = Classifier::new(&architecture).unwrap();
     for param in describe(&network, &[1, 3, 64, 64]).unwrap().params {

@@ -45,7 +45,7 @@ fn a_threshold_moves_what_is_selected() {
     infer(&place(), &softmax).fails(2, &["exclude each other", "leave --threshold out"]);
 }
 
-/// Right values by scikit-learn for the probabilities in `foreign/answers.json`.
+/// Right values by scikit-learn for the probabilities in `foreign/answers.json.gz`.
 #[test]
 fn evaluated_by_average_precision() {
     let place = place();

@@ -1,4 +1,4 @@
-"""Cases of answers.json: a file, how images are prepared for it, and the right answers."""
+"""Cases of answers.json.gz: a file, how images are prepared for it, and the right answers."""
 import pathlib
 
 import numpy as np

@@ -2,7 +2,7 @@
 
     pip install onnx==1.23.2 onnxruntime==1.31.1 numpy==2.4.6 pillow==13.0.0 scikit-learn==1.9.1 skl2onnx==1.20.0
 
-`answers.json` has `images`, and `cases` by name:
+`answers.json.gz` has `images`, and `cases` by name:
 
 - `file`, and `flags` that have to be given to `infer` (a file says all the rest);
 - `values`: what the output is (logits, probabilities, log-probabilities, scores, unknown);
@@ -16,6 +16,7 @@
 ONNX Runtime computes the outputs, Pillow and NumPy (`oracle.py`) everything before and after. The script fails if a
 wrong channel order, scale or geometry would give nearly the same answers.
 """
+import gzip
 import json
 import pathlib
 import subprocess
@@ -54,7 +55,8 @@ def main():
     runtime_format()
     trees.pipelines()
     lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(entry)}" for name, entry in CASES.items())
-    (HERE / "answers.json").write_text(f'{{"images": {json.dumps(list(IMAGES))}, "cases": {{\n{lines}\n}}}}\n')
+    text = f'{{"images": {json.dumps(list(IMAGES))}, "cases": {{\n{lines}\n}}}}\n'
+    (HERE / "answers.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
     size = sum(file.stat().st_size for file in HERE.iterdir() if file.suffix in (".onnx", ".ort"))
     print(f"{len(CASES)} cases, {len(FILES)} models, {size / 1000:.0f} kB")
 

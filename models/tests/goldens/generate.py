@@ -1,4 +1,4 @@
-"""Makes goldens.safetensors, parameters.json and networks.json from reference.py and torchvision.
+"""Makes goldens.safetensors, parameters.json.gz and networks.json from reference.py and torchvision.
 
     python3 -m venv venv && venv/bin/pip install torch==2.13.0 torchvision==0.28.0 safetensors==0.8.0 numpy
     venv/bin/python generate.py
@@ -6,6 +6,7 @@
 Weights and inputs come from a formula that tests compute too (models/src/testing.rs), so only outputs are stored.
 Outputs are computed in double precision: a test then measures the error of what it tests, not of the golden.
 """
+import gzip
 import hashlib
 import json
 import pathlib
@@ -22,7 +23,8 @@ from reference import SqueezeExcitation
 
 HERE = pathlib.Path(__file__).parent
 STAGES = {64: (5, 4), 128: (4, 3), 256: (3, 2), 512: (2, 2)}  # channels: height, width
-BATCH = 5
+BATCH = 2
+TRAINING_BATCH = 5
 STATISTICS = 64  # channels whose running statistics are stored, for whole networks
 NETWORKS = ["resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v3_small", "mobilenet_v3_large"]
 # Networks with attention: kind, and blocks or numbers of stages.
@@ -106,7 +108,7 @@ def trained(name):
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     with torch.no_grad():
-        logits = network(input_tensor((BATCH, 3, 64, 64)))
+        logits = network(input_tensor((TRAINING_BATCH, 3, 64, 64)))
     norm, module = [(key, module) for key, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)][-1]
     return {
         f"train.{name}": logits.float().contiguous(),
@@ -141,7 +143,7 @@ def main():
     # One forward pass in training mode: batch statistics, and what becomes of the running ones.
     with torch.no_grad():
         block = fill(BasicBlock(64, 64), "block.").train()
-        goldens["block.train"] = block(input_tensor((BATCH, 64, 5, 4))).float().contiguous()
+        goldens["block.train"] = block(input_tensor((TRAINING_BATCH, 64, 5, 4))).float().contiguous()
         goldens["block.train.running_mean"] = block.bn1.running_mean.float()
         goldens["block.train.running_var"] = block.bn1.running_var.float()
 
@@ -182,7 +184,8 @@ def main():
         }
     rows = [f'  "{n}": {{\n' + ",\n".join(f'    "{k}": {json.dumps(v)}' for k, v in p.items()) + "\n  }"
             for n, p in parameters.items()]
-    (HERE / "parameters.json").write_text("{\n" + ",\n".join(rows) + "\n}\n")
+    text = "{\n" + ",\n".join(rows) + "\n}\n"
+    (HERE / "parameters.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 if __name__ == "__main__":
