@@ -276,7 +276,7 @@ impl Ops for Shapes {
         let &[n, channels, length] = &x[..] else {
             return Err(error(&layer.name, unexpected(format!("[N, {}, L]", layer.in_channels), x)));
         };
-        if channels != layer.in_channels || layer.kernel % 2 == 0 {
+        if channels != layer.in_channels || layer.kernel.is_multiple_of(2) {
             let expected = format!("[N, {}, L] and an odd kernel", layer.in_channels);
             return Err(error(&layer.name, unexpected(expected, x)));
         }
