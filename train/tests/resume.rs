@@ -126,12 +126,9 @@ fn stopping_after_any_update_changes_nothing() {
     let network = Network::MobilenetV3Small;
     let mobilenet = Architecture { network, stem: Stem::Imagenet, attention: None, ..resnet };
     let whole_batches = EVERYTHING.replace("accumulate = 2", "accumulate = 1");
-    for (recipe, architecture) in [
-        (EVERYTHING.to_owned(), resnet),
-        (by_step(), resnet),
-        (EVERYTHING.to_owned(), mobilenet),
-        (whole_batches, mobilenet),
-    ] {
+    for (recipe, architecture) in
+        [(EVERYTHING.to_owned(), resnet), (by_step(), resnet), (whole_batches, mobilenet)]
+    {
         let (epochs, whole) = train(&recipe, architecture, usize::MAX);
         assert_eq!(epochs.len(), 2);
         for stop_every in [1, 3] {

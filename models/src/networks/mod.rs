@@ -30,7 +30,7 @@ pub enum Classifier {
     /// A ResNet.
     ResNet(ResNet),
     /// A MobileNetV3.
-    MobileNetV3(MobileNetV3),
+    MobileNetV3(Box<MobileNetV3>),
 }
 
 impl Classifier {
@@ -43,7 +43,7 @@ impl Classifier {
         architecture.check()?;
         Ok(match architecture.network.is_resnet() {
             true => Self::ResNet(ResNet::new(architecture)),
-            false => Self::MobileNetV3(MobileNetV3::new(architecture)),
+            false => Self::MobileNetV3(MobileNetV3::new(architecture).into()),
         })
     }
 }
