@@ -25,7 +25,6 @@ pub const STAGES: usize = 4;
 
 /// Built-in network: images `[N, 3, H, W]`, or `[N, 1, H, W]` if they are gray, -> logits `[N, classes]`.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "a program has one network")]
 pub enum Classifier {
     /// A ResNet.
     ResNet(ResNet),
