@@ -1,7 +1,7 @@
 //! Threads of the requests.
 
 use std::future::Future;
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -17,12 +17,16 @@ fn runtime() -> Result<&'static Runtime> {
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
     }
-    // TLS by ring; an application that chose another provider keeps it.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Builder::new_multi_thread();
     let runtime = builder.worker_threads(THREADS).thread_name("requests").enable_all().build();
     let runtime = runtime.map_err(|error| Error::from(ErrorKind::Io(error)))?;
     Ok(RUNTIME.get_or_init(|| runtime))
+}
+
+/// Chooses the implementation of TLS, before a client is made; an application that chose another one keeps it.
+pub(super) fn choose_tls() {
+    static CHOSEN: Once = Once::new();
+    CHOSEN.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
 }
 
 /// Runs `work` and waits for it.
