@@ -5,6 +5,7 @@
 
 mod aws;
 mod body;
+mod checked;
 mod failure;
 mod fetch;
 mod list;

@@ -8,6 +8,7 @@ use std::{env, fs};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, resolve_bucket_region};
 use object_store::{ClientConfigKey, RetryConfig};
 
+use super::checked::Connector;
 use super::runtime;
 use super::store::{Store, is_reachable, options, settings, variables};
 use crate::places::PlaceError;
@@ -18,7 +19,10 @@ const UNSUPPORTED: [&str; 4] = ["sso_session", "sso_start_url", "credential_proc
 /// Client of a bucket.
 pub(super) fn open(bucket: &str, retry: RetryConfig) -> Result<Store, PlaceError> {
     use AmazonS3ConfigKey as Key;
-    let mut builder = AmazonS3Builder::new().with_client_options(options()).with_retry(retry);
+    let mut builder = AmazonS3Builder::new()
+        .with_client_options(options())
+        .with_retry(retry)
+        .with_http_connector(Connector);
     for (key, value) in variables::<Key>("AWS_") {
         builder = builder.with_config(key, value);
     }

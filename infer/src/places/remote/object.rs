@@ -133,6 +133,7 @@ fn client() -> std::result::Result<Client, PlaceError> {
     if let Some(client) = CLIENT.get() {
         return Ok(client.clone());
     }
+    runtime::choose_tls();
     let builder =
         Client::builder().connect_timeout(Duration::from_secs(5)).read_timeout(Duration::from_secs(30));
     let builder = builder.user_agent(concat!("ferronnx/", env!("CARGO_PKG_VERSION")));

@@ -1,7 +1,7 @@
 //! Threads of the requests.
 
 use std::future::Future;
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -23,9 +23,10 @@ fn runtime() -> Result<&'static Runtime> {
     Ok(RUNTIME.get_or_init(|| runtime))
 }
 
-/// Chooses ring for TLS, which clients need before they are made; an application that chose another provider keeps it.
+/// Chooses the implementation of TLS, before a client is made; an application that chose another one keeps it.
 pub(super) fn choose_tls() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    static CHOSEN: Once = Once::new();
+    CHOSEN.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
 }
 
 /// Runs `work` and waits for it.

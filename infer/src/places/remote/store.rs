@@ -10,6 +10,7 @@ use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 
+use super::checked::Connector;
 use super::{aws, runtime};
 use crate::places::{PlaceError, Scheme, Url};
 
@@ -86,7 +87,10 @@ pub(super) fn is_reachable(address: &str) -> bool {
 }
 
 fn google(bucket: &str, retry: RetryConfig) -> Result<Store, PlaceError> {
-    let mut builder = GoogleCloudStorageBuilder::new().with_client_options(options()).with_retry(retry);
+    let mut builder = GoogleCloudStorageBuilder::new()
+        .with_client_options(options())
+        .with_retry(retry)
+        .with_http_connector(Connector);
     for (key, value) in variables::<GoogleConfigKey>("GOOGLE_") {
         builder = builder.with_config(key, value);
     }
@@ -119,7 +123,10 @@ fn has_gcloud_file() -> bool {
 }
 
 fn azure(url: &Url, retry: RetryConfig) -> Result<Store, PlaceError> {
-    let mut builder = MicrosoftAzureBuilder::new().with_client_options(options()).with_retry(retry);
+    let mut builder = MicrosoftAzureBuilder::new()
+        .with_client_options(options())
+        .with_retry(retry)
+        .with_http_connector(Connector);
     for (name, key) in [
         ("AZURE_STORAGE_ACCOUNT", AzureConfigKey::AccountName),
         ("AZURE_STORAGE_KEY", AzureConfigKey::AccessKey),
