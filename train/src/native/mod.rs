@@ -1,5 +1,6 @@
-//! Functions of libtorch that tch lacks, through a C++ file: fused optimizers, gradient clipping, autocast, CUDA graphs.
+//! Functions of libtorch that tch lacks, through C++ files: fused optimizers, gradient clipping, autocast, CUDA graphs, c10d.
 
+pub(crate) mod c10d;
 mod graph;
 
 use std::ffi::{CStr, c_char, c_int};
