@@ -24,6 +24,6 @@ fn compile(lib: &Path) {
         .includes([root.join("torch/csrc/api/include"), root, "src/native".into()])
         .define("USE_C10D_GLOO", None)
         .warnings(false)
-        .files(["src/native/native.cpp", "src/native/c10d.cpp"])
+        .files(["src/native/native.cpp", "src/native/c10d.cpp", "src/native/data_parallel.cpp"])
         .compile("ferronnx_native");
 }

@@ -11,6 +11,7 @@ mod hosts;
 mod launch;
 mod peer;
 mod pending;
+pub mod reducer;
 mod watcher;
 
 pub use self::error::{DistributedError, Failure};
