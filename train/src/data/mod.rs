@@ -12,6 +12,7 @@ mod parcel;
 mod prefetch;
 mod random;
 mod sampling;
+mod slices;
 pub mod split;
 pub mod survey;
 
