@@ -1,4 +1,4 @@
-//! Compiles the C++ file for functions that tch lacks, and sets the run path to libtorch: where it was built, or
+//! Compiles the C++ files for functions that tch lacks, and sets the run path to libtorch: where it was built, or
 //! beside an installed binary.
 
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 fn main() {
     println!("cargo:rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
     println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
-    println!("cargo:rerun-if-changed=src/native/native.cpp");
+    println!("cargo:rerun-if-changed=src/native");
     let Some(lib) = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else { return };
     compile(&lib);
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
@@ -20,8 +20,10 @@ fn compile(lib: &Path) {
     cc::Build::new()
         .cpp(true)
         .std("c++20")
-        .includes([root.join("torch/csrc/api/include"), root])
+        // Declarations of Gloo, which libtorch has without its headers.
+        .includes([root.join("torch/csrc/api/include"), root, "src/native".into()])
+        .define("USE_C10D_GLOO", None)
         .warnings(false)
-        .file("src/native/native.cpp")
+        .files(["src/native/native.cpp", "src/native/c10d.cpp", "src/native/data_parallel.cpp"])
         .compile("ferronnx_native");
 }

@@ -1,13 +1,16 @@
 //! Eager execution on libtorch: operations are computed at once and recorded for autograd.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use ferronnx_models::layers::{AvgPool2d, BatchNorm2d, Conv1d, Conv2d, Linear, MaxPool2d};
 use ferronnx_models::{Ops, Reduce};
 use tch::Tensor;
 
+use crate::distributed::Group;
 use crate::dropout::Draws;
 use crate::error::TorchError;
+use crate::native;
 use crate::params::Params;
 
 /// Runs a network on libtorch with the values of [`Params`].
@@ -16,6 +19,8 @@ use crate::params::Params;
 pub struct Eager<'a> {
     params: &'a Params,
     mode: Mode<'a>,
+    /// Ranks whose images batch norm takes its statistics from in training; `None` for those of this process.
+    group: Option<Arc<Group>>,
 }
 
 enum Mode<'a> {
@@ -26,13 +31,20 @@ enum Mode<'a> {
 impl<'a> Eager<'a> {
     /// Evaluates: batch norm uses its running statistics, and dropout does nothing.
     pub fn eval(params: &'a Params) -> Self {
-        Self { params, mode: Mode::Eval }
+        Self { params, mode: Mode::Eval, group: None }
     }
 
     /// Trains: batch norm uses and updates the batch's statistics, except in the layers `frozen_norms`. Networks with
     /// dropout or stochastic depth need random numbers too, see [`with_draws`](Self::with_draws).
     pub fn train(params: &'a Params, frozen_norms: &'a HashSet<String>) -> Self {
-        Self { params, mode: Mode::Train { frozen_norms, draws: None } }
+        Self { params, mode: Mode::Train { frozen_norms, draws: None }, group: None }
+    }
+
+    /// Lets batch norm in training use and update the statistics of the images of all ranks of `group`, each of which runs
+    /// the same network at the same time, forwards and backwards; a batch may have no images.
+    #[must_use]
+    pub fn synchronised(self, group: Arc<Group>) -> Self {
+        Self { group: Some(group), ..self }
     }
 
     /// Takes the masks of dropout and stochastic depth from `numbers`, if it trains; see [`Draws::new`].
@@ -118,6 +130,12 @@ impl Ops for Eager<'_> {
         let (weight, bias) = (self.param(&weight)?, self.param(&bias)?);
         let (mean, var) = (self.param(&mean)?, self.param(&var)?);
         let BatchNorm2d { momentum, eps, .. } = *layer;
+        if let (true, Some(group)) = (training, &self.group) {
+            let group = Arc::clone(group);
+            let sum = Arc::new(move |tensor: &Tensor| group.all_reduce(tensor));
+            let y = native::sync_batch_norm(x, [weight, bias, mean, var], momentum, eps, sum);
+            return y.map_err(|source| EagerError::Torch { layer: layer.name.clone(), source });
+        }
         let y =
             x.f_batch_norm(Some(weight), Some(bias), Some(mean), Some(var), training, momentum, eps, true);
         at(&layer.name, y)

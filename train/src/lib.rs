@@ -9,6 +9,7 @@
 pub mod compare;
 pub mod data;
 pub mod device;
+pub mod distributed;
 pub mod dropout;
 pub mod eager;
 pub mod error;

@@ -83,6 +83,11 @@ impl Params {
         Ok(())
     }
 
+    /// Running statistics, which no optimizer changes.
+    pub(crate) fn buffers(&self) -> impl Iterator<Item = &Tensor> {
+        self.tensors.values().filter(|parameter| !parameter.trainable).map(|parameter| &parameter.tensor)
+    }
+
     /// Names and tensors, running statistics included.
     pub fn all(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.tensors.iter().map(|(name, parameter)| (name.as_str(), &parameter.tensor))

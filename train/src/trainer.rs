@@ -13,10 +13,12 @@ mod precision;
 mod snapshot;
 mod step;
 mod sweep;
+mod team;
 mod totals;
 
 use std::collections::HashSet;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ferronnx_models::Module;
@@ -25,6 +27,7 @@ use tch::{Device, Tensor};
 
 use self::average::Average;
 pub use self::error::TrainError;
+pub(crate) use self::evaluate::evaluate_by;
 pub use self::evaluate::{Evaluation, Prediction, evaluate, logits};
 use self::label_scores::ValidationScores;
 pub(crate) use self::label_scores::answers;
@@ -35,8 +38,12 @@ use self::precision::Scaler;
 pub use self::precision::{Amp, ParseAmpError};
 pub use self::snapshot::{Best, Position, Snapshot};
 pub use self::sweep::Sweep;
+use self::team::Team;
+pub(crate) use self::team::exchange;
 use self::totals::{NotFinite, Totals, Watch};
 use crate::data::batches::Loader;
+use crate::distributed::Group;
+use crate::distributed::reducer::Reducer;
 use crate::error::SettingError;
 use crate::loss::{Loss, class_weights};
 use crate::native;
@@ -76,6 +83,8 @@ pub struct Trainer<'a, M> {
     /// Rates that replace those of the recipe.
     sweep: Option<Sweep>,
     recorder: Rc<Recorder>,
+    /// Ranks that train together; `None` for a run of one process.
+    team: Option<Team>,
     /// Time of the epoch under way in which no batch was ready.
     waited: Duration,
 }
@@ -84,6 +93,8 @@ pub struct Trainer<'a, M> {
 struct Active {
     plan: Plan,
     optimizer: Optimizer,
+    /// Adds gradients over the ranks.
+    reducer: Option<Reducer>,
 }
 
 /// Updates between two reads of losses from the device.
@@ -132,8 +143,34 @@ impl<'a, M: Module> Trainer<'a, M> {
             scaler,
             sweep: None,
             recorder: Rc::new(Recorder::new(params.device(), options.graphs)),
+            team: None,
             waited: Duration::ZERO,
         })
+    }
+
+    /// Trains together with the other ranks of `group`, each of which makes the same calls; parameters become those of the
+    /// first rank.
+    ///
+    /// Each rank takes its [slice](Loader::slices) of every step, whose gradients are added over the ranks. Running
+    /// statistics of batch norm are averaged over them after every batch, weighted by images; with `sync_bn` batch norm
+    /// takes mean and variance of all ranks' images instead. Call it before anything else.
+    ///
+    /// # Errors
+    /// [`TrainError::Distributed`] when a rank is missing.
+    pub fn distributed(mut self, group: Arc<Group>, sync_bn: bool) -> Result<Self, TrainError> {
+        let world = group.world();
+        [self.train, self.validation] = [self.train, self.validation].map(|loader| loader.slices(world));
+        self.position.ranks = world.size;
+        let average = self.average.iter().flat_map(|average| average.params().all());
+        let tensors: Vec<&Tensor> = self.params.all().chain(average).map(|(_, tensor)| tensor).collect();
+        group.broadcast(&tensors, 0)?;
+        self.team = Some(Team::new(group, sync_bn));
+        Ok(self)
+    }
+
+    /// Number of ranks that train together.
+    fn ranks(&self) -> usize {
+        self.team.as_ref().map_or(1, |team| team.group.world().size)
     }
 
     /// Reason for which steps could not be recorded as a CUDA graph; told once.
@@ -168,7 +205,9 @@ impl<'a, M: Module> Trainer<'a, M> {
         }
         let plan = Plan::new(self.params, &self.network.roles(), phase, self.recipe.frozen_bn, self.new)?;
         let optimizer = self.optimizer(&plan)?;
-        let active = self.active.insert(Active { plan, optimizer });
+        let reducer =
+            self.team.as_ref().map(|team| Reducer::new(Arc::clone(&team.group), &optimizer.parameters()));
+        let active = self.active.insert(Active { plan, reducer: reducer.transpose()?, optimizer });
         Ok(Some((phase, Some(&active.plan))))
     }
 
@@ -204,7 +243,8 @@ impl<'a, M: Module> Trainer<'a, M> {
         }
         let train_seconds = self.position.seconds;
         let started = Instant::now();
-        let validated = evaluate(self.network, self.validated(), self.validation);
+        let group = self.team.as_ref().map(|team| &*team.group);
+        let validated = evaluate_by(group, self.network, self.validated(), self.validation);
         let validated = validated.map_err(|error| self.with_batch(error))?;
         if !validated.loss.is_finite() {
             let epoch = self.position.epoch + 1;
@@ -221,7 +261,7 @@ impl<'a, M: Module> Trainer<'a, M> {
     /// Trains from the current step to the end of the epoch; false when `go_on` returned false.
     fn train_epoch(&mut self, go_on: &mut impl FnMut(Progress) -> bool) -> Result<bool, TrainError> {
         let recipe = self.recipe;
-        let mut totals = Totals::new(&self.position.sums, self.params.device())?;
+        let mut totals = Totals::new(&self.position.sums, self.ranks(), self.params.device())?;
         let mut watch = Watch::default();
         let mut progress = Progress { images: totals.images(), loss: f64::NAN, accuracy: f64::NAN };
         let train = self.train;
@@ -255,16 +295,16 @@ impl<'a, M: Module> Trainer<'a, M> {
             progress.images = totals.images();
             // Reading a number waits for the device.
             if self.sweep.is_some() || group.is_multiple_of(READ_EVERY) || progress.loss.is_nan() {
-                self.check(watch.look()?)?;
+                self.check(&mut watch, &mut totals)?;
                 (progress.loss, progress.accuracy) = totals.read()?.means();
             }
-            if !go_on(progress) {
-                self.check(watch.look()?)?;
+            if self.stops(!go_on(progress))? {
+                self.check(&mut watch, &mut totals)?;
                 self.position.sums = totals.read()?;
                 return Ok(false);
             }
         }
-        self.check(watch.look()?)?;
+        self.check(&mut watch, &mut totals)?;
         self.position.sums = totals.read()?;
         if self.position.sums.images == 0 {
             return Err(TrainError::NoImages);
@@ -332,7 +372,17 @@ impl<'a, M: Module> Trainer<'a, M> {
         self.active = None;
     }
 
-    fn check(&self, found: Option<NotFinite>) -> Result<(), TrainError> {
+    /// Tells whether to stop because this rank wants to, or another one.
+    fn stops(&mut self, stop: bool) -> Result<bool, TrainError> {
+        self.team.as_mut().map_or(Ok(stop), |team| team.stops(stop))
+    }
+
+    /// Checks the losses since the last check, of all ranks, and completes the counts in `totals`.
+    fn check(&mut self, watch: &mut Watch, totals: &mut Totals) -> Result<(), TrainError> {
+        let mut found = watch.look()?;
+        if let Some(team) = &mut self.team {
+            found = team.meet(found, totals, READ_EVERY)?;
+        }
         let Some(NotFinite { loss, step, indices }) = found else { return Ok(()) };
         Err(TrainError::Diverged {
             epoch: self.position.epoch + 1,
@@ -371,7 +421,7 @@ impl<'a, M: Module> Trainer<'a, M> {
         if let (Some(scaler), Some(state)) = (&mut self.scaler, snapshot.position.scaler) {
             *scaler = Scaler::new(state, self.params.device())?;
         }
-        self.position = snapshot.position.clone();
+        self.position = snapshot.position.regrouped(self.recipe, self.ranks());
         self.leave_phase();
         let rates = self.recipe.phases.get(self.position.phase).map(Phase::rates);
         if rates.is_some_and(|rates| !self.position.rates.follow(rates)) {

@@ -16,6 +16,8 @@ use super::parcel::Parcel;
 use super::prefetch::{Decoded, Prefetch, decode, planar};
 use super::random::{Purpose, stream};
 use super::sampling::{Draw, Sampling};
+use super::slices;
+use crate::distributed::World;
 use crate::error::TorchError;
 use crate::native;
 use crate::recorder::Recorder;
@@ -92,12 +94,14 @@ pub struct Loader<'a> {
     /// Number of classes, in a multi-label task.
     classes: Option<usize>,
     mirrored: bool,
+    world: World,
 }
 
 impl<'a> Loader<'a> {
     /// Makes batches of `set` on `device`, for one label an image.
     pub fn new(set: &'a ImageSet, preprocessor: &'a Preprocessor, device: Device) -> Self {
-        Self { set, preprocessor, device, sampling: Sampling::default(), classes: None, mirrored: false }
+        let (sampling, world) = (Sampling::default(), World::single());
+        Self { set, preprocessor, device, sampling, classes: None, mirrored: false, world }
     }
 
     /// Makes batches with any number of the `classes` classes for each image.
@@ -116,6 +120,12 @@ impl<'a> Loader<'a> {
     #[must_use]
     pub fn mirrored(self) -> Self {
         Self { mirrored: true, ..self }
+    }
+
+    /// Makes this rank's slices of the batches of all ranks, in training; sizes of batches stay those of a rank.
+    #[must_use]
+    pub fn slices(self, world: World) -> Self {
+        Self { world, ..self }
     }
 
     /// Task that the labels are for.
@@ -139,21 +149,27 @@ impl<'a> Loader<'a> {
         first_of(NAMED, indices.iter().map(|&index| self.set.path(index).display()))
     }
 
-    /// Number of training batches in an epoch, of at least two images each.
-    pub fn steps(&self, batch_size: usize) -> usize {
-        self.used(batch_size).div_ceil(batch_size)
+    /// Number of images of a training step of all ranks, of which each takes `batch_size`.
+    pub fn step_size(&self, batch_size: usize) -> usize {
+        batch_size * self.world.size
     }
 
-    /// Number of images in these batches: all, or all but one that would be alone in the last.
+    /// Number of training steps in an epoch, of at least two images each.
+    pub fn steps(&self, batch_size: usize) -> usize {
+        self.used(batch_size).div_ceil(self.step_size(batch_size))
+    }
+
+    /// Number of images in these steps: all, or all but one that would be alone in the last.
     pub fn used(&self, batch_size: usize) -> usize {
-        self.set.len() - usize::from(self.set.len() % batch_size == 1)
+        self.set.len() - usize::from(self.set.len() % self.step_size(batch_size) == 1)
     }
 
     /// Iterates over the batches of `epoch` (counted from 0) from `first_step` on, in random order and augmented.
     ///
     /// Random draws depend on seed, epoch and image only (under [`Sampling::Balanced`] on the image's place in the epoch),
     /// so a batch is the same whatever ran before it. A batch of one image is left out, because batch norm cannot learn
-    /// from it.
+    /// from it. With [several ranks](Self::slices) the order is the same in all of them; each gets a batch of every step,
+    /// without images where there are too few for all.
     pub fn training(
         &self,
         augment: &Augment,
@@ -177,20 +193,23 @@ impl<'a> Loader<'a> {
         recorder: Rc<Recorder>,
     ) -> impl Iterator<Item = Result<Batch, DataError>> + use<'a> {
         let order = self.sampling.order(self.set.samples(), &mut stream(seed, epoch, Purpose::Order));
-        let groups = order.chunks(batch_size).filter(|group| group.len() > 1).skip(first_step);
-        let groups: Vec<_> = groups.map(<[Draw]>::to_vec).collect();
+        let steps = order.chunks(self.step_size(batch_size)).filter(|step| step.len() > 1).skip(first_step);
+        let groups = steps.map(|step| step[slices::of(step.len(), self.world)].to_vec()).collect();
         let draws = Draws { augment: *augment, side: self.preprocessor.size().height, seed, epoch };
         self.batches(groups, Some(draws), first_step, 2, recorder)
     }
 
-    /// Iterates over all images in their order, without augmentation.
+    /// Iterates over all images in their order, without augmentation; over every n-th batch with n
+    /// [ranks](Self::slices), each of which begins with the batch of its number.
     pub fn in_order(&self, batch_size: usize) -> impl Iterator<Item = Result<Batch, DataError>> + use<'a> {
         let order: Vec<Draw> = (0..self.set.len()).map(|image| Draw { image, stream: image }).collect();
-        let groups = order.chunks(batch_size).map(<[Draw]>::to_vec).collect();
+        let own = order.chunks(batch_size).skip(self.world.rank).step_by(self.world.size);
+        let groups = own.map(<[Draw]>::to_vec).collect();
         self.batches(groups, None, 0, 1, Rc::new(Recorder::new(self.device, false)))
     }
 
-    /// Makes a batch of each group in which at least `least` images can be decoded.
+    /// Makes a batch of each group in which at least `least` images can be decoded. Where other ranks wait for a batch, it
+    /// has no images otherwise.
     fn batches(
         &self,
         groups: Vec<Vec<Draw>>,
@@ -206,9 +225,18 @@ impl<'a> Loader<'a> {
                 Err(error) => return Some(Err(error)),
             };
             skipped += images.skipped;
-            (images.drawn.len() >= least).then(|| {
-                images.skipped = std::mem::take(&mut skipped);
-                loader.batch(images, step, draws.as_ref(), &recorder)
+            let is_enough = images.drawn.len() >= least;
+            let waited_for = draws.is_some() && loader.world.size > 1;
+            if !is_enough && !waited_for {
+                return None;
+            }
+            if !is_enough {
+                skipped += images.drawn.len();
+            }
+            images.skipped = std::mem::take(&mut skipped);
+            Some(match is_enough {
+                true => loader.batch(images, step, draws.as_ref(), &recorder),
+                false => loader.empty(images.skipped, step),
             })
         })
     }
@@ -260,6 +288,17 @@ impl<'a> Loader<'a> {
         let indices: Vec<i64> = drawn.iter().map(|draw| draw.image as i64).collect();
         let indices = Tensor::f_from_slice(&indices)?.f_to_device(all.device())?;
         Ok(all.f_index_select(0, &indices)?.f_to_device(self.device)?)
+    }
+
+    /// Makes a batch without images.
+    fn empty(&self, skipped: usize, step: usize) -> Result<Batch, DataError> {
+        let [channels, height, width] = self.preprocessor.input_shape().map(|size| size as i64);
+        let images = Tensor::f_zeros([0, channels, height, width], (Kind::Float, self.device))?;
+        let labels = match self.classes {
+            None => Tensor::f_zeros([0], (Kind::Int64, self.device))?,
+            Some(classes) => Tensor::f_zeros([0, classes as i64], (Kind::Float, self.device))?,
+        };
+        Ok(Batch { images, labels, mixed: None, indices: Vec::new(), skipped, step })
     }
 
     fn batch(

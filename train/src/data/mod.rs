@@ -12,6 +12,7 @@ mod parcel;
 mod prefetch;
 pub(crate) mod random;
 mod sampling;
+mod slices;
 pub mod split;
 pub mod survey;
 

@@ -18,9 +18,10 @@ pub(super) enum Purpose {
     Dropout(usize),
 }
 
-/// Draws the numbers from which a step makes its masks of [dropout](crate::dropout).
-pub(crate) fn dropout(seed: u64, epoch: usize, step: usize) -> [f32; 2] {
+/// Draws the numbers from which a step makes its masks of [dropout](crate::dropout), others for each rank.
+pub(crate) fn dropout(seed: u64, epoch: usize, step: usize, rank: usize) -> [f32; 2] {
     let mut rng = stream(seed, epoch, Purpose::Dropout(step));
+    rng.set_word_pos(16 * rank as u128);
     [(); 2].map(|()| rng.random_range(0..crate::dropout::RANGE) as f32)
 }
 

@@ -1,5 +1,7 @@
-//! Functions of libtorch that tch lacks, through a C++ file: fused optimizers, gradient clipping, autocast, CUDA graphs.
+//! Functions of libtorch that tch lacks, through C++ files: fused optimizers, gradient clipping, autocast, CUDA graphs, c10d.
 
+pub(crate) mod c10d;
+mod data_parallel;
 mod graph;
 
 use std::ffi::{CStr, c_char, c_int};
@@ -8,6 +10,7 @@ use std::ptr;
 use tch::{Device, TchError, Tensor};
 use torch_sys::C_tensor;
 
+pub(crate) use self::data_parallel::{GradientHook, gradient, set_gradients, sync_batch_norm};
 pub(crate) use self::graph::Graph;
 use crate::error::TorchError;
 

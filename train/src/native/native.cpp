@@ -23,12 +23,12 @@
 
 #include <cstddef>
 #include <cstdlib>
-#include <cstring>
-#include <exception>
 #include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
+
+#include "guarded.h"
 
 struct AdamOptions {
   double learning_rate, beta1, beta2, weight_decay, eps;
@@ -92,18 +92,6 @@ struct GraphRecording {
 };
 
 namespace {
-
-template <typename Body>
-char *guarded(Body body) noexcept {
-  try {
-    body();
-    return nullptr;
-  } catch (const std::exception &error) {
-    return strdup(error.what());
-  } catch (...) {
-    return strdup("unknown exception");
-  }
-}
 
 std::vector<at::Tensor> gradients(at::Tensor *const *parameters, size_t count) {
   std::vector<at::Tensor> found;

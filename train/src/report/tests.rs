@@ -21,6 +21,8 @@ fn config(labels: &[&str]) -> RunConfig {
         amp: None,
         graphs: true,
         deterministic: false,
+        ranks: 1,
+        sync_bn: false,
         skip_bad: false,
         pretrained: None,
         pretrained_key: None,

@@ -44,6 +44,12 @@ pub struct RunConfig {
     /// cuDNN's search for the fastest ones. The CPU does so anyway.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deterministic: bool,
+    /// Number of processes that train together, each on batches of the recipe's size.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub ranks: usize,
+    /// True if batch norm takes mean and variance of the images of all ranks in every step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sync_bn: bool,
     /// True if images that cannot be decoded are left out instead of being an error.
     #[serde(default)]
     pub skip_bad: bool,
@@ -81,6 +87,8 @@ impl RunConfig {
             amp: None,
             graphs: true,
             deterministic: false,
+            ranks: 1,
+            sync_bn: false,
             skip_bad: false,
             pretrained: None,
             pretrained_key: None,
@@ -128,6 +136,15 @@ impl RunConfig {
         let below = |folder: &Path| image.strip_prefix(folder).ok();
         below(&self.data).or_else(|| below(self.data.parent()?)).unwrap_or(image)
     }
+}
+
+fn one() -> usize {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_one(ranks: &usize) -> bool {
+    *ranks == 1
 }
 
 fn yes() -> bool {

@@ -7,11 +7,12 @@ use crate::compare::settings_of;
 use crate::trainer::Position;
 
 /// Settings of this machine, or of the start: they change nothing of what is left to train, or are checked elsewhere.
-const ELSEWHERE: [&str; 9] = [
+const ELSEWHERE: [&str; 10] = [
     "version",
     "data",
     "device",
     "graphs",
+    "ranks",
     "skip_bad",
     "deterministic",
     "pretrained",

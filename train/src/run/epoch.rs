@@ -1,6 +1,7 @@
 //! The loop over epochs: training, saving after each epoch, and the evaluation at the end.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ferronnx_infer::preprocess::Preprocessor;
@@ -10,6 +11,7 @@ use super::images::Sets;
 use super::notes;
 use super::observer::{Finished, Observer, Step};
 use super::outcome::Evaluated;
+use super::together::Together;
 use super::{Outcome, RunConfig, RunError, RunFolder, RunResult, Split};
 use crate::data::batches::Loader;
 use crate::data::images::ImageSet;
@@ -31,6 +33,7 @@ pub(super) struct Session<'a, M> {
     pub params: &'a Params,
     pub sets: &'a Sets,
     pub preprocessor: &'a Preprocessor,
+    pub together: Together<'a>,
 }
 
 /// End of one pass through [`Session::epoch`].
@@ -55,6 +58,9 @@ impl<M: Module> Session<'_, M> {
         let loaders = [self.loader(&sets.train), self.loader(&sets.validation)];
         let options = config.trainer_options();
         let mut trainer = Trainer::new(network, params, &config.recipe, loaders, new, options)?;
+        if let Some(group) = self.together.0 {
+            trainer = trainer.distributed(Arc::clone(group), config.sync_bn)?;
+        }
         if let Some(snapshot) = snapshot {
             trainer.restore(&snapshot)?;
         }
@@ -102,6 +108,7 @@ impl<M: Module> Session<'_, M> {
         }
         let Some(trained) = trained.map_err(|source| self.failed(source, epoch - 1))? else {
             self.folder.save_last(&trainer.snapshot()?)?;
+            let interrupted = self.together.any(interrupted)?;
             return Ok(if interrupted { Pass::Interrupted(epoch) } else { Pass::GoOn });
         };
         // The state comes last: after a kill in between, the epoch is trained again to the same bits.
@@ -118,10 +125,13 @@ impl<M: Module> Session<'_, M> {
     /// Evaluates the best weights, on the test images where there are some, and writes the result.
     fn finish(&self, position: &Position, observer: &mut impl Observer) -> Result<RunResult, RunError> {
         let Self { config, folder, params, sets, .. } = *self;
-        let (weights, _) = folder.weights()?;
-        params.assign_all(&weights)?;
+        if folder.writes {
+            let (weights, _) = folder.weights()?;
+            params.assign_all(&weights)?;
+        }
+        self.together.broadcast(params)?;
         let evaluated = self.evaluated()?;
-        let metrics = folder.metrics()?;
+        let metrics = if folder.writes { folder.metrics()? } else { Vec::new() };
         let best = metrics.iter().find(|metrics| metrics.epoch == position.best.epoch);
         let result = evaluated.result(position, best, sets.train.len());
         let Evaluated { split, set, evaluation, labels, temperature, .. } = &evaluated;
@@ -134,7 +144,7 @@ impl<M: Module> Session<'_, M> {
         }
         observer.finished(&Finished { result: &result, split, set, evaluation, labels, temperature })?;
         folder.finish(&result)?;
-        Ok(result)
+        self.together.of_first(result)
     }
 
     pub(super) fn loader<'s>(&'s self, set: &'s ImageSet) -> Loader<'s> {

@@ -12,6 +12,7 @@ use ferronnx_models::shapes::ShapeError;
 use super::{Changes, RunConfig, RunFolder};
 use crate::data::{DataError, ScanError};
 use crate::device::{DeviceError, DeviceRequest};
+use crate::distributed::DistributedError;
 use crate::error::TorchError;
 use crate::pretrained::PretrainedError;
 use crate::recipe::RecipeFault;
@@ -56,6 +57,17 @@ pub enum RunError {
     /// Weights cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The ranks that train together lost each other.
+    #[error(transparent)]
+    Distributed(#[from] DistributedError),
+    /// A rank does not find what the first one found.
+    #[error("rank {rank} has another {subject} for all ranks")]
+    OtherRank {
+        /// The rank.
+        rank: usize,
+        /// Thing that is another, and what it should be.
+        subject: &'static str,
+    },
     /// The run was stopped before it saved any weights.
     #[error("{0} has no weights: the run was stopped before it saved any")]
     NoWeights(PathBuf),

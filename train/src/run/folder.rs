@@ -22,12 +22,16 @@ const PREDICTIONS: &str = "predictions.csv";
 
 /// The folder of a run.
 #[derive(Debug, Clone)]
-pub struct RunFolder(pub(super) PathBuf);
+pub struct RunFolder {
+    path: PathBuf,
+    /// False for the ranks that leave writing to the first one.
+    pub(super) writes: bool,
+}
 
 impl RunFolder {
     /// Refers to a folder that may not exist yet.
     pub(super) fn at(path: impl AsRef<Path>) -> Self {
-        Self(path.as_ref().into())
+        Self { path: path.as_ref().into(), writes: true }
     }
 
     /// True if a run has been begun here.
@@ -37,8 +41,8 @@ impl RunFolder {
 
     /// Creates the folder of a new run with its configuration.
     pub(super) fn create(&self, config: &RunConfig) -> Result<(), RunError> {
-        Self::check_free(&self.0)?;
-        fs::create_dir_all(&self.0).map_err(|source| self.io("cannot create", "", source))?;
+        Self::check_free(&self.path)?;
+        fs::create_dir_all(&self.path).map_err(|source| self.io("cannot create", "", source))?;
         let text = toml::to_string(config).map_err(|error| self.encode(CONFIG, error))?;
         self.write(CONFIG, text.as_bytes())
     }
@@ -64,7 +68,7 @@ impl RunFolder {
     pub fn open(path: impl AsRef<Path>) -> Result<(Self, RunConfig), RunError> {
         let run = Self::at(path);
         if !run.exists() {
-            return Err(RunError::NotARun(run.0));
+            return Err(RunError::NotARun(run.path));
         }
         let config: RunConfig =
             toml::from_str(&run.read(CONFIG)?).map_err(|error| run.damaged(CONFIG, error))?;
@@ -74,11 +78,14 @@ impl RunFolder {
 
     /// Path of the file `name` in the folder; of the folder itself when `name` is empty.
     pub fn path(&self, name: &str) -> PathBuf {
-        if name.is_empty() { self.0.clone() } else { self.0.join(name) }
+        if name.is_empty() { self.path.clone() } else { self.path.join(name) }
     }
 
     /// Appends an epoch to `metrics.jsonl`.
     pub(super) fn record(&self, metrics: &EpochMetrics) -> Result<(), RunError> {
+        if !self.writes {
+            return Ok(());
+        }
         let mut line = serde_json::to_vec(metrics).map_err(|error| self.encode(METRICS, error))?;
         line.push(b'\n');
         let file = OpenOptions::new().create(true).append(true).open(self.path(METRICS));
@@ -152,7 +159,10 @@ impl RunFolder {
 
     /// Replaces the weights of the best epoch.
     pub(super) fn save_best(&self, weights: &Weights) -> Result<(), RunError> {
-        Ok(checkpoint::save(weights, self.path(BEST))?)
+        match self.writes {
+            true => Ok(checkpoint::save(weights, self.path(BEST))?),
+            false => Ok(()),
+        }
     }
 
     /// Loads the best weights, or the last ones of a run that was stopped in its first epoch, and names their file.
@@ -164,7 +174,7 @@ impl RunFolder {
             .map(|name| self.path(name))
             .into_iter()
             .find(|path| path.exists())
-            .ok_or_else(|| RunError::NoWeights(self.0.clone()))?;
+            .ok_or_else(|| RunError::NoWeights(self.path.clone()))?;
         Ok((checkpoint::load(&file)?, file))
     }
 
@@ -208,6 +218,9 @@ impl RunFolder {
     }
 
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunError> {
+        if !self.writes {
+            return Ok(());
+        }
         ferronnx_models::files::write_atomically(self.path(name), |out| out.write_all(bytes))
             .map_err(|source| self.io("cannot write", name, source))
     }

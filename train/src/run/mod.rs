@@ -33,8 +33,10 @@ mod records;
 mod start;
 mod state;
 mod sweep;
+mod together;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use ferronnx_infer::preprocess::Preprocessor;
 use ferronnx_models::{Module, shapes};
@@ -53,8 +55,11 @@ pub use self::observer::{EachEpoch, Finished, Observer, Started, Step};
 pub use self::outcome::EvaluatedLabels;
 pub use self::records::{RunPlan, RunResult};
 use self::start::Start;
+use self::together::Together;
 use crate::data::folder::ImageFolder;
 use crate::device;
+use crate::distributed::Group;
+use crate::error::chain;
 use crate::params::Params;
 use crate::report::ReportWriter;
 use crate::tensorboard::EventWriter;
@@ -85,6 +90,8 @@ pub struct Run<M> {
     start: Start,
     /// Images of a new run; those of a resumed one are listed when it trains.
     images: Option<(Splits, Manifest)>,
+    /// Processes that train together; `None` for one alone.
+    group: Option<Arc<Group>>,
 }
 
 /// End of [`Run::train`].
@@ -123,7 +130,7 @@ impl<M: Module> Run<M> {
         config.recipe.check_names(&names, &network.roles()).map_err(|source| config.recipe_error(source))?;
         let start = Start::fresh(&config, &network, &params)?;
         let folder = RunFolder::at(&path);
-        Ok(Self { config, folder, network, params, start, images: Some((splits, manifest)) })
+        Ok(Self { config, folder, network, params, start, images: Some((splits, manifest)), group: None })
     }
 
     /// Resumes the run in a folder that [`RunFolder::open`] opened, with its configuration and the same network.
@@ -135,7 +142,25 @@ impl<M: Module> Run<M> {
     pub fn resume(folder: RunFolder, config: RunConfig, network: M) -> Result<Self, RunError> {
         let (config, params) = parameters(config, &network)?;
         let start = Start::resumed(&folder, &config, &network, &params)?;
-        Ok(Self { config, folder, network, params, start, images: None })
+        Ok(Self { config, folder, network, params, start, images: None, group: None })
+    }
+
+    /// Trains together with the other ranks of `group`, each of which created or resumed the same run.
+    ///
+    /// Each rank takes batches of the recipe's size, so that a step has as many images as all of them together; learning
+    /// rates stay as they are. The first rank writes the run folder; other ranks need it to resume only. Observers of all
+    /// ranks are told the same, and a run ends when one of them breaks off.
+    ///
+    /// # Errors
+    /// [`RunError::Distributed`] when a rank is missing.
+    pub fn distributed(mut self, group: Arc<Group>) -> Result<Self, RunError> {
+        let world = group.world();
+        self.config.ranks = world.size;
+        self.folder.writes = world.is_first();
+        // From here on the folder may have files.
+        group.barrier()?;
+        self.group = Some(group);
+        Ok(self)
     }
 
     /// Trains to the end of the recipe, or until `observer` breaks off; evaluates the best weights on the test images.
@@ -146,6 +171,17 @@ impl<M: Module> Run<M> {
     /// [`RunError`] when images cannot be read or are not those of the run, training diverges, the folder cannot be
     /// written, or an observer fails. The last saved state stays, and the run can be resumed from it.
     pub fn train(&mut self, observer: &mut impl Observer) -> Result<Outcome, RunError> {
+        let outcome = self.train_alone_or_together(observer);
+        if let (Err(error), Some(group)) = (&outcome, &self.group)
+            && group.failure().is_none()
+        {
+            // The others would wait.
+            group.fail(chain(error));
+        }
+        outcome
+    }
+
+    fn train_alone_or_together(&mut self, observer: &mut impl Observer) -> Result<Outcome, RunError> {
         if let Some(result) = self.folder.result()? {
             return Ok(Outcome::Finished(result));
         }
@@ -154,7 +190,9 @@ impl<M: Module> Run<M> {
             None => self.folder.last()?,
         };
         let position = snapshot.as_ref().map(|snapshot| &snapshot.position);
-        let Self { config, folder, network, params, start, .. } = self;
+        let Self { config, folder, network, params, start, group, .. } = self;
+        let together = Together(group.as_ref());
+        together.same("saved state: the run folder must be the same one", &position.cloned())?;
         observer.started(&Started { config, folder, plan: &start.plan, position })?;
         let (splits, manifest) = match self.images.take() {
             Some((splits, manifest)) => (splits, Some(manifest)),
@@ -171,12 +209,19 @@ impl<M: Module> Run<M> {
         }
         let preprocessor = Preprocessor::new(&config.preprocessing);
         let device = params.device();
-        let Some(sets) = Sets::read(splits, config, &preprocessor, device, observer)? else {
+        let sets = Sets::read(splits, config, &preprocessor, device, observer)?;
+        let interrupted = together.any(sets.is_none())?;
+        let Some(sets) = sets.filter(|_| !interrupted) else {
             return Ok(Outcome::Interrupted { epoch: None });
         };
+        let counts = sets.counts().map(|(_, count)| count);
+        together
+            .same("number of images: the data set must be the same one, and readable everywhere", &counts)?;
         observer.duplicates(&sets.duplicates(&config.labels))?;
-        folder.keep_images(&sets, config, manifest)?;
-        if snapshot.is_none() {
+        if folder.writes {
+            folder.keep_images(&sets, config, manifest)?;
+        }
+        if snapshot.is_none() && folder.writes {
             start.plan.validation_digest = held_out;
             start.plan.config = folder.config_text()?;
             folder.write_plan(&start.plan)?;
@@ -184,12 +229,17 @@ impl<M: Module> Run<M> {
         let done = snapshot.as_ref().map_or(0, |snapshot| snapshot.position.epoch);
         folder.truncate_metrics(done)?;
         observer.ready(&sets.counts())?;
-        for note in edits.into_iter().chain(notes::training(config, &sets.train)?) {
+        let ranks = notes::ranks(config, position, &sets.train, params.buffers().next().is_some());
+        for note in edits.into_iter().chain(ranks).chain(notes::training(config, &sets.train)?) {
             observer.note(&note)?;
+        }
+        let preprocessor = &preprocessor;
+        let session = Session { config, folder, network, params, sets: &sets, preprocessor, together };
+        if !folder.writes {
+            return session.train(&start.new, snapshot, observer);
         }
         let mut events = EventWriter::create(folder.path(""), done + 1)?;
         let mut report = ReportWriter::new(config, folder, &start.plan.phases)?;
-        let session = Session { config, folder, network, params, sets: &sets, preprocessor: &preprocessor };
         session.train(&start.new, snapshot, &mut (&mut events, (&mut report, observer)))
     }
 
@@ -215,6 +265,7 @@ fn parameters(mut config: RunConfig, network: &impl Module) -> Result<(RunConfig
         device::find(config.device).map_err(|source| RunError::Device { device: config.device, source })?;
     device::prepare(device, config.deterministic)?;
     config.device = device.into();
+    config.ranks = 1;
     let [channels, height, width] = Preprocessor::new(&config.preprocessing).input_shape();
     let described = shapes::describe(network, &[1, channels, height, width])?;
     let params = Params::initialise(&described.params, config.seed, device)?;

@@ -9,6 +9,7 @@ use crate::data::images::ImageSet;
 use crate::loss::{ClassWeights, class_weights};
 use crate::recipe::BestBy;
 use crate::task::Task;
+use crate::trainer::Position;
 
 /// Updates of the weights below which a network learns little, and statistics of batch norms have not settled.
 const FEW_UPDATES: usize = 100;
@@ -18,7 +19,8 @@ pub(super) fn training(config: &RunConfig, train: &ImageSet) -> Result<Vec<Strin
     let RunConfig { recipe, labels, task, .. } = config;
     let counts = train.class_counts(labels.len());
     let mut notes = Vec::new();
-    let updates = recipe.epochs() * train.len().div_ceil(recipe.batch_size).div_ceil(recipe.accumulate);
+    let step = recipe.batch_size * config.ranks;
+    let updates = recipe.epochs() * train.len().div_ceil(step).div_ceil(recipe.accumulate);
     if updates < FEW_UPDATES {
         notes.push(format!(
             "{updates} updates of the weights in the whole run are few: more epochs or a smaller batch size give more"
@@ -57,6 +59,57 @@ pub(super) fn training(config: &RunConfig, train: &ImageSet) -> Result<Vec<Strin
     Ok(notes)
 }
 
+/// Says how many images a step of several ranks has, what batch norm does, and what changes for a run that goes on from
+/// `position` with another number of ranks.
+pub(super) fn ranks(
+    config: &RunConfig,
+    position: Option<&Position>,
+    train: &ImageSet,
+    has_statistics: bool,
+) -> Vec<String> {
+    let RunConfig { recipe, ranks, sync_bn, .. } = config;
+    let (batch, size) = (recipe.batch_size, |ranks: usize| recipe.batch_size * recipe.accumulate * ranks);
+    let mut notes = Vec::new();
+    if let Some(position) = position.filter(|position| position.ranks != *ranks) {
+        let mut note = format!(
+            "{} now, {} before: an update takes {} images instead of {}, so the run is not the one that it would have been",
+            counted(*ranks),
+            counted(position.ranks),
+            size(*ranks),
+            size(position.ranks)
+        );
+        if position.step > 0 {
+            let after = position.regrouped(recipe, *ranks).step * batch * ranks;
+            note += &format!("; the epoch under way goes on after {after} of its {} images", train.len());
+        }
+        notes.push(note);
+    }
+    if *ranks == 1 {
+        notes.extend(sync_bn.then(|| "sync_bn changes nothing with one rank".to_owned()));
+        return notes;
+    }
+    let accumulated = match recipe.accumulate {
+        1 => format!("{} a step", size(*ranks)),
+        batches => format!("{} an update of {batches} steps", size(*ranks)),
+    };
+    notes.push(format!(
+        "{ranks} ranks of {batch} images: {accumulated}; learning rates stay as the recipe has them"
+    ));
+    if has_statistics {
+        notes.push(match sync_bn {
+            true => "batch norm takes mean and variance of the images of all ranks in every step".into(),
+            false => "batch norm takes mean and variance of each rank's own images; running statistics are averaged \
+                      over the ranks after every step, so what is evaluated is what is saved"
+                .into(),
+        });
+    }
+    notes
+}
+
+fn counted(ranks: usize) -> String {
+    if ranks == 1 { "1 rank".into() } else { format!("{ranks} ranks") }
+}
+
 /// Describes settings that do nothing at this size of images, or with so few of them.
 fn idle(config: &RunConfig, images: usize) -> Vec<String> {
     let RunConfig { recipe, preprocessing, .. } = config;
@@ -70,7 +123,7 @@ fn idle(config: &RunConfig, images: usize) -> Vec<String> {
             ));
         }
     }
-    let batches = images.div_ceil(recipe.batch_size);
+    let batches = images.div_ceil(recipe.batch_size * config.ranks);
     if recipe.accumulate > batches {
         notes.push(format!(
             "accumulate = {} is more than the {batches} batches of an epoch",

@@ -8,9 +8,10 @@ use ferronnx_report::thresholds::{DEFAULT_THRESHOLD, best_thresholds, without_im
 
 use super::epoch::Session;
 use super::{RunError, RunResult, Split};
+use crate::data::batches::Loader;
 use crate::data::images::ImageSet;
 use crate::temperature::{self, Labelled, TemperatureError};
-use crate::trainer::{EpochMetrics, Evaluation, Position, answers, evaluate, label_scores};
+use crate::trainer::{EpochMetrics, Evaluation, Position, TrainError, answers, evaluate_by, label_scores};
 
 /// Best weights on the images that they are evaluated on.
 pub(super) struct Evaluated<'a> {
@@ -43,7 +44,7 @@ impl<'a, M: Module> Session<'a, M> {
     /// Evaluates the parameters on the test images, or on the validation images where there are no test images.
     pub(super) fn evaluated(&self) -> Result<Evaluated<'a>, RunError> {
         let (split, set) = self.sets.evaluated();
-        let on = |set| evaluate(self.network, self.params, self.loader(set));
+        let on = |set| self.evaluate(self.loader(set));
         let evaluation = on(set)?;
         let validation = match split {
             Split::Test => Some(on(&self.sets.validation)?),
@@ -63,9 +64,14 @@ impl<'a, M: Module> Session<'a, M> {
         Ok(Evaluated { split, set, evaluation, labels, mirrored_accuracy, temperature })
     }
 
+    /// Evaluates the parameters, each rank on its part of the images.
+    fn evaluate(&self, images: Loader<'_>) -> Result<Evaluation, TrainError> {
+        evaluate_by(self.together.0.map(|group| &**group), self.network, self.params, images)
+    }
+
     /// Accuracy of the mean of the logits of `set` and of its mirror images.
     fn mirrored_accuracy(&self, evaluation: &Evaluation, set: &ImageSet) -> Result<f64, RunError> {
-        let mirrored = evaluate(self.network, self.params, self.loader(set).mirrored())?;
+        let mirrored = self.evaluate(self.loader(set).mirrored())?;
         let sums = &evaluation.logits + &mirrored.logits;
         let right = sums.rows().into_iter().zip(&evaluation.predictions).filter(|(row, prediction)| {
             let classes = row.iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b));

@@ -24,6 +24,9 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 impl RunFolder {
     /// Replaces the state that the run resumes from.
     pub(super) fn save_last(&self, snapshot: &Snapshot) -> Result<(), RunError> {
+        if !self.writes {
+            return Ok(());
+        }
         let [last, new, old] = [LAST, NEW, OLD].map(|name| self.path(name));
         remove(&new)?;
         fs::create_dir(&new).map_err(io("cannot create", &new))?;

@@ -6,6 +6,7 @@ use ferronnx_models::Module;
 use super::epoch::Session;
 use super::images::Sets;
 use super::observer::{Observer, Step};
+use super::together::Together;
 use super::{Run, RunError, Splits};
 use crate::lr_finder::LossCurve;
 use crate::trainer::{Sweep, Trainer};
@@ -23,7 +24,7 @@ impl<M: Module> Run<M> {
         sweep: Sweep,
         observer: &mut impl Observer,
     ) -> Result<Option<LossCurve>, RunError> {
-        let Self { config, network, params, start, images, folder } = self;
+        let Self { config, network, params, start, images, folder, .. } = self;
         let mut splits = match images {
             Some((splits, _)) => splits,
             None => Splits::find(&config, &folder)?,
@@ -42,6 +43,7 @@ impl<M: Module> Run<M> {
             params: &params,
             sets: &sets,
             preprocessor: &preprocessor,
+            together: Together(None),
         };
         let loaders = [session.loader(&sets.train), session.loader(&sets.validation)];
         let options = config.trainer_options();

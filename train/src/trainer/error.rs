@@ -2,6 +2,8 @@
 
 use super::Amp;
 use crate::data::DataError;
+use crate::distributed::DistributedError;
+use crate::distributed::reducer::ReduceError;
 use crate::eager::EagerError;
 use crate::error::TorchError;
 use crate::optimizer::StateError;
@@ -19,6 +21,12 @@ pub enum TrainError {
     /// Images cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The ranks that train together lost each other.
+    #[error(transparent)]
+    Distributed(#[from] DistributedError),
+    /// A message of another rank cannot be read.
+    #[error("a message between the ranks cannot be read")]
+    Message(#[source] serde_json::Error),
     /// Memory is full.
     #[error("a batch of {batch_size} images of {side}x{side} pixels in {precision} does not fit")]
     OutOfMemory {
@@ -95,6 +103,15 @@ impl TrainError {
         let Some(source) = self.full_memory().cloned() else { return self };
         let precision = amp.map_or_else(|| "float32".into(), |amp| amp.to_string());
         Self::OutOfMemory { batch_size, side, precision, source }
+    }
+}
+
+impl From<ReduceError> for TrainError {
+    fn from(error: ReduceError) -> Self {
+        match error {
+            ReduceError::Distributed(source) => Self::Distributed(source),
+            ReduceError::Torch(source) => Self::Torch(source),
+        }
     }
 }
 

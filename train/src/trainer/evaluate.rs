@@ -1,12 +1,14 @@
 //! Evaluation of a network on images, without gradients.
 
 use ferronnx_models::Module;
-use ndarray::Array2;
+use ndarray::{Array2, Axis, s};
 use tch::{Device, Kind, Tensor};
 
 use super::TrainError;
-use super::totals::{Sums, Totals, batch_sums};
+use super::team::exchange;
+use super::totals::batch_sums;
 use crate::data::batches::Loader;
+use crate::distributed::{Group, World};
 use crate::eager::Eager;
 use crate::error::TorchError;
 use crate::loss::Loss;
@@ -50,33 +52,91 @@ pub fn evaluate(
     params: &Params,
     images: Loader<'_>,
 ) -> Result<Evaluation, TrainError> {
+    evaluate_by(None, network, params, images)
+}
+
+/// Evaluates a network on a set of images, every n-th batch by each of the n ranks of `group`: each image once. All ranks
+/// get the whole evaluation, which is that of one process.
+///
+/// # Errors
+/// Those of [`evaluate`], and [`TrainError::Distributed`] when a rank is missing.
+pub(crate) fn evaluate_by(
+    group: Option<&Group>,
+    network: &impl Module,
+    params: &Params,
+    images: Loader<'_>,
+) -> Result<Evaluation, TrainError> {
     let _guard = tch::no_grad_guard();
+    let world = group.map_or(World::single(), Group::world);
     let eager = Eager::eval(params);
-    let mut totals = Totals::new(&Sums::default(), params.device())?;
-    let (mut predictions, mut rows) = (Vec::new(), Vec::new());
-    for batch in images.in_order(EVALUATION_BATCH) {
+    let batches = images.set().len().div_ceil(EVALUATION_BATCH);
+    let sums = Tensor::f_zeros([batches as i64, 2], (Kind::Float, Device::Cpu))?;
+    let mut rows = Vec::new();
+    for batch in images.slices(world).in_order(EVALUATION_BATCH) {
         let batch = batch?;
         let logits = network.forward(&eager, &batch.images)?;
         let loss = Loss::default().mean(&logits, &batch.targets())?;
-        totals.add(&batch_sums(&loss, &logits, &batch.targets())?, &batch)?;
-        rows.push(logits.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?);
-        let (probabilities, classes) = logits.f_softmax(1, Kind::Float)?.f_max_dim(1, false)?;
-        let classes = Vec::<i64>::try_from(&classes)?;
-        let probabilities = Vec::<f32>::try_from(&probabilities)?;
-        let found = batch.indices.iter().zip(classes).zip(probabilities);
-        predictions.extend(found.map(|((&index, class), probability)| Prediction {
-            index,
-            class: class as usize,
-            probability,
-        }));
+        let number = batch.step * world.size + world.rank;
+        sums.f_select(0, number as i64)?.f_copy_(&batch_sums(&loss, &logits, &batch.targets())?)?;
+        rows.push((batch.indices, row_of_each(&logits)?));
     }
-    if predictions.is_empty() {
+    let table = table(group, images.set().len(), &rows)?;
+    if let Some(group) = group {
+        // Other ranks have zeros where this one has values.
+        group.all_reduce(&sums)?;
+        group.all_reduce(&table)?;
+    }
+    evaluation(&sums, &matrix(&table)?)
+}
+
+/// Columns before the logits in the table of an evaluation: 1 for an image that was decoded, most probable class, and its
+/// probability.
+const COLUMNS: usize = 3;
+
+/// Rows `[N, 3 + classes]` for the table of an evaluation, on the CPU.
+fn row_of_each(logits: &Tensor) -> Result<Tensor, TrainError> {
+    if logits.dim() != 2 {
+        return Err(TrainError::Output(logits.size().iter().map(|&size| size as usize).collect()));
+    }
+    let (probabilities, classes) = logits.f_softmax(1, Kind::Float)?.f_max_dim(1, true)?;
+    let decoded = probabilities.f_ones_like()?;
+    let columns = [decoded, classes.f_to_kind(Kind::Float)?, probabilities, logits.f_to_kind(Kind::Float)?];
+    Ok(Tensor::f_cat(&columns, 1)?.f_to_device(Device::Cpu)?)
+}
+
+/// Table `[images, 3 + classes]` with the rows of this rank's images, and zeros for all others.
+fn table(group: Option<&Group>, images: usize, rows: &[(Vec<usize>, Tensor)]) -> Result<Tensor, TrainError> {
+    let mut width = rows.first().map_or(0, |(_, rows)| rows.size()[1]);
+    if let Some(group) = group {
+        // A rank without a batch does not know the number of classes.
+        width = exchange(group, &width)?.into_iter().max().unwrap_or(width);
+    }
+    let mut table = Tensor::f_zeros([images as i64, width], (Kind::Float, Device::Cpu))?;
+    for (indices, rows) in rows {
+        let indices: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
+        let _ = table.f_index_copy_(0, &Tensor::f_from_slice(&indices)?, rows)?;
+    }
+    Ok(table)
+}
+
+/// Reads an evaluation from the sums of losses and of right predictions of its batches, `[batches, 2]`, and its table.
+fn evaluation(sums: &Tensor, table: &Array2<f32>) -> Result<Evaluation, TrainError> {
+    let decoded: Vec<usize> = (0..table.nrows()).filter(|&index| table[[index, 0]] == 1.0).collect();
+    if decoded.is_empty() {
         return Err(TrainError::NoImages);
     }
-    let sums = totals.read()?;
-    let (loss, accuracy) = sums.means();
-    let logits = matrix(&Tensor::f_cat(&rows, 0)?)?;
-    Ok(Evaluation { loss, accuracy, predictions, logits })
+    let sums = matrix(sums)?
+        .rows()
+        .into_iter()
+        .fold([0.0_f32; 2], |[loss, correct], row| [loss + row[0], correct + row[1]]);
+    let [loss, accuracy] = sums.map(|sum| f64::from(sum) / decoded.len() as f64);
+    let prediction = |&index: &usize| Prediction {
+        index,
+        class: table[[index, 1]] as usize,
+        probability: table[[index, 2]],
+    };
+    let logits = table.select(Axis(0), &decoded).slice_move(s![.., COLUMNS..]);
+    Ok(Evaluation { loss, accuracy, predictions: decoded.iter().map(prediction).collect(), logits })
 }
 
 /// Computes logits `[N, classes]` for images `[N, 3, H, W]` in evaluation mode.

@@ -21,6 +21,9 @@ pub struct Position {
     pub step: usize,
     /// Optimizer steps of the whole run.
     pub updates: usize,
+    /// Ranks that train together; their number is that of the batches of a step.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub ranks: usize,
     /// Best epoch so far.
     pub best: Best,
     /// Sums of the epoch under way.
@@ -77,6 +80,15 @@ impl Best {
     }
 }
 
+fn one() -> usize {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_one(ranks: &usize) -> bool {
+    *ranks == 1
+}
+
 impl Position {
     /// Position before the first step of `recipe`.
     pub(super) fn start(recipe: &Recipe) -> Self {
@@ -87,6 +99,7 @@ impl Position {
             phase_epoch: 0,
             step: 0,
             updates: 0,
+            ranks: 1,
             best: Best::default(),
             sums: Sums::default(),
             seconds: 0.0,
@@ -95,6 +108,17 @@ impl Position {
             stale: 0,
             scaler: None,
         }
+    }
+
+    /// The same position for another number of ranks: the step is that of the same image, or, where this lies within an
+    /// update, the first one of the update.
+    pub(crate) fn regrouped(&self, recipe: &Recipe, ranks: usize) -> Self {
+        let mut position = self.clone();
+        if ranks != self.ranks {
+            let steps = self.step * self.ranks / ranks;
+            (position.step, position.ranks) = (steps - steps % recipe.accumulate, ranks);
+        }
+        position
     }
 
     /// Begins the next epoch at its first step.

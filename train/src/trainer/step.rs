@@ -3,11 +3,14 @@
 //! On a GPU the numbers of an update (learning rates, momentum, weight of the moving average) lie on the device, so that
 //! a step is the same work each time, whether it is [recorded](crate::recorder) or not.
 
+use std::sync::Arc;
+
 use ferronnx_models::Module;
 use tch::{Device, Kind, Tensor};
 
+use super::team::Tally;
 use super::totals::batch_sums;
-use super::{Active, TrainError, Trainer};
+use super::{Active, Plan, TrainError, Trainer};
 use crate::data::batches::{Batch, Targets};
 use crate::eager::Eager;
 use crate::native;
@@ -54,14 +57,15 @@ impl<M: Module> Trainer<'_, M> {
     pub(super) fn step(&mut self, batch: &Batch, steps: usize) -> Result<Done, TrainError> {
         let numbers = self.numbers(batch.step, steps);
         let draws = || native::upload(&Tensor::f_from_slice(&numbers.draws)?, self.params.device());
-        let backward = || self.backward(&batch.images, &batch.targets(), self.weight(batch), &draws()?);
+        let backward =
+            |last| self.backward(&batch.images, &batch.targets(), self.weight(batch), &draws()?, last);
         if self.recipe.accumulate > 1 {
-            return backward().map(done);
+            return backward(self.ends_update(batch.step, steps)).map(done);
         }
         let done = match self.params.device() {
             Device::Cuda(_) => self.step_on_device(batch, &numbers)?,
             _ => {
-                let results = backward()?;
+                let results = backward(true)?;
                 self.change(&numbers, None)?;
                 done(results)
             }
@@ -86,7 +90,7 @@ impl<M: Module> Trainer<'_, M> {
             let mixed = inputs.get(3).zip(inputs.get(4)).map(|(labels, shares)| [labels, shares]);
             let draws = numbers.packed_draws(&inputs[0])?;
             let results =
-                self.backward(&inputs[1], &Targets { labels: &inputs[2], mixed }, weight, &draws)?;
+                self.backward(&inputs[1], &Targets { labels: &inputs[2], mixed }, weight, &draws, true)?;
             self.change(numbers, Some(&inputs[0]))?;
             Ok(results.into())
         };
@@ -105,42 +109,86 @@ impl<M: Module> Trainer<'_, M> {
         numbers.momentum.is_none() || (self.recipe.optimizer.name == Algorithm::Sgd && self.scaler.is_none())
     }
 
-    /// Weight of a batch in the gradients of its update: every image has the same, in a smaller last batch too.
+    /// Weight of a batch in the gradients of its update: every image has the same, in a smaller last batch and in all ranks
+    /// too.
     fn weight(&self, batch: &Batch) -> f64 {
         let Recipe { accumulate, batch_size, .. } = *self.recipe;
-        let first = (batch.step - batch.step % accumulate) * batch_size;
-        let images = (accumulate * batch_size).min(self.train.used(batch_size) - first);
+        let step_size = self.train.step_size(batch_size);
+        let first = (batch.step - batch.step % accumulate) * step_size;
+        let images = (accumulate * step_size).min(self.train.used(batch_size) - first);
         batch.len() as f64 / images as f64
     }
 
-    /// Adds the gradients of images `[N, C, H, W]`; returns their loss `[]` and sums `[2]`. `draws` `[2]` are for dropout.
+    /// True if the parameters are updated after this step of the epoch.
+    fn ends_update(&self, step: usize, steps: usize) -> bool {
+        (step + 1).is_multiple_of(self.recipe.accumulate) || step + 1 == steps
+    }
+
+    /// Adds the gradients of images `[N, C, H, W]`; returns their loss `[]`, and the sums `[2]` of all ranks. `draws` `[2]` are
+    /// for dropout. The `last` batch of an update adds the gradients over the ranks.
     fn backward(
         &self,
         images: &Tensor,
         targets: &Targets<'_>,
         weight: f64,
         draws: &Tensor,
+        last: bool,
     ) -> Result<[Tensor; 2], TrainError> {
-        let Some(Active { plan, .. }) = &self.active else { return Err(TrainError::Ended) };
+        let Some(Active { plan, reducer, .. }) = &self.active else { return Err(TrainError::Ended) };
+        let reducer = reducer.as_ref().filter(|_| last);
         let images = match self.params.device() {
             Device::Cuda(_) => crate::params::channels_last(images)?,
             _ => images.shallow_clone(),
         };
         let logits = {
             let _short = self.options.amp.map(|amp| amp.enter(self.params.device())).transpose()?;
-            let eager = Eager::train(self.params, &plan.frozen_norms).with_draws(draws);
-            self.network.forward(&eager, &images)?
+            self.network.forward(&self.eager(plan).with_draws(draws), &images)?
         };
         let logits = logits.f_to_kind(Kind::Float)?;
-        let loss = self.loss.mean(&logits, targets)?;
+        let loss = match images.size()[0] {
+            // The mean of no images is no number.
+            0 => logits.f_sum(Kind::Float)?,
+            _ => self.loss.mean(&logits, targets)?,
+        };
+        let tally = self.tally(&loss, &logits, targets)?;
         let scaled = loss.f_mul_scalar(weight)?;
+        if let Some(reducer) = reducer {
+            reducer.begin();
+        }
         match &self.scaler {
             Some(scaler) => scaler.scaled(&scaled)?.f_backward()?,
             None => scaled.f_backward()?,
         }
+        if let Some(reducer) = reducer {
+            reducer.finish()?;
+        }
+        let loss = loss.f_detach()?;
+        let sums = match tally {
+            Some(tally) => tally.finish()?,
+            None => batch_sums(&loss, &logits.f_detach()?, targets)?,
+        };
+        Ok([loss, sums])
+    }
+
+    fn eager<'e>(&'e self, plan: &'e Plan) -> Eager<'e> {
+        let eager = Eager::train(self.params, &plan.frozen_norms);
+        match &self.team {
+            Some(team) if team.sync_bn => eager.synchronised(Arc::clone(&team.group)),
+            _ => eager,
+        }
+    }
+
+    /// Begins to add the sums of a batch over the ranks, while its backward pass goes on.
+    fn tally(
+        &self,
+        loss: &Tensor,
+        logits: &Tensor,
+        targets: &Targets<'_>,
+    ) -> Result<Option<Tally>, TrainError> {
+        let Some(team) = &self.team else { return Ok(None) };
         let (loss, logits) = (loss.f_detach()?, logits.f_detach()?);
         let sums = batch_sums(&loss, &logits, targets)?;
-        Ok([loss, sums])
+        Ok(Some(team.tally(self.params, logits.size()[0] as usize, &sums)?))
     }
 
     pub(super) fn forget_gradients(&self) -> Result<(), TrainError> {
@@ -170,7 +218,8 @@ impl<M: Module> Trainer<'_, M> {
             None => (self.position.rates.at(&course, update), course.momentum(update)),
         };
         let updates = self.position.updates + 1;
-        let draws = crate::data::random::dropout(self.options.seed, self.position.epoch, step);
+        let rank = self.team.as_ref().map_or(0, |team| team.group.world().rank);
+        let draws = crate::data::random::dropout(self.options.seed, self.position.epoch, step, rank);
         let average = self.average.as_ref().map(|average| average.weight(updates));
         Numbers { rates, momentum, draws, average }
     }

@@ -30,36 +30,53 @@ impl Sums {
 /// Sums on the device.
 #[derive(Debug)]
 pub(crate) struct Totals {
-    images: usize,
-    skipped: usize,
+    /// Images trained on, and images left out, as far as all ranks know.
+    counts: [usize; 2],
+    /// The same of this rank, since the others got to know.
+    own: [usize; 2],
+    ranks: usize,
     /// Sum of losses and number of correct predictions, `[2]`.
     sums: Tensor,
 }
 
 impl Totals {
-    /// Goes on from earlier sums.
-    pub fn new(sums: &Sums, device: tch::Device) -> Result<Self, TorchError> {
+    /// Goes on from earlier sums, with this number of ranks.
+    pub fn new(sums: &Sums, ranks: usize, device: tch::Device) -> Result<Self, TorchError> {
         let tensor = Tensor::f_from_slice(&[sums.loss, sums.correct])?.f_to_device(device)?;
-        Ok(Self { images: sums.images, skipped: sums.skipped, sums: tensor })
+        Ok(Self { counts: [sums.images, sums.skipped], own: [0, 0], ranks, sums: tensor })
     }
 
-    /// Number of images so far.
+    /// Number of images so far; an estimate from this rank's own between two [exchanges](Self::take_own) of several ranks.
     pub fn images(&self) -> usize {
-        self.images
+        self.counts[0] + self.own[0] * self.ranks
     }
 
-    /// Adds the [sums](batch_sums) of a batch `[2]`.
+    /// Adds the [sums](batch_sums) `[2]` of a batch, over all ranks, and the counts of this rank's part of it.
     pub fn add(&mut self, sums: &Tensor, batch: &Batch) -> Result<(), TorchError> {
-        self.images += batch.len();
-        self.skipped += batch.skipped;
+        let counts = [batch.len(), batch.skipped];
+        match self.ranks {
+            1 => self.add_counts(counts),
+            _ => self.own = std::array::from_fn(|index| self.own[index] + counts[index]),
+        }
         self.sums = self.sums.f_add(sums)?;
         Ok(())
+    }
+
+    /// Takes the counts that the other ranks do not know yet: images trained on, and images left out.
+    pub fn take_own(&mut self) -> [usize; 2] {
+        std::mem::take(&mut self.own)
+    }
+
+    /// Adds counts that were [taken](Self::take_own) from a rank.
+    pub fn add_counts(&mut self, counts: [usize; 2]) {
+        self.counts = std::array::from_fn(|index| self.counts[index] + counts[index]);
     }
 
     /// Reads the sums; waits for the device.
     pub fn read(&self) -> Result<Sums, TorchError> {
         let sums = Vec::<f32>::try_from(&self.sums)?;
-        Ok(Sums { images: self.images, skipped: self.skipped, loss: sums[0], correct: sums[1] })
+        let [images, skipped] = self.counts;
+        Ok(Sums { images, skipped, loss: sums[0], correct: sums[1] })
     }
 }
 

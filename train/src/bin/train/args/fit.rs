@@ -34,7 +34,7 @@ pub struct FitArgs {
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "data", "recipe", "pretrained", "pretrained_key", "stem_init", "freeze_stem", "out", "epochs", "batch_size", "early_stopping",
         "image_size", "channels", "learning_rate", "network", "stem", "attention", "attention_at", "attention_ratio", "attention_kernel", "seed", "limit", "amp",
-        "multi_label", "loss", "class_weights", "sampling", "mirrored_test", "deterministic",
+        "multi_label", "loss", "class_weights", "sampling", "mirrored_test", "deterministic", "sync_bn",
     ])]
     pub resume: Option<PathBuf>,
     /// Run folder [default: runs/DATA-TIME]
@@ -50,6 +50,9 @@ pub struct FitArgs {
     /// Experiment on the MLflow server [default: $MLFLOW_EXPERIMENT_NAME, else Default]
     #[arg(long, value_name = "NAME")]
     pub mlflow_experiment: Option<String>,
+    /// Take mean and variance of batch norm from the images of all ranks in every step, instead of each rank's own
+    #[arg(long)]
+    pub sync_bn: bool,
     /// Train nothing; say what is in the data: classes, sizes, duplicates, unreadable images
     #[arg(long, conflicts_with = "resume")]
     pub dry_run: bool,

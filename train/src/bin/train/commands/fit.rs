@@ -66,7 +66,8 @@ fn begin(args: &FitArgs, mlflow: Option<Target>) -> Result<()> {
     let data = scan(setup, data)?;
     display::data(&data);
     settings::check_amp(setup.amp, device)?;
-    let (config, network) = settings::config(setup, &data, pretrained, recipe, device, setup.skip_bad)?;
+    let (mut config, network) = settings::config(setup, &data, pretrained, recipe, device, setup.skip_bad)?;
+    config.sync_bn = args.sync_bn;
     dry_run::glance(&data, &config);
     let out = args.out.clone().unwrap_or_else(|| settings::default_out(&config));
     train(Run::create(&out, data, config, network)?, &out, interrupt, mlflow)

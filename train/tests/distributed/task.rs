@@ -1,0 +1,316 @@
+//! Work of the ranks that the tests start.
+
+use std::collections::HashSet;
+use std::fs;
+use std::ops::{ControlFlow, Range};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ferronnx_infer::Preprocessor;
+use ferronnx_models::card::Preprocessing;
+use ferronnx_models::layers::{BatchNorm2d, Conv2d, Linear};
+use ferronnx_models::{Module, Ops, Reduce, Weights, checkpoint, shapes};
+use ferronnx_train::data::augment::Crop;
+use ferronnx_train::data::batches::Loader;
+use ferronnx_train::data::folder::ImageFolder;
+use ferronnx_train::data::images::{ImageSet, Loading};
+use ferronnx_train::distributed::reducer::Reducer;
+use ferronnx_train::distributed::{Group, Launch, Launcher, World};
+use ferronnx_train::eager::Eager;
+use ferronnx_train::error::chain;
+use ferronnx_train::optimizer::Algorithm;
+use ferronnx_train::params::Params;
+use ferronnx_train::recipe::{FrozenBatchNorm, Recipe};
+use ferronnx_train::run::{Observer, Outcome, Run, RunConfig, RunError, RunFolder, Step};
+use ferronnx_train::trainer::{Evaluation, Options, TrainError, Trainer, evaluate};
+use tch::{Device, Kind, Tensor};
+
+/// Variable with the task of a rank.
+pub const TASK: &str = "DISTRIBUTED_TEST";
+
+/// Two convolutions with batch norm, and a head.
+pub struct Narrow;
+
+impl Module for Narrow {
+    fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+        let mut x = ops.conv2d(x, &Conv2d { padding: 1, stride: 2, ..Conv2d::new("first.conv", 3, 6, 3) })?;
+        x = ops.relu(&ops.batch_norm(&x, &BatchNorm2d::new("first.norm", 6))?)?;
+        x = ops.conv2d(&x, &Conv2d { padding: 1, stride: 2, ..Conv2d::new("second.conv", 6, 8, 3) })?;
+        x = ops.relu(&ops.batch_norm(&x, &BatchNorm2d::new("second.norm", 8))?)?;
+        let [mean, max] = [Reduce::Mean, Reduce::Max].map(|how| ops.reduce(&x, how, &[2, 3], false));
+        ops.linear(&ops.concat(&[&mean?, &max?], 1)?, &Linear::new("head", 16, 3))
+    }
+}
+
+fn group() -> Arc<Group> {
+    let number = |name| std::env::var(name).unwrap().parse::<usize>().unwrap();
+    let world = World { rank: number("RANK"), size: number("WORLD_SIZE"), local_rank: number("RANK") };
+    let launch = Launch {
+        world,
+        address: "127.0.0.1".into(),
+        port: number("MASTER_PORT") as u16,
+        agent_store: false,
+        restart: 0,
+        by: Launcher::Torchrun,
+    };
+    Arc::new(Group::join(&launch, Duration::from_secs(60)).unwrap())
+}
+
+/// Does the task of a rank in the current folder, and writes there what it finds.
+pub fn run(task: &str) {
+    let (group, dir) = (group(), Path::new("."));
+    let rank = group.world().rank;
+    let write = |name: String, bytes: Vec<u8>| fs::write(dir.join(name), bytes).unwrap();
+    match task.split_once(' ').unwrap_or((task, "")) {
+        ("cases" | "skip", _) => {
+            let cases = if task == "cases" { Case::all() } else { vec![Case::skipping()] };
+            for case in cases {
+                let found = case.train(dir, Some(&group));
+                let name = |what: &str| format!("{}-{rank}.{what}", case.name);
+                checkpoint::save(&found.weights, dir.join(name("weights"))).unwrap();
+                checkpoint::save(&found.gradients, dir.join(name("gradients"))).unwrap();
+                write(name("losses"), serde_json::to_vec(&found.losses).unwrap());
+                write(name("skipped"), serde_json::to_vec(&found.skipped).unwrap());
+            }
+        }
+        ("double", _) => {
+            let own = [0..9, 9..16][rank].clone();
+            write(format!("double-{rank}"), serde_json::to_vec(&descend(Some(&group), own)).unwrap());
+        }
+        ("diverge", _) => {
+            let error = Case::diverging().try_train(dir, Some(&group)).err().unwrap();
+            write(format!("diverge-{rank}"), chain(&error).into_bytes());
+        }
+        ("run", name) => {
+            // One rank wants to stop, in the middle of an epoch; the other follows.
+            let stops = name == "stopped" && rank == 1;
+            let mut observer = Stops { after: stops.then_some(7), said: String::new() };
+            let run = begun(dir, name).distributed(group);
+            let outcome = run.unwrap().train(&mut observer).unwrap();
+            assert_eq!(matches!(outcome, Outcome::Finished(_)), name == "whole" || finished(dir, name));
+            eprintln!("{}", observer.said);
+        }
+        _ => panic!("no task {task:?}"),
+    }
+}
+
+fn finished(dir: &Path, name: &str) -> bool {
+    RunFolder::open(dir.join(name)).unwrap().0.metrics().unwrap().len() == 4
+}
+
+/// Training of a small network, by one process or several.
+#[derive(Debug)]
+pub struct Case {
+    pub name: &'static str,
+    pub sync_bn: bool,
+    recipe: Recipe,
+    images: usize,
+}
+
+/// Findings of a training.
+#[derive(Debug)]
+pub struct Found {
+    pub weights: Weights,
+    /// Gradients of the first update, from the momentum of SGD; empty for other optimizers.
+    pub gradients: Weights,
+    /// Training loss of each epoch.
+    pub losses: Vec<f64>,
+    /// Images that were left out in each epoch.
+    pub skipped: Vec<usize>,
+}
+
+/// Recipe of `epochs` epochs in a phase that trains `patterns`, with `batch_size` images of all ranks in a step.
+fn recipe(batch_size: usize, phases: &[(&str, usize, &[&str])], change: impl FnOnce(&mut Recipe)) -> Recipe {
+    let mut recipe = Recipe::load("from-scratch").unwrap();
+    let template = recipe.phases[0].clone();
+    recipe.phases.clear();
+    for (name, epochs, train) in phases {
+        let mut phase = template.clone();
+        (phase.name, phase.epochs, phase.learning_rate) = ((*name).into(), *epochs, 0.01);
+        phase.train = train.iter().map(ToString::to_string).collect();
+        recipe.phases.push(phase);
+    }
+    recipe.batch_size = batch_size;
+    recipe.augment.crop_padding = 0.125;
+    recipe.augment.horizontal_flip = 0.5;
+    (recipe.optimizer.name, recipe.optimizer.momentum) = (Algorithm::Sgd, 0.9);
+    change(&mut recipe);
+    recipe.check().unwrap();
+    recipe
+}
+
+impl Case {
+    /// Cases that have to be those of one process, together with 64 images a step or an update.
+    pub fn all() -> Vec<Self> {
+        let all: &[&str] = &["*"];
+        let phases: [(&str, usize, &[&str]); 3] =
+            [("head", 3, &["head.*"]), ("second", 3, &["head.*", "second.*"]), ("all", 3, all)];
+        let sgd = |recipe: &mut Recipe| recipe.frozen_bn = FrozenBatchNorm::Eval;
+        let adam = |recipe: &mut Recipe| {
+            (recipe.optimizer.name, recipe.phases[0].learning_rate) = (Algorithm::Adam, 1e-3);
+        };
+        let everything = |recipe: &mut Recipe| {
+            (recipe.accumulate, recipe.ema, recipe.clip_norm) = (2, Some(0.9), Some(0.5));
+            recipe.label_smoothing = 0.1;
+        };
+        // 131 images leave three for the last step: one rank has none of them.
+        vec![
+            Self { name: "sgd", sync_bn: true, images: 131, recipe: recipe(64, &[("all", 17, all)], |_| ()) },
+            Self {
+                name: "frozen",
+                sync_bn: false,
+                images: 186,
+                recipe: recipe(64, &[("all", 17, &["*.conv.*", "head.*"])], sgd),
+            },
+            Self { name: "adam", sync_bn: true, images: 64, recipe: recipe(64, &[("all", 20, all)], adam) },
+            Self { name: "phases", sync_bn: true, images: 185, recipe: recipe(32, &phases, everything) },
+        ]
+    }
+
+    /// Images are decoded in every epoch, because they are cropped from originals.
+    pub fn skipping() -> Self {
+        let change = |recipe: &mut Recipe| recipe.augment.crop = Crop::Resized;
+        let recipe = recipe(16, &[("all", 2, &["*"])], change);
+        Self { name: "skip", sync_bn: true, images: 186, recipe }
+    }
+
+    /// Weights become infinite in the first step.
+    pub fn diverging() -> Self {
+        let recipe = recipe(64, &[("first", 1, &["*"])], |recipe| recipe.phases[0].learning_rate = 1e38);
+        Self { name: "diverge", sync_bn: false, images: 186, recipe }
+    }
+
+    /// Trains on the images in `dir`, with the other ranks of a group.
+    pub fn train(&self, dir: &Path, group: Option<&Arc<Group>>) -> Found {
+        self.try_train(dir, group).unwrap()
+    }
+
+    fn try_train(&self, dir: &Path, group: Option<&Arc<Group>>) -> Result<Found, TrainError> {
+        // The number of threads changes the order of sums.
+        tch::set_num_threads(1);
+        let preprocessor = Preprocessor::new(&Preprocessing::for_size(8));
+        let mut samples = ImageFolder::scan(dir.join("colours")).unwrap().train;
+        samples.truncate(self.images);
+        let originals = self.recipe.augment.needs_originals(8);
+        let how = Loading { originals, skip_bad: true, ..Loading::new(Device::Cpu) };
+        let set = ImageSet::load(samples, &preprocessor, how, || ()).unwrap();
+        let described = shapes::describe(&Narrow, &[1, 3, 8, 8]).unwrap().params;
+        let params = Params::initialise(&described, 3, Device::Cpu)?;
+        let size = group.map_or(1, |group| group.world().size);
+        let mut recipe = self.recipe.clone();
+        recipe.batch_size /= size;
+        let loader = Loader::new(&set, &preprocessor, Device::Cpu);
+        let (new, options) = (HashSet::new(), Options { seed: 5, ..Options::default() });
+        let mut trainer = Trainer::new(&Narrow, &params, &recipe, [loader; 2], &new, options)?;
+        if let Some(group) = group {
+            trainer = trainer.distributed(Arc::clone(group), self.sync_bn)?;
+        }
+        let stopped = trainer.epoch(|_| false)?;
+        assert!(stopped.is_none(), "it stops after the first update");
+        let gradients = trainer.snapshot()?.optimizer;
+        let (mut losses, mut skipped) = (Vec::new(), Vec::new());
+        while trainer.enter()?.is_some() {
+            let epoch = trainer.epoch(|_| true)?.unwrap();
+            losses.push(epoch.metrics.train_loss);
+            skipped.push(epoch.skipped);
+        }
+        let is_sgd = recipe.optimizer.name == Algorithm::Sgd;
+        let gradients = if is_sgd { gradients } else { Weights::new() };
+        Ok(Found { weights: trainer.snapshot()?.weights, gradients, losses, skipped })
+    }
+}
+
+/// Fifty steps of gradient descent in double on the images `own` of sixteen, with synchronised batch norm.
+pub fn descend(group: Option<&Arc<Group>>, own: Range<i64>) -> Vec<Vec<f64>> {
+    let described = shapes::describe(&Narrow, &[1, 3, 8, 8]).unwrap().params;
+    let params = Params::initialise(&described, 3, Device::Cpu).unwrap();
+    for (_, tensor) in params.all() {
+        tensor.shallow_clone().set_data(&tensor.to_kind(Kind::Double));
+    }
+    let learning: Vec<Tensor> =
+        params.trainable().map(|(_, tensor)| tensor.set_requires_grad(true)).collect();
+    let learning: Vec<&Tensor> = learning.iter().collect();
+    let reducer = group.map(|group| Reducer::new(Arc::clone(group), &learning).unwrap());
+    let pixels = Tensor::arange(16 * 3 * 8 * 8, (Kind::Double, Device::Cpu)).view([16, 3, 8, 8]);
+    let images = (pixels * 0.37).sin().narrow(0, own.start, own.end - own.start);
+    let labels =
+        Tensor::arange(16, (Kind::Int64, Device::Cpu)).remainder(3).narrow(0, own.start, own.end - own.start);
+    let nothing = HashSet::new();
+    for _ in 0..50 {
+        let eager = Eager::train(&params, &nothing);
+        let eager = match group {
+            Some(group) => eager.synchronised(Arc::clone(group)),
+            None => eager,
+        };
+        let loss = Narrow.forward(&eager, &images).unwrap().cross_entropy_for_logits(&labels);
+        if let Some(reducer) = &reducer {
+            reducer.begin();
+        }
+        (loss * ((own.end - own.start) as f64 / 16.0)).backward();
+        if let Some(reducer) = &reducer {
+            reducer.finish().unwrap();
+        }
+        let _guard = tch::no_grad_guard();
+        for tensor in &learning {
+            let _ = tensor.shallow_clone().f_sub_(&(tensor.grad() * 0.1)).unwrap();
+            let _ = tensor.grad().zero_();
+        }
+    }
+    params.all().map(|(_, tensor)| Vec::try_from(tensor.detach().view(-1)).unwrap()).collect()
+}
+
+/// Breaks off after a number of updates, and keeps what it is told.
+struct Stops {
+    after: Option<usize>,
+    said: String,
+}
+
+impl Observer for Stops {
+    fn note(&mut self, note: &str) -> Result<(), RunError> {
+        self.said += note;
+        self.said += "\n";
+        Ok(())
+    }
+
+    fn step(&mut self, _: &Step) -> ControlFlow<()> {
+        let Some(after) = &mut self.after else { return ControlFlow::Continue(()) };
+        *after = after.saturating_sub(1);
+        if *after == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+/// Creates or resumes a run on the images in `dir`.
+fn begun(dir: &Path, name: &str) -> Run<Narrow> {
+    let out: PathBuf = dir.join(name);
+    if out.join("config.toml").exists() {
+        let (folder, config) = RunFolder::open(out).unwrap();
+        return Run::resume(folder, config, Narrow).unwrap();
+    }
+    let data = ImageFolder::scan(fs::canonicalize(dir.join("colours")).unwrap()).unwrap();
+    let everything = |recipe: &mut Recipe| {
+        (recipe.accumulate, recipe.ema) = (2, Some(0.9));
+        recipe.augment.mixup = 0.2;
+    };
+    let recipe = recipe(8, &[("all", 4, &["*"])], everything);
+    Run::create(out, data.clone(), RunConfig::new(&data, recipe, 8), Narrow).unwrap()
+}
+
+/// Resumes a run in this process alone; returns the notes.
+pub fn resume_alone(dir: &Path, name: &str) -> String {
+    let mut observer = Stops { after: None, said: String::new() };
+    let outcome = begun(dir, name).train(&mut observer).unwrap();
+    assert!(matches!(outcome, Outcome::Finished(_)));
+    observer.said
+}
+
+/// Evaluates the best weights of a run on the test images.
+pub fn evaluate_best(dir: &Path, name: &str) -> Evaluation {
+    let preprocessor = Preprocessor::new(&Preprocessing::for_size(8));
+    let samples = ImageFolder::scan(dir.join("colours")).unwrap().test.unwrap();
+    let set = ImageSet::load(samples, &preprocessor, Loading::new(Device::Cpu), || ()).unwrap();
+    let described = shapes::describe(&Narrow, &[1, 3, 8, 8]).unwrap().params;
+    let params = Params::initialise(&described, 0, Device::Cpu).unwrap();
+    params.assign_all(&RunFolder::open(dir.join(name)).unwrap().0.weights().unwrap().0).unwrap();
+    evaluate(&Narrow, &params, Loader::new(&set, &preprocessor, Device::Cpu)).unwrap()
+}
