@@ -205,7 +205,8 @@ impl<'a, M: Module> Trainer<'a, M> {
         }
         let plan = Plan::new(self.params, &self.network.roles(), phase, self.recipe.frozen_bn, self.new)?;
         let optimizer = self.optimizer(&plan)?;
-        let reducer = self.team.as_ref().map(|team| Reducer::new(Arc::clone(&team.group), &optimizer.parameters()));
+        let reducer =
+            self.team.as_ref().map(|team| Reducer::new(Arc::clone(&team.group), &optimizer.parameters()));
         let active = self.active.insert(Active { plan, reducer: reducer.transpose()?, optimizer });
         Ok(Some((phase, Some(&active.plan))))
     }

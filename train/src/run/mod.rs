@@ -215,7 +215,8 @@ impl<M: Module> Run<M> {
             return Ok(Outcome::Interrupted { epoch: None });
         };
         let counts = sets.counts().map(|(_, count)| count);
-        together.same("number of images: the data set must be the same one, and readable everywhere", &counts)?;
+        together
+            .same("number of images: the data set must be the same one, and readable everywhere", &counts)?;
         observer.duplicates(&sets.duplicates(&config.labels))?;
         if folder.writes {
             folder.keep_images(&sets, config, manifest)?;

@@ -92,7 +92,9 @@ pub(super) fn ranks(
         1 => format!("{} a step", size(*ranks)),
         batches => format!("{} an update of {batches} steps", size(*ranks)),
     };
-    notes.push(format!("{ranks} ranks of {batch} images: {accumulated}; learning rates stay as the recipe has them"));
+    notes.push(format!(
+        "{ranks} ranks of {batch} images: {accumulated}; learning rates stay as the recipe has them"
+    ));
     if has_statistics {
         notes.push(match sync_bn {
             true => "batch norm takes mean and variance of the images of all ranks in every step".into(),

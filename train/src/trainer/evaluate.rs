@@ -4,9 +4,9 @@ use ferronnx_models::Module;
 use ndarray::{Array2, Axis, s};
 use tch::{Device, Kind, Tensor};
 
+use super::TrainError;
 use super::team::exchange;
 use super::totals::batch_sums;
-use super::TrainError;
 use crate::data::batches::Loader;
 use crate::distributed::{Group, World};
 use crate::eager::Eager;
@@ -125,9 +125,10 @@ fn evaluation(sums: &Tensor, table: &Array2<f32>) -> Result<Evaluation, TrainErr
     if decoded.is_empty() {
         return Err(TrainError::NoImages);
     }
-    let sums = matrix(sums)?.rows().into_iter().fold([0.0_f32; 2], |[loss, correct], row| {
-        [loss + row[0], correct + row[1]]
-    });
+    let sums = matrix(sums)?
+        .rows()
+        .into_iter()
+        .fold([0.0_f32; 2], |[loss, correct], row| [loss + row[0], correct + row[1]]);
     let [loss, accuracy] = sums.map(|sum| f64::from(sum) / decoded.len() as f64);
     let prediction = |&index: &usize| Prediction {
         index,

@@ -80,7 +80,8 @@ impl Team {
         let (updates, time) = std::mem::replace(&mut self.since, (0, Instant::now()));
         let an_update = time.elapsed().as_secs_f64() / updates.max(1) as f64;
         let pace = (STOPS_WITHIN.as_secs_f64() / an_update.max(1e-9)) as usize;
-        let bad = bad.map(|NotFinite { loss, step, indices }| BadLoss { bits: loss.to_bits(), step, indices });
+        let bad =
+            bad.map(|NotFinite { loss, step, indices }| BadLoss { bits: loss.to_bits(), step, indices });
         let own = Report { counts: totals.take_own(), bad, pace: pace.clamp(1, most) };
         let reports = exchange(&self.group, &own)?;
         self.pace = reports.first().map_or(1, |first| first.pace);
@@ -101,7 +102,8 @@ impl Team {
             true => Vec::new(),
             false => params.buffers().map(Tensor::shallow_clone).collect(),
         };
-        let weighted = buffers.iter().map(|buffer| buffer.f_to_kind(Kind::Double)?.f_view(-1)?.f_mul_scalar(weight));
+        let weighted =
+            buffers.iter().map(|buffer| buffer.f_to_kind(Kind::Double)?.f_view(-1)?.f_mul_scalar(weight));
         let mut parts: Vec<Tensor> = weighted.collect::<Result<_, _>>()?;
         parts.push(Tensor::f_full([1], weight, (Kind::Double, sums.device()))?);
         parts.push(sums.f_to_kind(Kind::Double)?);
@@ -146,5 +148,8 @@ pub(crate) fn exchange<T: Serialize + for<'de> Deserialize<'de>>(
 ) -> Result<Vec<T>, TrainError> {
     let bytes = serde_json::to_vec(own).map_err(TrainError::Message)?;
     let all = group.all_gather(&bytes)?;
-    all.iter().map(|bytes| serde_json::from_slice(bytes)).collect::<Result<_, _>>().map_err(TrainError::Message)
+    all.iter()
+        .map(|bytes| serde_json::from_slice(bytes))
+        .collect::<Result<_, _>>()
+        .map_err(TrainError::Message)
 }
