@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::run::{Observer, Split, Step};
 
@@ -27,13 +28,28 @@ impl Interrupt {
     /// # Errors
     /// [`InterruptError`] when a handler is installed already.
     pub fn listen(pressed: impl Fn() + Send + 'static) -> Result<Self, InterruptError> {
+        Self::listen_apart(Duration::ZERO, pressed)
+    }
+
+    /// Listens as [`listen`](Self::listen), but a second signal within `apart` of the first counts as the same: a
+    /// launcher passes Ctrl-C on to processes that the terminal has told already.
+    ///
+    /// # Errors
+    /// [`InterruptError`] when a handler is installed already.
+    pub fn listen_apart(
+        apart: Duration,
+        pressed: impl Fn() + Send + 'static,
+    ) -> Result<Self, InterruptError> {
         let flag = Arc::new(AtomicBool::new(false));
         let shared = Arc::clone(&flag);
+        let mut first = None;
         ctrlc::set_handler(move || {
-            if shared.swap(true, Ordering::Relaxed) {
+            if !shared.swap(true, Ordering::Relaxed) {
+                first = Some(Instant::now());
+                pressed();
+            } else if first.is_none_or(|first| first.elapsed() >= apart) {
                 process::exit(INTERRUPTED.into());
             }
-            pressed();
         })?;
         Ok(Self(flag))
     }

@@ -129,7 +129,8 @@ impl Meeting<'_> {
 
     /// Writes down why no rank can go on.
     fn fail(&self, keys: &Keys, cause: String) -> Result<(), DistributedError> {
-        let failure = Failure { rank: self.world.rank, place: self.this.to_string(), cause };
+        let rank = self.world.rank;
+        let failure = Failure { rank, by: rank, place: self.this.to_string(), cause };
         let text = serde_json::to_vec(&failure).unwrap_or_default();
         self.store
             .set_first(&format!("{}failed", keys.0), &text)

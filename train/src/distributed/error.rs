@@ -13,6 +13,8 @@ use crate::error::TorchError;
 pub struct Failure {
     /// The rank that failed.
     pub rank: usize,
+    /// The rank that noticed; the same one, when it could tell by itself.
+    pub by: usize,
     /// Machine and process of the rank: `node1, process 4711`.
     pub place: String,
     /// Description of what happened to it.
@@ -81,6 +83,18 @@ pub enum DistributedError {
     /// A rank failed, was lost, or found that the ranks do not fit each other.
     #[error("{0}")]
     Failed(Failure),
+    /// Ranks were started with something different; all of them find the same.
+    #[error("the ranks have different {subject}: {} has {other}, rank 0 has {first}", numbers(ranks))]
+    Differs {
+        /// Name of what differs.
+        subject: &'static str,
+        /// The first rank's.
+        first: String,
+        /// The other ranks.
+        ranks: Vec<usize>,
+        /// The first one of theirs.
+        other: String,
+    },
     /// The connections of the ranks cannot be used.
     #[error("cannot {action}")]
     Engine {
@@ -102,7 +116,19 @@ pub enum DistributedError {
     Torch(#[from] TorchError),
 }
 
+impl Failure {
+    /// The rank that is to report the failure: the first one, unless that is lost itself.
+    pub fn reporter(&self) -> usize {
+        usize::from(self.rank == 0 && self.by != 0)
+    }
+}
+
 impl DistributedError {
+    /// Whether all ranks know of the error, so that one of them reports it.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Differs { .. })
+    }
+
     /// Adapter for `map_err` that names the attempt, and keeps libtorch's places in C++ files away.
     pub(crate) fn engine(action: &'static str) -> impl Fn(TorchError) -> Self {
         move |source| Self::Engine { action, source: plain(source) }

@@ -163,6 +163,26 @@ impl Group {
         Ok(count.int64_value(&[0]) > 0)
     }
 
+    /// Checks that all ranks have the same `value` of what `subject` names, such as `versions of this program`.
+    ///
+    /// # Errors
+    /// [`DistributedError::Differs`] in all ranks when one has another value.
+    pub fn agree(&self, subject: &'static str, value: &str) -> Result<(), DistributedError> {
+        let all = self.all_gather(value.as_bytes())?;
+        let ranks: Vec<usize> = (1..all.len()).filter(|&rank| all[rank] != all[0]).collect();
+        let Some(&rank) = ranks.first() else { return Ok(()) };
+        let [first, other] = [0, rank].map(|rank| String::from_utf8_lossy(&all[rank]).into_owned());
+        Err(DistributedError::Differs { subject, first, ranks, other })
+    }
+
+    /// Value of the first rank, as bytes.
+    ///
+    /// # Errors
+    /// [`DistributedError`] when a rank failed, or the collective did.
+    pub fn of_first(&self, bytes: &[u8]) -> Result<Vec<u8>, DistributedError> {
+        Ok(self.all_gather(bytes)?.swap_remove(0))
+    }
+
     /// Waits until all ranks are here.
     ///
     /// # Errors

@@ -69,7 +69,7 @@ impl Watch {
 
     /// Tells all ranks of a failure, unless another one is known already; this rank takes over whichever was first.
     pub fn tell(&self, store: &Store, rank: usize, cause: String) -> Result<(), TorchError> {
-        let failure = Failure { rank, place: self.peers[rank].to_string(), cause };
+        let failure = Failure { rank, by: self.rank, place: self.peers[rank].to_string(), cause };
         let text = serde_json::to_vec(&failure).unwrap_or_default();
         store.set_first(&self.keys.failed(), &text)?;
         self.read(store)
@@ -214,7 +214,7 @@ impl Round<'_> {
             true => "its process is gone: it was killed, or crashed",
             false => "the connection to it, through which all ranks meet, is lost",
         };
-        let failure = Failure { rank: 0, place: peer.to_string(), cause: cause.into() };
+        let failure = Failure { rank: 0, by: self.watch.rank, place: peer.to_string(), cause: cause.into() };
         let _ = self.watch.failure.set(failure);
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use ferronnx_infer::error::first_of;
@@ -28,9 +29,20 @@ macro_rules! say {
     ($($text:tt)*) => { crate::display::print(format_args!($($text)*)) };
 }
 
+/// Whether this process leaves the terminal to another one.
+static MUTED: AtomicBool = AtomicBool::new(false);
+
+/// Prints nothing from now on, because the first rank does.
+pub fn mute() {
+    MUTED.store(true, Ordering::Relaxed);
+}
+
 /// Prints a line on standard output, escaped for terminals. A reader that has gone does not end a run, so errors are
 /// ignored.
 pub fn print(text: impl Display) {
+    if MUTED.load(Ordering::Relaxed) {
+        return;
+    }
     let _ = writeln!(io::stdout(), "{}", escape::text(&text.to_string()));
 }
 

@@ -6,6 +6,7 @@ use ferronnx_infer::data_set::DataSetError;
 use ferronnx_models::checkpoint::Misfit;
 use ferronnx_train::data::{DataError, ScanError};
 use ferronnx_train::device::DeviceError;
+use ferronnx_train::distributed::{DistributedError, LaunchError};
 use ferronnx_train::export::ExportError;
 use ferronnx_train::run::RunError;
 use ferronnx_train::summary::SummaryError;
@@ -30,6 +31,14 @@ fn of(error: &(dyn Error + 'static)) -> Option<&'static str> {
     }
     if let Some(Misfit::Beside { .. }) = error.downcast_ref() {
         return Some("; if it computes nothing with them, name them: --leave-out PATTERN");
+    }
+    if let Some(DistributedError::Missing { .. } | DistributedError::Unreachable { .. }) =
+        error.downcast_ref()
+    {
+        return Some("; --join-timeout SECONDS waits longer");
+    }
+    if let Some(LaunchError::Missing { .. }) = error.downcast_ref() {
+        return Some("; to train alone, unset the variables and use --distributed off");
     }
     match (error.downcast_ref(), error.downcast_ref(), error.downcast_ref()) {
         (Some(SummaryError::Size { .. }), ..) => Some(": choose another --image-size"),

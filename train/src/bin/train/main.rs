@@ -8,6 +8,7 @@ mod fetch;
 mod findings;
 mod hints;
 mod mlflow;
+mod ranks;
 
 use std::panic;
 use std::process::ExitCode;
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
     }));
     let args = Args::parse();
     let result = panic::catch_unwind(|| match args.command {
-        Command::Fit(args) => commands::fit::run(&args),
+        Command::Fit(args) => ranks::run(&args),
         Command::FindLr(args) => commands::find_lr::run(&args),
         Command::Export(args) => commands::export::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
     match result {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) if error.is::<Interrupted>() => ExitCode::from(INTERRUPTED),
+        Ok(Err(error)) if error.is::<ranks::Reported>() => ExitCode::from(FAILED),
         Ok(Err(error)) if error.is::<Unreadable>() => ExitCode::from(PARTLY),
         Ok(Err(error)) => {
             display::print_error(format_args!("error: {}{}", chain(error.as_ref()), hints::hint(&error)));

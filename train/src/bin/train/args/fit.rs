@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use super::DistributedArgs;
 use super::positive;
 use super::setup::SetupArgs;
 
@@ -22,6 +23,7 @@ Examples:
   train fit --data photos --learning-rate 3e-3                      as `train find-lr` suggests
   train fit --data photos --mlflow http://localhost:5000            track the run with MLflow
   train fit --resume runs/ten                                       resume a run
+  torchrun --no-python --nproc-per-node 4 train fit --data photos --out runs/four
 
 DATA is DIR/CLASS/*.jpg, or DIR/train/CLASS/*.jpg with DIR/test (and DIR/val), or LIST.csv with `path,label[,split]`, or
 cifar10 (downloaded once), or cifar10:PATH of its binary archive. Ctrl-C saves the run and stops it; a second Ctrl-C stops it at once."
@@ -59,6 +61,9 @@ pub struct FitArgs {
     /// Output format of --dry-run
     #[arg(long, value_enum, default_value = "text", requires = "dry_run")]
     pub format: DryRunFormat,
+    /// Processes that train together.
+    #[command(flatten)]
+    pub distributed: DistributedArgs,
     /// Settings of the run.
     #[command(flatten)]
     pub setup: SetupArgs,

@@ -1,6 +1,7 @@
 //! Command line arguments.
 
 mod compare;
+mod distributed;
 mod export;
 mod find_lr;
 mod fit;
@@ -11,6 +12,7 @@ mod summary;
 use clap::{Parser, Subcommand};
 
 pub use self::compare::{CompareArgs, CompareFormat};
+pub use self::distributed::DistributedArgs;
 pub use self::export::{ExportArgs, PrecisionArg};
 pub use self::find_lr::FindLrArgs;
 pub use self::fit::{DryRunFormat, FitArgs};

@@ -4,8 +4,10 @@ mod dry_run;
 pub mod settings;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use ferronnx_models::Module;
 use ferronnx_models::networks::{Architecture, Classifier};
 use ferronnx_train::data::folder::ImageFolder;
@@ -20,15 +22,40 @@ use crate::args::{FitArgs, SetupArgs};
 use crate::display::{self, Terminal};
 use crate::fetch;
 use crate::mlflow::{Status, Target, Tracker};
+use crate::ranks::Ranks;
 
-/// Runs the command.
-pub fn run(args: &FitArgs) -> Result<()> {
-    let mlflow = Target::find(args.mlflow.as_deref(), args.mlflow_experiment.as_deref())?;
-    match &args.resume {
-        Some(path) => resume(args, path, mlflow),
-        None if args.dry_run => look(args),
-        None => begin(args, mlflow),
+/// Longest time between the terminal's Ctrl-C and the same one from the launcher.
+const LAUNCHER_DELAY: Duration = Duration::from_secs(5);
+
+/// Runs the command, as one of several ranks if there are some.
+pub fn run(args: &FitArgs, ranks: Option<&Ranks>) -> Result<()> {
+    let first = ranks.is_none_or(Ranks::is_first);
+    let mlflow = match first {
+        true => Target::find(args.mlflow.as_deref(), args.mlflow_experiment.as_deref())?,
+        false => None,
+    };
+    match (&args.resume, ranks.map_or(Ok(None), |ranks| restarted(args, ranks))?) {
+        (Some(path), _) => resume(args, path, mlflow, ranks),
+        (None, Some(path)) => resume(args, &path, mlflow, ranks),
+        (None, None) if args.dry_run => look(args),
+        (None, None) => begin(args, mlflow, ranks),
     }
+}
+
+/// Folder of the run that a launcher started again: it is gone on with.
+fn restarted(args: &FitArgs, ranks: &Ranks) -> Result<Option<PathBuf>> {
+    if !ranks.restarted || args.resume.is_some() {
+        return Ok(None);
+    }
+    let Some(out) = &args.out else {
+        say!("note: started again from the beginning; with --out DIR a restart resumes the run");
+        return Ok(None);
+    };
+    if !ranks.any_of_first(RunFolder::open(out).is_ok())? {
+        return Ok(None);
+    }
+    say!("restarted: resuming {}", out.display());
+    Ok(Some(out.clone()))
 }
 
 /// Says what is in the data set; libtorch is not asked for a device, and nothing is written or downloaded but images.
@@ -51,9 +78,9 @@ pub fn scan(setup: &SetupArgs, data: PathBuf) -> Result<ImageFolder> {
     Ok(ImageFolder::scan_for(task, data)?)
 }
 
-fn begin(args: &FitArgs, mlflow: Option<Target>) -> Result<()> {
+fn begin(args: &FitArgs, mlflow: Option<Target>, ranks: Option<&Ranks>) -> Result<()> {
     let setup = &args.setup;
-    let device = find_device(setup.device.unwrap_or_default())?;
+    let device = rank_device(setup.device.unwrap_or_default(), ranks)?;
     let mut recipe = settings::recipe(setup)?;
     if let Some(rate) = args.learning_rate {
         recipe = recipe.with_learning_rate(rate);
@@ -62,18 +89,22 @@ fn begin(args: &FitArgs, mlflow: Option<Target>) -> Result<()> {
     // Before anything listens for Ctrl-C: a download ends at once, and continues the next time.
     let data = fetch::data(args.data.as_deref().context("--data is missing")?)?;
     let pretrained = settings::pretrained(&setup.pretrained, setup.network.network)?;
-    let interrupt = listen()?;
+    let interrupt = listen(ranks)?;
     let data = scan(setup, data)?;
     display::data(&data);
     settings::check_amp(setup.amp, device)?;
     let (mut config, network) = settings::config(setup, &data, pretrained, recipe, device, setup.skip_bad)?;
     config.sync_bn = args.sync_bn;
     dry_run::glance(&data, &config);
-    let out = args.out.clone().unwrap_or_else(|| settings::default_out(&config));
-    train(Run::create(&out, data, config, network)?, &out, interrupt, mlflow)
+    let mut out = args.out.clone().unwrap_or_else(|| settings::default_out(&config));
+    if let Some(ranks) = ranks {
+        ranks.agree_on(&config, &data)?;
+        out = ranks.path_of_first(&out)?;
+    }
+    train(Run::create(&out, data, config, network)?, &out, interrupt, mlflow, ranks)
 }
 
-fn resume(args: &FitArgs, path: &Path, mlflow: Option<Target>) -> Result<()> {
+fn resume(args: &FitArgs, path: &Path, mlflow: Option<Target>, ranks: Option<&Ranks>) -> Result<()> {
     let (folder, mut config) = RunFolder::open(path)?;
     if folder.result()?.is_some() {
         match Tracker::send_rest(mlflow, &folder, &config) {
@@ -84,16 +115,32 @@ fn resume(args: &FitArgs, path: &Path, mlflow: Option<Target>) -> Result<()> {
         say!("next: train export {}", path.display());
         return Ok(());
     }
-    config.device = find_device(args.setup.device.unwrap_or(config.device))?;
+    config.device = rank_device(args.setup.device.unwrap_or(config.device), ranks)?;
     config.skip_bad |= args.setup.skip_bad;
     config.graphs &= !args.setup.no_graphs;
     settings::check_amp(config.amp, config.device)?;
-    let interrupt = listen()?;
+    let interrupt = listen(ranks)?;
     let network = Classifier::new(&architecture(&config, path)?)?;
-    train(Run::resume(folder, config, network)?, path, interrupt, mlflow)
+    train(Run::resume(folder, config, network)?, path, interrupt, mlflow, ranks)
 }
 
-fn train(mut run: Run<Classifier>, out: &Path, interrupt: Interrupt, mlflow: Option<Target>) -> Result<()> {
+fn train(
+    mut run: Run<Classifier>,
+    out: &Path,
+    interrupt: Interrupt,
+    mlflow: Option<Target>,
+    ranks: Option<&Ranks>,
+) -> Result<()> {
+    if let Some(ranks) = ranks {
+        run = run.distributed(Arc::clone(&ranks.group))?;
+        if !ranks.is_first() {
+            let outcome = run.train(&mut (interrupt, ranks.log.observer(out)))?;
+            return match outcome {
+                Outcome::Finished(_) => Ok(()),
+                Outcome::Interrupted { .. } => Err(Interrupted.into()),
+            };
+        }
+    }
     let named: Option<Architecture> = serde_json::from_value(run.config().architecture.clone()).ok();
     let named = named.map(|named| named.to_string()).unwrap_or_default();
     let terminal = Terminal::new(out, named, run.network().roles().checkpoint_prefix());
@@ -117,9 +164,31 @@ fn train(mut run: Run<Classifier>, out: &Path, interrupt: Interrupt, mlflow: Opt
     Ok(())
 }
 
-/// Listens for Ctrl-C.
-pub fn listen() -> Result<Interrupt> {
-    Ok(Interrupt::listen(|| eprintln!("\nending after this step; press Ctrl-C again to end at once"))?)
+/// Listens for Ctrl-C, which a launcher passes on to the ranks.
+pub fn listen(ranks: Option<&Ranks>) -> Result<Interrupt> {
+    let apart = if ranks.is_some() { LAUNCHER_DELAY } else { Duration::ZERO };
+    let loud = ranks.is_none_or(Ranks::is_first);
+    Ok(Interrupt::listen_apart(apart, move || {
+        if loud {
+            eprintln!("\nending after this step; press Ctrl-C again to end at once");
+        }
+    })?)
+}
+
+/// Resolves the device of a rank: on a machine with several GPUs, the one of its local number.
+fn rank_device(request: DeviceRequest, ranks: Option<&Ranks>) -> Result<DeviceRequest> {
+    let Some(ranks) = ranks else { return find_device(request) };
+    let local = ranks.group.world().local_rank;
+    match find_device(request)? {
+        DeviceRequest::Cuda(0) if local > 0 => {
+            let why = || format!("rank {local} of this machine takes the GPU of that number");
+            find_device(DeviceRequest::Cuda(local)).with_context(why)
+        }
+        DeviceRequest::Cuda(index) if index > 0 && ranks.group.world().size > 1 => {
+            bail!("--device cuda:{index} is one GPU for all ranks: with --device cuda each takes its own")
+        }
+        device => Ok(device),
+    }
 }
 
 /// Resolves a device. Call it before anything else of libtorch, which looks for CUDA once.
