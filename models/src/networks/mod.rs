@@ -27,7 +27,7 @@ pub const STAGES: usize = 4;
 #[derive(Debug, Clone)]
 pub enum Classifier {
     /// A ResNet.
-    ResNet(ResNet),
+    ResNet(Box<ResNet>),
     /// A MobileNetV3.
     MobileNetV3(Box<MobileNetV3>),
 }
@@ -41,7 +41,7 @@ impl Classifier {
     pub fn new(architecture: &Architecture) -> Result<Self, ArchitectureError> {
         architecture.check()?;
         Ok(match architecture.network.is_resnet() {
-            true => Self::ResNet(ResNet::new(architecture)),
+            true => Self::ResNet(ResNet::new(architecture).into()),
             false => Self::MobileNetV3(MobileNetV3::new(architecture).into()),
         })
     }
