@@ -27,8 +27,9 @@ fn read(dir: &Path, options: Options) -> Items {
 fn images_come_in_the_order_of_the_units() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("b.png"), "x").unwrap();
-    [("a.tar", 30), ("c.tar", 1), ("d.tar", 20)]
-        .map(|(name, count)| shard(&dir.path().join(name), count, 100));
+    for (name, count) in [("a.tar", 30), ("c.tar", 1), ("d.tar", 20)] {
+        shard(&dir.path().join(name), count, 100);
+    }
     let short = |item: Item| item.name.rsplit('/').next().unwrap().to_owned();
     let names: Vec<_> = read(dir.path(), Options::default()).map(short).collect();
     let members =
