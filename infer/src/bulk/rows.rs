@@ -46,7 +46,7 @@ pub trait RowWriter {
 /// Writer of results in any of the formats.
 pub(crate) enum Rows<W: Write + Send> {
     Jsonl(JsonlWriter<W>),
-    Csv(CsvWriter<W>),
+    Csv(Box<CsvWriter<W>>),
     #[cfg(feature = "cloud")]
     Parquet(Box<ParquetWriter<W>>),
 }
@@ -110,7 +110,7 @@ impl RowFormat {
     pub(crate) fn writer<W: Write + Send>(self, multi_label: bool, out: W) -> io::Result<Rows<W>> {
         Ok(match self {
             Self::Jsonl => Rows::Jsonl(JsonlWriter::new(out)),
-            Self::Csv => Rows::Csv(CsvWriter::new(out, multi_label)),
+            Self::Csv => Rows::Csv(Box::new(CsvWriter::new(out, multi_label))),
             #[cfg(feature = "cloud")]
             Self::Parquet => Rows::Parquet(Box::new(ParquetWriter::new(out, multi_label)?)),
         })
