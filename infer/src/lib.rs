@@ -14,7 +14,8 @@
 //! | [`classifier`] | images | labels with probabilities |
 //! | `evaluate` | labelled images | accuracy, confusion matrix, calibration |
 //! | `bench` | a model | latency and throughput on this machine |
-//! | [`explain`] | an image | the network's attention masks |
+//! | [`explain`] | an image | the network's attention masks, and its class activation map |
+//! | [`embed`] | images | embeddings, and the nearest of them |
 //! | [`inspect`] | an ONNX file | its content, and where it would run |
 //! | [`verify`] | an exported file | whether it is unchanged and computes the same here |
 //! | `serve` | requests over HTTP and gRPC | answers, under load |
@@ -30,6 +31,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `cli` | the program `infer`, and `triton` |
+//! | `overlay` | `explain::overlay`: drawings of attention and class activation maps |
 //! | `report` | `pages`, and the program's flag for them |
 //! | `bench` | `bench`, and the program's command for it |
 //! | `data` | `data_set` and `evaluate`: labelled images in folders and lists |
@@ -59,6 +61,7 @@ pub mod classifier;
 pub mod data_set;
 pub mod decode;
 pub mod device;
+pub mod embed;
 pub mod error;
 pub mod escape;
 #[cfg(feature = "data")]

@@ -14,6 +14,17 @@ pub fn write_atomically(
     path: impl AsRef<Path>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
+    write_seekable_atomically(path, |out| write(out))
+}
+
+/// Replaces a file as [`write_atomically`] does; `write` can go back, to a header that depends on the content.
+///
+/// # Errors
+/// Those of [`write_atomically`].
+pub fn write_seekable_atomically(
+    path: impl AsRef<Path>,
+    write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
+) -> io::Result<()> {
     let path = path.as_ref();
     let folder = folder_of(path)?;
     let mut builder = tempfile::Builder::new();

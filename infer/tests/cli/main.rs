@@ -7,6 +7,7 @@ mod bad_inputs;
 mod bench;
 mod choices;
 mod data;
+mod embed;
 mod evaluate;
 mod explain;
 mod fixtures;
