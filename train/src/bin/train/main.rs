@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         Command::Fit(args) => commands::fit::run(&args),
         Command::FindLr(args) => commands::find_lr::run(&args),
         Command::Export(args) => commands::export::run(&args),
+        Command::Explain(args) => commands::explain::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
         Command::Summary(args) => commands::summary::run(&args),
     });
