@@ -2,6 +2,7 @@
 
 mod builder;
 mod card;
+mod observe;
 mod pass;
 
 use std::borrow::Borrow;
@@ -189,11 +190,8 @@ impl Classifier {
     /// # Errors
     /// Those of [`classify`](Self::classify), and [`Session`](crate::ErrorKind::Session) when there is no such output.
     pub fn observe(&self, image: &RgbImage, names: &[&str]) -> Result<(Vec<Prediction>, Vec<ArrayD<f32>>)> {
-        let prepared = self.prepare(image)?;
-        let names: Vec<_> = [&[&self.scores.output[..]], names].concat();
-        let mut fetched = self.pass(&[&prepared], 0, &names)?;
-        let scores = self.scores.rows(&fetched.remove(0), 1)?;
-        Ok((self.predictions(&scores[0])?, fetched))
+        let (scores, fetched) = self.look(image, names)?;
+        Ok((self.predictions(&scores)?, fetched))
     }
 
     /// Classifies image files in order, in batches; other threads decode the next ones while the network runs.
@@ -316,7 +314,7 @@ impl Classifier {
         pass(&self.session, &self.preprocessor, self.card.input, prepared, least, outputs)
     }
 
-    fn predictions(&self, scores: &[f32]) -> std::result::Result<Vec<Prediction>, SessionError> {
+    pub(crate) fn predictions(&self, scores: &[f32]) -> std::result::Result<Vec<Prediction>, SessionError> {
         self.scores.predictions(scores, self.top_k)
     }
 }

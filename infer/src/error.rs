@@ -14,6 +14,7 @@ pub use crate::assume::sidecar::SidecarError;
 pub use crate::decode::DecodeError;
 use crate::device::Device;
 pub use crate::device::DeviceError;
+pub use crate::embed::table::EmbeddingsError;
 pub use crate::model_error::ModelError;
 pub use crate::runtime::RuntimeError;
 pub use crate::session::SessionError;
@@ -75,6 +76,9 @@ pub enum ErrorKind {
     /// A model, or a file beside it, is not what this program can use.
     #[error(transparent)]
     Sidecar(#[from] SidecarError),
+    /// A file of embeddings cannot be used.
+    #[error(transparent)]
+    Embeddings(#[from] EmbeddingsError),
     /// A benchmark has no device, no threads or no batch size.
     #[error("nothing to measure: no device, no threads or no batch")]
     NothingToMeasure,
@@ -102,6 +106,7 @@ impl ErrorKind {
             Self::Session(_) => "session",
             Self::Labels(_) => "labels",
             Self::Sidecar(_) => "sidecar",
+            Self::Embeddings(_) => "embeddings",
             Self::NothingToMeasure => "nothing_to_measure",
             #[cfg(feature = "data")]
             Self::Place(_) => "place",

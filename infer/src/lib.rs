@@ -16,7 +16,8 @@
 //! | `bulk` | places full of images | results in parts, by jobs that can be killed and go on |
 //! | `evaluate` | labelled images | accuracy, confusion matrix, calibration |
 //! | `bench` | a model | latency and throughput on this machine |
-//! | [`explain`] | an image | the network's attention masks |
+//! | [`explain`] | an image | the network's attention masks, and its class activation map |
+//! | [`embed`] | images | embeddings, and the nearest of them |
 //! | [`inspect`] | an ONNX file | its content, and where it would run |
 //! | [`verify`] | an exported file | whether it is unchanged and computes the same here |
 //! | `serve` | requests over HTTP and gRPC | answers, under load |
@@ -32,6 +33,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `cli` | the program `infer`, and `triton` |
+//! | `overlay` | `explain::overlay`: drawings of attention and class activation maps |
 //! | `report` | `pages`, and the program's flag for them |
 //! | `bench` | `bench`, and the program's command for it |
 //! | `data` | `data_set`, `evaluate` and `bulk`: labelled images, and large jobs; `places`: tar shards too |
@@ -64,6 +66,7 @@ pub mod classifier;
 pub mod data_set;
 pub mod decode;
 pub mod device;
+pub mod embed;
 pub mod error;
 pub mod escape;
 #[cfg(feature = "data")]

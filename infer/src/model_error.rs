@@ -3,6 +3,7 @@
 use ferronnx_models::card::{CARD_KEY, CardError, PreprocessingError, Size};
 use ferronnx_models::certificate::{CERTIFICATE_KEY, CertificateError};
 use ferronnx_models::onnx::digest::DigestError;
+use ferronnx_models::onnx::head::HeadError;
 
 use crate::assume::{InterfaceError, NormalizationError, Unusable};
 use crate::error::{Error, OrtError};
@@ -119,6 +120,12 @@ pub enum ModelError {
     /// The model has no attention masks among its outputs.
     #[error("gives no attention masks")]
     NoMasks,
+    /// The model has no feature maps among its outputs, or they do not give its scores.
+    #[error("gives no feature maps, so that it has no class activation maps")]
+    NoFeatureMaps,
+    /// The model has no features among its outputs, and none can be added.
+    #[error("gives no features of images")]
+    NoFeatures(#[source] HeadError),
     /// The model has no certificate.
     #[error("has no certificate (`{CERTIFICATE_KEY}`): `train export` writes one")]
     NoCertificate,

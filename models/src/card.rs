@@ -260,8 +260,13 @@ impl ModelCard {
 
     /// Name of the output with the scores, if the card names one.
     pub fn scores(&self) -> Option<&str> {
+        self.output(OutputRole::Scores)
+    }
+
+    /// Name of the first output with this role, if the card names one.
+    pub fn output(&self, role: OutputRole) -> Option<&str> {
         let mut roles = self.outputs.iter();
-        roles.find(|(_, role)| **role == OutputRole::Scores).map(|(name, _)| name.as_str())
+        roles.find(|(_, found)| **found == role).map(|(name, _)| name.as_str())
     }
 
     /// Labels as Ultralytics' tools read them from `names`: the text of a Python dict, `{0: 'cat', 1: 'dog'}`.

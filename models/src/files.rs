@@ -1,7 +1,7 @@
 //! Atomic replacement of files and folders: a reader never sees a half-written one.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, TempDir};
@@ -52,9 +52,7 @@ impl StagedFile {
         sync(folder_of(&self.path)?);
         Ok(())
     }
-}
 
-impl StagedFile {
     /// Writes the file to disk and gives it its name, unless there is a file of that name; tells whether it did.
     ///
     /// # Errors
@@ -79,6 +77,12 @@ impl Write for StagedFile {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+impl Seek for StagedFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
     }
 }
 

@@ -137,7 +137,7 @@ pub enum ShapeProblem {
 }
 
 #[derive(Default)]
-struct Shapes {
+pub(crate) struct Shapes {
     params: RefCell<IndexMap<String, Param>>,
     layers: RefCell<IndexMap<String, LayerDescription>>,
     observed: RefCell<IndexMap<String, Shape>>,

@@ -5,6 +5,7 @@ mod card;
 mod drift;
 mod goldens;
 mod images;
+mod outputs;
 mod reference;
 mod scaled;
 mod speed;
@@ -23,6 +24,7 @@ use ferronnx_models::card::{
 };
 use ferronnx_models::certificate::{CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate, Compared};
 use ferronnx_models::onnx::digest::DigestError;
+use ferronnx_models::onnx::head::HeadError;
 use ferronnx_models::onnx::passes::{self, EmbedError, HalfError, QuantizeError, Ranges};
 use ferronnx_models::onnx::{self, Interface, Model, Opset, TraceError, WeightsDigest};
 use ferronnx_models::parity::{Comparison, Disagreement, Parity};
@@ -57,6 +59,10 @@ pub struct ExportOptions {
     pub input: InputForm,
     /// True if [observed](ferronnx_models::Ops::observe) values, such as attention, become further outputs.
     pub observed: bool,
+    /// True if the features that the last linear layer reads, `[N, C]`, become a further output.
+    pub features: bool,
+    /// True if the feature maps `[N, C, h, w]` whose means the last linear layer reads become a further output.
+    pub feature_maps: bool,
     /// True if batch norm is folded into convolutions.
     pub fold: bool,
     /// Method of finding the ranges of values for int8.
@@ -75,6 +81,8 @@ impl Default for ExportOptions {
             precision: Precision::Fp32,
             input: InputForm::Float,
             observed: false,
+            features: false,
+            feature_maps: false,
             fold: true,
             calibration: Calibration::default(),
             tolerance: None,
@@ -119,6 +127,9 @@ pub enum ExportError {
     /// No ONNX graph can be written of the network with these weights.
     #[error(transparent)]
     Trace(#[from] TraceError),
+    /// The network does not end in what a further output needs.
+    #[error("the network cannot give its features or feature maps")]
+    Head(#[from] HeadError),
     /// Half precision cannot hold the weights.
     #[error(transparent)]
     Half(#[from] HalfError),
@@ -265,10 +276,13 @@ impl<M: Module> Trained<'_, M> {
     fn write(&self, path: &Path, images: &Images, options: &ExportOptions) -> Result<Exported, ExportError> {
         let started = Instant::now();
         let model = self.model(options)?;
+        let outputs = outputs::roles(&model, options);
+        let further = model.graph.outputs[1..].iter().map(|output| output.name.to_string());
         let card = ModelCard {
             input: options.input,
             precision: options.precision,
-            observed: model.graph.outputs[1..].iter().map(|output| output.name.to_string()).collect(),
+            observed: further.filter(|name| !outputs.contains_key(name)).collect(),
+            outputs,
             ..self.card.clone()
         }
         .with_format();
@@ -350,7 +364,9 @@ impl<M: Module> Trained<'_, M> {
         if options.precision == Precision::Int8 && !options.fold {
             return Err(ExportError::Unfolded);
         }
-        let mut model = onnx::trace(self.network, self.weights, &self.interface(options), options.opset)?;
+        let interface = self.interface(options);
+        let mut model = onnx::trace(self.network, self.weights, &interface, options.opset)?;
+        outputs::add(&mut model, self.network, &interface, options)?;
         if options.fold {
             passes::fold_batch_norm(&mut model);
         }

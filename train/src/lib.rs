@@ -16,6 +16,7 @@ pub mod error;
 pub mod export;
 pub mod fit;
 pub mod interrupt;
+pub mod layer_cam;
 pub mod loss;
 pub mod lr_finder;
 mod native;

@@ -99,6 +99,11 @@ impl ClassifierBuilder {
         self
     }
 
+    /// Options of the session.
+    pub(crate) fn session_options(&self) -> &Options {
+        &self.session
+    }
+
     /// Loads the model file at `path`.
     ///
     /// # Errors

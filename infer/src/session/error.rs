@@ -32,12 +32,25 @@ pub enum SessionError {
         /// Number of labels.
         classes: usize,
     },
+    /// The output does not have values for each image.
+    #[error("output `{output}` is {shape:?} for {images} images, not a row for each")]
+    Rows {
+        /// Name of the output.
+        output: String,
+        /// Shape of the output.
+        shape: Vec<usize>,
+        /// Number of images in the pass.
+        images: usize,
+    },
     /// The output holds an infinity or NaN.
     #[error("the network's output holds {value}: the weights or the input are bad")]
     NotFinite {
         /// First such value.
         value: f32,
     },
+    /// The features of an image are all 0, so that they have no direction.
+    #[error("the features of the image are all 0, so that it is similar to nothing")]
+    ZeroFeatures,
     /// An observed output holds an infinity or NaN, or has another shape than `[N, C, H, W]`.
     #[error("the output `{0}` is not a finite [N, C, H, W] tensor: the weights or the input are bad")]
     Mask(String),

@@ -8,6 +8,7 @@ mod bench;
 mod bulk;
 mod choices;
 mod data;
+mod embed;
 mod evaluate;
 mod explain;
 mod fixtures;

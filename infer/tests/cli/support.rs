@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use ferronnx_infer::session::Options;
 use ferronnx_infer::{Device, Preprocessor, Session};
-use ferronnx_models::card::{CARD_KEY, InputForm, ModelCard, Precision, Preprocessing, Provenance};
+use ferronnx_models::card::{
+    CARD_KEY, InputForm, ModelCard, OutputRole, Precision, Preprocessing, Provenance,
+};
 use ferronnx_models::certificate::{
     Bytes, CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate, Compared, Golden,
 };
 use ferronnx_models::layers::{Conv2d, Linear};
+use ferronnx_models::onnx::head::{self, Head};
 use ferronnx_models::onnx::{self, Interface, Opset, WeightsDigest, passes};
 use ferronnx_models::ops::{Module, Ops, Reduce};
 use ferronnx_models::parity::Parity;
@@ -86,6 +89,23 @@ impl Model {
     pub fn observing() -> Self {
         let card = ModelCard { observed: vec!["attention.mask".into()], ..card() };
         Self { graph: graph(true), card }
+    }
+
+    /// With its features and feature maps as further outputs.
+    pub fn with_features() -> Self {
+        let mut graph = graph(false);
+        let head = Head::find(&graph, "logits").unwrap();
+        let size = Some(SIZE as usize);
+        assert_eq!(head::add_output(&mut graph, &head.features, "features", &[head.channels]), "features");
+        let maps = head.maps.as_deref().unwrap();
+        head::add_output(&mut graph, maps, "feature_maps", &[head.channels, size, size]);
+        let roles = [
+            ("logits", OutputRole::Scores),
+            ("features", OutputRole::Features),
+            ("feature_maps", OutputRole::FeatureMaps),
+        ];
+        let outputs = roles.map(|(name, role)| (name.to_owned(), role)).into_iter().collect();
+        Self { graph, card: ModelCard { outputs, ..card() }.with_format() }
     }
 
     /// Encodes the model with its card and `metadata`.

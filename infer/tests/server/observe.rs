@@ -154,6 +154,50 @@ fn the_page_loads_from_here_only() {
 }
 
 #[test]
+fn features_are_given_when_they_are_asked_for() {
+    let place = Workplace::without_model();
+    std::fs::write(place.path("model.onnx"), Model::with_features().certified()).unwrap();
+    let server = Server::of(place, &[]);
+    let models: Value = serde_json::from_slice(&server.get("/v1/models").body).unwrap();
+    assert_eq!(
+        (&models["models"][0]["features"], &models["models"][0]["attention"]),
+        (&true.into(), &false.into()),
+        "{models}"
+    );
+    let photo = png(RED);
+    let ask = |query: &str| -> Value {
+        let answer = server.post(&format!("/v1/classify{query}"), "image/png", &photo).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        serde_json::from_slice(&answer.body).unwrap()
+    };
+    assert!(ask("")[0].get("features").is_none());
+    let found = ask("?features=true");
+    let features: Vec<f64> =
+        found[0]["features"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect();
+    // Channel c of the network looks at colour c mod 3.
+    let [red, green, blue] = RED.map(|value| f64::from(value) / 255.0);
+    assert_eq!(features.len(), 8);
+    assert!((features[3] - (2.0 * red - 0.5 * (green + blue))).abs() < 2e-3, "{features:?}");
+    assert_eq!((features[1], features[2]), (0.0, 0.0));
+
+    let zeros = vec!["0.25"; 3 * 16 * 16].join(",");
+    let request = format!(
+        r#"{{"inputs":[{{"name":"input","shape":[1,3,16,16],"datatype":"FP32","data":[{zeros}]}}],"outputs":[{{"name":"features"}}]}}"#
+    );
+    let answer = server.post("/v2/models/model/infer", "application/json", request.as_bytes()).unwrap();
+    let answer: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(
+        (&answer["outputs"][0]["name"], &answer["outputs"][0]["shape"]),
+        (&"features".into(), &serde_json::json!([1, 8]))
+    );
+    assert!((answer["outputs"][0]["data"][0].as_f64().unwrap() - 0.25).abs() < 1e-6, "{answer}");
+
+    let plain = Server::start(&[]);
+    let answer = plain.post("/v1/classify?features=true", "image/png", &photo).unwrap();
+    assert!(answer.status == 400 && answer.text().contains("has no output of features"), "{answer:?}");
+}
+
+#[test]
 fn described_routes_exist() {
     let server = Server::start(&[]);
     let described: Value = serde_json::from_slice(&server.get("/openapi.json").body).unwrap();

@@ -25,6 +25,7 @@ mod element_types;
 pub mod external_data;
 pub mod fuse;
 mod graph;
+pub mod head;
 mod index;
 mod model;
 mod node;

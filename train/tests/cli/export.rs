@@ -3,16 +3,19 @@
 use std::fs;
 use std::path::Path;
 
+use ferronnx_infer::preprocess::Preprocessor;
 use ferronnx_infer::results::Outcome;
 use ferronnx_infer::session::Options;
 use ferronnx_infer::verify::Verification;
 use ferronnx_infer::{Classifier, Device};
+use ferronnx_models::card::{CARD_KEY, ModelCard, OutputRole};
 use ferronnx_models::checkpoint;
 use ferronnx_models::networks::{Architecture, Classifier};
 use ferronnx_models::onnx::{Interface, values};
 use ferronnx_models::testing;
 use ferronnx_train::eager::Eager;
 use ferronnx_train::params::to_array;
+use ndarray::{Array2, Axis, Ix1, Ix2};
 use predicates::prelude::*;
 use predicates::str::{contains, is_empty};
 
@@ -266,6 +269,65 @@ fn attention_outputs_are_what_libtorch_multiplies_with() {
     }
     let error = session.fetch(input.view(), &["nothing"]).unwrap_err().to_string();
     assert_eq!(error, "the model has no float output `nothing`");
+}
+
+/// Fully connected layer of the default network for the colours, as the formula of the untrained weights says.
+fn classifier(features: &Array2<f32>) -> Array2<f32> {
+    let network = ResNet18::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
+    let weights = testing::weights(&network, &[1, 3, 16, 16]).unwrap();
+    let weight = weights["backbone.fc.weight"].view().into_dimensionality::<Ix2>().unwrap();
+    let bias = weights["backbone.fc.bias"].view().into_dimensionality::<Ix1>().unwrap();
+    features.dot(&weight.t()) + bias
+}
+
+#[test]
+fn features_and_feature_maps_give_the_logits_in_every_form() {
+    let (dir, _) = colour_set();
+    untrained(dir.path());
+    let options = Options::default().device(Device::Cpu);
+    let images = ferronnx_infer::files::images_in(dir.path().join("colours/test")).unwrap();
+    let decoded: Vec<_> = images.iter().map(|path| ferronnx_infer::decode::file(path).unwrap()).collect();
+    for (form, tolerance) in [
+        (&[][..], 1e-5),
+        (&["--no-fold", "--opset", "17", "--attention-outputs"], 1e-5),
+        (&["--input", "uint8"], 1e-5),
+        (&["--precision", "fp16"], 1e-5),
+        (&["--precision", "int8", "--calibration", "colours/train"], 3e-2),
+    ] {
+        let common = ["export", "weights.safetensors", "--labels", "labels.txt", "--image-size", "16"];
+        let wanted = ["--images", "colours/test", "--features", "--explain-outputs"];
+        train(dir.path()).args(common).args(wanted).args(form).assert().success();
+        let path = dir.path().join("model.onnx");
+        assert!(Verification::of_file(&path, &options, None).unwrap().holds(), "{form:?}");
+        let session = ferronnx_infer::Session::from_file(&path, &options).unwrap();
+        let card = ModelCard::from_json(&session.metadata(CARD_KEY).unwrap()).unwrap();
+        let roles: Vec<_> = card.outputs.iter().map(|(name, role)| (&**name, *role)).collect();
+        assert_eq!(
+            roles,
+            [
+                ("logits", OutputRole::Scores),
+                ("features", OutputRole::Features),
+                ("feature_maps", OutputRole::FeatureMaps)
+            ]
+        );
+        assert_eq!(card.observed.len(), if form.contains(&"--attention-outputs") { 8 } else { 0 });
+        let preprocessor = Preprocessor::new(&card.preprocessing);
+        let prepared: Vec<_> = decoded.iter().map(|image| preprocessor.prepare(image)).collect();
+        let batch = preprocessor.batch(&prepared, card.input);
+        let found = session.fetch(&batch, &["logits", "features", "feature_maps"]).unwrap();
+        let [logits, features, maps] = &found[..] else { panic!("{}", found.len()) };
+        assert_eq!((features.shape(), maps.shape()), (&[12, 512][..], &[12, 512, 2, 2][..]));
+        let means = maps.mean_axis(Axis(3)).unwrap().mean_axis(Axis(2)).unwrap();
+        assert!(relative_difference(&means, features) <= tolerance, "{form:?}");
+        let features = features.clone().into_dimensionality().unwrap();
+        let difference = relative_difference(&classifier(&features).into_dyn(), logits);
+        assert!(difference <= tolerance, "{form:?}: {difference}");
+    }
+    // A file without them is what it was: the first format, without roles.
+    train(dir.path()).args(["export", "weights.safetensors", "--image-size", "16"]).assert().success();
+    let session = ferronnx_infer::Session::from_file(dir.path().join("model.onnx"), &options).unwrap();
+    let card = session.metadata(CARD_KEY).unwrap();
+    assert!(card.starts_with("{\"format\":1,") && !card.contains("\"outputs\""), "{card}");
 }
 
 #[test]

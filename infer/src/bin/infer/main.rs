@@ -27,11 +27,13 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(&args),
         Command::Classify(args) => commands::classify::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
+        Command::Embed(args) => commands::embed::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => commands::serve::run(&args),
+        Command::Similar(args) => commands::similar::run(&args),
         Command::TritonRepo(args) => commands::triton_repo::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
     };

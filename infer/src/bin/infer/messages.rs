@@ -100,7 +100,13 @@ fn advice(error: &ErrorKind) -> Option<&'static str> {
             "leave out the flags for models without a card: --labels, --image-size, --resize, --fit, \
              --interpolation, --layout, --channels, --scale, --mean, --std, --activation"
         }
-        ErrorKind::Model(ModelError::NoMasks) => "export it with `train export --attention-outputs`",
+        ErrorKind::Model(ModelError::NoFeatures(_)) => {
+            "`train export --features` adds them to a network that ends in a global pool and a linear layer"
+        }
+        ErrorKind::Model(ModelError::NoMasks) => {
+            "export it with `train export --attention-outputs`, or with --explain-outputs for class activation maps"
+        }
+        ErrorKind::Model(ModelError::NoFeatureMaps) => "export it with `train export --explain-outputs`",
         _ => return None,
     })
 }

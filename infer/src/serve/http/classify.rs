@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
+use ferronnx_models::card::OutputRole;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,7 @@ use crate::serve::admission::{self, Admitted, Permit};
 use crate::serve::app::App;
 use crate::serve::engine::{Answer, Engine, Item, Timings};
 use crate::serve::failure::Failure;
+use crate::session::SessionError;
 
 /// Choices in the address.
 #[derive(Debug, Deserialize)]
@@ -36,6 +38,9 @@ pub(super) struct Choices {
     /// Answer with the attention masks too.
     #[serde(default)]
     attention: bool,
+    /// Answer with the features of each image too: its embedding.
+    #[serde(default)]
+    features: bool,
     /// Time after which an answer is of no use, in milliseconds.
     timeout_ms: Option<u64>,
 }
@@ -59,6 +64,8 @@ enum Outcome {
         found: Classified,
         #[serde(skip_serializing_if = "Option::is_none")]
         attention: Option<Attention>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        features: Option<Vec<f32>>,
     },
     Failed {
         #[serde(flatten, serialize_with = "serialize_path")]
@@ -104,11 +111,16 @@ pub(super) async fn classify(
     let slot = app.models.find(name, choices.version.as_deref())?;
     let engine = app.engine_of(slot)?;
     let masks = match choices.attention {
-        true => mask_outputs(engine.classifier().session()),
+        true => mask_outputs(engine.classifier()),
         false => Vec::new(),
     };
     if choices.attention && masks.is_empty() {
         let text = format!("the model `{}` has no attention outputs", slot.name());
+        return Err(Failure::Invalid(text));
+    }
+    let features = engine.classifier().card().output(OutputRole::Features).filter(|_| choices.features);
+    if choices.features && features.is_none() {
+        let text = format!("the model `{}` has no output of features", slot.name());
         return Err(Failure::Invalid(text));
     }
     let deadline = app.deadline(choices.timeout_ms.map(Duration::from_millis));
@@ -117,7 +129,8 @@ pub(super) async fn classify(
     admitted.record.set_images(photos.len());
     let permits = admitted.permits(photos.len()).map_err(|refusal| app.refusal(refusal))?;
     let scores = engine.classifier().meaning().output.clone();
-    let outputs: Arc<[String]> = std::iter::once(scores).chain(masks).collect();
+    let outputs: Arc<[String]> =
+        std::iter::once(scores).chain(features.map(str::to_owned)).chain(masks).collect();
 
     let run = |(photo, permit): (Photo, Permit)| {
         let (engine, outputs) = (engine.clone(), outputs.clone());
@@ -127,7 +140,7 @@ pub(super) async fn classify(
         }
     };
     let answers = join_all(photos.into_iter().zip(permits).map(run)).await;
-    respond(&engine, &outputs, choices.top_k, answers)
+    respond(&engine, &outputs, &choices, answers)
 }
 
 /// Reads the images of a request. A body of any type but multipart is one image: its format is in its content.
@@ -168,13 +181,13 @@ async fn photos(request: Request) -> Result<Vec<Photo>, Failure> {
 fn respond(
     engine: &Engine,
     outputs: &[String],
-    top_k: usize,
+    choices: &Choices,
     answers: Vec<(PathBuf, Result<Answer, Failure>)>,
 ) -> Result<Response, Failure> {
     let (mut outcomes, mut failure, mut times) = (Vec::with_capacity(answers.len()), None, Vec::new());
     for (path, answer) in answers {
         let timings = answer.as_ref().ok().map(|answer| answer.timings);
-        match answer.and_then(|answer| classified(engine, outputs, top_k, path.clone(), answer)) {
+        match answer.and_then(|answer| classified(engine, outputs, choices, path.clone(), answer)) {
             Ok(outcome) => {
                 times.extend(timings);
                 outcomes.push(outcome);
@@ -202,15 +215,20 @@ fn respond(
 fn classified(
     engine: &Engine,
     names: &[String],
-    top_k: usize,
+    choices: &Choices,
     path: PathBuf,
     answer: Answer,
 ) -> Result<Outcome, Failure> {
     let classifier = engine.classifier();
     let Answer { mut outputs, seen, timings } = answer;
-    let masks = outputs.split_off(1);
+    let masks = outputs.split_off(if choices.features { 2 } else { 1 });
+    let names = &names[outputs.len()..];
+    let features = outputs.get(1).map(|values| values.iter().copied().collect::<Vec<_>>());
+    if let Some(&value) = features.iter().flatten().find(|value| !value.is_finite()) {
+        return Err(SessionError::NotFinite { value }.into());
+    }
     let scores = classifier.meaning().rows(&outputs[0], 1)?;
-    let predictions = classifier.meaning().predictions(&scores[0], top_k)?;
+    let predictions = classifier.meaning().predictions(&scores[0], choices.top_k)?;
     let found = Classified {
         path,
         predictions,
@@ -223,9 +241,9 @@ fn classified(
         let Mask { name, values } = Mask::new(name.clone(), values)?;
         Ok(JsonMask { name, values: values.outer_iter().map(|row| row.to_vec()).collect() })
     };
-    let masks = names[1..].iter().zip(masks).map(mask).collect::<Result<Vec<_>, _>>()?;
+    let masks = names.iter().zip(masks).map(mask).collect::<Result<Vec<_>, _>>()?;
     let attention = seen.filter(|_| !masks.is_empty()).map(|seen| Attention { seen, masks });
-    Ok(Outcome::Classified { found, attention })
+    Ok(Outcome::Classified { found, attention, features })
 }
 
 /// Longest times of the steps among the images, as the header

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use ferronnx_models::card::Threshold;
+use ferronnx_models::card::{OutputRole, Threshold};
 use serde::Serialize;
 
 use crate::assume::Assumed;
@@ -45,6 +45,8 @@ struct Facts {
     weights_sha256: Option<String>,
     /// True if the file returns attention masks.
     attention: bool,
+    /// True if the file returns the features of an image.
+    features: bool,
     provider: &'static str,
     max_batch: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -77,7 +79,8 @@ fn facts(engine: &Engine) -> Facts {
         image_size: [size.height, size.width],
         certified: engine.certificate().is_some(),
         weights_sha256: engine.certificate().map(|found| found.sha256.clone()),
-        attention: !crate::explain::mask_outputs(classifier.session()).is_empty(),
+        attention: !crate::explain::mask_outputs(classifier).is_empty(),
+        features: classifier.card().output(OutputRole::Features).is_some(),
         provider: classifier.session().provider(),
         max_batch: engine.max_batch(),
         assumed: classifier.assumed().to_vec(),

@@ -79,6 +79,7 @@ fn export(error: &ExportError) -> Option<&'static str> {
         ExportError::Disagrees { .. } => {
             Some("; int8: try --ranges percentile, or allow more with --tolerance X")
         }
+        ExportError::Head(_) => Some(": leave out --features and --explain-outputs"),
         ExportError::NoLabels => Some(": name class folders with --images"),
         _ => None,
     }

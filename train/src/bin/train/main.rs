@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         Command::Fit(args) => ranks::run(&args),
         Command::FindLr(args) => commands::find_lr::run(&args),
         Command::Export(args) => commands::export::run(&args),
+        Command::Explain(args) => commands::explain::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
         Command::Summary(args) => commands::summary::run(&args),
     });

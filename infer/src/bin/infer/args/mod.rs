@@ -5,12 +5,14 @@ mod bench;
 mod bulk;
 mod classify;
 mod completions;
+mod embed;
 mod evaluate;
 mod explain;
 mod inspect;
 mod model;
 #[cfg(feature = "serve")]
 mod serve;
+mod similar;
 mod triton_repo;
 mod verify;
 
@@ -22,6 +24,7 @@ pub use bench::BenchArgs;
 pub use bulk::{BulkArgs, ShardArgs};
 pub use classify::ClassifyArgs;
 pub use completions::CompletionsArgs;
+pub use embed::EmbedArgs;
 pub use evaluate::EvaluateArgs;
 pub use explain::ExplainArgs;
 pub use inspect::InspectArgs;
@@ -31,6 +34,7 @@ use model::probability;
 pub use model::{AssumeArgs, FileArgs, ModelArgs};
 #[cfg(feature = "serve")]
 pub use serve::{LogFormat, ServeArgs};
+pub use similar::SimilarArgs;
 pub use triton_repo::TritonRepoArgs;
 pub use verify::VerifyArgs;
 
@@ -53,6 +57,9 @@ pub enum Command {
     /// Classify images
     #[command(after_help = classify::HELP)]
     Classify(ClassifyArgs),
+    /// Compute embeddings of images
+    #[command(after_help = embed::HELP)]
+    Embed(EmbedArgs),
     /// Measure accuracy on labelled images
     #[command(after_help = evaluate::HELP)]
     Evaluate(EvaluateArgs),
@@ -66,6 +73,9 @@ pub enum Command {
     #[cfg(feature = "serve")]
     #[command(after_help = serve::HELP)]
     Serve(Box<ServeArgs>),
+    /// Find the images that are most similar to an image
+    #[command(after_help = similar::HELP)]
+    Similar(SimilarArgs),
     /// Write a model repository for Triton Inference Server
     #[command(after_help = triton_repo::HELP)]
     TritonRepo(TritonRepoArgs),

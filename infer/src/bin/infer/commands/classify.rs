@@ -132,15 +132,15 @@ fn load(args: &ClassifyArgs, is_few: bool) -> Result<Classifier> {
 
 /// Images to classify, and everything else that was met on the way.
 #[derive(Default)]
-struct Inputs {
-    sources: Vec<Source>,
+pub(super) struct Inputs {
+    pub(super) sources: Vec<Source>,
     /// Folders that cannot be read or hold no images.
-    failed: Vec<Failed>,
-    left_out: LeftOut,
+    pub(super) failed: Vec<Failed>,
+    pub(super) left_out: LeftOut,
 }
 
 /// Lists the images of `paths`, in order.
-fn inputs(paths: &[impl AsRef<Path>]) -> Result<Inputs> {
+pub(super) fn inputs(paths: &[impl AsRef<Path>]) -> Result<Inputs> {
     let mut inputs = Inputs::default();
     for path in paths.iter().map(AsRef::as_ref) {
         if is_standard_input(path) {

@@ -1,6 +1,4 @@
-//! Command `infer explain`: overlays the network's attention on an image.
-
-mod overlay;
+//! Command `infer explain`: overlays attention and class activation maps on an image.
 
 use std::io::{self, Cursor, Write};
 
@@ -8,11 +6,13 @@ use anyhow::{Context, Result, anyhow};
 use ferronnx_infer::classifier::Classifier;
 use ferronnx_infer::decode;
 use ferronnx_infer::escape;
-use ferronnx_infer::explain::{Explanation, Mask};
+use ferronnx_infer::explain::overlay::{self, extremes};
+use ferronnx_infer::explain::{ClassMap, Explanation, Mask};
 use ferronnx_infer::results::Prediction;
 use ferronnx_infer::session::Optimization;
 use ferronnx_report::text;
 use image::ImageFormat;
+use ndarray::Array2;
 use serde::Serialize;
 
 use super::model;
@@ -27,8 +27,12 @@ pub fn run(args: &ExplainArgs) -> Result<Done> {
     })?;
     let classifier = model::classifier(&args.model, Classifier::builder(), Optimization::Quick)?;
     let photo = decode::file(&args.photo)?;
-    let found = Explanation::of(&classifier, &photo)
-        .map_err(|error| anyhow!(messages::words(&error.at(args.model.path()))))?;
+    let class = args.class.as_deref().map(|class| class_of(class, &classifier.card().labels)).transpose()?;
+    let found = match class {
+        Some(class) => Explanation::of_class(&classifier, &photo, class),
+        None => Explanation::of(&classifier, &photo),
+    };
+    let found = found.map_err(|error| anyhow!(messages::words(&error.at(args.model.path()))))?;
     let mut encoded = Cursor::new(Vec::new());
     let write = format!("cannot write {}", args.output.display());
     overlay::render(&found, &photo).write_to(&mut encoded, format).with_context(|| write.clone())?;
@@ -43,10 +47,31 @@ pub fn run(args: &ExplainArgs) -> Result<Done> {
     Ok(Done::All)
 }
 
+/// Index of the class that `--class` names.
+fn class_of(class: &str, labels: &[String]) -> Result<usize> {
+    let index = || class.parse().ok().filter(|&index: &usize| index < labels.len());
+    labels.iter().position(|label| label == class).or_else(index).with_context(|| {
+        format!("--class {class}: no label of the model, and no index from 0 to {}", labels.len() - 1)
+    })
+}
+
 #[derive(Serialize)]
 struct Json<'a> {
     predictions: &'a [Prediction],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class_map: Option<JsonClassMap<'a>>,
     masks: Vec<JsonMask<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonClassMap<'a> {
+    index: usize,
+    label: &'a str,
+    /// Score of the class: the mean of the values plus the bias.
+    logit: f32,
+    bias: f32,
+    /// Rows of parts of the logit.
+    values: Vec<Vec<f32>>,
 }
 
 #[derive(Serialize)]
@@ -58,12 +83,21 @@ struct JsonMask<'a> {
 
 impl<'a> Json<'a> {
     fn of(found: &'a Explanation) -> Self {
-        let mask = |mask: &'a Mask| JsonMask {
-            name: &mask.name,
-            values: mask.values.outer_iter().map(|row| row.to_vec()).collect(),
-        };
-        Self { predictions: &found.predictions, masks: found.masks.iter().map(mask).collect() }
+        let mask = |mask: &'a Mask| JsonMask { name: &mask.name, values: rows(&mask.values) };
+        let class_map = found.class_map.as_ref().map(|map| JsonClassMap {
+            index: map.class,
+            label: &map.label,
+            logit: map.logit,
+            bias: map.bias,
+            values: rows(&map.values),
+        });
+        let masks = found.masks.iter().map(mask).collect();
+        Self { predictions: &found.predictions, class_map, masks }
     }
+}
+
+fn rows(values: &Array2<f32>) -> Vec<Vec<f32>> {
+    values.outer_iter().map(|row| row.to_vec()).collect()
 }
 
 fn lines(found: &Explanation) -> String {
@@ -75,6 +109,22 @@ fn lines(found: &Explanation) -> String {
         let [least, mean, greatest] = mask.range().map(|value| format!("{value:.3}"));
         [mask.stage().into(), format!("{width}x{height}"), least, mean, greatest]
     };
-    let table = text::table(["mask", "size", "least", "mean", "greatest"], found.masks.iter().map(row));
-    format!("{}\n\n{table}", text::fields(&[("sees", guesses.join(", "))]))
+    let mut fields = vec![("sees", guesses.join(", "))];
+    if let Some(ClassMap { label, logit, bias, values, .. }) = &found.class_map {
+        let [least, greatest] = extremes(values);
+        let (height, width) = values.dim();
+        let text = format!(
+            "{}, logit {logit:.3}: places of a {width}x{height} map give {least:.3} to {greatest:.3}, the bias {bias:.3}",
+            escape::name(label)
+        );
+        fields.push(("class", text));
+    }
+    let fields = text::fields(&fields);
+    match found.masks.is_empty() {
+        true => fields,
+        false => {
+            let header = ["mask", "size", "least", "mean", "greatest"];
+            format!("{fields}\n\n{}", text::table(header, found.masks.iter().map(row)))
+        }
+    }
 }

@@ -4,11 +4,13 @@
 pub mod bench;
 pub mod classify;
 pub mod completions;
+pub mod embed;
 pub mod evaluate;
 pub mod explain;
 pub mod inspect;
 mod model;
 #[cfg(feature = "serve")]
 pub mod serve;
+pub mod similar;
 pub mod triton_repo;
 pub mod verify;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
+use ferronnx_infer::embed::Embedder;
 use ferronnx_infer::session::Optimization;
 use ferronnx_infer::{Classifier, ClassifierBuilder, ErrorKind};
 
@@ -15,10 +16,37 @@ pub fn classifier(
     builder: ClassifierBuilder,
     optimization: Optimization,
 ) -> Result<Classifier> {
+    let builder = configured(args, builder, optimization);
+    let classifier = load(&args.files, |path| builder.load(path))?;
+    say(&classifier);
+    Ok(classifier)
+}
+
+/// Loads the chosen model to compute embeddings, and prints what is assumed and added.
+pub fn embedder(
+    args: &ModelArgs,
+    builder: ClassifierBuilder,
+    optimization: Optimization,
+) -> Result<Embedder> {
+    let builder = configured(args, builder, optimization);
+    let embedder = load(&args.files, |path| Embedder::load(builder, path))?;
+    say(embedder.classifier());
+    if let Some(value) = embedder.added() {
+        messages::note(format_args!(
+            "features: the file has no output of them, so what its last linear layer reads is taken (`{value}`)"
+        ));
+    }
+    Ok(embedder)
+}
+
+fn configured(args: &ModelArgs, builder: ClassifierBuilder, optimization: Optimization) -> ClassifierBuilder {
     // Threads decode images at the same time and need the cores.
     let options = args.options().spinning(false).bytes(true).halves(true);
-    let builder = builder.options(options).optimization(optimization);
-    let classifier = load(&args.files, |path| builder.load(path))?;
+    builder.options(options).optimization(optimization)
+}
+
+/// Prints what the user should know of a model that was loaded.
+fn say(classifier: &Classifier) {
     if let Some(warning) = classifier.session().warning() {
         messages::line("warning", warning);
     }
@@ -26,7 +54,6 @@ pub fn classifier(
         messages::line("note", messages::faster(note));
     }
     messages::assumed(classifier.assumed());
-    Ok(classifier)
 }
 
 /// Calls `load` with the path of the chosen model; an error says how to choose another model, device or runtime.

@@ -20,6 +20,7 @@ Examples:
   train export runs/photos -o photos.onnx --precision fp16 --input uint8
   train export runs/photos -o small.onnx --precision int8
   train export runs/photos --calibrate
+  train export runs/photos --features --explain-outputs
   train export weights.pth --labels labels.txt --image-size 32 --images photos/test
 
 The file is run on ONNX Runtime and compared with libtorch before it is kept."
@@ -43,6 +44,12 @@ pub struct ExportArgs {
     /// Add the attention of every stage as further outputs, for `infer explain`
     #[arg(long)]
     pub attention_outputs: bool,
+    /// Add the pooled features of an image, which the last linear layer reads, as the output `features`: its embedding
+    #[arg(long)]
+    pub features: bool,
+    /// Add the last feature maps as the output `feature_maps`, for the class activation maps of `infer explain`
+    #[arg(long)]
+    pub explain_outputs: bool,
     /// Keep batch norm as separate operators
     #[arg(long)]
     pub no_fold: bool,

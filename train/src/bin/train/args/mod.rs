@@ -2,6 +2,7 @@
 
 mod compare;
 mod distributed;
+mod explain;
 mod export;
 mod find_lr;
 mod fit;
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand};
 
 pub use self::compare::{CompareArgs, CompareFormat};
 pub use self::distributed::DistributedArgs;
+pub use self::explain::ExplainArgs;
 pub use self::export::{ExportArgs, PrecisionArg};
 pub use self::find_lr::FindLrArgs;
 pub use self::fit::{DryRunFormat, FitArgs};
@@ -45,6 +47,8 @@ pub enum Command {
     FindLr(FindLrArgs),
     /// Export a trained network to .onnx, verified against libtorch
     Export(ExportArgs),
+    /// Overlay on an image what speaks for a class at any layer: LayerCAM
+    Explain(ExplainArgs),
     /// Compare runs: accuracies, times, and the settings that differ
     Compare(CompareArgs),
     /// Show a network's layers: output shapes, parameters, multiply-accumulates

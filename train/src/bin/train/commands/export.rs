@@ -58,6 +58,8 @@ pub fn run(args: &ExportArgs) -> Result<()> {
         precision: args.precision.into(),
         input: args.input.into(),
         observed: args.attention_outputs,
+        features: args.features,
+        feature_maps: args.explain_outputs,
         fold: !args.no_fold,
         calibration: args.ranges.into(),
         tolerance: args.tolerance,

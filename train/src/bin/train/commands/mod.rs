@@ -1,6 +1,7 @@
 //! Subcommands, one file each.
 
 pub mod compare;
+pub mod explain;
 pub mod export;
 pub mod find_lr;
 pub mod fit;

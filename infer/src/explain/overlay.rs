@@ -1,13 +1,15 @@
-//! Overlay of attention masks on an image, as panels with titles.
+//! Overlay of attention masks and a class activation map on an image, as panels with titles.
 
 use embedded_graphics::mono_font::{MonoTextStyle, ascii::FONT_9X15};
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
 use embedded_graphics::text::{Baseline, Text};
-use ferronnx_infer::explain::{Explanation, Mask};
-use ferronnx_infer::preprocess::resample;
 use ferronnx_models::card::ResizeFilter;
 use image::{GenericImage, Rgb, RgbImage};
+use ndarray::Array2;
+
+use super::{ClassMap, Explanation};
+use crate::preprocess::resample;
 
 /// Height and width of a panel, in pixels.
 const PANEL: u32 = 288;
@@ -20,37 +22,60 @@ const COLUMNS: u32 = 3;
 /// Share of the mask's colour in a pixel; the rest is the image's.
 const OPACITY: f32 = 0.55;
 
-/// Draws panels with the part of `image` that the network saw: as it is, under the mask of each stage from its minimum (dark)
-/// to its maximum (bright), and under the mean of those.
+/// Draws panels with the part of `image` that the network saw: as it is, under the class activation map, under the mask of
+/// each stage, and under the mean of the masks; each from its minimum (dark) to its maximum (bright).
 pub fn render(explanation: &Explanation, image: &RgbImage) -> RgbImage {
-    let photo = enlarged(image, explanation.seen);
-    let shadings: Vec<_> = explanation.masks.iter().map(shading).collect();
+    let shadings: Vec<_> = explanation.masks.iter().map(|mask| shading(&mask.values)).collect();
     let mean = |place: usize| {
         shadings.iter().map(|shading| shading[place]).sum::<f32>() / shadings.len().max(1) as f32
     };
-    let combined: Vec<f32> = (0..(PANEL * PANEL) as usize).map(mean).collect();
     let title = explanation
         .predictions
         .first()
         .map_or_else(String::new, |guess| format!("{} {:.1} %", guess.label, 100.0 * guess.probability));
-    let mut panels = vec![(title, panel(&photo, None))];
+    let mut maps = Vec::new();
+    if let Some(ClassMap { label, values, .. }) = &explanation.class_map {
+        let [least, greatest] = extremes(values);
+        maps.push((format!("for {label} {least:.2} to {greatest:.2}"), shading(values)));
+    }
     for (mask, shading) in explanation.masks.iter().zip(&shadings) {
         let [least, _, greatest] = mask.range();
-        let title = format!("{} {least:.2}-{greatest:.2}", mask.stage());
-        panels.push((title, panel(&photo, Some(shading))));
+        maps.push((format!("{} {least:.2}-{greatest:.2}", mask.stage()), shading.clone()));
     }
-    panels.push(("combined".into(), panel(&photo, Some(&combined))));
+    if !explanation.masks.is_empty() {
+        maps.push(("combined".into(), (0..(PANEL * PANEL) as usize).map(mean).collect()));
+    }
+    panels(image, explanation.seen, title, maps)
+}
+
+/// Draws panels with the part `seen` (left, top, width, height) of `image`: as it is, with `title`, and under each of `maps`
+/// from its minimum (dark) to its maximum (bright), with the title of the map.
+pub fn overlay(image: &RgbImage, seen: [f64; 4], title: String, maps: &[(String, Array2<f32>)]) -> RgbImage {
+    let maps = maps.iter().map(|(title, values)| (title.clone(), shading(values)));
+    panels(image, seen, title, maps.collect())
+}
+
+fn panels(image: &RgbImage, seen: [f64; 4], title: String, maps: Vec<(String, Vec<f32>)>) -> RgbImage {
+    let photo = enlarged(image, seen);
+    let shaded = maps.into_iter().map(|(title, shading)| (title, panel(&photo, Some(&shading))));
+    let panels: Vec<_> = std::iter::once((title, panel(&photo, None))).chain(shaded).collect();
     sheet(&panels)
 }
 
-/// Scales a mask to a panel, with values from 0 (its minimum) to 1 (its maximum); 0 everywhere if it is constant.
-fn shading(mask: &Mask) -> Vec<f32> {
-    let [least, _, greatest] = mask.range();
+/// Minimum and maximum of a map.
+pub fn extremes(values: &Array2<f32>) -> [f32; 2] {
+    let least = values.iter().copied().fold(f32::INFINITY, f32::min);
+    [least, values.iter().copied().fold(f32::NEG_INFINITY, f32::max)]
+}
+
+/// Scales a map to a panel, with values from 0 (its minimum) to 1 (its maximum); 0 everywhere if it is constant.
+fn shading(values: &Array2<f32>) -> Vec<f32> {
+    let [least, greatest] = extremes(values);
     let range = greatest - least;
     let level = |value: f32| if range > 0.0 { (255.0 * (value - least) / range).round() as u8 } else { 0 };
-    let (height, width) = mask.values.dim();
+    let (height, width) = values.dim();
     let levels = RgbImage::from_fn(width as u32, height as u32, |x, y| {
-        Rgb([level(mask.values[[y as usize, x as usize]]); 3])
+        Rgb([level(values[[y as usize, x as usize]]); 3])
     });
     let shaded = enlarged(&levels, [0.0, 0.0, width as f64, height as f64]);
     shaded.pixels().map(|pixel| f32::from(pixel.0[0]) / 255.0).collect()
@@ -119,10 +144,10 @@ impl DrawTarget for Canvas<'_> {
 
 #[cfg(test)]
 mod tests {
-    use ferronnx_infer::results::Prediction;
-    use ndarray::Array2;
 
     use super::*;
+    use crate::explain::Mask;
+    use crate::results::Prediction;
 
     fn explanation() -> Explanation {
         let mask = |name: &str, values: Array2<f32>| Mask { name: name.into(), values };
@@ -133,6 +158,7 @@ mod tests {
                 mask("cbam_layer1.spatial_attn.mask", bright_right),
                 mask("cbam_layer2.spatial_attn.mask", Array2::from_elem((1, 1), 0.5)),
             ],
+            class_map: None,
             seen: [10.0, 0.0, 40.0, 40.0],
         }
     }
@@ -156,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_flat_mask_is_dark_everywhere() {
-        assert!(shading(&explanation().masks[1]).iter().all(|&level| level == 0.0));
+        assert!(shading(&explanation().masks[1].values).iter().all(|&level| level == 0.0));
         assert_eq!(explanation().masks[0].stage(), "cbam_layer1");
         let [least, mean, greatest] = explanation().masks[0].range();
         assert!((least - 0.2).abs() < 1e-6 && (mean - 0.35).abs() < 1e-6 && (greatest - 0.5).abs() < 1e-6);

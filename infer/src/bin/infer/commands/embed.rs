@@ -1,0 +1,166 @@
+//! Command `infer embed`: writes embeddings of images to a file.
+
+use std::io::{self, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use ferronnx_infer::Classifier;
+use ferronnx_infer::embed::{npy, table};
+use ferronnx_infer::files::serialize_path;
+use ferronnx_infer::results::Failed;
+use ferronnx_infer::session::Optimization;
+use ferronnx_models::files::StagedFile;
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use super::classify::{Inputs, inputs};
+use super::model;
+use crate::args::EmbedArgs;
+use crate::exit::Done;
+use crate::messages;
+
+/// Embeds the images of `args` and writes the file.
+pub fn run(args: &EmbedArgs) -> Result<Done> {
+    let form = Form::of(&args.out)?;
+    let builder = Classifier::builder().batch(args.batch).assume(args.assume.assumptions()?);
+    let embedder = model::embedder(&args.model, builder, Optimization::Full)?.normalized(args.normalize);
+    let Inputs { sources, failed, left_out } = inputs(&args.paths)?;
+    if !left_out.is_empty() {
+        messages::note(format_args!("left out: {left_out}"));
+    }
+    let mut counts = Counts { progress: messages::progress(sources.len(), false), embedded: 0, failed: 0 };
+    failed.iter().for_each(|failed| counts.fail(failed));
+    let mut names = String::new();
+    let (mut error, mut is_done) = (None, false);
+    let written = StagedFile::new(&args.out).and_then(|mut file| {
+        let mut rows = Rows::new(form, &mut file)?;
+        for (path, embedding) in embedder.embed_files(sources) {
+            match embedding {
+                Ok(values) => {
+                    if form == Form::Npy {
+                        let name = line(&path).map_err(|found| {
+                            error = Some(found);
+                            io::Error::other("a name")
+                        })?;
+                        names.extend([name, "\n"]);
+                    }
+                    rows.add(&path, &values)?;
+                    counts.add();
+                }
+                Err(error) => counts.fail(&Failed { path, error }),
+            }
+        }
+        is_done = true;
+        match counts.embedded {
+            0 => return Err(io::Error::other("no image was embedded")),
+            _ => rows.finish()?,
+        }
+        file.replace()
+    });
+    counts.progress.finish_and_clear();
+    if let Some(error) = error {
+        return Err(error);
+    }
+    // With nothing to write, the images have said why.
+    if counts.embedded > 0 || !is_done {
+        let cannot_write = |path: &Path| format!("cannot write {}", path.display());
+        written.with_context(|| cannot_write(&args.out))?;
+        if form == Form::Npy {
+            let path = table::names_file(&args.out);
+            ferronnx_models::files::write_atomically(&path, |out| out.write_all(names.as_bytes()))
+                .with_context(|| cannot_write(&path))?;
+        }
+    }
+    let failed = if counts.failed == 0 { String::new() } else { format!(", {} failed", counts.failed) };
+    messages::note(format_args!("{} embedded{failed}", counts.embedded));
+    Ok(Done::from_counts(counts.embedded, counts.failed))
+}
+
+/// Name of an image as a line of text.
+fn line(path: &Path) -> Result<&str> {
+    path.to_str().filter(|name| !name.contains(['\n', '\r'])).ok_or_else(|| {
+        anyhow!("{}: the name cannot be a line of text, so write .jsonl: --out FILE.jsonl", path.display())
+    })
+}
+
+/// Form of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Npy,
+    Jsonl,
+}
+
+impl Form {
+    /// Form that the extension of `path` names.
+    fn of(path: &Path) -> Result<Self> {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("npy") => Ok(Self::Npy),
+            Some("jsonl") => Ok(Self::Jsonl),
+            _ => bail!("--out {}: the name has to end in .npy or .jsonl", path.display()),
+        }
+    }
+}
+
+/// Rows of a file.
+enum Rows<W> {
+    Npy(npy::Writer<W>),
+    Jsonl(W),
+}
+
+/// Line of a `.jsonl` file.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten, serialize_with = "path")]
+    path: &'a PathBuf,
+    embedding: &'a [f32],
+}
+
+fn path<S: serde::Serializer>(path: &&PathBuf, serializer: S) -> Result<S::Ok, S::Error> {
+    serialize_path(path, serializer)
+}
+
+impl<W: Write + Seek> Rows<W> {
+    fn new(form: Form, out: W) -> io::Result<Self> {
+        Ok(match form {
+            Form::Npy => Self::Npy(npy::Writer::new(out)?),
+            Form::Jsonl => Self::Jsonl(out),
+        })
+    }
+
+    fn add(&mut self, path: &PathBuf, embedding: &[f32]) -> io::Result<()> {
+        match self {
+            Self::Npy(matrix) => matrix.row(embedding),
+            Self::Jsonl(out) => {
+                serde_json::to_writer(&mut *out, &Line { path, embedding })?;
+                out.write_all(b"\n")
+            }
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Npy(matrix) => matrix.finish().map(|_| ()),
+            Self::Jsonl(_) => Ok(()),
+        }
+    }
+}
+
+/// Numbers of images so far.
+struct Counts {
+    progress: ProgressBar,
+    embedded: usize,
+    failed: usize,
+}
+
+impl Counts {
+    fn add(&mut self) {
+        self.embedded += 1;
+        self.progress.inc(1);
+    }
+
+    fn fail(&mut self, failed: &Failed) {
+        self.failed += 1;
+        messages::failed(&self.progress, failed);
+        self.progress.inc(1);
+    }
+}

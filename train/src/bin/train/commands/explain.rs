@@ -1,0 +1,106 @@
+//! `train explain`: overlays on an image what speaks for a class at a layer.
+
+use std::io::Cursor;
+
+use anyhow::{Context, Result, bail};
+use ferronnx_infer::decode;
+use ferronnx_infer::explain::overlay;
+use ferronnx_infer::preprocess::{Batch, Preprocessor};
+use ferronnx_models::card::{InputForm, Preprocessing};
+use ferronnx_models::onnx::Interface;
+use ferronnx_models::resnet::ResNet18;
+use ferronnx_models::{Module, Weights, shapes};
+use ferronnx_train::layer_cam::layer_cam;
+use ferronnx_train::params::{Params, to_tensor};
+use ferronnx_train::run::RunFolder;
+use image::ImageFormat;
+use tch::Device;
+
+use super::{architecture, is_run, network_in, preprocessing};
+use crate::args::ExplainArgs;
+
+/// Network with its weights, and what images and classes are to it.
+struct Source {
+    network: ResNet18,
+    weights: Weights,
+    preprocessing: Preprocessing,
+    labels: Vec<String>,
+}
+
+/// Runs the command.
+pub fn run(args: &ExplainArgs) -> Result<()> {
+    let format = ImageFormat::from_path(&args.out)
+        .with_context(|| format!("--out {}: the name has to end in .png or .jpg", args.out.display()))?;
+    let Source { network, weights, preprocessing, labels } = source(args)?;
+    let class = args.class.as_deref().map(|class| class_of(class, &labels)).transpose()?;
+    let layer = layer(&network, &args.layer)?;
+    let photo = decode::file(&args.photo)?;
+    let preprocessor = Preprocessor::new(&preprocessing);
+    let prepared = preprocessor.prepare(&photo);
+    let Batch::Float(image) = preprocessor.batch(&[&prepared], InputForm::Float) else {
+        unreachable!("floats were asked for")
+    };
+    let shape = image.shape().to_vec();
+    let params = Params::initialise(&shapes::describe(&network, &shape)?.params, 0, Device::Cpu)?;
+    params.assign_all(&weights)?;
+    let interface = Interface::new(&shape[1..]).output("logits");
+    let found = layer_cam(&network, &params, &interface, &to_tensor(&image.into_dyn())?, &layer, class)?;
+
+    let label = &labels[found.class];
+    let [_, greatest] = overlay::extremes(&found.map);
+    let (height, width) = found.map.dim();
+    let title = format!("{label}, {layer} 0-{greatest:.2}");
+    let seen = preprocessor.seen(photo.width(), photo.height());
+    let sheet = overlay::overlay(&photo, seen, label.clone(), &[(title, found.map)]);
+    let write = || format!("cannot write {}", args.out.display());
+    let mut encoded = Cursor::new(Vec::new());
+    sheet.write_to(&mut encoded, format).with_context(write)?;
+    ferronnx_models::files::write_atomically(&args.out, |out| out.write_all(encoded.get_ref()))
+        .with_context(write)?;
+    say!("class    {label}, logit {:.3}", found.logits[found.class]);
+    say!("layer    {layer}: {}, {width}x{height}, greatest {greatest:.3}", found.value);
+    say!("written  {}", args.out.display());
+    Ok(())
+}
+
+fn source(args: &ExplainArgs) -> Result<Source> {
+    if is_run(&args.source) {
+        if args.image_size.is_some() {
+            bail!("--image-size is for bare checkpoints: a run knows it already");
+        }
+        let (run, config) = RunFolder::open(&args.source)?;
+        let network = ResNet18::new(&architecture(&config, &args.source)?)?;
+        let (weights, _) = run.weights()?;
+        return Ok(Source { network, weights, preprocessing: config.preprocessing, labels: config.labels });
+    }
+    let found = network_in(&args.source, None, &[])?;
+    let size = args.image_size.unwrap_or(found.architecture.stem.usual_size());
+    let labels = (0..found.architecture.classes).map(|class| format!("class {class}")).collect();
+    let network = ResNet18::new(&found.architecture)?;
+    let preprocessing = preprocessing(&found.architecture, size);
+    say!(
+        "assumed  images of {size} pixels, mean {:?}, standard deviation {:?}",
+        preprocessing.mean,
+        preprocessing.std
+    );
+    Ok(Source { network, weights: found.weights, preprocessing, labels })
+}
+
+/// Index of the class that `--class` names.
+fn class_of(class: &str, labels: &[String]) -> Result<usize> {
+    let index = || class.parse().ok().filter(|&index: &usize| index < labels.len());
+    labels.iter().position(|label| label == class).or_else(index).with_context(|| {
+        format!("--class {class}: no label of the network, and no index from 0 to {}", labels.len() - 1)
+    })
+}
+
+/// Part of the network that `--layer` names, by a role as `@stages:4` or by its path.
+fn layer(network: &impl Module, name: &str) -> Result<String> {
+    let Some(role) = name.strip_prefix('@') else { return Ok(name.to_owned()) };
+    let roles = network.roles();
+    match roles.get(role).as_deref() {
+        Some([pattern]) => Ok(pattern.trim_end_matches(".*").to_owned()),
+        Some(_) => bail!("--layer {name}: several layers, name one, as @stages:4"),
+        None => bail!("--layer {name}: the network declares no such stage"),
+    }
+}
