@@ -1,6 +1,6 @@
 //! Files written by an earlier version verify and classify as they did then.
 //!
-//! `earlier/*.onnx` were exported by version 0.1.0 (commit 5deac5b) from one small network with CBAM, in four forms;
+//! `earlier/*.onnx.gz` were exported by version 0.1.0 (commit 5deac5b) from one small network with CBAM, in four forms;
 //! `earlier/answers.json` is what that version's `infer classify` said of `earlier/image.png`.
 //! `earlier/generate.rs` is the program that trained and exported them.
 
@@ -11,8 +11,10 @@
 mod support;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use flate2::read::GzDecoder;
 use serde_json::Value;
 use support::{Said, Workplace};
 
@@ -28,7 +30,10 @@ fn file(name: &str) -> PathBuf {
 
 fn infer(arguments: &[&str], form: &str) -> Said {
     let place = Workplace::new();
-    Said::by(place.infer().args(arguments).arg("--model").arg(file(&format!("{form}.onnx"))))
+    let packed = fs::File::open(file(&format!("{form}.onnx.gz"))).unwrap();
+    let model = place.path("earlier.onnx");
+    io::copy(&mut GzDecoder::new(packed), &mut fs::File::create(&model).unwrap()).unwrap();
+    Said::by(place.infer().args(arguments).arg("--model").arg(model))
 }
 
 #[test]

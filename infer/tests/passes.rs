@@ -7,10 +7,13 @@
 mod support;
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use ferronnx_infer::Session;
+
 use ferronnx_models::onnx::{Element, Model, passes};
+use flate2::read::GzDecoder;
 use ndarray::{Array4, ArrayD};
 use support::options;
 
@@ -23,6 +26,14 @@ fn folder() -> std::path::PathBuf {
     // The script for the whole network names another.
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/passes");
     std::env::var_os("FERRONNX_PASSES").map_or(default, Into::into)
+}
+
+/// The file that one of PyTorch's exporters wrote.
+fn model(exporter: &str) -> Model {
+    let packed = fs::File::open(folder().join(exporter).with_extension("onnx.gz")).unwrap();
+    let mut bytes = Vec::new();
+    GzDecoder::new(packed).read_to_end(&mut bytes).unwrap();
+    Model::decode(bytes).unwrap()
 }
 
 fn count(model: &Model, op: &str) -> usize {
@@ -45,8 +56,7 @@ fn difference(model: &Model) -> f32 {
 #[test]
 fn passes_keep_the_logits_of_pytorchs_resnet() {
     for exporter in ["torchscript", "dynamo"] {
-        let bytes = fs::read(folder().join(exporter).with_extension("onnx")).unwrap();
-        let mut model = Model::decode(bytes).unwrap();
+        let mut model = model(exporter);
         let within = |model: &Model, tolerance: f32, pass: &str| {
             let found = difference(model);
             println!("{exporter}, {pass}: {found:.1e}");
@@ -80,8 +90,7 @@ fn passes_keep_the_logits_of_pytorchs_resnet() {
 
 #[test]
 fn a_quantised_network_without_its_rounding_gives_the_logits_of_its_weights() {
-    let bytes = fs::read(folder().join("dynamo.onnx")).unwrap();
-    let mut model = Model::decode(bytes).unwrap();
+    let mut model = model("dynamo");
     passes::fold_batch_norm(&mut model);
     let wide = passes::quantized_values(&model).into_iter().map(|name| (name, (-40.0, 40.0))).collect();
     passes::quantize(&mut model, &wide).unwrap();

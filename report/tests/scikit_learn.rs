@@ -61,7 +61,8 @@ struct Ranked {
 }
 
 fn expected() -> Expected {
-    serde_json::from_str(include_str!("scikit_learn/expected.json")).unwrap()
+    let packed = &include_bytes!("scikit_learn/expected.json.gz")[..];
+    serde_json::from_reader(flate2::read::GzDecoder::new(packed)).unwrap()
 }
 
 fn close(what: &str, found: f64, right: f64) {

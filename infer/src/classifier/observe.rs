@@ -7,7 +7,7 @@ use ndarray::ArrayD;
 
 use super::{Classifier, Source};
 use crate::error::Result;
-use crate::pipeline::{Pipeline, Prepared};
+use crate::pipeline::{Input, Pipeline, Prepared};
 use crate::scores::rows;
 use crate::session::{Session, SessionError};
 
@@ -38,8 +38,9 @@ impl Classifier {
         sources: impl IntoIterator<Item = S>,
         output: &'a str,
     ) -> impl Iterator<Item = (PathBuf, Result<Vec<f32>>)> + 'a {
-        let sources = sources.into_iter().map(Into::into).collect();
-        let pipeline = Pipeline::start(self.pool.clone(), self.preprocessor.clone(), sources, self.batch);
+        let sources: Vec<Source> = sources.into_iter().map(Into::into).collect();
+        let inputs = sources.into_iter().map(Input::from);
+        let pipeline = Pipeline::start(self.pool.clone(), self.preprocessor.clone(), inputs, self.batch);
         pipeline.flat_map(move |batch| self.observe_prepared(batch, output))
     }
 

@@ -4,6 +4,7 @@
 `python generate.py --full FOLDER` writes ResNet18 of the usual width there, see `full.sh`. Beside each network lie an input
 [2, 3, S, S] and PyTorch's logits for it, as little-endian floats.
 """
+import gzip
 import sys
 from pathlib import Path
 
@@ -55,7 +56,8 @@ def write(module, size, folder):
             part.doc_string = ""
         norms = sum(node.op_type == "BatchNormalization" for node in model.graph.node)
         assert norms == 20, f"{file}: {norms}"
-        (folder / file).write_bytes(model.SerializeToString())
+        (folder / file).unlink()
+        (folder / f"{file}.gz").write_bytes(gzip.compress(model.SerializeToString(), mtime=0))
     with torch.no_grad():
         (folder / "input.f32").write_bytes(x.numpy().tobytes())
         (folder / "logits.f32").write_bytes(module(x).numpy().tobytes())

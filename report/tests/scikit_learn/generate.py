@@ -1,4 +1,4 @@
-"""Metrics of scikit-learn and SciPy for tests/scikit_learn.rs: python generate.py > expected.json
+"""Metrics of scikit-learn and SciPy for tests/scikit_learn.rs: python generate.py | gzip -9n > expected.json.gz
 
 scikit-learn 1.9.1, SciPy and NumPy as it requires.
 """

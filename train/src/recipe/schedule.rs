@@ -323,8 +323,8 @@ mod tests {
 
     #[test]
     fn schedules_by_step_follow_pytorchs() {
-        let recorded: Vec<Stepped> =
-            serde_json::from_str(include_str!("../../tests/optimizer/schedules.json")).unwrap();
+        let packed = &include_bytes!("../../tests/optimizer/schedules.json.gz")[..];
+        let recorded: Vec<Stepped> = serde_json::from_reader(flate2::read::GzDecoder::new(packed)).unwrap();
         assert!(recorded.len() >= 6);
         for Stepped { schedule, cycle, learning_rate, learning_rates, momentums } in recorded {
             let steps = learning_rates.len();

@@ -1,17 +1,18 @@
 """Changes images as torchvision does, for train/src/data/augment/tests.rs.
 
 Run here with torchvision, Pillow and safetensors: python generate.py
-Writes goldens.safetensors: each image under its name, and under NAME|CHANGES what torchvision's functions make of
+Writes goldens.safetensors.gz: each image under its name, and under NAME|CHANGES what torchvision's functions make of
 it on Pillow's images, as bytes [3, H, W]. Prints the quantiles that resized.rs holds random resized crops against.
 """
 
+import gzip
 import math
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as F
 
@@ -98,7 +99,7 @@ for name in ("landscape", "wide", "swatches"):
 for box in RESIZED:
     changes = " ".join(map(str, box))
     goldens[f"photo|{changes}"] = resized(goldens["photo"], *box)
-save_file(goldens, HERE / "goldens.safetensors")
+(HERE / "goldens.safetensors.gz").write_bytes(gzip.compress(save(goldens), mtime=0))
 
 torch.manual_seed(0)
 large = Image.new("RGB", (1000, 800))

@@ -1,9 +1,10 @@
 """Writes what PyTorch's optimizers and schedulers do, beside this file: adam.safetensors, sgd.safetensors, plateau.json
-and schedules.json.
+and schedules.json.gz.
 
 Run by hand, with torch 2.13: python generate.py
 """
 
+import gzip
 import json
 from pathlib import Path
 
@@ -160,7 +161,7 @@ def schedules():
         recorded.append(
             dict(schedule=schedule, cycle=cycle, learning_rate=0.4, learning_rates=learning_rates, momentums=momentums)
         )
-    (HERE / "schedules.json").write_text(json.dumps(recorded))
+    (HERE / "schedules.json.gz").write_bytes(gzip.compress(json.dumps(recorded).encode(), mtime=0))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ use super::*;
 
 /// Images by name, and results by `NAME|CHANGES`, each `[3, H, W]`.
 fn goldens() -> BTreeMap<String, Tensor> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/augment/goldens.safetensors");
-    Tensor::read_safetensors(path).unwrap().into_iter().collect()
+    let packed = &include_bytes!("../../../tests/augment/goldens.safetensors.gz")[..];
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::copy(&mut flate2::read::GzDecoder::new(packed), &mut file).unwrap();
+    Tensor::read_safetensors(file.path()).unwrap().into_iter().collect()
 }
 
 /// Parses `dx=2 dy=-1 flip contrast=0.8 hue=0.06 angle=-7.3`: colours in the order in which they are named.
