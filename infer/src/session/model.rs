@@ -88,8 +88,8 @@ impl<'a> Model<'a> {
     /// Prepares the model for a session with `provider`.
     ///
     /// On the CPU a session gets graph and weights separately, which saves copies. On a GPU it gets the file, unless images
-    /// are to be normalised there or 8 bits to become halves. Where a file cannot be read or changed, ONNX Runtime reads it itself and reports what is
-    /// wrong with it.
+    /// are to be normalised there or 8 bits to become halves. Where a file cannot be read or changed, ONNX Runtime reads it
+    /// itself and reports what is wrong with it.
     ///
     /// # Errors
     /// A file that cannot be read.

@@ -1,5 +1,6 @@
 //! Files of 8 bits on a GPU, for which ONNX Runtime has no integer convolution: it rounds, and computes in floats.
 
+use ferronnx_models::card::CARD_KEY;
 use ferronnx_models::onnx::{Model, passes};
 
 /// Operators that round activations to 8 bits, or compute with them.
@@ -13,8 +14,11 @@ const QUANTIZED: [&str; 6] = [
 ];
 
 /// A network of 8 bits in half precision; none for another network, and where only a part could be changed.
+///
+/// Nor for files without a card: quantisers of other tools leave out a ReLU where the range of the 8 bits does its work.
 pub(super) fn in_halves(model: &Model) -> Option<Model> {
-    let mut halved = rounds(model).then(|| model.clone())?;
+    let is_ours = model.metadata.get(CARD_KEY).is_some();
+    let mut halved = (is_ours && rounds(model)).then(|| model.clone())?;
     if passes::remove_quantization(&mut halved) == 0 || rounds(&halved) {
         return None;
     }
@@ -60,6 +64,8 @@ mod tests {
             Node::new("DequantizeLinear", ["q", "s"], ["d"]),
             Node::new("Relu", ["d"], ["y"]),
         ];
+        assert!(in_halves(&model).is_none(), "not ours");
+        model.metadata.push(CARD_KEY, "{}");
         let halved = in_halves(&model).unwrap();
         let operators: Vec<_> = halved.graph.nodes.iter().map(|node| &*node.op).collect();
         assert_eq!(operators, ["Cast", "Relu", "Cast"]);

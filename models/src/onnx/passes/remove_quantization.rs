@@ -17,7 +17,8 @@ use crate::onnx::tensor::{Number, Tensor};
 /// ([`DequantizeLinear`](https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html) of a constant). Pairs of
 /// [`QuantizeLinear`](https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html) and `DequantizeLinear` with the same scale
 /// and zero point go, so that results are those of a network with these weights, and differ from the file's by the rounding
-/// of activations. Left as they are: scales in blocks, and of other types than 32-bit floats.
+/// of activations and by values outside of the range of 8 bits, which are no longer clamped. A network whose quantiser left
+/// a ReLU to that clamping would change. Left as they are: scales in blocks, and of other types than 32-bit floats.
 pub fn remove_quantization(model: &mut Model) -> usize {
     let removed = model.edit(|model| {
         let index = Index::new(&model.graph);
