@@ -44,13 +44,11 @@ fn pairs(index: &Index<'_>) -> HashMap<String, String> {
             let quantize = index.node(index.producer_of(node.input(0)?, "QuantizeLinear")?);
             let same = [1, 2].iter().all(|&at| same_constant(index, node.input(at), quantize.input(at)));
             let axes = [node, quantize].map(|node| (node.int("axis", 1), node.int("block_size", 0)));
-            (same && axes[0] == axes[1]).then(|| (output.to_owned(), quantize.input(0).map(str::to_owned)))
-        };
-        if let Some((output, Some(input))) = pair() {
+            let input = quantize.input(0).filter(|_| same && axes[0] == axes[1])?;
             // Nodes are in their order, so that the value before has its own replacement already.
-            let input = pairs.get(&input).cloned().unwrap_or(input);
-            pairs.insert(output, input);
-        }
+            Some((output.to_owned(), pairs.get(input).map_or(input, String::as_str).to_owned()))
+        };
+        pairs.extend(pair());
     }
     pairs
 }
