@@ -88,8 +88,8 @@ impl<'a> Model<'a> {
     /// Prepares the model for a session with `provider`.
     ///
     /// On the CPU a session gets graph and weights separately, which saves copies. On a GPU it gets the file, unless images
-    /// are to be normalised there or 8 bits to become halves. Where a file cannot be read or changed, ONNX Runtime reads it itself and reports what is
-    /// wrong with it.
+    /// are to be normalised there or 8 bits to become halves. Where a file cannot be read or changed, ONNX Runtime reads it
+    /// itself and reports what is wrong with it.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -108,12 +108,15 @@ impl<'a> Model<'a> {
                 };
                 let obstacle = graph_policy::obstacle(&loaded.model);
                 let can_change = fits_in_a_file(&loaded.model);
-                let halved = can_change && options.halves && quantized::in_halves(&mut loaded.model);
+                let halves = can_change && options.halves;
+                let halved = if halves { quantized::in_halves(&loaded.model) } else { None };
+                let is_halved = halved.is_some();
                 let note =
-                    if halved { Some(quantized::HALVED.into()) } else { quantized::note(&loaded.model) };
+                    if is_halved { Some(quantized::HALVED.into()) } else { quantized::note(&loaded.model) };
+                loaded.model = halved.unwrap_or(loaded.model);
                 let embed = can_change && options.bytes;
                 let input = if embed { embedding::embed(&mut loaded.model) } else { None };
-                let form = match halved || input.is_some() {
+                let form = match is_halved || input.is_some() {
                     true => Form::Changed(loaded.model.encode(), input),
                     false => whole,
                 };

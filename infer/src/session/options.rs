@@ -30,8 +30,9 @@ pub struct Options {
     /// by default, and on the CPU without effect.
     pub bytes: bool,
     /// Let a GPU compute a network of 8 bits in half precision, from the weights that the file has: ONNX Runtime has no
-    /// integer arithmetic there, and is slower with 8 bits than with 16. Results differ by the rounding of activations. Off
-    /// by default, and on the CPU without effect.
+    /// integer arithmetic there, and is slower with 8 bits than with 16. Results differ by the rounding of activations. Only
+    /// files with a card, for those of other tools may depend on the rounding. Off by default, and on the CPU without
+    /// effect.
     pub halves: bool,
     /// Record which provider runs each operator, for [`Session::placement`](super::Session::placement).
     pub placement: bool,

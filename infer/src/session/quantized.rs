@@ -1,5 +1,6 @@
 //! Files of 8 bits on a GPU, for which ONNX Runtime has no integer convolution: it rounds, and computes in floats.
 
+use ferronnx_models::card::CARD_KEY;
 use ferronnx_models::onnx::{Model, passes};
 
 /// Operators that round activations to 8 bits, or compute with them.
@@ -12,14 +13,18 @@ const QUANTIZED: [&str; 6] = [
     "QuantizeLinear",
 ];
 
-/// Makes a network of 8 bits one of half precision; tells whether it was one that could be changed.
-pub(super) fn in_halves(model: &mut Model) -> bool {
-    if !rounds(model) || passes::remove_quantization(model) == 0 || rounds(model) {
-        return false;
+/// A network of 8 bits in half precision; none for another network, and where only a part could be changed.
+///
+/// Nor for files without a card: quantisers of other tools leave out a ReLU where the range of the 8 bits does its work.
+pub(super) fn in_halves(model: &Model) -> Option<Model> {
+    let is_ours = model.metadata.get(CARD_KEY).is_some();
+    let mut halved = (is_ours && rounds(model)).then(|| model.clone())?;
+    if passes::remove_quantization(&mut halved) == 0 || rounds(&halved) {
+        return None;
     }
     // Weights that are too large for it stay in single precision.
-    let _ = passes::half_precision(model);
-    true
+    let _ = passes::half_precision(&mut halved);
+    Some(halved)
 }
 
 /// Note on a network that was made one of half precision.
@@ -43,20 +48,30 @@ fn rounds(model: &Model) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use ferronnx_models::onnx::{Node, Opset};
+    use ferronnx_models::onnx::{Element, Node, Opset, Tensor, ValueInfo};
 
     use super::*;
 
     #[test]
-    fn what_cannot_be_changed_runs_as_it_is() {
+    fn only_pairs_with_known_scales_become_halves() {
+        let float = |name: &str| ValueInfo::tensor(name, Element::Float, []);
         let mut model = Model::new(Opset::default());
+        model.graph.inputs = vec![float("x")];
+        model.graph.outputs = vec![float("y")];
+        model.graph.initializers = [("s".to_owned(), Tensor::scalar(0.5_f32))].into();
         model.graph.nodes = vec![
-            Node::new("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
-            Node::new("ConvInteger", ["q", "w", "z"], ["y"]),
+            Node::new("QuantizeLinear", ["x", "s"], ["q"]),
+            Node::new("DequantizeLinear", ["q", "s"], ["d"]),
+            Node::new("Relu", ["d"], ["y"]),
         ];
-        let before = model.clone();
-        assert!(!in_halves(&mut model));
-        assert_eq!(model, before);
+        assert!(in_halves(&model).is_none(), "not ours");
+        model.metadata.push(CARD_KEY, "{}");
+        let halved = in_halves(&model).unwrap();
+        let operators: Vec<_> = halved.graph.nodes.iter().map(|node| &*node.op).collect();
+        assert_eq!(operators, ["Cast", "Relu", "Cast"]);
+        assert!(in_halves(&halved).is_none());
+        model.graph.nodes[2] = Node::new("DynamicQuantizeLinear", ["d"], ["y"]);
+        assert!(in_halves(&model).is_none());
     }
 
     #[test]

@@ -55,12 +55,8 @@ fn row(run: &RunSummary) -> Markup {
     html! {
         tr {
             th scope="row" {
-                span.whole { (run.name) }
-                @match run.status {
-                    Status::Finished => {}
-                    Status::Unfinished => { " (unfinished)" }
-                    Status::Broken => { " (broken: " (text(&run.problem)) ")" }
-                }
+                span.whole { (run.name) @if run.status == Status::Unfinished { " (unfinished)" } }
+                @if run.status == Status::Broken { " (broken: " (text(&run.problem)) ")" }
             }
             td.number { (score(run.test_map, run.test_accuracy)) }
             td.number { (interval.unwrap_or_default()) }

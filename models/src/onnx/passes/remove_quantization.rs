@@ -17,7 +17,8 @@ use crate::onnx::tensor::{Number, Tensor};
 /// ([`DequantizeLinear`](https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html) of a constant). Pairs of
 /// [`QuantizeLinear`](https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html) and `DequantizeLinear` with the same scale
 /// and zero point go, so that results are those of a network with these weights, and differ from the file's by the rounding
-/// of activations. Left as they are: scales in blocks, and of other types than 32-bit floats.
+/// of activations and by values outside of the range of 8 bits, which are no longer clamped. A network whose quantiser left
+/// a ReLU to that clamping would change. Left as they are: scales in blocks, and of other types than 32-bit floats.
 pub fn remove_quantization(model: &mut Model) -> usize {
     let removed = model.edit(|model| {
         let index = Index::new(&model.graph);
@@ -43,13 +44,11 @@ fn pairs(index: &Index<'_>) -> HashMap<String, String> {
             let quantize = index.node(index.producer_of(node.input(0)?, "QuantizeLinear")?);
             let same = [1, 2].iter().all(|&at| same_constant(index, node.input(at), quantize.input(at)));
             let axes = [node, quantize].map(|node| (node.int("axis", 1), node.int("block_size", 0)));
-            (same && axes[0] == axes[1]).then(|| (output.to_owned(), quantize.input(0).map(str::to_owned)))
-        };
-        if let Some((output, Some(input))) = pair() {
+            let input = quantize.input(0).filter(|_| same && axes[0] == axes[1])?;
             // Nodes are in their order, so that the value before has its own replacement already.
-            let input = pairs.get(&input).cloned().unwrap_or(input);
-            pairs.insert(output, input);
-        }
+            Some((output.to_owned(), pairs.get(input).map_or(input, String::as_str).to_owned()))
+        };
+        pairs.extend(pair());
     }
     pairs
 }
