@@ -3,7 +3,6 @@
 // Every function returns null, or a message that the caller frees with `ferronnx_free`; no exception leaves.
 
 #include <ATen/ATen.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
@@ -156,13 +155,5 @@ char *ferronnx_work_wait(Held<c10d::Work> work, int64_t timeout_ms, bool *done) 
 
 char *ferronnx_work_free(Held<c10d::Work> work) {
   return guarded([&] { delete work; });
-}
-
-// The current stream of a CUDA device, as CUDA's own handle.
-char *ferronnx_stream(int index, void **stream) {
-  return guarded([&] {
-    const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
-    *stream = c10::impl::VirtualGuardImpl(at::kCUDA).getStream(device).native_handle();
-  });
 }
 }

@@ -78,7 +78,6 @@ unsafe extern "C" {
     fn ferronnx_gloo_free(group: *mut c_void) -> *mut c_char;
     fn ferronnx_work_wait(work: *mut c_void, timeout_ms: i64, done: *mut bool) -> *mut c_char;
     fn ferronnx_work_free(work: *mut c_void) -> *mut c_char;
-    fn ferronnx_stream(index: c_int, stream: *mut *mut c_void) -> *mut c_char;
 }
 
 /// Connection to the key-value store of all ranks, `TCPStore`.
@@ -286,14 +285,6 @@ fn descriptor(listener: TcpListener) -> c_int {
 #[cfg(not(unix))]
 fn descriptor(_: TcpListener) -> c_int {
     -1
-}
-
-/// CUDA's handle of the current stream on the CUDA device of this number.
-pub(crate) fn current_stream(index: usize) -> Result<*mut c_void, TorchError> {
-    let mut stream = ptr::null_mut();
-    // SAFETY: an integer that libtorch checks; `stream` is written before null is returned.
-    check(unsafe { ferronnx_stream(index as c_int, &raw mut stream) })?;
-    Ok(stream)
 }
 
 /// Copy that ends in a zero; what follows a zero is lost.
