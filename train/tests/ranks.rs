@@ -1,8 +1,8 @@
 //! Two processes that train together: how they meet, and how a fault of one ends both.
 
 #![cfg(unix)]
+#![allow(clippy::unwrap_used)] // a test fails by panicking
 
-#[path = "common/mod.rs"]
 mod common;
 
 use std::net::{Ipv4Addr, TcpListener};

@@ -79,15 +79,12 @@ impl Meeting<'_> {
         let mut found: Vec<Option<Peer>> = vec![None; self.world.size];
         loop {
             self.check(keys)?;
-            for rank in 0..found.len() {
-                if found[rank].is_some() {
-                    continue;
-                }
+            for (rank, place) in found.iter_mut().enumerate().filter(|(_, place)| place.is_none()) {
                 if self.world.is_first() && rank > 0 {
                     self.welcome(rank, &keys.0)?;
                 }
-                found[rank] = self.get(&format!("{}peer/{rank}", keys.0))?.as_deref().and_then(decoded);
-                if let Some(peer) = &found[rank] {
+                *place = self.get(&format!("{}peer/{rank}", keys.0))?.as_deref().and_then(decoded);
+                if let Some(peer) = place {
                     self.compare(keys, rank, peer)?;
                 }
             }
