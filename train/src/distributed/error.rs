@@ -103,14 +103,6 @@ pub enum DistributedError {
         /// The reason.
         source: TorchError,
     },
-    /// NCCL cannot be used.
-    #[error("cannot {action} with NCCL: {reason}")]
-    Nccl {
-        /// The attempt.
-        action: &'static str,
-        /// The reason.
-        reason: String,
-    },
     /// Tensors cannot be prepared.
     #[error(transparent)]
     Torch(#[from] TorchError),

@@ -264,8 +264,8 @@ char *ferronnx_deterministic() {
   });
 }
 
-// Keeps libtorch from writing warnings to standard error: its errors come back as exceptions, and say more.
-void ferronnx_quiet() { FLAGS_caffe2_log_level = 2; /* ERROR */ }
+// Keeps libtorch from writing warnings and errors to standard error: its errors come back as exceptions, and say more.
+void ferronnx_quiet() { FLAGS_caffe2_log_level = 3; /* FATAL */ }
 
 // Begins to record the work of this thread for a CUDA device: until the end, nothing is computed.
 char *ferronnx_graph_begin(int index, GraphRecording **made) {

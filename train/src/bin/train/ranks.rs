@@ -101,10 +101,11 @@ impl Ranks {
 
     /// Checks that all ranks have the same settings, and list the same images.
     pub fn agree_on(&self, config: &RunConfig, data: &ImageFolder) -> Result<()> {
+        // The settings name the classes, so that other data would change them too.
+        self.group.agree("data sets", &listing(data))?;
         // Each rank has a device of its own, and may have the data at a place of its own.
         let config = RunConfig { device: DeviceRequest::Cpu, data: PathBuf::new(), ..config.clone() };
-        self.group.agree("settings", &digest(toml::to_string(&config)?.as_bytes()))?;
-        Ok(self.group.agree("data sets", &listing(data))?)
+        Ok(self.group.agree("settings", &digest(toml::to_string(&config)?.as_bytes()))?)
     }
 
     /// Tells the other ranks of an error, and people: on the terminal by the first rank, in the log by the others.

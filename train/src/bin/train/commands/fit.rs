@@ -175,20 +175,15 @@ pub fn listen(ranks: Option<&Ranks>) -> Result<Interrupt> {
     })?)
 }
 
-/// Resolves the device of a rank: on a machine with several GPUs, the one of its local number.
+/// Resolves the device of a rank; a group trains on CPUs only, because it has Gloo and no NCCL.
 fn rank_device(request: DeviceRequest, ranks: Option<&Ranks>) -> Result<DeviceRequest> {
-    let Some(ranks) = ranks else { return find_device(request) };
-    let local = ranks.group.world().local_rank;
-    match find_device(request)? {
-        DeviceRequest::Cuda(0) if local > 0 => {
-            let why = || format!("rank {local} of this machine takes the GPU of that number");
-            find_device(DeviceRequest::Cuda(local)).with_context(why)
-        }
-        DeviceRequest::Cuda(index) if index > 0 && ranks.group.world().size > 1 => {
-            bail!("--device cuda:{index} is one GPU for all ranks: with --device cuda each takes its own")
-        }
-        device => Ok(device),
+    let device = find_device(request)?;
+    if ranks.is_some() && device != DeviceRequest::Cpu {
+        bail!(
+            "several ranks cannot train on {device}: GPUs need NCCL, which is not built in; use --device cpu"
+        );
     }
+    Ok(device)
 }
 
 /// Resolves a device. Call it before anything else of libtorch, which looks for CUDA once.
