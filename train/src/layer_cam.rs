@@ -109,8 +109,10 @@ fn maps_of<'v>(
         return Ok((name, value));
     }
     let part = |name: &String| name.split('/').skip(1).take(2).collect::<Vec<_>>().join(".");
-    let mut layers: Vec<String> =
-        all().map(|(name, _)| part(name)).filter(|name| name.contains('.')).collect();
+    let mut layers: Vec<String> = all()
+        .map(|(name, _)| part(name))
+        .filter(|name| name.contains('.') && !name.contains("_output_"))
+        .collect();
     layers.dedup();
     Err(LayerCamError::Layer { layer: layer.into(), layers })
 }
