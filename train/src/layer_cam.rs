@@ -109,8 +109,64 @@ fn maps_of<'v>(
         return Ok((name, value));
     }
     let part = |name: &String| name.split('/').skip(1).take(2).collect::<Vec<_>>().join(".");
-    let mut layers: Vec<String> =
-        all().map(|(name, _)| part(name)).filter(|name| name.contains('.')).collect();
+    let mut layers: Vec<String> = all()
+        .map(|(name, _)| part(name))
+        .filter(|name| name.contains('.') && !name.contains("_output_"))
+        .collect();
     layers.dedup();
     Err(LayerCamError::Layer { layer: layer.into(), layers })
+}
+
+#[cfg(test)]
+mod tests {
+    use ferronnx_models::layers::{Conv2d, Linear};
+    use ferronnx_models::{Ops, Reduce, shapes, testing};
+    use tch::Device;
+
+    use super::*;
+    use crate::params::to_tensor;
+
+    struct Network;
+
+    impl Module for Network {
+        fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+            let x = ops
+                .scope("net.first", || ops.relu(&ops.conv2d(x, &Conv2d::new("net.first.conv", 3, 4, 3))?))?;
+            let x =
+                ops.scope("net.last", || ops.relu(&ops.conv2d(&x, &Conv2d::new("net.last.conv", 4, 5, 3))?))?;
+            ops.linear(&ops.reduce(&x, Reduce::Mean, &[2, 3], false)?, &Linear::new("net.fc", 5, 3))
+        }
+    }
+
+    #[test]
+    fn before_the_pool_gradients_are_the_weights() {
+        let shape = [1, 3, 8, 8];
+        let weights = testing::weights(&Network, &shape).unwrap();
+        let params = &shapes::describe(&Network, &shape).unwrap().params;
+        let params = Params::initialise(params, 0, Device::Cpu).unwrap();
+        params.assign_all(&weights).unwrap();
+        let interface = Interface::new(&shape[1..]).output("logits");
+        let image = to_tensor(&testing::input(&shape)).unwrap();
+        let cam = |layer: &str, class| layer_cam(&Network, &params, &interface, &image, layer, class);
+
+        let eager = Eager::eval(&params);
+        let values = onnx::values(&Network, &interface, &eager, image.shallow_clone()).unwrap();
+        let maps = to_array(&values["/net/last/Relu_output_0"]).unwrap();
+        for class in 0..3 {
+            let found = cam("net.last", Some(class)).unwrap();
+            assert_eq!((found.value.as_str(), found.map.dim()), ("/net/last/Relu_output_0", (4, 4)));
+            for ((y, x), value) in found.map.indexed_iter() {
+                let weight = |k: usize| weights["net.fc.weight"][[class, k]].max(0.0) / 16.0;
+                let expected: f32 = (0..5).map(|k| weight(k) * maps[[0, k, y, x]]).sum();
+                assert!((value - expected).abs() < 1e-6, "{value} {expected}");
+            }
+        }
+        let first = cam("net.first", None).unwrap();
+        assert_eq!(first.map.dim(), (6, 6));
+        assert!(first.map.iter().all(|&value| value >= 0.0) && first.map.iter().any(|&value| value > 0.0));
+        assert!(first.logits.iter().all(|&logit| logit <= first.logits[first.class]));
+        let error = cam("nowhere", None).unwrap_err().to_string();
+        assert_eq!(error, "the network has no feature maps in nowhere: it has them in net.first, net.last");
+        assert!(matches!(cam("net.last", Some(3)), Err(LayerCamError::Class { class: 3, classes: 3 })));
+    }
 }
