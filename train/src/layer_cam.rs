@@ -58,8 +58,8 @@ pub enum LayerCamError {
     Torch(#[from] TorchError),
 }
 
-/// Computes the LayerCAM of `class`, or of the most likely class, for one image `[1, C, H, W]` at `layer`: a part of the
-/// network, such as `backbone.layer4`, whose last feature maps are taken.
+/// Computes the LayerCAM of `class`, or of the most likely class, for one image `[1, C, H, W]` at the
+/// last feature maps of `parts` of the network, such as `backbone.layer4`.
 ///
 /// # Errors
 /// [`LayerCamError`]: there is no such layer or class, or libtorch fails.
@@ -68,7 +68,7 @@ pub fn layer_cam(
     params: &Params,
     interface: &Interface,
     image: &Tensor,
-    layer: &str,
+    parts: &[String],
     class: Option<usize>,
 ) -> Result<LayerCam, LayerCamError> {
     // The image requires a gradient, so that there is a graph of gradients where all parameters are frozen.
@@ -78,7 +78,7 @@ pub fn layer_cam(
         LockstepError::Names(error) => LayerCamError::Trace(error),
         LockstepError::Values(error) => LayerCamError::Eager(error),
     })?;
-    let (value, maps) = maps_of(&values, layer)?;
+    let (value, maps) = maps_of(&values, parts)?;
     let logits = &values[&interface.output];
     let scores: Vec<f32> = to_array(logits)?.into_iter().collect();
     let likeliest = || (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap_or(0);
@@ -98,14 +98,16 @@ fn map(logit: &Tensor, maps: &Tensor) -> Result<Tensor, tch::TchError> {
     weighted.f_sum_dim_intlist(1, false, None)?.f_squeeze_dim(0)?.f_relu()?.f_detach()
 }
 
-/// Last feature maps `[1, C, h, w]` of a part of the network, by their name in the graph.
+/// Last feature maps `[1, C, h, w]` of parts of the network, with their name in the graph.
 fn maps_of<'v>(
     values: &'v onnx::Values<Tensor>,
-    layer: &str,
+    parts: &[String],
 ) -> Result<(&'v str, &'v Rc<Tensor>), LayerCamError> {
-    let prefix = format!("/{}/", layer.replace('.', "/"));
+    let prefixes: Vec<_> = parts.iter().map(|part| format!("/{}/", part.replace('.', "/"))).collect();
     let all = || values.iter().filter(|(_, value)| value.dim() == 4 && value.size()[2..] != [1, 1]);
-    if let Some((name, value)) = all().rfind(|(name, _)| name.starts_with(&prefix)) {
+    if let Some((name, value)) =
+        all().rfind(|(name, _)| prefixes.iter().any(|prefix| name.starts_with(prefix)))
+    {
         return Ok((name, value));
     }
     let part = |name: &String| name.split('/').skip(1).take(2).collect::<Vec<_>>().join(".");
@@ -114,7 +116,7 @@ fn maps_of<'v>(
         .filter(|name| name.contains('.') && !name.contains("_output_"))
         .collect();
     layers.dedup();
-    Err(LayerCamError::Layer { layer: layer.into(), layers })
+    Err(LayerCamError::Layer { layer: parts.join(", "), layers })
 }
 
 #[cfg(test)]
@@ -147,7 +149,8 @@ mod tests {
         params.assign_all(&weights).unwrap();
         let interface = Interface::new(&shape[1..]).output("logits");
         let image = to_tensor(&testing::input(&shape)).unwrap();
-        let cam = |layer: &str, class| layer_cam(&Network, &params, &interface, &image, layer, class);
+        let cam =
+            |part: &str, class| layer_cam(&Network, &params, &interface, &image, &[part.to_owned()], class);
 
         let eager = Eager::eval(&params);
         let values = onnx::values(&Network, &interface, &eager, image.shallow_clone()).unwrap();

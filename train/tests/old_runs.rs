@@ -14,7 +14,7 @@ use assert_cmd::Command;
 use common::colour_set;
 use ferronnx_infer::Classifier;
 use ferronnx_infer::verify::Verification;
-use ferronnx_models::networks::{Architecture, Classifier};
+use ferronnx_models::networks::{self, Architecture};
 use ferronnx_models::{Weights, checkpoint, testing};
 use ferronnx_train::run::{RunFolder, RunResult};
 use ndarray::ArrayD;
@@ -33,7 +33,7 @@ fn stopped_run(run: &Path, data: &Path) {
     let (folder, config) = RunFolder::open(run).unwrap();
     let architecture: Architecture = serde_json::from_value(config.architecture).unwrap();
     assert_eq!(architecture.attention, None);
-    let network = Classifier::new(&architecture).unwrap();
+    let network = networks::Classifier::new(&architecture).unwrap();
     let weights = testing::weights(&network, &[1, 3, 8, 8]).unwrap();
     // The phase under way, whose optimizer state the program had saved.
     let phase = &folder.plan().unwrap().phases[1];

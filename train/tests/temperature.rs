@@ -12,7 +12,7 @@ use ferronnx_models::card::{
     Activation, CalibrationErrors, InputForm, ModelCard, Precision, Preprocessing, TemperatureScaling,
     Threshold,
 };
-use ferronnx_models::networks::{Architecture, Classifier};
+use ferronnx_models::networks::{self, Architecture};
 use ferronnx_models::onnx::Opset;
 use ferronnx_models::{Weights, testing};
 use ferronnx_train::export::{ExportError, ExportOptions, Images, Trained, card};
@@ -21,8 +21,8 @@ use ndarray::{Array2, Axis, arr2};
 
 const SIZE: u32 = 16;
 
-fn network() -> (Classifier, Weights, ModelCard) {
-    let network = Classifier::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
+fn network() -> (networks::Classifier, Weights, ModelCard) {
+    let network = networks::Classifier::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
     let weights = testing::weights(&network, &[1, 3, 16, 16]).unwrap();
     let labels = ["a", "b", "c"].map(String::from).to_vec();
     (network, weights, card(labels, Preprocessing::for_size(SIZE), serde_json::Value::Null, None))

@@ -44,7 +44,7 @@ pub fn run(_args: &TestArgs) -> Result<()> {
 
 /// Lints the library `infer` without features and with each one alone.
 fn features() -> Result<()> {
-    for feature in ["", "cli", "report", "bench", "data", "formats", "serve", "libjpeg"] {
+    for feature in ["", "cli", "report", "bench", "data", "formats", "serve", "libjpeg", "cloud"] {
         let args = ["clippy", "--package", "ferronnx-infer", "--lib", "--bins", "--no-default-features"];
         let mut clippy = cargo(&args);
         run_command(clippy.args(["--features", feature, "--", "-D", "warnings"]))?;

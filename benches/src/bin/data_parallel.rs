@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use ferronnx_models::resnet::{Architecture, ResNet18};
+use ferronnx_models::networks::{Architecture, Classifier};
 use ferronnx_models::{Module, checkpoint, shapes};
 use ferronnx_train::distributed::reducer::Reducer;
 use ferronnx_train::distributed::{Group, Launch, Request, World};
@@ -54,7 +54,7 @@ fn main() -> Result<()> {
     let launch = Launch::find(Request::Auto, |name| std::env::var(name).ok())?;
     let group = launch.map(|launch| Group::join(&launch, Duration::from_secs(60))).transpose()?.map(Arc::new);
     let world = group.as_ref().map_or(World::single(), |group| group.world());
-    let network = ResNet18::new(&Architecture::default())?;
+    let network = Classifier::new(&Architecture::default())?;
     let described = shapes::describe(&network, &[1, 3, 32, 32])?.params;
     let params = Params::initialise(&described, 1, Device::Cpu)?;
     params.assign_all(&checkpoint::load(&args.weights)?)?;

@@ -10,7 +10,7 @@ use ferronnx_infer::verify::Verification;
 use ferronnx_infer::{Classifier, Device};
 use ferronnx_models::card::{CARD_KEY, ModelCard, OutputRole};
 use ferronnx_models::checkpoint;
-use ferronnx_models::networks::{Architecture, Classifier};
+use ferronnx_models::networks::{self, Architecture};
 use ferronnx_models::onnx::{Interface, values};
 use ferronnx_models::testing;
 use ferronnx_train::eager::Eager;
@@ -178,7 +178,7 @@ fn a_damaged_run_is_named() {
 
 /// Saves a checkpoint of the default network for the colours, without training.
 fn untrained(dir: &Path) {
-    let network = Classifier::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
+    let network = networks::Classifier::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
     let weights = testing::weights(&network, &[1, 3, 16, 16]).unwrap();
     checkpoint::save(&weights, dir.join("weights.safetensors")).unwrap();
     fs::write(dir.join("labels.txt"), "blue\ngreen\nred\n").unwrap();
@@ -255,7 +255,7 @@ fn attention_outputs_are_what_libtorch_multiplies_with() {
     assert_eq!(names.len(), 8);
     let found = session.fetch(input.view(), &names).unwrap();
 
-    let network = Classifier::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
+    let network = networks::Classifier::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
     let shape = [2, 3, 16, 16];
     let weights = testing::weights(&network, &shape).unwrap();
     let params = params(&network, &shape, &weights);
@@ -273,7 +273,7 @@ fn attention_outputs_are_what_libtorch_multiplies_with() {
 
 /// Fully connected layer of the default network for the colours, as the formula of the untrained weights says.
 fn classifier(features: &Array2<f32>) -> Array2<f32> {
-    let network = ResNet18::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
+    let network = networks::Classifier::new(&Architecture { classes: 3, ..Architecture::default() }).unwrap();
     let weights = testing::weights(&network, &[1, 3, 16, 16]).unwrap();
     let weight = weights["backbone.fc.weight"].view().into_dimensionality::<Ix2>().unwrap();
     let bias = weights["backbone.fc.bias"].view().into_dimensionality::<Ix1>().unwrap();
@@ -352,7 +352,8 @@ fn forms_that_cannot_be_are_refused() {
     assert!(error.contains("leave out --no-fold"), "{error}");
     assert!(refused(&["--tolerance", "inf"]).contains("--tolerance has to be a number"));
     assert!(!dir.path().join("model.onnx").exists());
-    let plain = Classifier::new(&Architecture { attention: None, ..Architecture::default() }).unwrap();
+    let plain =
+        networks::Classifier::new(&Architecture { attention: None, ..Architecture::default() }).unwrap();
     let weights = testing::weights(&plain, &[1, 3, 16, 16]).unwrap();
     checkpoint::save(&weights, dir.path().join("weights.safetensors")).unwrap();
     assert!(refused(&["--attention-outputs"]).contains("--attention-outputs: this network has no attention"));

@@ -7,8 +7,8 @@ use ferronnx_infer::decode;
 use ferronnx_infer::explain::overlay;
 use ferronnx_infer::preprocess::{Batch, Preprocessor};
 use ferronnx_models::card::{InputForm, Preprocessing};
+use ferronnx_models::networks::Classifier;
 use ferronnx_models::onnx::Interface;
-use ferronnx_models::resnet::ResNet18;
 use ferronnx_models::{Module, Weights, shapes};
 use ferronnx_train::layer_cam::layer_cam;
 use ferronnx_train::params::{Params, to_tensor};
@@ -21,7 +21,7 @@ use crate::args::ExplainArgs;
 
 /// Network with its weights, and what images and classes are to it.
 struct Source {
-    network: ResNet18,
+    network: Classifier,
     weights: Weights,
     preprocessing: Preprocessing,
     labels: Vec<String>,
@@ -33,7 +33,7 @@ pub fn run(args: &ExplainArgs) -> Result<()> {
         .with_context(|| format!("--out {}: the name has to end in .png or .jpg", args.out.display()))?;
     let Source { network, weights, preprocessing, labels } = source(args)?;
     let class = args.class.as_deref().map(|class| class_of(class, &labels)).transpose()?;
-    let layer = layer(&network, &args.layer)?;
+    let parts = parts(&network, &args.layer)?;
     let photo = decode::file(&args.photo)?;
     let preprocessor = Preprocessor::new(&preprocessing);
     let prepared = preprocessor.prepare(&photo);
@@ -44,11 +44,12 @@ pub fn run(args: &ExplainArgs) -> Result<()> {
     let params = Params::initialise(&shapes::describe(&network, &shape)?.params, 0, Device::Cpu)?;
     params.assign_all(&weights)?;
     let interface = Interface::new(&shape[1..]).output("logits");
-    let found = layer_cam(&network, &params, &interface, &to_tensor(&image.into_dyn())?, &layer, class)?;
+    let found = layer_cam(&network, &params, &interface, &to_tensor(&image.into_dyn())?, &parts, class)?;
 
     let label = &labels[found.class];
     let [_, greatest] = overlay::extremes(&found.map);
     let (height, width) = found.map.dim();
+    let layer = &args.layer;
     let title = format!("{label}, {layer} 0-{greatest:.2}");
     let seen = preprocessor.seen(photo.width(), photo.height());
     let sheet = overlay::overlay(&photo, seen, label.clone(), &[(title, found.map)]);
@@ -69,14 +70,14 @@ fn source(args: &ExplainArgs) -> Result<Source> {
             bail!("--image-size is for bare checkpoints: a run knows it already");
         }
         let (run, config) = RunFolder::open(&args.source)?;
-        let network = ResNet18::new(&architecture(&config, &args.source)?)?;
+        let network = Classifier::new(&architecture(&config, &args.source)?)?;
         let (weights, _) = run.weights()?;
         return Ok(Source { network, weights, preprocessing: config.preprocessing, labels: config.labels });
     }
     let found = network_in(&args.source, None, &[])?;
     let size = args.image_size.unwrap_or(found.architecture.stem.usual_size());
     let labels = (0..found.architecture.classes).map(|class| format!("class {class}")).collect();
-    let network = ResNet18::new(&found.architecture)?;
+    let network = Classifier::new(&found.architecture)?;
     let preprocessing = preprocessing(&found.architecture, size);
     say!(
         "assumed  images of {size} pixels, mean {:?}, standard deviation {:?}",
@@ -94,13 +95,11 @@ fn class_of(class: &str, labels: &[String]) -> Result<usize> {
     })
 }
 
-/// Part of the network that `--layer` names, by a role as `@stages:4` or by its path.
-fn layer(network: &impl Module, name: &str) -> Result<String> {
-    let Some(role) = name.strip_prefix('@') else { return Ok(name.to_owned()) };
-    let roles = network.roles();
-    match roles.get(role).as_deref() {
-        Some([pattern]) => Ok(pattern.trim_end_matches(".*").to_owned()),
-        Some(_) => bail!("--layer {name}: several layers, name one, as @stages:4"),
-        None => bail!("--layer {name}: the network declares no such stage"),
-    }
+/// Parts of the network that `--layer` names: by a role as `@stages:4`, or one by its path.
+fn parts(network: &impl Module, name: &str) -> Result<Vec<String>> {
+    let Some(role) = name.strip_prefix('@') else { return Ok(vec![name.to_owned()]) };
+    let patterns = network.roles().get(role).map(|patterns| {
+        patterns.into_iter().map(|pattern| pattern.trim_end_matches(".*").to_owned()).collect()
+    });
+    patterns.with_context(|| format!("--layer {name}: the network declares no such stage"))
 }
