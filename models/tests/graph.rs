@@ -218,7 +218,10 @@ fn files_are_those_of_earlier_versions() {
 #[test]
 fn node_list_of_int8_from_bytes() {
     let (_, graph) = forms(17).pop().unwrap();
-    insta::assert_snapshot!(listing(&graph));
+    let nodes = listing(&graph);
+    // The other stages are like the first one.
+    let is_shown = |node: &&str| !["layer2", "layer3", "layer4"].iter().any(|stage| node.contains(stage));
+    insta::assert_snapshot!(nodes.lines().filter(is_shown).collect::<Vec<_>>().join("\n"));
 }
 
 #[test]

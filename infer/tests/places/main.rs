@@ -2,6 +2,8 @@
 //!
 //! The variables belong to a process, so that each test of S3 runs in one of its own: the test starts itself again.
 
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
 mod server;
 mod stores;
 mod web;

@@ -112,10 +112,10 @@ impl Server {
             match fault {
                 Some(Fault::Hang) => return Ok(()),
                 Some(Fault::Status(status, code)) => {
-                    send(stream, &request, status, &[], error(code).as_bytes(), None)?
+                    send(stream, &request, status, &[], error(code).as_bytes(), None)?;
                 }
                 Some(Fault::InGoodAnswer) => {
-                    send(stream, &request, 200, &[], error("SlowDown").as_bytes(), None)?
+                    send(stream, &request, 200, &[], error("SlowDown").as_bytes(), None)?;
                 }
                 Some(Fault::Change) => {
                     let mut state = self.state.lock().unwrap();

@@ -1,4 +1,4 @@
-"""Makes goldens.safetensors, parameters.json.gz and networks.json from reference.py and torchvision.
+"""Makes goldens.safetensors.gz, parameters.json.gz and networks.json from reference.py and torchvision.
 
     python3 -m venv venv && venv/bin/pip install torch==2.13.0 torchvision==0.28.0 safetensors==0.8.0 numpy
     venv/bin/python generate.py
@@ -14,7 +14,7 @@ import pathlib
 import numpy as np
 import torch
 import torch.nn as nn
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torchvision import models
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
@@ -160,7 +160,7 @@ def main():
         goldens |= trained(name)
     for name, placed in PLACED.items():
         goldens[f"network.{name}"] = run(Network(placed[0], attention=placed[1], at=placed[2]), "", (3, 64, 64))
-    save_file(goldens, HERE / "goldens.safetensors")
+    (HERE / "goldens.safetensors.gz").write_bytes(gzip.compress(save(goldens), mtime=0))
     (HERE / "networks.json").write_text(json.dumps({name: listing(name) for name in NETWORKS}, indent=2) + "\n")
 
     torch.manual_seed(0)

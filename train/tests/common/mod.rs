@@ -2,19 +2,23 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ferronnx_models::checkpoint;
 use ferronnx_models::{Module, Weights, shapes};
 use ferronnx_train::params::Params;
+use flate2::read::GzDecoder;
 use image::{Rgb, RgbImage};
 use ndarray::ArrayD;
 use tch::{Device, Tensor};
 
 /// Loads a golden output, see `models/tests/goldens/generate.py`.
 pub fn golden(name: &str) -> ArrayD<f32> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/goldens/goldens.safetensors");
-    checkpoint::load(&path).unwrap().shift_remove(name).unwrap()
+    let packed = &include_bytes!("../../../models/tests/goldens/goldens.safetensors.gz")[..];
+    let mut bytes = Vec::new();
+    GzDecoder::new(packed).read_to_end(&mut bytes).unwrap();
+    checkpoint::read(&bytes).unwrap().shift_remove(name).unwrap()
 }
 
 /// Makes the parameters of `module` with these values.

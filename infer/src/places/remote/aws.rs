@@ -43,10 +43,11 @@ pub(super) fn open(bucket: &str, retry: RetryConfig) -> Result<Store, PlaceError
     let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
     let region =
         variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")).or_else(|| profile.get("region"));
-    if !set(&builder, Key::Endpoint) && !set(&builder, Key::S3Endpoint) {
-        if let Some(endpoint) = profile.get("endpoint_url") {
-            builder = builder.with_endpoint(endpoint);
-        }
+    if !set(&builder, Key::Endpoint)
+        && !set(&builder, Key::S3Endpoint)
+        && let Some(endpoint) = profile.get("endpoint_url")
+    {
+        builder = builder.with_endpoint(endpoint);
     }
     let sources = [
         Key::AccessKeyId,

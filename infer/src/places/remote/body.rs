@@ -140,10 +140,10 @@ impl Body {
 
     /// Waits for the next part where there is none.
     fn fill(&mut self) -> Result<()> {
-        if self.part.is_empty() {
-            if let Some(part) = self.parts.blocking_recv() {
-                self.part = part?;
-            }
+        if self.part.is_empty()
+            && let Some(part) = self.parts.blocking_recv()
+        {
+            self.part = part?;
         }
         Ok(())
     }

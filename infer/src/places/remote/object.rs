@@ -173,10 +173,10 @@ fn of_web(
 ) -> std::result::Result<(Meta, u64), Failure> {
     let headers = answer.headers();
     let found = version_in(headers);
-    if let (Some(expected), Some(found)) = (version, &found) {
-        if expected != found {
-            return Err(PlaceError::Changed.into());
-        }
+    if let (Some(expected), Some(found)) = (version, &found)
+        && expected != found
+    {
+        return Err(PlaceError::Changed.into());
     }
     if answer.status() != StatusCode::PARTIAL_CONTENT {
         // A server without ranges begins anew.

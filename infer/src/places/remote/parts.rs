@@ -17,8 +17,11 @@ pub(in crate::places) struct Parts {
     object: Object,
     size: u64,
     version: Option<String>,
-    ahead: Mutex<Option<(Range<u64>, JoinHandle<Result<Bytes>>)>>,
+    ahead: Mutex<Option<(Range<u64>, Work)>>,
 }
+
+/// Part that is being read.
+type Work = JoinHandle<Result<Bytes>>;
 
 impl Parts {
     /// Asks for the size and the version of an object.
@@ -64,7 +67,7 @@ impl Parts {
         Ok(part)
     }
 
-    fn start(&self, range: Range<u64>) -> Result<JoinHandle<Result<Bytes>>> {
+    fn start(&self, range: Range<u64>) -> Result<Work> {
         let (object, version) = (self.object.clone(), self.version.clone());
         runtime::spawn(async move {
             let ask = || object.part(range.clone(), version.as_deref());
