@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+#[path = "checkpoints/unpacked.rs"]
+mod unpacked;
+
 use std::fs;
 use std::io::{Cursor, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ferronnx_models::checkpoint::families::Seems;
 use ferronnx_models::checkpoint::network::{self, FindError};
@@ -18,9 +21,7 @@ use proptest::sample::Index;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name)
-}
+use unpacked::file;
 
 fn bytes(name: &str) -> Vec<u8> {
     fs::read(file(name)).unwrap()
@@ -209,7 +210,8 @@ fn what_is_no_checkpoint_is_named() {
         let error = checkpoint::read(&zipped(names.iter().map(|name| (name.to_string(), vec![]))));
         assert!(matches!(&error, Err(FormatError::Foreign(what)) if what.contains(words)), "{error:?}");
     }
-    let error = Checkpoint::open(file("../goldens")).unwrap_err().to_string();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
+    let error = Checkpoint::open(folder).unwrap_err().to_string();
     assert!(error.contains("is not a checkpoint"), "{error}");
 }
 

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 mod common;
+#[path = "../../models/tests/checkpoints/unpacked.rs"]
+mod unpacked;
 
 use std::fs;
 use std::io::{Cursor, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use assert_cmd::Command;
 use common::{colour_set, golden, params, relative_difference, tensor};
@@ -21,9 +23,7 @@ use predicates::str::contains;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/checkpoints").join(name)
-}
+use unpacked::file;
 
 /// Makes a `.pth` of the whole reference. The pickle is PyTorch's; the values are made here, so that 45 MB need not be
 /// kept.

@@ -1,4 +1,4 @@
-"""Makes the checkpoints that `models/tests/checkpoints.rs` reads.
+"""Makes files.tar.gz, the checkpoints that `models/tests/checkpoints.rs` reads.
 
     python3 -m venv venv && venv/bin/pip install torch==2.13.0 torchvision==0.28.0 numpy safetensors==0.8.0
     venv/bin/python generate.py
@@ -12,12 +12,16 @@ import builtins
 import collections
 import datetime
 import enum
+import gzip
 import io
 import json
 import os
 import pathlib
 import pickle
+import shutil
 import sys
+import tarfile
+import tempfile
 import zipfile
 from collections import OrderedDict
 from unittest import mock
@@ -27,8 +31,9 @@ import torch
 import torch.nn as nn
 from safetensors.torch import save_file
 
-HERE = pathlib.Path(__file__).parent
-sys.path.append(str(HERE.parent / "goldens"))
+FOLDER = pathlib.Path(__file__).parent
+HERE = pathlib.Path(tempfile.mkdtemp())
+sys.path.append(str(FOLDER.parent / "goldens"))
 from reference import ResNet18_CBAM  # noqa: E402
 
 WEIGHT = torch.arange(12.0).view(3, 4) / 4 - 1  # exact in every floating type
@@ -203,8 +208,6 @@ def hostile():
 
 
 def main():
-    for file in [*HERE.glob("*.pth"), *HERE.glob("*.pkl"), *HERE.glob("*.safetensors"), *HERE.glob("*.ckpt")]:
-        file.unlink()
     legacy = {"_use_new_zipfile_serialization": False}
     torch.save(module_state(), HERE / "zip.pth")
     torch.save(module_state(), HERE / "legacy.pth", **legacy)
@@ -246,6 +249,19 @@ def main():
         (pickled,) = [name for name in archive.namelist() if name.endswith("data.pkl")]
         (HERE / "reference.pkl").write_bytes(archive.read(pickled))
     (HERE / "reference.txt").write_text("".join(f"{name}\n" for name in names))
+    pack()
+
+
+def pack():
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for file in sorted(HERE.rglob("*")):
+            if file.is_file():
+                entry = tarfile.TarInfo(str(file.relative_to(HERE)))
+                entry.size = file.stat().st_size
+                archive.addfile(entry, io.BytesIO(file.read_bytes()))
+    (FOLDER / "files.tar.gz").write_bytes(gzip.compress(packed.getvalue(), mtime=0))
+    shutil.rmtree(HERE)
 
 
 if __name__ == "__main__":
