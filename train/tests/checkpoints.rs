@@ -8,7 +8,6 @@ mod unpacked;
 
 use std::fs;
 use std::io::{Cursor, Write};
-use std::path::Path;
 
 use assert_cmd::Command;
 use common::{colour_set, golden, params, relative_difference, tensor};
