@@ -46,13 +46,13 @@ pub struct ClassifyArgs {
     #[arg(long, value_name = "N", value_parser = at_least_one(4096))]
     pub batch: Option<usize>,
 
-    /// Output and division of a job.
-    #[command(flatten)]
-    pub bulk: BulkArgs,
-
     /// Model, and the device it runs on.
     #[command(flatten)]
     pub model: ModelArgs,
+
+    /// Output and division of a job.
+    #[command(flatten)]
+    pub bulk: BulkArgs,
 
     /// Facts about a model without a card.
     #[command(flatten)]

@@ -63,7 +63,7 @@ pub enum Command {
     /// Measure accuracy on labelled images
     #[command(after_help = evaluate::HELP)]
     Evaluate(EvaluateArgs),
-    /// Overlay the network's attention on an image
+    /// Overlay on an image what the network attends to, or what spoke for a class
     #[command(after_help = explain::HELP)]
     Explain(ExplainArgs),
     /// Show a model's card, inputs, outputs, operators and sizes

@@ -65,7 +65,7 @@ impl EngineArgs {
 
 /// Settings of GPUs.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "GPUs (not tried on one yet)")]
+#[command(next_help_heading = "GPUs")]
 pub struct CudaArgs {
     /// Limit for GPU memory, in MB
     #[arg(long, value_name = "MB", value_parser = at_least_one(1 << 24))]
