@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::layers::{AvgPool2d, BatchNorm2d, Conv1d, Conv2d, Linear, MaxPool2d};
+use crate::layers::{AvgPool2d, BatchNorm2d, Conv1d, Conv2d, LayerNorm, LayerScale, Linear, MaxPool2d};
 use crate::ops::{Ops, Reduce};
 
 /// Interpretation that runs every operation in `A`, which gives the name, and in `B`, which gives the value.
@@ -57,6 +57,14 @@ impl<A: Ops<Value = String>, B: Ops> Ops for Lockstep<'_, A, B> {
         self.keep(self.names.batch_norm(name, layer), self.values.batch_norm(x, layer))
     }
 
+    fn layer_norm(&self, (name, x): &Both<B>, layer: &LayerNorm) -> Outcome<A, B> {
+        self.keep(self.names.layer_norm(name, layer), self.values.layer_norm(x, layer))
+    }
+
+    fn layer_scale(&self, (name, x): &Both<B>, layer: &LayerScale) -> Outcome<A, B> {
+        self.keep(self.names.layer_scale(name, layer), self.values.layer_scale(x, layer))
+    }
+
     fn linear(&self, (name, x): &Both<B>, layer: &Linear) -> Outcome<A, B> {
         self.keep(self.names.linear(name, layer), self.values.linear(x, layer))
     }
@@ -89,6 +97,10 @@ impl<A: Ops<Value = String>, B: Ops> Ops for Lockstep<'_, A, B> {
         self.keep(self.names.hard_swish(name), self.values.hard_swish(x))
     }
 
+    fn gelu(&self, (name, x): &Both<B>) -> Outcome<A, B> {
+        self.keep(self.names.gelu(name), self.values.gelu(x))
+    }
+
     fn add(&self, (name_a, a): &Both<B>, (name_b, b): &Both<B>) -> Outcome<A, B> {
         self.keep(self.names.add(name_a, name_b), self.values.add(a, b))
     }
@@ -117,6 +129,10 @@ impl<A: Ops<Value = String>, B: Ops> Ops for Lockstep<'_, A, B> {
 
     fn squeeze(&self, (name, x): &Both<B>, axes: &[usize]) -> Outcome<A, B> {
         self.keep(self.names.squeeze(name, axes), self.values.squeeze(x, axes))
+    }
+
+    fn permute(&self, (name, x): &Both<B>, axes: &[usize]) -> Outcome<A, B> {
+        self.keep(self.names.permute(name, axes), self.values.permute(x, axes))
     }
 
     fn dropout(&self, (name, x): &Both<B>, rate: f32) -> Outcome<A, B> {

@@ -1,6 +1,6 @@
 //! Operations that networks are made of.
 
-use crate::layers::{AvgPool2d, BatchNorm2d, Conv1d, Conv2d, Linear, MaxPool2d};
+use crate::layers::{AvgPool2d, BatchNorm2d, Conv1d, Conv2d, LayerNorm, LayerScale, Linear, MaxPool2d};
 use crate::roles::Roles;
 
 /// Reduction of [`Ops::reduce`].
@@ -24,22 +24,25 @@ pub enum Reduce {
 /// |---|---|
 /// | `conv2d`, `conv1d` | `Conv` |
 /// | `batch_norm` | `BatchNormalization`; usually merged into the `Conv` before it |
+/// | `layer_norm`, over the last axis | `LayerNormalization` |
+/// | `layer_scale` | `Unsqueeze` of the factors, `Mul` |
 /// | `linear` | `Gemm` |
 /// | `max_pool2d`, `avg_pool2d` | `MaxPool`, `AveragePool` |
 /// | `relu`, `sigmoid` | `Relu`, `Sigmoid` |
 /// | `hard_swish`, `hard_sigmoid` | `HardSwish`, `HardSigmoid` with alpha 1/6 and beta 1/2 |
 /// | `silu` | `Sigmoid`, `Mul` |
+/// | `gelu`, the exact one | `Div`, `Erf`, `Add`, `Mul`, `Mul`, which runtimes merge |
 /// | `add`, `mul`, `divide` | `Add`, `Mul`, `Div` by a constant |
 /// | `reduce` over `[2, 3]` | `GlobalAveragePool` or `GlobalMaxPool`, and `Flatten` unless dimensions are kept |
 /// | `reduce` over other axes | `ReduceMean` or `ReduceMax` |
-/// | `concat`, `squeeze`, `unsqueeze` | `Concat`, `Squeeze`, `Unsqueeze` |
+/// | `concat`, `squeeze`, `unsqueeze`, `permute` | `Concat`, `Squeeze`, `Unsqueeze`, `Transpose` |
 /// | `dropout`, `drop_path` | none: they act in training only |
 ///
-/// A network with an unknown operation does not compile:
+/// A network with an unknown operation does not compile; `ARCHITECTURE.md` says how to add one:
 ///
 /// ```compile_fail,E0599
 /// fn forward<O: ferronnx_models::Ops>(ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
-///     ops.gelu(x) // no method named `gelu`
+///     ops.softmax(x) // no method named `softmax`
 /// }
 /// ```
 ///
@@ -77,6 +80,18 @@ pub trait Ops {
     /// # Errors
     /// When `x` has another rank or number of features.
     fn linear(&self, x: &Self::Value, layer: &Linear) -> Result<Self::Value, Self::Error>;
+    /// Normalises the last axis of every item, as
+    /// [LayerNormalization](https://onnx.ai/onnx/operators/onnx__LayerNormalization.html). `[..., C]` -> `[..., C]`.
+    ///
+    /// # Errors
+    /// When the last axis of `x` has another size.
+    fn layer_norm(&self, x: &Self::Value, layer: &LayerNorm) -> Result<Self::Value, Self::Error>;
+    /// Multiplies channels by learned factors, as [Mul](https://onnx.ai/onnx/operators/onnx__Mul.html).
+    /// `[N, C, H, W]` -> `[N, C, H, W]`.
+    ///
+    /// # Errors
+    /// When `x` has another rank or number of channels.
+    fn layer_scale(&self, x: &Self::Value, layer: &LayerScale) -> Result<Self::Value, Self::Error>;
     /// Convolves sequences, as [Conv](https://onnx.ai/onnx/operators/onnx__Conv.html). `[N, C, L]` -> `[N, O, L]`.
     ///
     /// # Errors
@@ -124,6 +139,13 @@ pub trait Ops {
     fn silu(&self, x: &Self::Value) -> Result<Self::Value, Self::Error> {
         self.mul(x, &self.sigmoid(x)?)
     }
+    /// Applies the exact GELU, `x / 2 * (1 + erf(x / sqrt(2)))` (Hendrycks and Gimpel 2016, arXiv:1606.08415), as
+    /// [Erf](https://onnx.ai/onnx/operators/onnx__Erf.html) with its arithmetic: ONNX has no such operator before opset 20.
+    /// Any shape.
+    ///
+    /// # Errors
+    /// When the interpretation fails.
+    fn gelu(&self, x: &Self::Value) -> Result<Self::Value, Self::Error>;
     /// Adds values, `a + b`, as [Add](https://onnx.ai/onnx/operators/onnx__Add.html). The ranks are equal; dimensions of size 1
     /// are broadcast.
     ///
@@ -168,6 +190,12 @@ pub trait Ops {
     /// # Errors
     /// When an axis does not exist or is of another size.
     fn squeeze(&self, x: &Self::Value, axes: &[usize]) -> Result<Self::Value, Self::Error>;
+    /// Orders the dimensions as `axes` does, as [Transpose](https://onnx.ai/onnx/operators/onnx__Transpose.html) and
+    /// `torch.permute`: dimension `i` of the result is dimension `axes[i]` of `x`.
+    ///
+    /// # Errors
+    /// When `axes` does not name each dimension once.
+    fn permute(&self, x: &Self::Value, axes: &[usize]) -> Result<Self::Value, Self::Error>;
 
     /// Sets values to zero with probability `rate` and divides the others by `1 - rate`, in training; returns `x` otherwise
     /// (Srivastava et al. 2014). `rate` is in `[0, 1)`. Any shape.

@@ -4,7 +4,9 @@ use std::cell::RefCell;
 
 use indexmap::IndexMap;
 
-use crate::layers::{AvgPool2d, BatchNorm2d, Conv1d, Conv2d, Linear, MaxPool2d, Param};
+use crate::layers::{
+    AvgPool2d, BatchNorm2d, Conv1d, Conv2d, LayerNorm, LayerScale, Linear, MaxPool2d, Param,
+};
 use crate::ops::{Module, Ops, Reduce};
 
 /// Description of a module for a given input shape.
@@ -111,6 +113,14 @@ pub enum ShapeProblem {
     #[error("cannot remove the dimensions {axes:?} of {shape:?}")]
     Remove {
         /// Dimensions to remove.
+        axes: Vec<usize>,
+        /// Shape of the value.
+        shape: Vec<usize>,
+    },
+    /// Dimensions are to be ordered by axes that do not name each of them once.
+    #[error("the order {axes:?} does not name each dimension of {shape:?} once")]
+    Order {
+        /// Order of the dimensions.
         axes: Vec<usize>,
         /// Shape of the value.
         shape: Vec<usize>,
@@ -259,6 +269,24 @@ impl Ops for Shapes {
         Ok(output)
     }
 
+    fn layer_norm(&self, x: &Shape, layer: &LayerNorm) -> Result<Shape, ShapeError> {
+        let params = layer.params();
+        self.register(&layer.name, &params)?;
+        if x.last() != Some(&layer.size) {
+            return Err(error(&layer.name, unexpected(format!("[..., {}]", layer.size), x)));
+        }
+        self.count(&layer.name, &params, x, 0);
+        Ok(x.clone())
+    }
+
+    fn layer_scale(&self, x: &Shape, layer: &LayerScale) -> Result<Shape, ShapeError> {
+        let params = layer.params();
+        self.register(&layer.name, &params)?;
+        let output = nchw(&layer.name, x, layer.channels)?.to_vec();
+        self.count(&layer.name, &params, &output, 0);
+        Ok(output)
+    }
+
     fn linear(&self, x: &Shape, layer: &Linear) -> Result<Shape, ShapeError> {
         let params = layer.params();
         self.register(&layer.name, &params)?;
@@ -314,6 +342,10 @@ impl Ops for Shapes {
     }
 
     fn hard_swish(&self, x: &Shape) -> Result<Shape, ShapeError> {
+        Ok(x.clone())
+    }
+
+    fn gelu(&self, x: &Shape) -> Result<Shape, ShapeError> {
         Ok(x.clone())
     }
 
@@ -373,6 +405,15 @@ impl Ops for Shapes {
         }
         let kept = x.iter().enumerate().filter(|(axis, _)| !axes.contains(axis));
         Ok(kept.map(|(_, &size)| size).collect())
+    }
+
+    fn permute(&self, x: &Shape, axes: &[usize]) -> Result<Shape, ShapeError> {
+        let mut sorted = axes.to_vec();
+        sorted.sort_unstable();
+        if !sorted.into_iter().eq(0..x.len()) {
+            return Err(self.here(ShapeProblem::Order { axes: axes.into(), shape: x.clone() }));
+        }
+        Ok(axes.iter().map(|&axis| x[axis]).collect())
     }
 
     fn dropout(&self, x: &Shape, rate: f32) -> Result<Shape, ShapeError> {

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use ferronnx_models::layers::{AvgPool2d, BatchNorm2d, Conv1d, Conv2d, Linear, MaxPool2d};
+use ferronnx_models::layers::{
+    AvgPool2d, BatchNorm2d, Conv1d, Conv2d, LayerNorm, LayerScale, Linear, MaxPool2d,
+};
 use ferronnx_models::{Ops, Reduce};
 use tch::Tensor;
 
@@ -141,6 +143,17 @@ impl Ops for Eager<'_> {
         at(&layer.name, y)
     }
 
+    fn layer_norm(&self, x: &Tensor, layer: &LayerNorm) -> Result<Tensor, EagerError> {
+        let [weight, bias] = layer.names();
+        let (weight, bias) = (self.param(&weight)?, self.param(&bias)?);
+        at(&layer.name, x.f_layer_norm([layer.size as i64], Some(weight), Some(bias), layer.eps, true))
+    }
+
+    fn layer_scale(&self, x: &Tensor, layer: &LayerScale) -> Result<Tensor, EagerError> {
+        let factors = at(&layer.name, self.param(&layer.gamma_name())?.f_view([-1, 1, 1]))?;
+        at(&layer.name, x.f_mul(&factors))
+    }
+
     fn linear(&self, x: &Tensor, layer: &Linear) -> Result<Tensor, EagerError> {
         let weight = self.param(&layer.weight_name())?;
         let bias = layer.bias_name().map(|name| self.param(&name)).transpose()?;
@@ -175,6 +188,10 @@ impl Ops for Eager<'_> {
 
     fn silu(&self, x: &Tensor) -> Result<Tensor, EagerError> {
         at("silu", x.f_silu())
+    }
+
+    fn gelu(&self, x: &Tensor) -> Result<Tensor, EagerError> {
+        at("gelu", x.f_gelu("none"))
     }
 
     fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor, EagerError> {
@@ -223,6 +240,10 @@ impl Ops for Eager<'_> {
         let mut axes = ints(axes);
         axes.sort_unstable_by(|a, b| b.cmp(a));
         axes.iter().try_fold(x.shallow_clone(), |x, &axis| at("squeeze", x.f_squeeze_dim(axis)))
+    }
+
+    fn permute(&self, x: &Tensor, axes: &[usize]) -> Result<Tensor, EagerError> {
+        at("permute", x.f_permute(ints(axes)))
     }
 
     fn dropout(&self, x: &Tensor, rate: f32) -> Result<Tensor, EagerError> {

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 mod common;
+#[path = "../examples/convnext.rs"]
+#[allow(dead_code, missing_docs)] // its `main` is for the command line
+mod convnext;
 
 use std::collections::HashSet;
 
@@ -109,6 +112,13 @@ fn bottleneck_and_attention_without_maxima() {
     compare("block.bottleneck", &ResidualBlock::bottleneck("block", 64, 16, 1), [64, 3, 2]);
     compare("se", &SqueezeExcitation::new(&path("se"), 32, 2), [32, 3, 2]);
     compare("eca", &EfficientChannelAttention::new(&path("eca"), 3), [32, 3, 2]);
+}
+
+/// Layer norm over channels, the exact GELU and layer scale.
+#[test]
+fn block_of_convnext() {
+    let block = convnext::Block { name: Path::new("convnext"), channels: 16, drop_path: 0.1 };
+    compare("convnext", &block, [16, 6, 5]);
 }
 
 /// A network of torchvision with ten classes, as the generator makes it.

@@ -7,7 +7,7 @@ mod common;
 use common::{params, tensor};
 use ferronnx_infer::session::Options;
 use ferronnx_infer::{Device, Session};
-use ferronnx_models::layers::{Attention, AvgPool2d, Cbam, Conv1d, Conv2d, Init};
+use ferronnx_models::layers::{Attention, AvgPool2d, Cbam, Conv1d, Conv2d, Init, LayerNorm, LayerScale};
 use ferronnx_models::networks::{Architecture, Classifier, ResidualBlock, Stem};
 use ferronnx_models::onnx::{self, Interface, Opset, passes};
 use ferronnx_models::{Module, Ops, Reduce, shapes, testing};
@@ -104,6 +104,29 @@ impl Module for Operators {
     }
 }
 
+/// Compares shapes, libtorch, and the file in fp32 and fp16.
+fn compare(module: &impl Module, shape: [usize; 4], opset: u32) {
+    let described = shapes::describe(module, &shape).unwrap().output;
+    let weights = testing::weights(module, &shape).unwrap();
+    let input = testing::input(&shape);
+    let _guard = tch::no_grad_guard();
+    let params = params(module, &shape, &weights);
+    let eager = to_array(&module.forward(&Eager::eval(&params), &tensor(&input)).unwrap()).unwrap();
+    assert_eq!(&described[..], eager.shape());
+    let [_, item @ ..] = shape;
+    let mut graph = onnx::trace(module, &weights, &Interface::new(item), Opset::new(opset).unwrap()).unwrap();
+    let cpu = Options::default().device(Device::Cpu);
+    let run = |graph| {
+        let session = Session::from_bytes(&onnx::encode(graph, &[]), &cpu).unwrap();
+        session.run(input.view()).unwrap()
+    };
+    let difference = common::relative_difference(&run(graph.clone()), &eager);
+    assert!(difference < 1e-5, "fp32 differs by {difference:e}");
+    passes::half_precision(&mut graph).unwrap();
+    let difference = common::relative_difference(&run(graph), &eager);
+    assert!(difference < 1e-2, "fp16 differs by {difference:e}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -117,25 +140,48 @@ proptest! {
         let conv = Conv2d { dilation, groups, stride, padding: 1, bias, ..Conv2d::new("conv", channels, 2 * channels, kernel) };
         let pool = AvgPool2d { kernel: window, stride: 1, padding: window / 2 };
         let module = Operators { conv, line: Conv1d::new("line", 1, 1, 2 * line + 1), pool };
-        let shape = [n, channels, h, w];
-        let described = shapes::describe(&module, &shape).unwrap().output;
-        let weights = testing::weights(&module, &shape).unwrap();
-        let input = testing::input(&shape);
-        let _guard = tch::no_grad_guard();
-        let params = params(&module, &shape, &weights);
-        let eager = to_array(&module.forward(&Eager::eval(&params), &tensor(&input)).unwrap()).unwrap();
-        prop_assert_eq!(&described[..], eager.shape());
-        let mut graph =
-            onnx::trace(&module, &weights, &Interface::new([channels, h, w]), Opset::new(opset).unwrap()).unwrap();
-        let cpu = Options::default().device(Device::Cpu);
-        let run = |graph| {
-            let session = Session::from_bytes(&onnx::encode(graph, &[]), &cpu).unwrap();
-            session.run(input.view()).unwrap()
-        };
-        prop_assert!(common::relative_difference(&run(graph.clone()), &eager) < 1e-5);
-        passes::half_precision(&mut graph).unwrap();
-        prop_assert!(common::relative_difference(&run(graph), &eager) < 1e-2);
+        compare(&module, [n, channels, h, w], opset);
     }
+}
+
+/// Network of the operators of ConvNeXt.
+struct Normalised {
+    norm: LayerNorm,
+    scale: LayerScale,
+}
+
+impl Module for Normalised {
+    fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
+        let y = ops.layer_norm(&ops.permute(x, &[0, 2, 3, 1])?, &self.norm)?;
+        let y = ops.gelu(&ops.layer_scale(&ops.permute(&y, &[0, 3, 1, 2])?, &self.scale)?)?;
+        ops.permute(&ops.add(x, &y)?, &[0, 2, 1, 3])
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn operators_of_convnext(
+        n in 1usize..4, h in 1usize..9, w in 1usize..9, channels in 8usize..24, eps in 1e-6..0.1,
+        opset in Opset::MIN..=Opset::MAX,
+    ) {
+        let norm = LayerNorm { eps, ..LayerNorm::new("norm", channels) };
+        compare(&Normalised { norm, scale: LayerScale::new("block", channels) }, [n, channels, h, w], opset);
+    }
+}
+
+#[test]
+fn operators_of_convnext_refuse_other_shapes() {
+    let module =
+        |channels| Normalised { norm: LayerNorm::new("norm", channels), scale: LayerScale::new("block", 8) };
+    let error =
+        |channels, shape: &[usize]| shapes::describe(&module(channels), shape).unwrap_err().to_string();
+    assert_eq!(error(6, &[1, 8, 3, 2]), "norm: expects [..., 6], got [1, 3, 2, 8]");
+    assert_eq!(error(6, &[1, 6, 3, 2]), "block: expects [N, 8, H, W], got [1, 6, 3, 2]");
+    assert!(
+        error(8, &[1, 8]).ends_with("the order [0, 2, 3, 1] does not name each dimension of [1, 8] once")
+    );
 }
 
 /// Network of which only dropout is left.

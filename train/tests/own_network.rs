@@ -1,8 +1,11 @@
-//! A user's own network: the example trains, resumes, exports, verifies and classifies.
+//! Users' own networks: the examples train, resume, export, verify and classify.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 mod common;
+#[path = "../examples/convnext.rs"]
+#[allow(dead_code, missing_docs)] // its `main` is for the command line
+mod convnext;
 #[path = "../examples/own_network.rs"]
 #[allow(dead_code, missing_docs)] // its `main` is for the command line
 mod own_network;
@@ -16,7 +19,9 @@ use std::time::{Duration, Instant};
 
 use ferronnx_infer::verify::Verification;
 use ferronnx_infer::{Classifier, decode};
+use ferronnx_models::Module;
 use ferronnx_models::card::{InputForm, Precision};
+use ferronnx_models::onnx::Opset;
 use ferronnx_train::data::folder::ImageFolder;
 use ferronnx_train::error::chain;
 use ferronnx_train::export::ExportOptions;
@@ -59,11 +64,36 @@ fn every_form_of_it_holds() {
     let mut epochs = 0;
     let _ = run.train(&mut EachEpoch::new(|epoch| epochs = epoch.metrics.epoch)).unwrap();
     assert_eq!(epochs, 6);
+    holds_in_every_form(&run, &model, Opset::default());
+}
+
+/// Exports the run in every precision, to be verified.
+fn holds_in_every_form<M: Module>(run: &Run<M>, model: &Path, opset: Opset) {
     for precision in [Precision::Fp32, Precision::Fp16, Precision::Int8] {
         let input = InputForm::Uint8;
-        run.export(&model, &ExportOptions { precision, input, ..ExportOptions::default() }).unwrap();
-        let verification = Verification::of_file(&model, &Default::default(), None).unwrap();
-        assert_eq!(verification.failures(), [""; 0], "{precision}");
+        run.export(model, &ExportOptions { precision, input, opset, ..ExportOptions::default() }).unwrap();
+        let verification = Verification::of_file(model, &Default::default(), None).unwrap();
+        assert_eq!(verification.failures(), [""; 0], "{precision}, opset {opset:?}");
+    }
+}
+
+#[test]
+fn a_convnext_trains_and_every_form_of_it_holds() {
+    let (dir, data) = colour_set();
+    let (model, out) = (dir.path().join("convnext.onnx"), dir.path().join("run"));
+    convnext::run(&data, &out, &model, &data.join("test/red/000.png")).unwrap();
+    for precision in ["fp32", "fp16", "int8"] {
+        let file = model.with_extension(format!("{precision}.onnx"));
+        let classifier = Classifier::builder().top_k(1).load(file).unwrap();
+        for label in ["blue", "green", "red"] {
+            let image = decode::file(data.join("test").join(label).join("000.png")).unwrap();
+            assert_eq!(classifier.classify(&image).unwrap()[0].label, label, "{precision}");
+        }
+    }
+    let recipe = Recipe::load("from-scratch").unwrap();
+    let run = fit(&out, &data, recipe, 32, |classes| convnext::ConvNext { classes }).unwrap();
+    for opset in [Opset::MIN, Opset::MAX] {
+        holds_in_every_form(&run, &model, Opset::new(opset).unwrap());
     }
 }
 

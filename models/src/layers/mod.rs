@@ -3,6 +3,8 @@
 mod attention;
 mod batch_norm;
 mod conv;
+mod layer_norm;
+mod layer_scale;
 mod linear;
 mod path;
 mod pool;
@@ -11,6 +13,8 @@ mod squeeze_excitation;
 pub use attention::{Attention, Cbam, ChannelAttention, SpatialAttention};
 pub use batch_norm::BatchNorm2d;
 pub use conv::{Conv1d, Conv2d, ConvInit};
+pub use layer_norm::LayerNorm;
+pub use layer_scale::LayerScale;
 pub use linear::{Linear, LinearInit};
 pub use path::Path;
 pub use pool::{AvgPool2d, MaxPool2d};

@@ -15,7 +15,9 @@ use super::node::Node;
 use super::passes::eliminate_dead_nodes;
 use super::tensor::Tensor;
 use super::types::{Dim, ValueInfo};
-use crate::layers::{AvgPool2d, BatchNorm2d, Conv1d, Conv2d, Linear, MaxPool2d, Param};
+use crate::layers::{
+    AvgPool2d, BatchNorm2d, Conv1d, Conv2d, LayerNorm, LayerScale, Linear, MaxPool2d, Param,
+};
 use crate::lockstep::{Lockstep, LockstepError};
 use crate::ops::{Module, Ops, Reduce};
 use crate::shapes::{self, ShapeError};
@@ -262,6 +264,14 @@ impl<'w> Tracer<'w> {
         params.into_iter().map(register).collect()
     }
 
+    /// A number as a constant that all nodes with the same `purpose` and number share.
+    fn number(&self, purpose: &str, value: f32) -> Value {
+        let name = format!("{purpose}_{value:e}");
+        let constant = || arr0(value).into_dyn().into();
+        self.state.borrow_mut().initializers.entry(name.clone()).or_insert_with(constant);
+        name
+    }
+
     /// Axes as a constant that all nodes with the same axes share.
     fn axes(&self, axes: &[usize]) -> Value {
         let name = format!("axes{axes:?}").replace(", ", "_").replace(['[', ']'], "_");
@@ -317,6 +327,21 @@ impl Ops for Tracer<'_> {
         Ok(self.node(&layer.name, "BatchNormalization", inputs, vec![epsilon]))
     }
 
+    fn layer_norm(&self, x: &Value, layer: &LayerNorm) -> Result<Value, TraceError> {
+        let mut inputs = vec![x.clone()];
+        inputs.extend(self.parameters(layer.params())?);
+        let attributes = vec![("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(layer.eps as f32))];
+        Ok(self.node(&layer.name, "LayerNormalization", inputs, attributes))
+    }
+
+    /// The factors keep the shape that they have in checkpoints; runtimes add their dimensions once, when they load.
+    fn layer_scale(&self, x: &Value, layer: &LayerScale) -> Result<Value, TraceError> {
+        let mut inputs = self.parameters(layer.params())?;
+        inputs.push(self.axes(&[1, 2]));
+        let factors = self.node(&layer.name, "Unsqueeze", inputs, vec![]);
+        Ok(self.node(&layer.name, "Mul", vec![x.clone(), factors], vec![]))
+    }
+
     fn linear(&self, x: &Value, layer: &Linear) -> Result<Value, TraceError> {
         let mut inputs = vec![x.clone()];
         inputs.extend(self.parameters(layer.params())?);
@@ -350,6 +375,15 @@ impl Ops for Tracer<'_> {
         Ok(self.scoped("HardSwish", vec![x.clone()], vec![]))
     }
 
+    /// In PyTorch's form, which runtimes recognise, in every opset: so values have the same names in all of them.
+    fn gelu(&self, x: &Value) -> Result<Value, TraceError> {
+        let root = self.number("divisor", std::f32::consts::SQRT_2);
+        let erf = self.scoped("Erf", vec![self.scoped("Div", vec![x.clone(), root], vec![])], vec![]);
+        let sum = self.scoped("Add", vec![erf, self.number("summand", 1.0)], vec![]);
+        let product = self.scoped("Mul", vec![x.clone(), sum], vec![]);
+        Ok(self.scoped("Mul", vec![product, self.number("factor", 0.5)], vec![]))
+    }
+
     fn add(&self, a: &Value, b: &Value) -> Result<Value, TraceError> {
         Ok(self.scoped("Add", vec![a.clone(), b.clone()], vec![]))
     }
@@ -359,10 +393,7 @@ impl Ops for Tracer<'_> {
     }
 
     fn divide(&self, x: &Value, divisor: f32) -> Result<Value, TraceError> {
-        let name = format!("divisor_{divisor:e}");
-        let constant = || arr0(divisor).into_dyn().into();
-        self.state.borrow_mut().initializers.entry(name.clone()).or_insert_with(constant);
-        Ok(self.scoped("Div", vec![x.clone(), name], vec![]))
+        Ok(self.scoped("Div", vec![x.clone(), self.number("divisor", divisor)], vec![]))
     }
 
     /// Over `H, W` as a global pool, which every runtime knows for images; else as a reduction, whose axes are an
@@ -398,6 +429,10 @@ impl Ops for Tracer<'_> {
 
     fn squeeze(&self, x: &Value, axes: &[usize]) -> Result<Value, TraceError> {
         Ok(self.scoped("Squeeze", vec![x.clone(), self.axes(axes)], vec![]))
+    }
+
+    fn permute(&self, x: &Value, axes: &[usize]) -> Result<Value, TraceError> {
+        Ok(self.scoped("Transpose", vec![x.clone()], vec![("perm", Attribute::Ints(ints(axes)))]))
     }
 
     fn dropout(&self, x: &Value, _: f32) -> Result<Value, TraceError> {

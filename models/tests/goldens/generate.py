@@ -19,7 +19,7 @@ from torchvision import models
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from reference import CBAM, ChannelAttention, EfficientChannelAttention, Network, ResNet18_CBAM, SpatialAttention
-from reference import SqueezeExcitation
+from reference import ConvNeXtBlock, SqueezeExcitation
 
 HERE = pathlib.Path(__file__).parent
 STAGES = {64: (5, 4), 128: (4, 3), 256: (3, 2), 512: (2, 2)}  # channels: height, width
@@ -138,6 +138,7 @@ def main():
 
     goldens["block.bottleneck"] = run(Bottleneck(64, 16), "block.", (64, 3, 2))
     goldens["se"] = run(SqueezeExcitation(32), "se.", (32, 3, 2))
+    goldens["convnext"] = run(ConvNeXtBlock(16), "convnext.", (16, 6, 5))
     goldens["eca"] = run(EfficientChannelAttention(), "eca.", (32, 3, 2))
 
     # One forward pass in training mode: batch statistics, and what becomes of the running ones.
