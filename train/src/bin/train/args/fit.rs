@@ -36,7 +36,7 @@ pub struct FitArgs {
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "data", "recipe", "pretrained", "pretrained_key", "stem_init", "freeze_stem", "out", "epochs", "batch_size", "early_stopping",
         "image_size", "channels", "learning_rate", "network", "stem", "attention", "attention_at", "attention_ratio", "attention_kernel", "seed", "limit", "amp",
-        "multi_label", "loss", "class_weights", "sampling", "mirrored_test", "deterministic", "sync_bn",
+        "multi_label", "loss", "class_weights", "sampling", "mirrored_test", "deterministic", "sync_bn", "shuffle_window",
     ])]
     pub resume: Option<PathBuf>,
     /// Run folder [default: runs/DATA-TIME]
