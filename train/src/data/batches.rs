@@ -279,9 +279,8 @@ impl<'a> Loader<'a> {
                 };
                 let work = move |draw: Draw, bytes: Option<Arc<[u8]>>| {
                     let path = &samples[draw.image].path;
-                    let made = |_: &[u8], decoded: decode::Decoded| {
-                        planar(&prepare(draw, &decoded.image), channels)
-                    };
+                    let made =
+                        |_: &[u8], decoded: decode::Decoded| planar(&prepare(draw, &decoded.image), channels);
                     match bytes {
                         Some(bytes) => read_bytes(path, &bytes, made),
                         None => read(path, made),

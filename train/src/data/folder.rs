@@ -16,7 +16,7 @@ use ferronnx_infer::places::Place;
 use sha2::{Digest, Sha256};
 
 pub use super::error::ScanError;
-use super::shards::{self, Labelled, Shards};
+use super::shards::{self, Labelled, ShardError, Shards};
 use super::source::Source;
 use crate::data::content::short_hex;
 use crate::task::Task;
@@ -110,15 +110,11 @@ impl ImageFolder {
     }
 
     /// Reads the shards or objects at `place` for the names and labels of their images.
-    fn read(
-        task: Task,
-        path: &Path,
-        place: Place,
-        seen: &mut dyn FnMut(usize),
-    ) -> Result<Self, ScanError> {
+    fn read(task: Task, path: &Path, place: Place, seen: &mut dyn FnMut(usize)) -> Result<Self, ScanError> {
         let (root, place) = match place {
             Place::Local(given) => {
-                let root = path::absolute(&given).map_err(|source| ScanError::Read { path: given, source })?;
+                let root =
+                    path::absolute(&given).map_err(|source| ScanError::Read { path: given, source })?;
                 (root.clone(), Place::Local(root))
             }
             Place::Remote(_) => (place.name().into(), place),
@@ -129,14 +125,18 @@ impl ImageFolder {
         let (shards, found) = Shards::read(place, seen)?;
         let labelled = shards::labelled(found, task)?;
         let Labelled { classes, train, validation, test } =
-            labelled.ok_or_else(|| ScanError::NoTraining { path: root.clone() })?;
+            labelled.ok_or_else(|| ShardError::HeldOutOnly(root.to_string_lossy().into_owned()))?;
         if let [class] = &classes[..] {
             return Err(ScanError::OneClass { path: root, class: class.clone() });
         }
         let mut notes =
             vec![format!("{} images in {} shards or objects, read once", shards.len(), shards.units())];
         let parts = [("validation", &validation), ("test", &test)].map(|(name, part)| {
-            (name, part.as_ref().map(|samples| samples.iter().flat_map(|sample| &sample.labels).copied().collect()))
+            (
+                name,
+                part.as_ref()
+                    .map(|samples| samples.iter().flat_map(|sample| &sample.labels).copied().collect()),
+            )
         });
         notes.extend(notes_on_parts(&classes, parts));
         let (validation, test) = held_out(validation, test);

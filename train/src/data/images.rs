@@ -6,8 +6,9 @@ use std::sync::Arc;
 use ferronnx_infer::decode::Decoded;
 use ferronnx_infer::preprocess::Preprocessor;
 use image::RgbImage;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
+use super::cache::Cache;
 use super::content::Digest;
 use super::error::{BadImages, DataError, is_bad};
 use super::prefetch::planar;
@@ -135,42 +136,18 @@ impl ImageSet {
         how: Loading,
         done: impl Fn() + Sync,
     ) -> Result<Self, DataError> {
-        let channels = preprocessor.input_shape()[0];
-        let item = preprocessor.input_shape().map(|size| size as i64);
-        let shape = [samples.len() as i64, item[0], item[1], item[2]];
-        let all = Tensor::f_zeros(shape, (Kind::Uint8, how.device))?;
+        let shape = preprocessor.input_shape();
         let work = |encoded: &[u8], decoded: Decoded| {
             let image = preprocessor.prepare(&decoded.image);
-            (Digest::of_file(encoded), planar(&image, channels))
+            (Digest::of_file(encoded), planar(&image, shape[0]))
         };
-        let (mut kept, mut bad) = (Vec::with_capacity(samples.len()), Vec::new());
+        let mut cache = Cache::new(samples.len(), shape, how.device)?;
         source.each(&samples, work, |results| {
-            let (mut places, mut bytes) = (Vec::new(), Vec::new());
-            for (index, image) in results {
-                done();
-                match image {
-                    Ok((digest, image)) => {
-                        kept.push((index, digest));
-                        places.push(index as i64);
-                        bytes.extend(image);
-                    }
-                    Err(error) => bad.push(error),
-                }
-            }
-            let count = places.len() as i64;
-            let bytes = Tensor::f_from_slice(&bytes)?.f_view([count, item[0], item[1], item[2]])?;
-            let places = Tensor::f_from_slice(&places)?.f_to_device(how.device)?;
-            let _ = all.shallow_clone().f_index_copy_(0, &places, &bytes.f_to_device(how.device)?)?;
-            Ok(())
+            results.iter().for_each(|_| done());
+            cache.add(results)
         })?;
-        if !bad.is_empty() && (!how.skip_bad || kept.is_empty() || !bad.iter().all(is_bad)) {
-            return Err(BadImages(bad).into());
-        }
-        kept.sort_unstable_by_key(|(index, _)| *index);
-        if !bad.is_empty() {
-            close_gaps(&all, &kept)?;
-        }
-        let cached = Some(all.f_narrow(0, 0, kept.len() as i64)?);
+        let (cached, kept) = cache.finish(how.skip_bad)?;
+        let skipped = samples.len() - kept.len();
         let (indices, digests): (Vec<usize>, _) = kept.into_iter().unzip();
         let samples: Arc<[Sample]> = indices.into_iter().map(|index| samples[index].clone()).collect();
         let streamed = match source {
@@ -178,7 +155,7 @@ impl ImageSet {
             Source::Shards(shards) => Some(Streamed::new(shards, &samples, how.window)?),
         };
         let (source, skip_bad) = (source.clone(), how.skip_bad);
-        Ok(Self { samples, cached, source, streamed, skip_bad, skipped: bad.len(), digests })
+        Ok(Self { samples, cached: Some(cached), source, streamed, skip_bad, skipped, digests })
     }
 
     /// Number of images.
@@ -249,7 +226,8 @@ impl ImageSet {
         };
         let image = all.f_get(index as i64)?.f_to_device(Device::Cpu)?;
         let (channels, height, width) = image.size3()?;
-        let planes = Vec::<u8>::try_from(image.f_expand([3.max(channels), height, width], false)?.f_reshape([-1])?)?;
+        let planes =
+            Vec::<u8>::try_from(image.f_expand([3.max(channels), height, width], false)?.f_reshape([-1])?)?;
         let [red, green, blue] = [0, 1, 2].map(|channel| &planes[channel * (height * width) as usize..]);
         Ok(RgbImage::from_fn(width as u32, height as u32, |x, y| {
             let pixel = (y * width as u32 + x) as usize;
@@ -278,18 +256,4 @@ impl ImageSet {
     pub(super) fn skips_bad(&self) -> bool {
         self.skip_bad
     }
-}
-
-/// Moves the images that were kept to the beginning, in their order.
-fn close_gaps(all: &Tensor, kept: &[(usize, Digest)]) -> Result<(), DataError> {
-    let indices: Vec<i64> = kept.iter().map(|(index, _)| *index as i64).collect();
-    let mut start = 0;
-    // An image moves only towards the beginning, so that none is overwritten before it has moved.
-    for chunk in indices.chunks(256) {
-        let chunk = Tensor::f_from_slice(chunk)?.f_to_device(all.device())?;
-        let moved = all.f_index_select(0, &chunk)?;
-        all.f_narrow(0, start, moved.size()[0])?.f_copy_(&moved)?;
-        start += moved.size()[0];
-    }
-    Ok(())
 }

@@ -2,6 +2,7 @@
 
 pub mod augment;
 pub mod batches;
+mod cache;
 pub mod cifar;
 pub mod content;
 pub mod duplicates;

@@ -28,6 +28,12 @@ pub enum ShardError {
         escape::name(.0)
     )]
     NoPart(String),
+    /// All images are validation or test images.
+    #[error(
+        "{} has no training images: by the names of shards or folders, or by a list, all are validation or test images",
+        escape::name(.0)
+    )]
+    HeldOutOnly(String),
     /// An image has no label.
     #[error("{}: the image has no label: its folder, a file beside it or a column has to tell it", escape::name(.0))]
     NoLabel(String),
@@ -46,7 +52,8 @@ pub enum ShardError {
     },
     /// A label is a number that can hardly be the index of a class.
     #[error(
-        "{}: the label {number} is no index of a class: indices go from 0, and there are {images} training images",
+        "{}: the label {number} would make more classes than there are training images ({images}): number the classes \
+         from 0, or label by names",
         escape::name(image)
     )]
     NoIndex {

@@ -60,7 +60,10 @@ fn name(image: &FoundImage) -> String {
 }
 
 /// Names of the classes of the training images, and the index of the class of each label.
-fn classes(train: &[FoundImage], labels: Vec<Label>) -> Result<(Vec<String>, Vec<Option<usize>>), ShardError> {
+fn classes(
+    train: &[FoundImage],
+    labels: Vec<Label>,
+) -> Result<(Vec<String>, Vec<Option<usize>>), ShardError> {
     let mut is_used = vec![false; labels.len()];
     train.iter().flat_map(|image| image.labels.iter().flatten()).for_each(|&label| is_used[label] = true);
     let (mut names, mut highest) = (Vec::new(), None::<(usize, usize)>);
@@ -104,10 +107,8 @@ fn sample(
         _ => {}
     }
     let class = |&label: &usize| {
-        indices[label].ok_or_else(|| ShardError::UnknownClass {
-            image: name(&image),
-            label: labels[label].to_string(),
-        })
+        indices[label]
+            .ok_or_else(|| ShardError::UnknownClass { image: name(&image), label: labels[label].to_string() })
     };
     let labels = found.iter().map(class).collect::<Result<_, _>>()?;
     Ok(Sample { path: image.name, labels })

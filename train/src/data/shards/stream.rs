@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ferronnx_infer::places::{self, Item, Items, Options};
 
-use super::{Shards, ShardError, encoded};
+use super::{ShardError, Shards, encoded};
 use crate::data::content::Digest;
 
 /// Images of an index, read shard after shard and handed out in any order.

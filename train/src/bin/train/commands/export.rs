@@ -268,7 +268,8 @@ fn chosen_images(folder: &Path, labels: &[String], preprocessor: &Preprocessor) 
         return Ok((Images::load(&data::Source::Files, &samples, preprocessor, false)?, description));
     }
     let samples = unlabelled(folder, "--images", most)?;
-    let images = Images { labels: None, ..Images::load(&data::Source::Files, &samples, preprocessor, false)? };
+    let images =
+        Images { labels: None, ..Images::load(&data::Source::Files, &samples, preprocessor, false)? };
     Ok((images, description))
 }
 

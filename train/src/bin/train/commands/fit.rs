@@ -96,11 +96,11 @@ fn begin(args: &FitArgs, mlflow: Option<Target>, ranks: Option<&Ranks>) -> Resul
         recipe = recipe.with_learning_rate(rate);
     }
     args.out.as_deref().map_or(Ok(()), RunFolder::check_free)?;
-    // Before anything listens for Ctrl-C: a download ends at once, and continues the next time.
+    // Before anything listens for Ctrl-C: a download ends at once, and continues the next time; reading labels, too.
     let data = fetch::data(args.data.as_deref().context("--data is missing")?)?;
     let pretrained = settings::pretrained(&setup.pretrained, setup.network.network)?;
-    let interrupt = listen(ranks)?;
     let data = scan(setup, data)?;
+    let interrupt = listen(ranks)?;
     display::data(&data);
     settings::check_amp(setup.amp, device)?;
     let (mut config, network) = settings::config(setup, &data, pretrained, recipe, device, setup.skip_bad)?;
