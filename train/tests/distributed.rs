@@ -128,6 +128,44 @@ fn outcome(run: &Path) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
+fn two_ranks_read_shards_as_one_process_does() {
+    let dir = tempfile::tempdir().unwrap();
+    data(dir.path());
+    task::pack(dir.path());
+    ranks("shards", 2, dir.path());
+    let alone = Case::streamed().train(dir.path(), None);
+    for rank in 0..2 {
+        let name = |what: &str| dir.path().join(format!("streamed-{rank}.{what}"));
+        let off = difference(&checkpoint::load(name("weights")).unwrap(), &alone.weights);
+        assert!(off <= 1e-4, "rank {rank}: {off}");
+        let losses: Vec<f64> = serde_json::from_slice(&fs::read(name("losses")).unwrap()).unwrap();
+        assert!(losses.iter().zip(&alone.losses).all(|(a, b)| (a - b).abs() <= 1e-4), "{losses:?}");
+        assert!(losses.last().unwrap() < &losses[0]);
+    }
+}
+
+#[test]
+fn a_run_of_two_ranks_on_shards_resumes_to_the_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    data(dir.path());
+    task::pack(dir.path());
+    let path = |name: &str| dir.path().join(name);
+    let said = ranks("run streamed-whole", 2, dir.path());
+    let note = "images are read from shards in every epoch, and shuffled among 30 of them";
+    assert!(said[0].contains(note), "{}", said[0]);
+    let mut starts = 0;
+    while !path("streamed-stopped/result.json").exists() {
+        ranks("run streamed-stopped", 2, dir.path());
+        starts += 1;
+    }
+    assert!(starts > 1, "it was stopped");
+    let (whole, stopped) = (outcome(&path("streamed-whole")), outcome(&path("streamed-stopped")));
+    for ((name, whole), (_, stopped)) in whole.iter().zip(stopped) {
+        assert!(*whole == stopped, "{name} differs");
+    }
+}
+
+#[test]
 fn a_run_of_two_ranks_resumes_to_the_bit_and_evaluates_every_image_once() {
     let dir = tempfile::tempdir().unwrap();
     data(dir.path());

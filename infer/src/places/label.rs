@@ -6,7 +6,7 @@ use crate::data_set::nfc;
 use crate::escape;
 
 /// Class of an image, by its name or by its index.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Label {
     /// Name in the normal form NFC.
     Name(String),

@@ -3,8 +3,10 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use ferronnx_infer::decode;
 use ferronnx_infer::error::first_of;
 use ferronnx_infer::preprocess::Preprocessor;
+use image::RgbImage;
 use tch::{Device, Kind, Tensor};
 
 use super::augment::mix::{self, Mix};
@@ -13,9 +15,10 @@ use super::augment::{Augment, Border, ImageDraw, Steps};
 use super::error::{BadImages, DataError, is_bad};
 use super::images::ImageSet;
 use super::parcel::Parcel;
-use super::prefetch::{Decoded, Prefetch, decode, planar};
+use super::prefetch::{Decoded, Prefetch, planar, read, read_bytes};
 use super::random::{Purpose, stream};
 use super::sampling::{Draw, Sampling};
+use super::shards::Streamed;
 use super::slices;
 use crate::distributed::World;
 use crate::error::TorchError;
@@ -192,11 +195,21 @@ impl<'a> Loader<'a> {
         [epoch, first_step]: [usize; 2],
         recorder: Rc<Recorder>,
     ) -> impl Iterator<Item = Result<Batch, DataError>> + use<'a> {
-        let order = self.sampling.order(self.set.samples(), &mut stream(seed, epoch, Purpose::Order));
+        let mut rng = stream(seed, epoch, Purpose::Order);
+        let mut order = self.sampling.order(self.set.samples(), &mut rng);
+        let units = match self.set.streamed() {
+            Some(streamed) if !self.takes_from_memory(augment) => streamed.arrange(&mut order, &mut rng),
+            _ => Vec::new(),
+        };
         let steps = order.chunks(self.step_size(batch_size)).filter(|step| step.len() > 1).skip(first_step);
         let groups = steps.map(|step| step[slices::of(step.len(), self.world)].to_vec()).collect();
         let draws = Draws { augment: *augment, side: self.preprocessor.size().height, seed, epoch };
-        self.batches(groups, Some(draws), first_step, 2, recorder)
+        self.batches(Groups { draws: groups, units }, Some(draws), first_step, 2, recorder)
+    }
+
+    /// Tells whether training takes its images from memory.
+    fn takes_from_memory(&self, augment: &Augment) -> bool {
+        self.set.is_cached() && !augment.needs_originals(self.preprocessor.size().height)
     }
 
     /// Iterates over all images in their order, without augmentation; over every n-th batch with n
@@ -204,15 +217,16 @@ impl<'a> Loader<'a> {
     pub fn in_order(&self, batch_size: usize) -> impl Iterator<Item = Result<Batch, DataError>> + use<'a> {
         let order: Vec<Draw> = (0..self.set.len()).map(|image| Draw { image, stream: image }).collect();
         let own = order.chunks(batch_size).skip(self.world.rank).step_by(self.world.size);
-        let groups = own.map(<[Draw]>::to_vec).collect();
-        self.batches(groups, None, 0, 1, Rc::new(Recorder::new(self.device, false)))
+        let draws = own.map(<[Draw]>::to_vec).collect();
+        let units = self.set.streamed().map(Streamed::units).unwrap_or_default();
+        self.batches(Groups { draws, units }, None, 0, 1, Rc::new(Recorder::new(self.device, false)))
     }
 
     /// Makes a batch of each group in which at least `least` images can be decoded. Where other ranks wait for a batch, it
     /// has no images otherwise.
     fn batches(
         &self,
-        groups: Vec<Vec<Draw>>,
+        groups: Groups,
         draws: Option<Draws>,
         first_step: usize,
         least: usize,
@@ -241,16 +255,16 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// Reads the bytes of each group, from memory or from files.
+    /// Reads the bytes of each group, from memory, files or shards.
     fn images(
         &self,
-        groups: Vec<Vec<Draw>>,
+        groups: Groups,
         draws: Option<Draws>,
     ) -> Box<dyn Iterator<Item = Result<Images, DataError>> + 'a> {
         let loader = *self;
         let resized = draws.filter(|draws| draws.augment.needs_originals(draws.side));
         match (self.set.images(), resized) {
-            (Some(all), None) => Box::new(groups.into_iter().map(move |drawn| {
+            (Some(all), None) => Box::new(groups.draws.into_iter().map(move |drawn| {
                 let resident = all.device() == loader.device;
                 let bytes = if resident { None } else { Some(loader.taken(all, &drawn)?) };
                 Ok(Images { bytes, drawn, skipped: 0 })
@@ -259,16 +273,31 @@ impl<'a> Loader<'a> {
                 let samples = Arc::clone(self.set.samples());
                 let preprocessor = self.preprocessor.clone();
                 let channels = preprocessor.input_shape()[0];
-                let work = move |draw: Draw| {
-                    decode(&samples[draw.image].path, |image| match &resized {
-                        Some(draws) => draws.resized_crop(draw.stream, &preprocessor.recolored(&image)),
-                        None => preprocessor.prepare(&image),
-                    })
-                    .map(|image| planar(&image, channels))
+                let prepare = move |draw: Draw, image: &RgbImage| match &resized {
+                    Some(draws) => draws.resized_crop(draw.stream, &preprocessor.recolored(image)),
+                    None => preprocessor.prepare(image),
                 };
-                Box::new(Prefetch::start(groups, work).map(move |decoded| loader.received(decoded?)))
+                let work = move |draw: Draw, bytes: Option<Arc<[u8]>>| {
+                    let path = &samples[draw.image].path;
+                    let made =
+                        |_: &[u8], decoded: decode::Decoded| planar(&prepare(draw, &decoded.image), channels);
+                    match bytes {
+                        Some(bytes) => read_bytes(path, &bytes, made),
+                        None => read(path, made),
+                    }
+                };
+                let fetch = self.fetch(&groups);
+                let decoded = Prefetch::start(groups.draws, fetch, work);
+                Box::new(decoded.map(move |decoded| loader.received(decoded?)))
             }
         }
+    }
+
+    /// Starts to read the images of groups from their shards; files are read when they are decoded.
+    fn fetch(&self, groups: &Groups) -> Fetch {
+        let Some(streamed) = self.set.streamed().cloned() else { return Box::new(|_| Ok(None)) };
+        let mut reading = streamed.read(&groups.units, groups.draws.iter().flatten());
+        Box::new(move |draw| Ok(Some(reading.take(streamed.position(&draw))?)))
     }
 
     fn received(&self, decoded: Decoded<Draw>) -> Result<Images, DataError> {
@@ -421,6 +450,16 @@ fn next(parts: &mut impl Iterator<Item = Tensor>) -> Tensor {
     parts.next().expect("as many parts as were packed")
 }
 
+/// Draws of each batch.
+struct Groups {
+    draws: Vec<Vec<Draw>>,
+    /// Order of the units that the images are read from, if they are in shards.
+    units: Vec<usize>,
+}
+
+/// Function that fetches the encoded image of a draw from its shard; nothing for a file.
+type Fetch = Box<dyn FnMut(Draw) -> Result<Option<Arc<[u8]>>, DataError> + Send>;
+
 /// Images of a batch, drawn.
 struct Images {
     /// Bytes `[N, C, H, W]` on the device; `None` where the set lies there as a whole.
@@ -447,7 +486,7 @@ impl Draws {
         drawn.iter().map(draw).collect()
     }
 
-    fn resized_crop(&self, number: usize, image: &image::RgbImage) -> image::RgbImage {
+    fn resized_crop(&self, number: usize, image: &RgbImage) -> RgbImage {
         let mut rng = stream(self.seed, self.epoch, Purpose::Crop(number));
         let part = CropBox::draw(&self.augment, image.width(), image.height(), &mut rng);
         resized_crop(image, part, self.side)

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use ferronnx_infer::data_set::DataSetError;
 use ferronnx_infer::{ErrorKind, escape};
 
+use super::shards::ShardError;
 use crate::error::{TorchError, chain};
 
 /// Errors of listing the images of a data set.
@@ -23,6 +24,9 @@ pub enum ScanError {
     /// The folder or list cannot be used.
     #[error(transparent)]
     DataSet(#[from] DataSetError),
+    /// Shards or a store cannot be used.
+    #[error(transparent)]
+    Shards(#[from] ShardError),
     /// The path is not text, which a run's configuration needs.
     #[error("the path {} is not UTF-8: rename its folders", escape::path(.0))]
     NotUtf8(PathBuf),
@@ -53,6 +57,9 @@ pub enum DataError {
     /// Images cannot be decoded.
     #[error(transparent)]
     Images(#[from] BadImages),
+    /// A shard cannot be read, or has changed.
+    #[error(transparent)]
+    Shards(#[from] ShardError),
     /// libtorch failed.
     #[error(transparent)]
     Torch(#[from] TorchError),

@@ -1,25 +1,33 @@
-//! Data sets to train on, in class folders or in a list.
+//! Data sets to train on, in class folders, in a list, in shards or in an object store.
 //!
 //! Folders are `DIR/train/CLASS/...` with `DIR/test/CLASS/...` or `DIR/val/CLASS/...`, or `DIR/CLASS/...` alone; a list
-//! is CSV with `path,label[,split]`. Classes are in the order of their names, as in torchvision's `ImageFolder`.
+//! is CSV with `path,label[,split]`; shards and stores are [places](ferronnx_infer::places). Classes are in the order of
+//! their names, as in torchvision's `ImageFolder`.
 
+use std::collections::HashSet;
 use std::path::{self, Path, PathBuf};
+use std::sync::Arc;
 
 use ferronnx_infer::data_set::{DataSet, LabelledImage, MergedCopies, Sample};
 use ferronnx_infer::escape;
 use ferronnx_infer::files::LeftOut;
 use ferronnx_infer::image_folder::Split;
+use ferronnx_infer::places::Place;
 use sha2::{Digest, Sha256};
 
 pub use super::error::ScanError;
+use super::shards::{self, Labelled, ShardError, Shards};
+use super::source::Source;
 use crate::data::content::short_hex;
 use crate::task::Task;
 
 /// Image files of a data set, by class.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageFolder {
-    /// The folder, an absolute path without links; or the list, an absolute path.
+    /// The folder, an absolute path without links; the list or shards, an absolute path; or a URL.
     pub root: PathBuf,
+    /// Files or shards that hold the images.
+    pub source: Source,
     /// Task that the labels are for.
     pub task: Task,
     /// Names of the classes in the normal form NFC, sorted.
@@ -48,13 +56,29 @@ impl ImageFolder {
     /// Lists the images of the folder or list at `path` with their labels for a task; none is decoded.
     ///
     /// For several labels an image, files of the same content in several class folders are one image. They are read for
-    /// that.
+    /// that. Shards and objects are read, too.
     ///
     /// # Errors
     /// [`ScanError`] when it cannot be read, lacks classes or images, names classes that have no training image, or gives
     /// an image several labels or none where one is needed.
     pub fn scan_for(task: Task, path: impl AsRef<Path>) -> Result<Self, ScanError> {
+        Self::scan_and_tell(task, path, &mut |_| ())
+    }
+
+    /// Lists images as [`scan_for`](Self::scan_for), and calls `seen` with the number of images that were read so far;
+    /// files in folders and lists are not read.
+    ///
+    /// # Errors
+    /// As [`scan_for`](Self::scan_for).
+    pub fn scan_and_tell(
+        task: Task,
+        path: impl AsRef<Path>,
+        seen: &mut dyn FnMut(usize),
+    ) -> Result<Self, ScanError> {
         let path = path.as_ref();
+        if let Some(place) = shards::place(path)? {
+            return Self::read(task, path, place, seen);
+        }
         let absolute = if path.is_dir() { path.canonicalize() } else { path::absolute(path) };
         let root = absolute.map_err(|source| ScanError::Read { path: path.into(), source })?;
         if root.to_str().is_none() {
@@ -64,8 +88,8 @@ impl ImageFolder {
         let merged = if task.is_multi_label() { set.merge_copies()? } else { MergedCopies::default() };
         let parts = |split| Some(set.part(Some(split))).filter(|images| !images.is_empty());
         let (validation, test) = (parts(Split::Validation), parts(Split::Test));
-        let held_out = validation.is_some() || test.is_some();
-        let train = parts(Split::Train).or_else(|| Some(set.part(None)).filter(|_| !held_out));
+        let is_split = validation.is_some() || test.is_some();
+        let train = parts(Split::Train).or_else(|| Some(set.part(None)).filter(|_| !is_split));
         let train = train.ok_or_else(|| ScanError::NoTraining { path: root.clone() })?;
         let classes = DataSet::classes(&train);
         if let [class] = &classes[..] {
@@ -73,11 +97,7 @@ impl ImageFolder {
         }
         let mut notes = notes(&set, &classes, validation.as_deref(), test.as_deref());
         notes.push(merged.to_string());
-        // One held-out part is for the end, whatever its name.
-        let (validation, test) = match test {
-            Some(test) => (validation, Some(test)),
-            None => (None, validation),
-        };
+        let (validation, test) = held_out(validation, test);
         let samples = |images: Vec<LabelledImage>| match task {
             Task::SingleLabel => set.samples(&images, &classes),
             Task::MultiLabel => set.label_sets(&images, &classes),
@@ -86,7 +106,43 @@ impl ImageFolder {
             (samples(train)?, validation.map(samples).transpose()?, test.map(samples).transpose()?);
         notes.retain(|note| !note.is_empty());
         let left_out = std::mem::take(&mut set.left_out);
-        Ok(Self { root, task, classes, train, validation, test, notes, left_out })
+        Ok(Self { root, source: Source::Files, task, classes, train, validation, test, notes, left_out })
+    }
+
+    /// Reads the shards or objects at `place` for the names and labels of their images.
+    fn read(task: Task, path: &Path, place: Place, seen: &mut dyn FnMut(usize)) -> Result<Self, ScanError> {
+        let (root, place) = match place {
+            Place::Local(given) => {
+                let root =
+                    path::absolute(&given).map_err(|source| ScanError::Read { path: given, source })?;
+                (root.clone(), Place::Local(root))
+            }
+            Place::Remote(_) => (place.name().into(), place),
+        };
+        if root.to_str().is_none() {
+            return Err(ScanError::NotUtf8(path.into()));
+        }
+        let (shards, found) = Shards::read(place, seen)?;
+        let labelled = shards::labelled(found, task)?;
+        let Labelled { classes, train, validation, test } =
+            labelled.ok_or_else(|| ShardError::HeldOutOnly(root.to_string_lossy().into_owned()))?;
+        if let [class] = &classes[..] {
+            return Err(ScanError::OneClass { path: root, class: class.clone() });
+        }
+        let mut notes =
+            vec![format!("{} images in {} shards or objects, read once", shards.len(), shards.units())];
+        let parts = [("validation", &validation), ("test", &test)].map(|(name, part)| {
+            (
+                name,
+                part.as_ref()
+                    .map(|samples| samples.iter().flat_map(|sample| &sample.labels).copied().collect()),
+            )
+        });
+        notes.extend(notes_on_parts(&classes, parts));
+        let (validation, test) = held_out(validation, test);
+        let source = Source::Shards(Arc::new(shards));
+        let left_out = LeftOut::default();
+        Ok(Self { root, source, task, classes, train, validation, test, notes, left_out })
     }
 
     /// Digest of the images' names and classes; the folder they lie in does not count.
@@ -105,6 +161,14 @@ impl ImageFolder {
     }
 }
 
+/// Validation and test images of a data set: one held-out part is for the end, whatever its name.
+fn held_out<T>(validation: Option<T>, test: Option<T>) -> (Option<T>, Option<T>) {
+    match test {
+        Some(test) => (validation, Some(test)),
+        None => (None, validation),
+    }
+}
+
 /// Says what the parts of a data set are used for, and which classes they lack.
 fn notes(
     set: &DataSet,
@@ -112,17 +176,26 @@ fn notes(
     validation: Option<&[LabelledImage]>,
     test: Option<&[LabelledImage]>,
 ) -> Vec<String> {
-    let mut notes = vec![set.description()];
-    if validation.is_some() && test.is_none() {
+    let found = |images: &[LabelledImage]| -> HashSet<usize> {
+        let found = DataSet::classes(images);
+        (0..classes.len()).filter(|&class| found.contains(&classes[class])).collect()
+    };
+    let parts = [("validation", validation.map(found)), ("test", test.map(found))];
+    [set.description()].into_iter().chain(notes_on_parts(classes, parts)).collect()
+}
+
+/// Says what held-out parts are used for, and which classes they lack, by the classes that each has.
+fn notes_on_parts(classes: &[String], parts: [(&str, Option<HashSet<usize>>); 2]) -> Vec<String> {
+    let mut notes = Vec::new();
+    if parts[0].1.is_some() && parts[1].1.is_none() {
         notes.push(
             "there are no test images: the validation images are evaluated at the end, as test images".into(),
         );
     }
-    for (name, images) in [("validation", validation), ("test", test)] {
-        let Some(images) = images else { continue };
-        let found = DataSet::classes(images);
-        let lacking = classes.iter().filter(|class| !found.contains(class));
-        let lacking: Vec<_> = lacking.map(|class| escape::name(class)).collect();
+    for (name, found) in parts {
+        let Some(found) = found else { continue };
+        let lacking = classes.iter().enumerate().filter(|(class, _)| !found.contains(class));
+        let lacking: Vec<_> = lacking.map(|(_, class)| escape::name(class)).collect();
         if !lacking.is_empty() {
             notes.push(format!("no {name} images of {}", lacking.join(", ")));
         }
@@ -130,9 +203,14 @@ fn notes(
     notes
 }
 
-/// Name of a data set: the last part of its folder's path.
+/// Name of a data set: the last part of its path, up to the first brace of several shards.
 pub fn name(dir: &Path) -> String {
-    dir.file_name().map_or_else(|| "images".into(), |name| name.to_string_lossy().into_owned())
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let name = match name.split_once('{') {
+        Some((stem, _)) if name.contains('}') && !dir.exists() => stem.trim_end_matches(['-', '_', '.']),
+        _ => &name,
+    };
+    if name.is_empty() { "images".into() } else { name.into() }
 }
 
 #[cfg(test)]

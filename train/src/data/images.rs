@@ -1,18 +1,19 @@
 //! Sets of labelled images, decoded in memory if they fit.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use ferronnx_infer::decode::Decoded;
 use ferronnx_infer::preprocess::Preprocessor;
 use image::RgbImage;
-use rayon::prelude::*;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
-use super::Sample;
+use super::cache::Cache;
 use super::content::Digest;
 use super::error::{BadImages, DataError, is_bad};
-use super::prefetch::{Decoded, decode, planar, read};
+use super::prefetch::planar;
+use super::shards::Streamed;
+use super::{Sample, Source};
 
 /// Settings of loading a set of images.
 #[derive(Debug, Clone, Copy)]
@@ -25,27 +26,36 @@ pub struct Loading {
     pub originals: bool,
     /// True if images that cannot be decoded are left out instead of being an error.
     pub skip_bad: bool,
+    /// Number of encoded images among which those of shards are shuffled, if the set does not fit into memory.
+    pub window: usize,
 }
 
 impl Loading {
     /// Default memory for the images of a set, in bytes: 2 GiB hold 14,000 images at 224x224.
     pub const DEFAULT_BUDGET: u64 = 2 << 30;
 
+    /// Default number of images among which those of shards are shuffled: 450 MB of photos of 110 KB.
+    pub const DEFAULT_WINDOW: usize = 4096;
+
     /// Keeps images in the memory of `device` if they fit; an image that cannot be decoded is an error.
     pub fn new(device: Device) -> Self {
-        Self { device, budget: Self::DEFAULT_BUDGET, originals: false, skip_bad: false }
+        let (budget, window) = (Self::DEFAULT_BUDGET, Self::DEFAULT_WINDOW);
+        Self { device, budget, originals: false, skip_bad: false, window }
     }
 }
 
-/// A set of labelled images: files, and decoded bytes on the device if they fit.
+/// A set of labelled images: files or members of shards, and decoded bytes on the device if they fit.
 #[derive(Debug)]
 pub struct ImageSet {
     samples: Arc<[Sample]>,
     /// Bytes `[N, C, size, size]`.
     cached: Option<Tensor>,
+    source: Source,
+    /// Places of the images in shards; none for files.
+    streamed: Option<Streamed>,
     skip_bad: bool,
     skipped: usize,
-    /// Digests of the files in memory, by image.
+    /// Digests of the encoded images that are in memory or in shards, by image.
     digests: Vec<Digest>,
 }
 
@@ -54,13 +64,14 @@ pub struct ImageSet {
 /// # Errors
 /// As [`ImageSet::load`].
 pub fn prepared(
+    source: &Source,
     samples: &[Sample],
     preprocessor: &Preprocessor,
     skip_bad: bool,
 ) -> Result<Vec<(Sample, RgbImage)>, DataError> {
-    let work = |sample: &Sample| decode(&sample.path, |image| preprocessor.prepare(&image));
+    let images = source.map(samples, |_, decoded| preprocessor.prepare(&decoded.image), || ())?;
     let (mut kept, mut bad) = (Vec::with_capacity(samples.len()), Vec::new());
-    for (sample, image) in samples.iter().zip(samples.par_iter().map(work).collect::<Vec<_>>()) {
+    for (sample, image) in samples.iter().zip(images) {
         match image {
             Ok(image) => kept.push((sample.clone(), image)),
             Err(error) => bad.push(error),
@@ -73,11 +84,8 @@ pub fn prepared(
     }
 }
 
-/// Number of images decoded together: enough for all cores, with little memory.
-const CHUNK: usize = 256;
-
 impl ImageSet {
-    /// Loads a set, and decodes it in parallel if it fits into memory; `done` is called for each image.
+    /// Loads a set of files, and decodes it in parallel if it fits into memory; `done` is called for each image.
     ///
     /// # Errors
     /// [`DataError::Images`] names images that cannot be decoded, unless they are left out and others remain.
@@ -87,55 +95,67 @@ impl ImageSet {
         how: Loading,
         done: impl Fn() + Sync,
     ) -> Result<Self, DataError> {
+        Self::load_from(&Source::Files, samples, preprocessor, how, done)
+    }
+
+    /// Loads a set of images in files or shards as [`load`](Self::load) does. A set of shards that does not fit into memory
+    /// has the order of the shards.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and [`DataError::Shards`] when a shard cannot be read or has changed.
+    pub fn load_from(
+        source: &Source,
+        mut samples: Vec<Sample>,
+        preprocessor: &Preprocessor,
+        how: Loading,
+        done: impl Fn() + Sync,
+    ) -> Result<Self, DataError> {
         let bytes = samples.len() as u64 * preprocessor.input_len() as u64;
-        if how.originals || bytes > how.budget {
-            let samples = samples.into();
-            return Ok(Self {
-                samples,
-                cached: None,
-                skip_bad: how.skip_bad,
-                skipped: 0,
-                digests: Vec::new(),
-            });
+        if !how.originals && bytes <= how.budget {
+            return Self::cached(source, samples, preprocessor, how, done);
         }
-        Self::cached(samples, preprocessor, how, done)
+        let (mut streamed, mut digests) = (None, Vec::new());
+        if let Source::Shards(shards) = source {
+            // Evaluation takes the images in their order, and shards are read from their beginnings to their ends.
+            let positions = shards.positions(&samples)?;
+            let mut placed: Vec<_> = positions.into_iter().zip(samples).collect();
+            placed.sort_unstable_by_key(|(position, _)| *position);
+            samples = placed.into_iter().map(|(_, sample)| sample).collect();
+            digests = samples.iter().filter_map(|sample| shards.digest(&sample.path)).collect();
+            streamed = Some(Streamed::new(shards, &samples, how.window)?);
+        }
+        let samples = samples.into();
+        let (source, skip_bad) = (source.clone(), how.skip_bad);
+        Ok(Self { samples, cached: None, source, streamed, skip_bad, skipped: 0, digests })
     }
 
     fn cached(
+        source: &Source,
         samples: Vec<Sample>,
         preprocessor: &Preprocessor,
         how: Loading,
         done: impl Fn() + Sync,
     ) -> Result<Self, DataError> {
-        let channels = preprocessor.input_shape()[0];
-        let item = preprocessor.input_shape().map(|size| size as i64);
-        let shape = [samples.len() as i64, item[0], item[1], item[2]];
-        let all = Tensor::f_zeros(shape, (Kind::Uint8, how.device))?;
-        let digests: Vec<OnceLock<Digest>> = samples.iter().map(|_| OnceLock::new()).collect();
-        let work = |index: usize| {
-            let image = read(&samples[index].path, |encoded, decoded| {
-                digests[index].get_or_init(|| Digest::of_file(encoded));
-                preprocessor.prepare(&decoded.image)
-            });
-            done();
-            image.map(|image| planar(&image, channels))
+        let shape = preprocessor.input_shape();
+        let work = |encoded: &[u8], decoded: Decoded| {
+            let image = preprocessor.prepare(&decoded.image);
+            (Digest::of_file(encoded), planar(&image, shape[0]))
         };
-        let (mut kept, mut bad) = (Vec::with_capacity(samples.len()), Vec::new());
-        for chunk in (0..samples.len()).collect::<Vec<_>>().chunks(CHUNK) {
-            let Some(decoded) = Decoded::make(chunk, work, &AtomicBool::new(false)) else { break };
-            let count = decoded.items.len() as i64;
-            let bytes = Tensor::f_from_slice(&decoded.bytes)?.f_view([count, item[0], item[1], item[2]])?;
-            all.f_narrow(0, kept.len() as i64, count)?.f_copy_(&bytes)?;
-            kept.extend(decoded.items);
-            bad.extend(decoded.bad);
-        }
-        if !bad.is_empty() && (!how.skip_bad || kept.is_empty() || !bad.iter().all(is_bad)) {
-            return Err(BadImages(bad).into());
-        }
-        let cached = Some(all.f_narrow(0, 0, kept.len() as i64)?);
-        let digests = kept.iter().filter_map(|&index| digests[index].get().copied()).collect();
-        let samples = kept.into_iter().map(|index| samples[index].clone()).collect();
-        Ok(Self { samples, cached, skip_bad: how.skip_bad, skipped: bad.len(), digests })
+        let mut cache = Cache::new(samples.len(), shape, how.device)?;
+        source.each(&samples, work, |results| {
+            results.iter().for_each(|_| done());
+            cache.add(results)
+        })?;
+        let (cached, kept) = cache.finish(how.skip_bad)?;
+        let skipped = samples.len() - kept.len();
+        let (indices, digests): (Vec<usize>, _) = kept.into_iter().unzip();
+        let samples: Arc<[Sample]> = indices.into_iter().map(|index| samples[index].clone()).collect();
+        let streamed = match source {
+            Source::Files => None,
+            Source::Shards(shards) => Some(Streamed::new(shards, &samples, how.window)?),
+        };
+        let (source, skip_bad) = (source.clone(), how.skip_bad);
+        Ok(Self { samples, cached: Some(cached), source, streamed, skip_bad, skipped, digests })
     }
 
     /// Number of images.
@@ -185,7 +205,37 @@ impl ImageSet {
         &self.samples[index].path
     }
 
-    /// Images with the digests of their files; none if the set is not in memory.
+    /// Memory for the encoded images of a window of so many, in bytes; none if the set is in memory, or in files.
+    pub(crate) fn held_bytes(&self, window: usize) -> Option<u64> {
+        match &self.source {
+            Source::Shards(shards) if !self.is_cached() => {
+                Some(shards.mean_bytes() * window.min(self.len()) as u64)
+            }
+            _ => None,
+        }
+    }
+
+    /// Decoded image at `index`, resized and cropped to the network's input: `[size, size, 3]` bytes.
+    ///
+    /// # Errors
+    /// [`DataError`] when it is not in memory and cannot be read or decoded.
+    pub fn prepared(&self, index: usize, preprocessor: &Preprocessor) -> Result<RgbImage, DataError> {
+        let Some(all) = &self.cached else {
+            let image = self.source.decoded(&self.samples[index])?;
+            return Ok(preprocessor.prepare(&image));
+        };
+        let image = all.f_get(index as i64)?.f_to_device(Device::Cpu)?;
+        let (channels, height, width) = image.size3()?;
+        let planes =
+            Vec::<u8>::try_from(image.f_expand([3.max(channels), height, width], false)?.f_reshape([-1])?)?;
+        let [red, green, blue] = [0, 1, 2].map(|channel| &planes[channel * (height * width) as usize..]);
+        Ok(RgbImage::from_fn(width as u32, height as u32, |x, y| {
+            let pixel = (y * width as u32 + x) as usize;
+            image::Rgb([red[pixel], green[pixel], blue[pixel]])
+        }))
+    }
+
+    /// Images with the digests of their files; none for files that are not in memory.
     pub(crate) fn contents(&self) -> impl Iterator<Item = (&Sample, Digest)> {
         self.samples.iter().zip(self.digests.iter().copied())
     }
@@ -196,6 +246,11 @@ impl ImageSet {
 
     pub(super) fn images(&self) -> Option<&Tensor> {
         self.cached.as_ref()
+    }
+
+    /// Shards that the images are read from; none for files.
+    pub(super) fn streamed(&self) -> Option<&Streamed> {
+        self.streamed.as_ref()
     }
 
     pub(super) fn skips_bad(&self) -> bool {

@@ -1,7 +1,8 @@
-//! Data: folders of images, splits, augmentation and batches.
+//! Data: images in folders, lists, shards and stores; splits, augmentation and batches.
 
 pub mod augment;
 pub mod batches;
+mod cache;
 pub mod cifar;
 pub mod content;
 pub mod duplicates;
@@ -12,7 +13,9 @@ mod parcel;
 mod prefetch;
 pub(crate) mod random;
 mod sampling;
+pub mod shards;
 mod slices;
+mod source;
 pub mod split;
 pub mod survey;
 
@@ -21,3 +24,4 @@ pub use ferronnx_infer::data_set::Sample;
 pub use ferronnx_infer::image_folder::Split;
 
 pub use self::sampling::Sampling;
+pub use self::source::Source;

@@ -26,14 +26,15 @@ pub(super) struct Decoded<I> {
 }
 
 impl<I: Copy + Send + Sync> Decoded<I> {
-    /// Decodes the images of `items` in parallel; `None` when `stop` was set meanwhile.
-    pub(super) fn make(
+    /// Decodes the images of `items` in parallel, each of what was fetched of it; `None` when `stop` was set meanwhile.
+    fn make<E: Send>(
         items: &[I],
-        work: impl Fn(I) -> Result<Vec<u8>, ferronnx_infer::Error> + Sync,
+        fetched: Vec<E>,
+        work: impl Fn(I, E) -> Result<Vec<u8>, ferronnx_infer::Error> + Sync,
         stop: &AtomicBool,
     ) -> Option<Self> {
-        let each = |&item: &I| (!stop.load(Ordering::Relaxed)).then(|| work(item));
-        let results: Vec<_> = items.par_iter().map(each).collect::<Option<_>>()?;
+        let each = |(&item, fetched): (&I, E)| (!stop.load(Ordering::Relaxed)).then(|| work(item, fetched));
+        let results: Vec<_> = items.par_iter().zip(fetched).map(each).collect::<Option<_>>()?;
         let mut decoded = Self { items: Vec::new(), bytes: Vec::new(), bad: Vec::new() };
         for (&item, result) in items.iter().zip(results) {
             match result {
@@ -48,25 +49,25 @@ impl<I: Copy + Send + Sync> Decoded<I> {
     }
 }
 
-/// Decodes the image at `path` and prepares it. A decoder that panics is an error of the image.
-pub(super) fn decode(
-    path: &Path,
-    prepare: impl FnOnce(RgbImage) -> RgbImage,
-) -> Result<RgbImage, ferronnx_infer::Error> {
-    read(path, |_, decoded| prepare(decoded.image))
-}
-
 /// Reads and decodes the image at `path`, and calls `work` with its bytes and the image. A decoder that panics is an error
 /// of the image.
 pub(super) fn read<T>(
     path: &Path,
     work: impl FnOnce(&[u8], decode::Decoded) -> T,
 ) -> Result<T, ferronnx_infer::Error> {
-    let worked = || {
-        let encoded = decode::encoded(path)?;
-        Ok(work(&encoded, decode::described(&encoded, &decode::Limits::default())?))
-    };
-    decode::guard(worked).map_err(|error| error.at(path))
+    let encoded = decode::guard(|| decode::encoded(path)).map_err(|error| error.at(path))?;
+    read_bytes(path, &encoded, work)
+}
+
+/// Decodes the image `encoded`, which is called `name`, and calls `work` with its bytes and the image. A decoder that
+/// panics is an error of the image.
+pub(super) fn read_bytes<T>(
+    name: &Path,
+    encoded: &[u8],
+    work: impl FnOnce(&[u8], decode::Decoded) -> T,
+) -> Result<T, ferronnx_infer::Error> {
+    let worked = || Ok(work(encoded, decode::described(encoded, &decode::Limits::default())?));
+    decode::guard(worked).map_err(|error| error.at(name))
 }
 
 /// Converts an image to bytes `[C, H, W]`: its three channels, or the first one of a gray image.
@@ -87,35 +88,46 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 /// iterator stops the work at the next image.
 #[derive(Debug)]
 pub(super) struct Prefetch<I> {
-    groups: Option<Receiver<Decoded<I>>>,
+    groups: Option<Receiver<Result<Decoded<I>, DataError>>>,
     stop: Arc<AtomicBool>,
     worker: Option<JoinHandle<()>>,
 }
 
 impl<I: Copy + Send + Sync + 'static> Prefetch<I> {
-    /// Starts a thread that decodes the images of each group with `work`.
-    pub(super) fn start<W>(groups: Vec<Vec<I>>, work: W) -> Self
+    /// Starts a thread that fetches something for each image of a group, one after the other, and decodes all of them
+    /// with `work`. An error of `fetch` is the end.
+    pub(super) fn start<E, F, W>(groups: Vec<Vec<I>>, fetch: F, work: W) -> Self
     where
-        W: Fn(I) -> Result<Vec<u8>, ferronnx_infer::Error> + Send + Sync + 'static,
+        E: Send + 'static,
+        F: FnMut(I) -> Result<E, DataError> + Send + 'static,
+        W: Fn(I, E) -> Result<Vec<u8>, ferronnx_infer::Error> + Send + Sync + 'static,
     {
         let (sender, receiver) = sync_channel(1);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let worker = thread::spawn(move || produce(&groups, &work, &stopped, &sender));
+        let worker = thread::spawn(move || produce(&groups, fetch, &work, &stopped, &sender));
         Self { groups: Some(receiver), stop, worker: Some(worker) }
     }
 }
 
-fn produce<I: Copy + Send + Sync>(
+fn produce<I: Copy + Send + Sync, E: Send>(
     groups: &[Vec<I>],
-    work: &(impl Fn(I) -> Result<Vec<u8>, ferronnx_infer::Error> + Sync),
+    mut fetch: impl FnMut(I) -> Result<E, DataError>,
+    work: &(impl Fn(I, E) -> Result<Vec<u8>, ferronnx_infer::Error> + Sync),
     stop: &AtomicBool,
-    sender: &SyncSender<Decoded<I>>,
+    sender: &SyncSender<Result<Decoded<I>, DataError>>,
 ) {
     for group in groups {
-        let Some(decoded) = Decoded::make(group, work, stop) else { return };
-        // The receiver is gone.
-        if sender.send(decoded).is_err() {
+        let going = group.iter().take_while(|_| !stop.load(Ordering::Relaxed));
+        let decoded = match going.map(|&item| fetch(item)).collect::<Result<Vec<E>, _>>() {
+            Ok(fetched) if fetched.len() < group.len() => return,
+            Ok(fetched) => Decoded::make(group, fetched, work, stop).map(Ok),
+            Err(error) => Some(Err(error)),
+        };
+        let Some(decoded) = decoded else { return };
+        let failed = decoded.is_err();
+        // The receiver is gone, or has nothing more to come.
+        if sender.send(decoded).is_err() || failed {
             return;
         }
     }
@@ -126,7 +138,7 @@ impl<I> Iterator for Prefetch<I> {
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(decoded) = self.groups.as_ref().and_then(|groups| groups.recv().ok()) {
-            return Some(Ok(decoded));
+            return Some(decoded);
         }
         // A panic of the worker must not look like the end of the images.
         let ended = self.worker.take()?.join();
@@ -152,17 +164,21 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::time::{Duration, Instant};
 
+    fn nothing(_: usize) -> Result<(), DataError> {
+        Ok(())
+    }
+
     fn groups(count: usize, size: usize) -> Vec<Vec<usize>> {
         (0..count * size).collect::<Vec<_>>().chunks(size).map(<[usize]>::to_vec).collect()
     }
 
     #[test]
     fn groups_arrive_in_order_without_the_bad_images() {
-        let work = |index: usize| match index % 4 {
+        let work = |index: usize, ()| match index % 4 {
             3 => Err(ferronnx_infer::Error::from(ferronnx_infer::ErrorKind::NotFound).at(index.to_string())),
             _ => Ok(vec![index as u8; 3]),
         };
-        let all: Vec<_> = Prefetch::start(groups(5, 4), work).map(Result::unwrap).collect();
+        let all: Vec<_> = Prefetch::start(groups(5, 4), nothing, work).map(Result::unwrap).collect();
         assert_eq!(all.len(), 5);
         assert_eq!(all[1].items, [4, 5, 6]);
         assert_eq!(all[1].bytes, [4, 4, 4, 5, 5, 5, 6, 6, 6]);
@@ -173,7 +189,7 @@ mod tests {
     fn no_more_than_three_groups_are_in_memory() {
         let made = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&made);
-        let mut ahead = Prefetch::start(groups(50, 1), move |_| {
+        let mut ahead = Prefetch::start(groups(50, 1), nothing, move |_, ()| {
             counter.fetch_add(1, Ordering::SeqCst);
             Ok(vec![0])
         });
@@ -192,7 +208,7 @@ mod tests {
     fn dropping_it_stops_the_work() {
         let made = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&made);
-        let mut ahead = Prefetch::start(groups(100, 50), move |_| {
+        let mut ahead = Prefetch::start(groups(100, 50), nothing, move |_, ()| {
             counter.fetch_add(1, Ordering::SeqCst);
             thread::sleep(Duration::from_millis(1));
             Ok(vec![0])
@@ -209,12 +225,25 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_error_and_then_the_end() {
-        let work = |index: usize| if index == 5 { panic!("image {index}") } else { Ok(vec![0]) };
-        let mut ahead = Prefetch::start(groups(4, 2), work);
+        let work = |index: usize, ()| if index == 5 { panic!("image {index}") } else { Ok(vec![0]) };
+        let mut ahead = Prefetch::start(groups(4, 2), nothing, work);
         assert_eq!(ahead.by_ref().take_while(Result::is_ok).count(), 2);
         assert!(ahead.next().is_none());
-        let said = Prefetch::start(groups(4, 2), work).find_map(Result::err).unwrap().to_string();
+        let said = Prefetch::start(groups(4, 2), nothing, work).find_map(Result::err).unwrap().to_string();
         assert_eq!(said, "reading images ahead stopped: image 5");
+    }
+
+    #[test]
+    fn an_error_of_fetching_is_the_end() {
+        let fetch = |index: usize| match index {
+            5 => Err(DataError::Stopped("five".into())),
+            _ => Ok(index as u8),
+        };
+        let mut ahead = Prefetch::start(groups(4, 2), fetch, |_, fetched| Ok(vec![fetched]));
+        assert_eq!(ahead.next().unwrap().unwrap().bytes, [0, 1]);
+        assert_eq!(ahead.next().unwrap().unwrap().bytes, [2, 3]);
+        assert!(ahead.next().unwrap().unwrap_err().to_string().ends_with("five"));
+        assert!(ahead.next().is_none());
     }
 
     #[test]
@@ -222,8 +251,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.png");
         RgbImage::from_pixel(2, 1, image::Rgb([1, 2, 3])).save(&path).unwrap();
-        assert_eq!(planar(&decode(&path, |image| image).unwrap(), 3), [1, 1, 2, 2, 3, 3]);
-        let error = decode(&path, |_| panic!("oh")).unwrap_err().to_string();
+        assert_eq!(planar(&read(&path, |_, decoded| decoded.image).unwrap(), 3), [1, 1, 2, 2, 3, 3]);
+        let error = read(&path, |_, _| -> () { panic!("oh") }).unwrap_err().to_string();
         assert_eq!(error, format!("{}: the decoder gave up: oh", path.display()));
     }
 }

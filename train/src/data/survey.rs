@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ferronnx_infer::decode::Stored;
+use ferronnx_infer::decode::{Decoded, Stored};
 use ferronnx_infer::files::serialize_path;
-use rayon::prelude::*;
 use serde::Serialize;
 
 use super::content::Digest;
 use super::duplicates::{Copy, Duplicates};
 use super::error::is_bad;
-use super::prefetch::read;
-use super::{Sample, Split};
+use super::{DataError, Sample, Source, Split};
 
 /// Findings about the images of a data set.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -105,20 +103,25 @@ struct Facts {
 
 impl Survey {
     /// Decodes all images of the parts on all cores; `done` is called after each.
-    pub fn of(parts: &[(Split, &[Sample])], classes: &[String], done: impl Fn() + Sync) -> Self {
+    ///
+    /// # Errors
+    /// [`DataError::Shards`] when a shard cannot be read or has changed.
+    pub fn of(
+        source: &Source,
+        parts: &[(Split, &[Sample])],
+        classes: &[String],
+        done: impl Fn(),
+    ) -> Result<Self, DataError> {
         let images: Vec<(Split, &Sample)> =
             parts.iter().flat_map(|(part, samples)| samples.iter().map(|sample| (*part, sample))).collect();
-        let look = |(_, sample): &(Split, &Sample)| {
-            let facts = read(&sample.path, |_, decoded| Facts {
-                size: decoded.image.dimensions().into(),
-                is_colourless: decoded.image.pixels().all(|pixel| pixel.0 == [pixel.0[0]; 3]),
-                digest: Digest::of_pixels(&decoded.image),
-                stored: decoded.stored,
-            });
-            done();
-            facts
+        let look = |_: &[u8], decoded: Decoded| Facts {
+            size: decoded.image.dimensions().into(),
+            is_colourless: decoded.image.pixels().all(|pixel| pixel.0 == [pixel.0[0]; 3]),
+            digest: Digest::of_pixels(&decoded.image),
+            stored: decoded.stored,
         };
-        let looked: Vec<_> = images.par_iter().map(look).collect();
+        let samples: Vec<Sample> = images.iter().map(|(_, sample)| (*sample).clone()).collect();
+        let looked = source.map(&samples, look, done)?;
         let mut survey = Self::empty(&images, classes);
         let (mut sizes, mut contents) = (Vec::new(), Vec::new());
         for (&(part, sample), facts) in images.iter().zip(looked) {
@@ -137,7 +140,7 @@ impl Survey {
         }
         survey.sizes = Sizes::of(sizes);
         survey.duplicates = Duplicates::find(contents);
-        survey
+        Ok(survey)
     }
 
     fn empty(images: &[(Split, &Sample)], classes: &[String]) -> Self {

@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::data::images::prepared;
-use crate::data::{DataError, Sample};
+use crate::data::{DataError, Sample, Source};
 
 /// Largest number of images compared.
 const MOST: usize = 1_000;
@@ -30,10 +30,15 @@ impl Images {
     ///
     /// # Errors
     /// [`DataError`] when images cannot be decoded, unless they are left out and others remain.
-    pub fn load(samples: &[Sample], preprocessor: &Preprocessor, skip_bad: bool) -> Result<Self, DataError> {
+    pub fn load(
+        source: &Source,
+        samples: &[Sample],
+        preprocessor: &Preprocessor,
+        skip_bad: bool,
+    ) -> Result<Self, DataError> {
         let is_single = samples.iter().all(|sample| sample.labels.len() == 1);
         let (mut images, mut labels) = (Self::default(), Vec::new());
-        for (sample, image) in prepared(samples, preprocessor, skip_bad)? {
+        for (sample, image) in prepared(source, samples, preprocessor, skip_bad)? {
             images.images.push(image);
             images.names.push(sample.path.display().to_string());
             labels.extend(sample.labels);

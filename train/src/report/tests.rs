@@ -24,6 +24,7 @@ fn config(labels: &[&str]) -> RunConfig {
         ranks: 1,
         sync_bn: false,
         skip_bad: false,
+        shuffle_window: 4096,
         pretrained: None,
         pretrained_key: None,
         stem_init: StemInit::default(),

@@ -97,9 +97,8 @@ impl Observer for ReportWriter<'_> {
             scored.add(&softmax(&row.to_vec(), 1.0), answer.actual);
         }
         let image = |answer: usize| {
-            let path = end.set.path(predictions[answer].index);
-            let image = ferronnx_infer::decode::file(path).ok()?;
-            Some((self.name(path), preprocessor.prepare(&image)))
+            let index = predictions[answer].index;
+            Some((self.name(end.set.path(index)), end.set.prepared(index, &preprocessor).ok()?))
         };
         let evaluated = Evaluated { split: &split, answers: &answers, scored: Some(&scored), image: &image };
         let mirrored_accuracy = end.result.mirrored_test_accuracy;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::RunError;
 use crate::data::folder::{self, ImageFolder};
+use crate::data::images::Loading;
 use crate::device::DeviceRequest;
 use crate::error::SettingError;
 use crate::pretrained::StemInit;
@@ -20,7 +21,7 @@ use crate::trainer::{Amp, Options};
 pub struct RunConfig {
     /// Version of the program.
     pub version: String,
-    /// Folder or list of the images, an absolute path.
+    /// Folder, list or shards of the images, an absolute path; or a URL.
     pub data: PathBuf,
     /// Digest of the images' names and classes: a run is resumed with the same ones only.
     pub data_digest: String,
@@ -53,6 +54,9 @@ pub struct RunConfig {
     /// True if images that cannot be decoded are left out instead of being an error.
     #[serde(default)]
     pub skip_bad: bool,
+    /// Number of images among which those of shards are shuffled, where they do not fit into memory.
+    #[serde(default = "window", skip_serializing_if = "is_window")]
+    pub shuffle_window: usize,
     /// Pretrained weights to start from: a checkpoint file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<PathBuf>,
@@ -90,6 +94,7 @@ impl RunConfig {
             ranks: 1,
             sync_bn: false,
             skip_bad: false,
+            shuffle_window: Loading::DEFAULT_WINDOW,
             pretrained: None,
             pretrained_key: None,
             stem_init: StemInit::default(),
@@ -136,6 +141,15 @@ impl RunConfig {
         let below = |folder: &Path| image.strip_prefix(folder).ok();
         below(&self.data).or_else(|| below(self.data.parent()?)).unwrap_or(image)
     }
+}
+
+fn window() -> usize {
+    Loading::DEFAULT_WINDOW
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_window(images: &usize) -> bool {
+    *images == Loading::DEFAULT_WINDOW
 }
 
 fn one() -> usize {

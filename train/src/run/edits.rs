@@ -45,6 +45,7 @@ pub(super) fn edits(
         let (now, before) = (value(now.get(name)), value(then.get(name)));
         let reason = match name.as_str() {
             "recipe.optimizer.name" => Some("the saved state is of another algorithm"),
+            "shuffle_window" if position.step > 0 => Some("an epoch in that order is under way"),
             "recipe.batch_size" if position.step > 0 => Some("an epoch of that batch size is under way"),
             name if name.ends_with(".epochs") && config.recipe.epochs() < begun => {
                 Some("more epochs have begun already")

@@ -76,7 +76,7 @@ impl<M: Module> Run<M> {
         let preprocessor = Preprocessor::new(&config.preprocessing);
         let load = |samples: &[Sample], most| {
             let samples = split::limited(samples, most, config.seed);
-            Images::load(&samples, &preprocessor, config.skip_bad).map_err(RunError::from)
+            Images::load(&splits.source, &samples, &preprocessor, config.skip_bad).map_err(RunError::from)
         };
         let images = load(&splits.validation, Images::most(&preprocessor))?;
         let calibration = match options.precision {

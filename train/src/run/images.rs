@@ -13,7 +13,7 @@ use crate::data::content::short_hex;
 use crate::data::duplicates::{Copy, Duplicates};
 use crate::data::folder::ImageFolder;
 use crate::data::images::{ImageSet, Loading};
-use crate::data::{Sample, split};
+use crate::data::{Sample, Source, split};
 
 /// Labelled image files of a run; the same for the same seed and limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Splits {
     pub validation: Vec<Sample>,
     /// Images that are evaluated once, if there are any.
     pub test: Option<Vec<Sample>>,
+    /// Files or shards that hold the images.
+    pub source: Source,
 }
 
 impl Splits {
@@ -45,7 +47,7 @@ impl Splits {
         if train.len() < 2 || validation.is_empty() {
             return Err(RunError::TooFew { train: train.len(), validation: validation.len() });
         }
-        Ok(Self { train, validation, test: folder.test.map(limited) })
+        Ok(Self { train, validation, test: folder.test.map(limited), source: folder.source })
     }
 
     /// Digest of the names of the validation images, without their folders.
@@ -63,7 +65,17 @@ impl Splits {
     /// # Errors
     /// [`RunError::OtherImages`] names what has changed since the run began, [`RunError::Scan`] when they cannot be listed.
     pub fn find(config: &RunConfig, run: &RunFolder) -> Result<Self, RunError> {
-        let mut folder = ImageFolder::scan_for(config.task, &config.data)?;
+        Self::find_and_tell(config, run, &mut |_| ())
+    }
+
+    /// Lists and splits images as [`find`](Self::find), and calls `seen` with the number of images in shards that were read
+    /// so far.
+    pub(super) fn find_and_tell(
+        config: &RunConfig,
+        run: &RunFolder,
+        seen: &mut dyn FnMut(usize),
+    ) -> Result<Self, RunError> {
+        let mut folder = ImageFolder::scan_and_tell(config.task, &config.data, seen)?;
         let changes = run.manifest()?.map(|manifest| manifest.changes(&Manifest::new(&folder, config)));
         if folder.digest() != config.data_digest {
             // Runs of programs before November 2026 used no validation images beside test images.
@@ -96,9 +108,10 @@ impl Sets {
         observer: &mut impl Observer,
     ) -> Result<Option<Self>, RunError> {
         let mut read = |split, samples: Vec<Sample>, originals| -> Result<_, RunError> {
-            let how = Loading { originals, skip_bad: config.skip_bad, ..Loading::new(device) };
+            let (skip_bad, window) = (config.skip_bad, config.shuffle_window);
+            let how = Loading { originals, skip_bad, window, ..Loading::new(device) };
             let done = observer.reading(split, samples.len());
-            let set = ImageSet::load(samples, preprocessor, how, &done);
+            let set = ImageSet::load_from(&splits.source, samples, preprocessor, how, &done);
             drop(done);
             let set = set?;
             let go_on = observer.read(split, set.skipped());

@@ -51,7 +51,7 @@ impl Manifest {
             path: key(config, sample),
             part: part.to_string(),
             class: sample.labels.iter().map(|&class| &*folder.classes[class]).collect::<Vec<_>>().join(";"),
-            bytes: fs::metadata(&sample.path).ok().map(|metadata| metadata.len()),
+            bytes: folder.source.bytes(&sample.path),
             sha256: None,
         };
         let samples = parts.into_iter().filter_map(|(part, samples)| Some((part, samples?)));

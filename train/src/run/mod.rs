@@ -196,7 +196,7 @@ impl<M: Module> Run<M> {
         observer.started(&Started { config, folder, plan: &start.plan, position })?;
         let (splits, manifest) = match self.images.take() {
             Some((splits, manifest)) => (splits, Some(manifest)),
-            None => (Splits::find(config, folder)?, None),
+            None => (Splits::find_and_tell(config, folder, &mut |images| observer.listing(images))?, None),
         };
         let held_out = splits.validation_digest();
         let mut edits = Vec::new();

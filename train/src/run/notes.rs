@@ -27,6 +27,13 @@ pub(super) fn training(config: &RunConfig, train: &ImageSet) -> Result<Vec<Strin
         ));
     }
     notes.extend(idle(config, train.len()));
+    notes.extend(train.held_bytes(config.shuffle_window).map(|bytes| {
+        format!(
+            "images are read from shards in every epoch, and shuffled among {} of them: about {} MiB in memory",
+            config.shuffle_window.min(train.len()),
+            bytes.div_ceil(1 << 20)
+        )
+    }));
     let none: Vec<_> = labels
         .iter()
         .zip(&counts)

@@ -28,6 +28,11 @@ pub trait Observer {
         Ok(())
     }
 
+    /// Shards are read once for the names and labels of their images, this many so far.
+    fn listing(&mut self, images: usize) {
+        let _ = images;
+    }
+
     /// The images of a set are about to be read; the function returned is called after each, on several threads.
     fn reading(&mut self, split: Split, images: usize) -> Box<dyn Fn() + Send + Sync> {
         let _ = (split, images);
@@ -173,6 +178,10 @@ impl<O: Observer> Observer for &mut O {
         (**self).started(start)
     }
 
+    fn listing(&mut self, images: usize) {
+        (**self).listing(images);
+    }
+
     fn reading(&mut self, split: Split, images: usize) -> Box<dyn Fn() + Send + Sync> {
         (**self).reading(split, images)
     }
@@ -215,6 +224,11 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn started(&mut self, start: &Started<'_>) -> Result<(), RunError> {
         self.0.started(start)?;
         self.1.started(start)
+    }
+
+    fn listing(&mut self, images: usize) {
+        self.0.listing(images);
+        self.1.listing(images);
     }
 
     fn reading(&mut self, split: Split, images: usize) -> Box<dyn Fn() + Send + Sync> {

@@ -232,3 +232,49 @@ fn a_list_of_a_spreadsheet_is_trained_on_resumed_and_exported() {
     let gone = stderr(train(dir.path()).args(["fit", "--resume", "run"]));
     assert!(gone.contains("1 gone (p/blue/004.png)"), "{gone}");
 }
+
+/// Packs the class folders in `folder` into a tar archive.
+fn pack(folder: &Path, archive: &Path) {
+    fs::create_dir_all(archive.parent().unwrap()).unwrap();
+    let mut archive = tar::Builder::new(fs::File::create(archive).unwrap());
+    archive.append_dir_all("", folder).unwrap();
+    archive.finish().unwrap();
+}
+
+#[test]
+fn shards_are_trained_on_as_their_files_would_be() {
+    let dir = tempfile::tempdir().unwrap();
+    for (part, count) in [("train", 6), ("test", 2)] {
+        colours(&dir.path().join("files"), part, &COLOURS, count);
+        pack(&dir.path().join("files").join(part), &dir.path().join(format!("shards/{part}-0.tar")));
+    }
+    let output = begin(dir.path(), "shards/{train,test}-0.tar").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("data        24 images in 2 shards or objects, read once"), "{text}");
+    assert!(text.contains("images      15 train, 3 validation, 6 test, at 8x8"), "{text}");
+    let predictions = fs::read_to_string(dir.path().join("run/predictions.csv")).unwrap();
+    assert!(predictions.contains("\ntest-0.tar#blue/000.png,blue,"), "{predictions}");
+    let report = fs::read_to_string(dir.path().join("run/report.html")).unwrap();
+    assert!(report.contains("<img"), "images of the test set are shown");
+    train(dir.path()).args(["export", "run"]).assert().success();
+
+    let mut look = train(dir.path());
+    look.args(["fit", "--data", "shards", "--dry-run", "--shuffle-window", "8"]).assert().success().stdout(
+        contains("images         15 train, 3 validation, 6 test").and(contains("pixels         24 RGB")),
+    );
+    let mut idle = train(dir.path());
+    idle.args(["fit", "--data", "files", "--dry-run", "--shuffle-window", "8"]);
+    idle.assert().success().stdout(contains("--shuffle-window does nothing"));
+
+    fs::write(dir.path().join("shards/test-0.tar"), "no archive").unwrap();
+    let error = stderr(begin(dir.path(), "shards").args(["--out", "other"]));
+    assert!(error.contains("test-0.tar"), "{error}");
+    if cfg!(not(feature = "cloud")) {
+        let error = stderr(begin(dir.path(), "s3://bucket/photos/").args(["--out", "other"]));
+        assert!(error.contains("s3://bucket/photos/: ") && error.contains("the feature `cloud`"), "{error}");
+    }
+    let error = stderr(begin(dir.path(), "https://host/a.tar?sig=abcd").args(["--out", "other"]));
+    assert!(error.contains("https://host/a.tar: the address holds a secret"), "{error}");
+    assert!(!error.contains("abcd"), "{error}");
+}

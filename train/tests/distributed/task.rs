@@ -63,8 +63,12 @@ pub fn run(task: &str) {
     let rank = group.world().rank;
     let write = |name: String, bytes: Vec<u8>| fs::write(dir.join(name), bytes).unwrap();
     match task.split_once(' ').unwrap_or((task, "")) {
-        ("cases" | "skip", _) => {
-            let cases = if task == "cases" { Case::all() } else { vec![Case::skipping()] };
+        ("cases" | "skip" | "shards", _) => {
+            let cases = match task {
+                "cases" => Case::all(),
+                "skip" => vec![Case::skipping()],
+                _ => vec![Case::streamed()],
+            };
             for case in cases {
                 let found = case.train(dir, Some(&group));
                 let name = |what: &str| format!("{}-{rank}.{what}", case.name);
@@ -84,11 +88,14 @@ pub fn run(task: &str) {
         }
         ("run", name) => {
             // One rank wants to stop, in the middle of an epoch; the other follows.
-            let stops = name == "stopped" && rank == 1;
+            let stops = name.ends_with("stopped") && rank == 1;
             let mut observer = Stops { after: stops.then_some(7), said: String::new() };
             let run = begun(dir, name).distributed(group);
             let outcome = run.unwrap().train(&mut observer).unwrap();
-            assert_eq!(matches!(outcome, Outcome::Finished(_)), name == "whole" || finished(dir, name));
+            assert_eq!(
+                matches!(outcome, Outcome::Finished(_)),
+                name.ends_with("whole") || finished(dir, name)
+            );
             eprintln!("{}", observer.said);
         }
         _ => panic!("no task {task:?}"),
@@ -106,6 +113,8 @@ pub struct Case {
     pub sync_bn: bool,
     recipe: Recipe,
     images: usize,
+    /// Folder of the images.
+    data: &'static str,
 }
 
 /// Findings of a training.
@@ -154,17 +163,13 @@ impl Case {
             (recipe.accumulate, recipe.ema, recipe.clip_norm) = (2, Some(0.9), Some(0.5));
             recipe.label_smoothing = 0.1;
         };
+        let case = |name, sync_bn, images, recipe| Self { name, sync_bn, images, recipe, data: "colours" };
         // 131 images leave three for the last step: one rank has none of them.
         vec![
-            Self { name: "sgd", sync_bn: true, images: 131, recipe: recipe(64, &[("all", 17, all)], |_| ()) },
-            Self {
-                name: "frozen",
-                sync_bn: false,
-                images: 186,
-                recipe: recipe(64, &[("all", 17, &["*.conv.*", "head.*"])], sgd),
-            },
-            Self { name: "adam", sync_bn: true, images: 64, recipe: recipe(64, &[("all", 20, all)], adam) },
-            Self { name: "phases", sync_bn: true, images: 185, recipe: recipe(32, &phases, everything) },
+            case("sgd", true, 131, recipe(64, &[("all", 17, all)], |_| ())),
+            case("frozen", false, 186, recipe(64, &[("all", 17, &["*.conv.*", "head.*"])], sgd)),
+            case("adam", true, 64, recipe(64, &[("all", 20, all)], adam)),
+            case("phases", true, 185, recipe(32, &phases, everything)),
         ]
     }
 
@@ -172,13 +177,20 @@ impl Case {
     pub fn skipping() -> Self {
         let change = |recipe: &mut Recipe| recipe.augment.crop = Crop::Resized;
         let recipe = recipe(16, &[("all", 2, &["*"])], change);
-        Self { name: "skip", sync_bn: true, images: 186, recipe }
+        Self { name: "skip", sync_bn: true, images: 186, recipe, data: "colours" }
+    }
+
+    /// Images are read from shards in every epoch.
+    pub fn streamed() -> Self {
+        let change = |recipe: &mut Recipe| recipe.augment.crop = Crop::Resized;
+        let recipe = recipe(64, &[("all", 6, &["*"])], change);
+        Self { name: "streamed", sync_bn: true, images: 185, recipe, data: "shards" }
     }
 
     /// Weights become infinite in the first step.
     pub fn diverging() -> Self {
         let recipe = recipe(64, &[("first", 1, &["*"])], |recipe| recipe.phases[0].learning_rate = 1e38);
-        Self { name: "diverge", sync_bn: false, images: 186, recipe }
+        Self { name: "diverge", sync_bn: false, images: 186, recipe, data: "colours" }
     }
 
     /// Trains on the images in `dir`, with the other ranks of a group.
@@ -190,11 +202,11 @@ impl Case {
         // The number of threads changes the order of sums.
         tch::set_num_threads(1);
         let preprocessor = Preprocessor::new(&Preprocessing::for_size(8));
-        let mut samples = ImageFolder::scan(dir.join("colours")).unwrap().train;
+        let ImageFolder { train: mut samples, source, .. } = ImageFolder::scan(dir.join(self.data)).unwrap();
         samples.truncate(self.images);
         let originals = self.recipe.augment.needs_originals(8);
-        let how = Loading { originals, skip_bad: true, ..Loading::new(Device::Cpu) };
-        let set = ImageSet::load(samples, &preprocessor, how, || ()).unwrap();
+        let how = Loading { originals, skip_bad: true, window: 40, ..Loading::new(Device::Cpu) };
+        let set = ImageSet::load_from(&source, samples, &preprocessor, how, || ()).unwrap();
         let described = shapes::describe(&Narrow, &[1, 3, 8, 8]).unwrap().params;
         let params = Params::initialise(&described, 3, Device::Cpu)?;
         let size = group.map_or(1, |group| group.world().size);
@@ -280,20 +292,48 @@ impl Observer for Stops {
     }
 }
 
-/// Creates or resumes a run on the images in `dir`.
-fn begun(dir: &Path, name: &str) -> Run<Narrow> {
+/// Packs the images of `colours` in `dir` into tar archives of 50 at most, in their order, with their classes as folders.
+pub fn pack(dir: &Path) {
+    let found = ImageFolder::scan(dir.join("colours")).unwrap();
+    fs::create_dir_all(dir.join("shards")).unwrap();
+    for (part, samples) in [("train", found.train), ("test", found.test.unwrap())] {
+        for (number, samples) in samples.chunks(50).enumerate() {
+            let file = fs::File::create(dir.join(format!("shards/{part}-{number:03}.tar"))).unwrap();
+            let mut archive = tar::Builder::new(file);
+            for sample in samples {
+                let class = sample.path.parent().unwrap();
+                archive
+                    .append_path_with_name(
+                        &sample.path,
+                        sample.path.strip_prefix(class.parent().unwrap()).unwrap(),
+                    )
+                    .unwrap();
+            }
+            archive.finish().unwrap();
+        }
+    }
+}
+
+/// Creates or resumes a run on the images in `dir`: on `streamed` and `packed` ones in shards.
+pub fn begun(dir: &Path, name: &str) -> Run<Narrow> {
     let out: PathBuf = dir.join(name);
     if out.join("config.toml").exists() {
         let (folder, config) = RunFolder::open(out).unwrap();
         return Run::resume(folder, config, Narrow).unwrap();
     }
-    let data = ImageFolder::scan(fs::canonicalize(dir.join("colours")).unwrap()).unwrap();
+    let (streams, packed) = (name.starts_with("streamed"), name.starts_with("packed"));
+    let data = if streams || packed { "shards" } else { "colours" };
+    let data = ImageFolder::scan(fs::canonicalize(dir.join(data)).unwrap()).unwrap();
     let everything = |recipe: &mut Recipe| {
         (recipe.accumulate, recipe.ema) = (2, Some(0.9));
         recipe.augment.mixup = 0.2;
+        if streams {
+            recipe.augment.crop = Crop::Resized;
+        }
     };
     let recipe = recipe(8, &[("all", 4, &["*"])], everything);
-    Run::create(out, data.clone(), RunConfig::new(&data, recipe, 8), Narrow).unwrap()
+    let config = RunConfig { shuffle_window: 30, ..RunConfig::new(&data, recipe, 8) };
+    Run::create(out, data, config, Narrow).unwrap()
 }
 
 /// Resumes a run in this process alone; returns the notes.

@@ -81,6 +81,13 @@ pub fn bar(label: &str, len: usize) -> ProgressBar {
     ProgressBar::new(len as u64).with_style(style).with_prefix(label.to_owned())
 }
 
+/// Counter of images whose number is not known; hidden when stderr is not a terminal.
+pub fn counter(label: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix} {spinner} {human_pos} images {elapsed}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner());
+    ProgressBar::no_length().with_style(style).with_prefix(label.to_owned())
+}
+
 /// Progress bar for the images of an epoch, with the time left of the whole run in its message.
 fn epoch_bar(epoch: usize, epochs: usize, images: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}")
@@ -158,7 +165,15 @@ impl Observer for Terminal {
         Ok(())
     }
 
+    fn listing(&mut self, images: usize) {
+        if images <= 1 {
+            self.images = counter("reading names and labels");
+        }
+        self.images.set_position(images as u64);
+    }
+
     fn reading(&mut self, split: Split, images: usize) -> Box<dyn Fn() + Send + Sync> {
+        self.images.finish_and_clear();
         let bar = bar(&format!("reading {split}"), images);
         self.images = bar.clone();
         Box::new(move || bar.inc(1))

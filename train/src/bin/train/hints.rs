@@ -4,6 +4,7 @@ use std::error::Error;
 
 use ferronnx_infer::data_set::DataSetError;
 use ferronnx_models::checkpoint::Misfit;
+use ferronnx_train::data::shards::ShardError;
 use ferronnx_train::data::{DataError, ScanError};
 use ferronnx_train::device::DeviceError;
 use ferronnx_train::distributed::{DistributedError, LaunchError};
@@ -27,6 +28,9 @@ fn of(error: &(dyn Error + 'static)) -> Option<&'static str> {
     if let Some(ScanError::DataSet(DataSetError::SeveralLabels { .. } | DataSetError::NoLabel(_))) =
         error.downcast_ref()
     {
+        return Some("; --multi-label trains on any number of labels an image");
+    }
+    if let Some(ShardError::SeveralLabels(_)) = error.downcast_ref() {
         return Some("; --multi-label trains on any number of labels an image");
     }
     if let Some(Misfit::Beside { .. }) = error.downcast_ref() {

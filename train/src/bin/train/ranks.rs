@@ -4,7 +4,6 @@
 
 mod log;
 
-use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -168,7 +167,7 @@ fn listing(data: &ImageFolder) -> String {
     for (part, samples) in parts.into_iter().enumerate() {
         for sample in samples.into_iter().flatten() {
             let path = sample.path.strip_prefix(&data.root).unwrap_or(&sample.path);
-            let bytes = fs::metadata(&sample.path).map_or(0, |file| file.len());
+            let bytes = data.source.bytes(&sample.path).unwrap_or_default();
             lines.push_str(&format!("\n{part} {} {bytes} {:?}", path.display(), sample.labels));
         }
     }

@@ -111,7 +111,7 @@ fn evaluation_sees_what_deployment_sees_to_the_bit() {
         let batches: Vec<_> = loader.in_order(5).map(Result::unwrap).collect();
         assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [5, 5, 2]);
         for (index, image) in by_index(&batches) {
-            let file = ferronnx_infer::decode::file(set.path(index)).unwrap();
+            let file = decode::file(set.path(index)).unwrap();
             let mut expected = vec![0.0; preprocessor.input_len()];
             preprocessor.normalize_into(&preprocessor.prepare(&file), &mut expected);
             let found = Vec::<f32>::try_from(image.flatten(0, -1)).unwrap();

@@ -28,9 +28,10 @@ fn everything_about_a_set_is_found() {
     let done = AtomicUsize::new(0);
     let classes = ["cat", "dog"].map(str::to_owned);
     let parts = [(Split::Train, &train[..]), (Split::Test, &test[..])];
-    let found = Survey::of(&parts, &classes, || {
+    let found = Survey::of(&Source::Files, &parts, &classes, || {
         done.fetch_add(1, Ordering::Relaxed);
-    });
+    })
+    .unwrap();
 
     assert_eq!((found.images, found.decoded(), done.into_inner()), (7, 5, 7));
     let count = |name: &str, train, test| ClassCount { name: name.into(), train, validation: 0, test };

@@ -21,22 +21,24 @@ Examples:
   train fit --data cifar10 --pretrained resnet18.pth --recipe differential
   train fit --data photos --recipe my.toml --limit 200 --epochs 1   try a recipe
   train fit --data photos --learning-rate 3e-3                      as `train find-lr` suggests
+  train fit --data 'shards/train-{000..009}.tar'                    WebDataset shards, streamed if they are large
   train fit --data photos --mlflow http://localhost:5000            track the run with MLflow
   train fit --resume runs/ten                                       resume a run
   torchrun --no-python --nproc-per-node 4 train fit --data photos --out runs/four
 
 DATA is DIR/CLASS/*.jpg, or DIR/train/CLASS/*.jpg with DIR/test (and DIR/val), or LIST.csv with `path,label[,split]`, or
-cifar10 (downloaded once), or cifar10:PATH of its binary archive. Ctrl-C saves the run and stops it; a second Ctrl-C stops it at once."
+WebDataset shards ('train-{000..099}.tar', or their folder), or parquet files and s3://, gs://, az:// and https:// addresses
+(in a program built with the feature `cloud`), or cifar10 (downloaded once), or cifar10:PATH of its binary archive. Ctrl-C saves the run and stops it; a second Ctrl-C stops it at once."
 )]
 pub struct FitArgs {
-    /// Folder of class folders, list of images, cifar10, or cifar10:PATH
-    #[arg(long, value_name = "DIR|LIST.csv|cifar10[:PATH]", required_unless_present = "resume")]
+    /// Folder of class folders, list of images, tar or parquet shards, URL, cifar10, or cifar10:PATH
+    #[arg(long, value_name = "DIR|LIST.csv|SHARDS|URL|cifar10[:PATH]", required_unless_present = "resume")]
     pub data: Option<PathBuf>,
     /// Resume a run exactly where it stopped
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "data", "recipe", "pretrained", "pretrained_key", "stem_init", "freeze_stem", "out", "epochs", "batch_size", "early_stopping",
         "image_size", "channels", "learning_rate", "network", "stem", "attention", "attention_at", "attention_ratio", "attention_kernel", "seed", "limit", "amp",
-        "multi_label", "loss", "class_weights", "sampling", "mirrored_test", "deterministic", "sync_bn",
+        "multi_label", "loss", "class_weights", "sampling", "mirrored_test", "deterministic", "sync_bn", "shuffle_window",
     ])]
     pub resume: Option<PathBuf>,
     /// Run folder [default: runs/DATA-TIME]

@@ -83,6 +83,10 @@ pub struct SetupArgs {
     /// Leave out images that cannot be decoded, and report their number
     #[arg(long)]
     pub skip_bad: bool,
+    /// Number of encoded images in memory among which those of shards are shuffled, if they do not fit into memory
+    /// decoded [default: 4096]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub shuffle_window: Option<u32>,
 }
 
 /// Values of `--channels`.

@@ -16,7 +16,7 @@ use ferronnx_models::checkpoint::network::Found;
 use ferronnx_models::networks::{Architecture, Classifier, Stem};
 use ferronnx_models::onnx::Opset;
 use ferronnx_models::parity::Disagreement;
-use ferronnx_train::data::{Sample, split};
+use ferronnx_train::data::{self, Sample, split};
 use ferronnx_train::error::chain;
 use ferronnx_train::export::{
     CALIBRATION_IMAGES, Drift, ExportOptions, Exported, Images, Speed, Trained, card,
@@ -218,7 +218,7 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
         (Some(folder), _) => chosen_images(folder, &config.labels, &preprocessor)?,
         (None, Ok(splits)) => {
             let validation = split::limited(&splits.validation, Images::most(&preprocessor), config.seed);
-            let images = Images::load(&validation, &preprocessor, config.skip_bad)?;
+            let images = Images::load(&splits.source, &validation, &preprocessor, config.skip_bad)?;
             (images, "validation images".to_owned())
         }
         (None, Err(error)) => {
@@ -239,7 +239,7 @@ fn from_run(args: &ExportArgs) -> Result<Source> {
         (None, own) => {
             let splits = own.context("int8 needs the run's images, or --calibration DIR")?;
             let train = split::limited(&splits.train, CALIBRATION_IMAGES, config.seed);
-            Images::load(&train, &preprocessor, config.skip_bad)?.images
+            Images::load(&splits.source, &train, &preprocessor, config.skip_bad)?.images
         }
     };
     let mut card = run.card(&config)?;
@@ -265,10 +265,11 @@ fn chosen_images(folder: &Path, labels: &[String], preprocessor: &Preprocessor) 
         |set: DataSet| -> Result<Vec<Sample>, DataSetError> { set.label_sets(&set.held_out()?.1, labels) };
     if let Ok(samples) = DataSet::open(folder).and_then(labelled) {
         let samples = split::limited(&samples, most, 0);
-        return Ok((Images::load(&samples, preprocessor, false)?, description));
+        return Ok((Images::load(&data::Source::Files, &samples, preprocessor, false)?, description));
     }
     let samples = unlabelled(folder, "--images", most)?;
-    let images = Images { labels: None, ..Images::load(&samples, preprocessor, false)? };
+    let images =
+        Images { labels: None, ..Images::load(&data::Source::Files, &samples, preprocessor, false)? };
     Ok((images, description))
 }
 
@@ -282,7 +283,7 @@ fn unlabelled(folder: &Path, flag: &str, most: usize) -> Result<Vec<Sample>> {
 
 fn calibration_images(folder: &Path, preprocessor: &Preprocessor) -> Result<Vec<RgbImage>> {
     let samples = unlabelled(folder, "--calibration", CALIBRATION_IMAGES)?;
-    Ok(Images::load(&samples, preprocessor, false)?.images)
+    Ok(Images::load(&data::Source::Files, &samples, preprocessor, false)?.images)
 }
 
 fn generated_images(preprocessor: &Preprocessor) -> (Images, String) {

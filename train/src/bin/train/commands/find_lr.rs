@@ -29,8 +29,8 @@ pub fn run(args: &FindLrArgs) -> Result<()> {
     let (recipe, notes) = settings::recipe_with_notes(setup)?;
     let data = fetch::data(&args.data)?;
     let pretrained = settings::pretrained(&setup.pretrained, setup.network.network)?;
-    let interrupt = listen(None)?;
     let data = scan(setup, data)?;
+    let interrupt = listen(None)?;
     if args.format == SummaryFormat::Table {
         notes.iter().for_each(|note| say!("note: {note}"));
         display::data(&data);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use ferronnx_models::Module;
 use ferronnx_models::networks::{Architecture, Classifier};
+use ferronnx_train::data::Source;
 use ferronnx_train::data::folder::ImageFolder;
 use ferronnx_train::device::{CudaLibrary, DeviceRequest};
 use ferronnx_train::interrupt::Interrupt;
@@ -71,11 +72,20 @@ fn look(args: &FitArgs) -> Result<()> {
     dry_run::run(args, data, &config, &network)
 }
 
-/// Lists the images of a data set.
+/// Lists the images of a data set; shards and objects are read for that.
 pub fn scan(setup: &SetupArgs, data: PathBuf) -> Result<ImageFolder> {
     let task = if setup.multi_label { Task::MultiLabel } else { Task::SingleLabel };
-    data.metadata().with_context(|| format!("cannot read --data {}", data.display()))?;
-    Ok(ImageFolder::scan_for(task, data)?)
+    if !["://", "{"].iter().any(|mark| data.to_string_lossy().contains(mark)) {
+        data.metadata().with_context(|| format!("cannot read --data {}", data.display()))?;
+    }
+    let counter = display::counter("reading names and labels");
+    let scanned = ImageFolder::scan_and_tell(task, &data, &mut |images| counter.set_position(images as u64));
+    counter.finish_and_clear();
+    let mut folder = scanned?;
+    if setup.shuffle_window.is_some() && folder.source == Source::Files {
+        folder.notes.push("--shuffle-window does nothing: it is for images in shards".into());
+    }
+    Ok(folder)
 }
 
 fn begin(args: &FitArgs, mlflow: Option<Target>, ranks: Option<&Ranks>) -> Result<()> {
@@ -86,16 +96,16 @@ fn begin(args: &FitArgs, mlflow: Option<Target>, ranks: Option<&Ranks>) -> Resul
         recipe = recipe.with_learning_rate(rate);
     }
     args.out.as_deref().map_or(Ok(()), RunFolder::check_free)?;
-    // Before anything listens for Ctrl-C: a download ends at once, and continues the next time.
+    // Before anything listens for Ctrl-C: a download ends at once, and continues the next time; reading labels, too.
     let data = fetch::data(args.data.as_deref().context("--data is missing")?)?;
     let pretrained = settings::pretrained(&setup.pretrained, setup.network.network)?;
-    let interrupt = listen(ranks)?;
     let data = scan(setup, data)?;
+    let interrupt = listen(ranks)?;
     display::data(&data);
     settings::check_amp(setup.amp, device)?;
     let (mut config, network) = settings::config(setup, &data, pretrained, recipe, device, setup.skip_bad)?;
     config.sync_bn = args.sync_bn;
-    dry_run::glance(&data, &config);
+    dry_run::glance(&data, &config)?;
     let mut out = args.out.clone().unwrap_or_else(|| settings::default_out(&config));
     if let Some(ranks) = ranks {
         ranks.agree_on(&config, &data)?;

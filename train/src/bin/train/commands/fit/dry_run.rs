@@ -7,9 +7,9 @@ use ferronnx_models::Module;
 use ferronnx_models::networks::{Architecture, Classifier};
 use ferronnx_models::shapes::{self, Description};
 use ferronnx_report::text;
-use ferronnx_train::data::Sample;
 use ferronnx_train::data::folder::ImageFolder;
 use ferronnx_train::data::survey::{ClassCount, Sizes, Survey};
+use ferronnx_train::data::{Sample, Source};
 use ferronnx_train::run::{MemoryEstimate, RunConfig, Split, Splits};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
@@ -40,7 +40,7 @@ pub fn run(args: &FitArgs, data: ImageFolder, config: &RunConfig, network: &Clas
     .into();
     let counts: Vec<usize> = parts.iter().map(|(_, samples)| samples.len()).collect();
     let bar = display::bar("looking at images", counts.iter().sum());
-    let survey = Survey::of(&parts, &config.labels, || bar.inc(1));
+    let survey = Survey::of(&splits.source, &parts, &config.labels, || bar.inc(1))?;
     bar.finish_and_clear();
     let crop = config.preprocessing.crop;
     let channels = config.preprocessing.color.channels();
@@ -245,17 +245,25 @@ fn counted<'n>(counts: impl Iterator<Item = (&'n str, usize)>) -> String {
 /// Number of images that a run looks at before it starts.
 const GLANCE: usize = 16;
 
-/// Looks at a few training images, spread over all, and says what a network would not learn from.
-pub fn glance(data: &ImageFolder, config: &RunConfig) {
+/// Looks at a few training images, spread over all, and says what a network would not learn from. In shards they are the
+/// first ones, because shards are read from their beginnings.
+///
+/// # Errors
+/// Those of shards; images that cannot be decoded are no error here.
+pub fn glance(data: &ImageFolder, config: &RunConfig) -> Result<()> {
     let channels = config.preprocessing.color.channels();
-    let step = data.train.len().div_ceil(GLANCE).max(1);
-    let few: Vec<Sample> = data.train.iter().step_by(step).cloned().collect();
-    let survey = Survey::of(&[(Split::Train, &few)], &data.classes, || ());
+    let step = match &data.source {
+        Source::Files => data.train.len().div_ceil(GLANCE).max(1),
+        Source::Shards(_) => 1,
+    };
+    let few: Vec<Sample> = data.train.iter().step_by(step).take(GLANCE).cloned().collect();
+    let survey = Survey::of(&data.source, &[(Split::Train, &few)], &data.classes, || ())?;
     if let Some(warning) = findings::dark(&survey, data.train.len()) {
         display::print_error(display::wrapped(&format!("warning: {warning}")));
     }
     let notes = [findings::colourless(&survey, channels), findings::idle(&config.recipe.augment, channels)];
     notes.into_iter().flatten().for_each(|note| say!("{}", display::wrapped(&format!("note: {note}"))));
+    Ok(())
 }
 
 /// Checks that a local file of pretrained weights exists; nothing is downloaded.

@@ -8,11 +8,14 @@ use ferronnx_models::card::IMAGENET_MIN_SIZE;
 use ferronnx_models::networks::{Architecture, Classifier, Network};
 use ferronnx_models::{Module, shapes};
 use ferronnx_train::data::folder::ImageFolder;
+use ferronnx_train::data::images::Loading;
+use ferronnx_train::data::{Sample, Source};
 use ferronnx_train::device::DeviceRequest;
 use ferronnx_train::loss::LossName;
 use ferronnx_train::recipe::Recipe;
 use ferronnx_train::run::RunConfig;
 use ferronnx_train::trainer::Amp;
+use image::RgbImage;
 
 use super::super::preprocessing;
 use crate::args::SetupArgs;
@@ -118,6 +121,7 @@ pub fn config(
         graphs: !args.no_graphs,
         deterministic: args.deterministic,
         skip_bad: args.skip_bad,
+        shuffle_window: args.shuffle_window.map_or(Loading::DEFAULT_WINDOW, |images| images as usize),
         pretrained,
         pretrained_key: args.pretrained_key.clone(),
         stem_init: args.stem_init.unwrap_or_default(),
@@ -153,7 +157,13 @@ pub fn pretrained(name: &str, network: Network) -> Result<Option<PathBuf>> {
 
 /// Chooses 32 for small images and 224 for photos, by the first image that can be decoded.
 fn natural_size(folder: &ImageFolder, skip_bad: bool) -> Result<u32> {
-    let mut images = folder.train.iter().map(|sample| ferronnx_infer::decode::file(&sample.path));
+    let decoded = |sample: &Sample| -> Result<RgbImage> {
+        match &folder.source {
+            Source::Files => Ok(ferronnx_infer::decode::file(&sample.path)?),
+            shards => Ok(shards.decoded(sample)?),
+        }
+    };
+    let mut images = folder.train.iter().map(decoded);
     let first = match skip_bad {
         true => images.find_map(Result::ok).context("none of the training images can be decoded")?,
         false => images.next().context("there are no training images")??,
