@@ -198,7 +198,7 @@ impl ImageSet {
         self.cached.as_ref()
     }
 
-    pub(super) fn skips_bad(&self) -> bool {
+    pub(crate) fn skips_bad(&self) -> bool {
         self.skip_bad
     }
 }
