@@ -102,6 +102,17 @@ pub enum DeviceError {
         /// Minor version of CUDA.
         minor: i64,
     },
+    /// A machine has more ranks than CUDA devices.
+    #[error(
+        "this machine has more ranks than GPUs: rank {local_rank} of the machine trains on GPU {local_rank}, and there \
+         are {count}, counted from 0; start one rank a GPU"
+    )]
+    Ranks {
+        /// Number of the rank among those of its machine, from 0.
+        local_rank: usize,
+        /// Number of CUDA devices.
+        count: i64,
+    },
     /// There is no CUDA device of this number.
     #[error("there is no CUDA device {index}: there are {count}, counted from 0")]
     Index {
@@ -162,6 +173,20 @@ impl CudaLibrary {
         }
     }
 
+    /// Resolves the device of a rank by its number among the ranks of its machine: `auto` and `cuda` are the CUDA device of
+    /// that number, or the only one that the launcher lets this process use.
+    ///
+    /// # Errors
+    /// [`DeviceError::Ranks`] when there are fewer devices than ranks; those of [`resolve`](Self::resolve).
+    pub fn resolve_rank(&self, request: DeviceRequest, local_rank: usize) -> Result<Device, DeviceError> {
+        match (request, self.resolve(request)?) {
+            (DeviceRequest::Auto | DeviceRequest::Cuda(0), Device::Cuda(_)) => {
+                gpu_of_rank(local_rank, Cuda::device_count()).map(Device::Cuda)
+            }
+            (_, device) => Ok(device),
+        }
+    }
+
     fn cuda(&self, index: usize) -> Result<Device, DeviceError> {
         self.0.clone().map_err(DeviceError::NoLibrary)?;
         if !tch::utils::has_cudart() {
@@ -176,6 +201,20 @@ impl CudaLibrary {
             _ => Ok(Device::Cuda(index)),
         }
     }
+}
+
+/// Number of the GPU of a rank, of `count` that its process may use.
+fn gpu_of_rank(local_rank: usize, count: i64) -> Result<usize, DeviceError> {
+    match count {
+        1 => Ok(0),
+        _ if (local_rank as i64) < count => Ok(local_rank),
+        _ => Err(DeviceError::Ranks { local_rank, count }),
+    }
+}
+
+/// Version of the libtorch that is loaded, such as `2.13.0`; `unknown` if it does not tell.
+pub fn libtorch_version() -> String {
+    native::version()
 }
 
 /// Opens libtorch's CUDA library if `request` may need it, and resolves the request.
@@ -206,6 +245,9 @@ pub unsafe fn fix_workspaces() {
 /// [`TorchError`] when libtorch fails.
 pub fn prepare(device: Device, deterministic: bool) -> Result<(), TorchError> {
     native::quiet();
+    if let Device::Cuda(index) = device {
+        native::set_gpu(index)?;
+    }
     match device {
         Device::Cuda(_) if deterministic => native::deterministic()?,
         // Batches have one shape, so the search happens once.
@@ -232,7 +274,7 @@ fn open_global(name: &str) -> Result<(), String> {
 }
 
 /// Message of the dynamic linker.
-fn reason(error: &libloading::Error) -> String {
+pub(crate) fn reason(error: &libloading::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
@@ -250,6 +292,23 @@ mod tests {
             let error = text.parse::<DeviceRequest>().unwrap_err().to_string();
             assert!(error.contains("use auto, cpu, cuda"), "{error}");
         }
+    }
+
+    #[test]
+    fn libtorch_tells_its_version() {
+        assert!(libtorch_version().starts_with("2."), "{}", libtorch_version());
+    }
+
+    #[test]
+    fn ranks_take_the_gpus_of_their_machine() {
+        assert_eq!([0, 1, 3].map(|rank| gpu_of_rank(rank, 4)), [Ok(0), Ok(1), Ok(3)]);
+        // SLURM's --gpus-per-task shows each process its own one.
+        assert_eq!(gpu_of_rank(3, 1), Ok(0));
+        let error = gpu_of_rank(2, 2).unwrap_err().to_string();
+        assert!(error.contains("more ranks than GPUs: rank 2 of the machine"), "{error}");
+        let none = CudaLibrary(Err("no such file".into()));
+        assert_eq!(none.resolve_rank(DeviceRequest::Auto, 1), Ok(Device::Cpu));
+        assert!(none.resolve_rank(DeviceRequest::Cuda(0), 1).is_err());
     }
 
     #[test]

@@ -96,6 +96,26 @@ fn two_ranks_train_as_one_process_of_their_batches_together() {
 }
 
 #[test]
+fn mixed_precision_of_two_ranks_is_as_exact_as_that_of_one_process() {
+    let dir = tempfile::tempdir().unwrap();
+    data(dir.path());
+    ranks("short", 2, dir.path());
+    for case in Case::short(true) {
+        let weights = [0, 1]
+            .map(|rank| checkpoint::load(dir.path().join(format!("{}-{rank}.weights", case.name))).unwrap());
+        assert!(
+            weights[0] == weights[1],
+            "{}: an overflow in one rank leaves out the step in both",
+            case.name
+        );
+        let alone = case.train(dir.path(), None).weights;
+        let precise = Case { amp: None, ..case }.train(dir.path(), None).weights;
+        let [one, two] = [&alone, &weights[0]].map(|weights| difference(weights, &precise));
+        assert!(one > 0.0 && two <= 2.0 * one, "off float32: {one} by one process, {two} by two ranks");
+    }
+}
+
+#[test]
 fn gradient_descent_in_double_is_that_of_one_process() {
     let dir = tempfile::tempdir().unwrap();
     ranks("double", 2, dir.path());
@@ -249,7 +269,9 @@ fn a_world_of_one_is_the_plain_run_to_the_bit() {
     let dir = tempfile::tempdir().unwrap();
     data(dir.path());
     ranks("cases", 1, dir.path());
-    for case in Case::all().into_iter().filter(|case| !case.sync_bn) {
+    ranks("short", 1, dir.path());
+    // Synchronised batch norm is another kernel.
+    for case in Case::all().into_iter().chain(Case::short(false)).filter(|case| !case.sync_bn) {
         let alone = case.train(dir.path(), None);
         let name = |what: &str| dir.path().join(format!("{}-0.{what}", case.name));
         assert!(checkpoint::load(name("weights")).unwrap() == alone.weights, "{}", case.name);

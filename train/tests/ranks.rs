@@ -158,6 +158,27 @@ fn different_data_and_settings_are_found_at_the_start() {
 }
 
 #[test]
+fn different_content_in_files_of_one_size_is_found() {
+    let (dir, data) = colour_set();
+    let other = dir.path().join("other");
+    for split in ["train", "test"] {
+        colours(&other, split, &COLOURS, if split == "train" { 14 } else { 4 });
+    }
+    // A valid image of the same size: one that is not compressed.
+    let path = |root: &Path| root.join("train/red/003.bmp");
+    for (root, level) in [(&data, 0), (&other, 1)] {
+        std::fs::remove_file(root.join("train/red/003.png")).unwrap();
+        image::RgbImage::from_pixel(8, 8, image::Rgb([180, 0, level])).save(path(root)).unwrap();
+    }
+    let port = free_port();
+    let ranks =
+        [("colours", 0), ("other", 1)].map(|(data, rank)| start(dir.path(), rank, port, &["--data", data]));
+    let [first, second] = ranks.map(ended);
+    assert_eq!((first.status.code(), second.status.code()), (Some(2), Some(2)));
+    assert!(stderr(&first).contains("content of image files"), "{}", stderr(&first));
+}
+
+#[test]
 fn a_port_in_use_and_a_rank_that_does_not_come() {
     let (dir, _) = colour_set();
     let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
@@ -178,6 +199,15 @@ fn several_processes_are_never_ignored() {
     let output = ended(start(dir.path(), 0, 1, &["--data", "colours", "--distributed", "off"]));
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("WORLD_SIZE is 2, but distributed training is off"));
+    let find_lr = Command::new(env!("CARGO_BIN_EXE_train"))
+        .current_dir(dir.path())
+        .args(["find-lr", "--data", "colours"])
+        .envs([("WORLD_SIZE", "2"), ("RANK", "0"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "1")])
+        .output()
+        .unwrap();
+    assert_eq!(find_lr.status.code(), Some(2));
+    let message = stderr(&find_lr);
+    assert!(message.contains("find-lr runs in one process, alone: torchrun started 2 of them"), "{message}");
     let output = ended(start(dir.path(), 2, 1, &["--data", "colours"]));
     assert!(stderr(&output).contains("RANK is 2, but WORLD_SIZE is 2"), "{}", stderr(&output));
     assert!(!dir.path().join("run").exists());

@@ -253,7 +253,7 @@ impl ImageSet {
         self.streamed.as_ref()
     }
 
-    pub(super) fn skips_bad(&self) -> bool {
+    pub(crate) fn skips_bad(&self) -> bool {
         self.skip_bad
     }
 }

@@ -95,6 +95,26 @@ pub enum DistributedError {
         /// The first one of theirs.
         other: String,
     },
+    /// Ranks were given the same GPU.
+    #[error(
+        "{} train on the same GPU of {host}: start as many ranks on a machine as it has GPUs, each with its own",
+        numbers(ranks)
+    )]
+    SameGpu {
+        /// The ranks.
+        ranks: Vec<usize>,
+        /// Name of their machine.
+        host: String,
+    },
+    /// NCCL's library cannot be opened.
+    #[error(
+        "ranks on GPUs need NCCL, whose library cannot be opened ({0}): it comes with libtorch's CUDA form, or install \
+         it and name its folder in LD_LIBRARY_PATH"
+    )]
+    NoNccl(String),
+    /// Tensors are on a device that was not connected.
+    #[error("tensors on {0:?} cannot be exchanged: the ranks did not connect their GPUs")]
+    NotConnected(tch::Device),
     /// The connections of the ranks cannot be used.
     #[error("cannot {action}")]
     Engine {
@@ -118,7 +138,7 @@ impl Failure {
 impl DistributedError {
     /// Whether all ranks know of the error, so that one of them reports it.
     pub fn is_shared(&self) -> bool {
-        matches!(self, Self::Failed(_) | Self::Differs { .. })
+        matches!(self, Self::Failed(_) | Self::Differs { .. } | Self::SameGpu { .. })
     }
 
     /// Adapter for `map_err` that names the attempt, and keeps libtorch's places in C++ files away.

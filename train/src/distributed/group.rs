@@ -9,10 +9,12 @@ use tch::{Device, Kind, Tensor};
 
 use super::peer::Peer;
 use super::watcher::{Watch, Watcher};
-use super::{DistributedError, Failure, Launch, Pending, World, address, arrival};
+use super::{DistributedError, Failure, Launch, Pending, World, address, arrival, pending};
+use crate::device;
 use crate::error::TorchError;
 use crate::native;
 use crate::native::c10d::{Gloo, Store, Work};
+use crate::native::nccl::{self, Communicator, Nccl, UniqueId};
 
 /// Longest time that connecting to a store takes where something listens.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -21,6 +23,9 @@ const CONNECT: Duration = Duration::from_secs(30);
 const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Group of processes, each with its rank; every collective is called by all ranks in the same order.
+///
+/// Tensors on the CPU are exchanged by Gloo. Those on GPUs are exchanged by NCCL, after
+/// [`connect_devices`](Self::connect_devices) and in the order of the GPU's current stream.
 ///
 /// A collective waits for as long as the other ranks live. When one fails, is killed or hangs, all others get
 /// [`DistributedError::Failed`] with its rank and the cause.
@@ -77,6 +82,50 @@ impl Group {
         })
     }
 
+    /// Connects the devices of all ranks, each of which calls it with its own; on CPUs there is nothing to connect.
+    ///
+    /// # Errors
+    /// [`DistributedError::Differs`] when some ranks have a GPU and others none, [`DistributedError::SameGpu`] when two have
+    /// the same, both in all ranks; [`DistributedError::NoNccl`] when its library is missing, and
+    /// [`DistributedError::Engine`] when it cannot connect.
+    pub fn connect_devices(&self, device: Device) -> Result<(), DistributedError> {
+        let kind = if device == Device::Cpu { "the CPU" } else { "a GPU" };
+        self.agree("kinds of device", kind)?;
+        let Device::Cuda(index) = device else { return Ok(()) };
+        if self.watch.has_gpu() {
+            return Ok(());
+        }
+        self.check_gpus(index)?;
+        let action = "connect the GPUs of the ranks";
+        let nccl =
+            Nccl::open(nccl::LIBRARY).map_err(|error| DistributedError::NoNccl(device::reason(&error)))?;
+        let own = match self.world.is_first() {
+            true => nccl.unique_id().map_err(DistributedError::engine(action))?.0.to_vec(),
+            false => Vec::new(),
+        };
+        let id = self.of_first(&own)?.try_into().map_err(|_| TorchError::Other("NCCL has no id".into()))?;
+        native::set_gpu(index)?;
+        let connected = Communicator::new(nccl, UniqueId(id), [self.world.rank, self.world.size], index);
+        let connected = connected.map_err(|source| pending::broken(&self.watch, action, source))?;
+        // Only one thread connects.
+        let _ = self.watch.gpu.set(connected);
+        Ok(())
+    }
+
+    /// Checks that no two ranks have one GPU, which NCCL does not allow.
+    fn check_gpus(&self, index: usize) -> Result<(), DistributedError> {
+        let address = nccl::gpu_address(index).unwrap_or_default();
+        let all = self.all_gather(address.as_bytes())?;
+        let peers = &self.watch.peers;
+        let same =
+            |a: usize, b: usize| !all[a].is_empty() && all[a] == all[b] && peers[a].is_beside(&peers[b]);
+        let ranks = |first: usize| (first..all.len()).filter(move |&rank| same(first, rank)).collect();
+        match (0..all.len()).map(ranks).find(|ranks: &Vec<usize>| ranks.len() > 1) {
+            Some(ranks) => Err(DistributedError::SameGpu { host: peers[ranks[0]].host.clone(), ranks }),
+            None => Ok(()),
+        }
+    }
+
     /// Place of this process in the group.
     pub fn world(&self) -> World {
         self.world
@@ -103,7 +152,11 @@ impl Group {
     /// # Errors
     /// [`DistributedError`] when the collective cannot begin.
     pub fn all_reduce_start(&self, tensor: &Tensor) -> Result<Pending, DistributedError> {
-        self.start("sum over the ranks", |gloo| gloo.all_reduce(tensor))
+        let action = "sum over the ranks";
+        match tensor.device() {
+            Device::Cpu => self.start(action, |gloo| gloo.all_reduce(tensor)),
+            device => self.queue(action, device, |gpu| gpu.all_reduce(tensor)),
+        }
     }
 
     /// Replaces `tensor` by its sum over all ranks.
@@ -119,9 +172,15 @@ impl Group {
     /// # Errors
     /// [`DistributedError`] when a rank failed, or the collective did.
     pub fn broadcast(&self, tensors: &[&Tensor], root: usize) -> Result<(), DistributedError> {
+        let action = "copy to all ranks";
+        let (on_cpu, on_gpu): (Vec<&Tensor>, Vec<&Tensor>) =
+            tensors.iter().partition(|tensor| tensor.device() == Device::Cpu);
         let mut pending = Vec::new();
-        for tensor in tensors {
-            pending.push(self.start("copy to all ranks", |gloo| gloo.broadcast(tensor, root))?);
+        if let Some(tensor) = on_gpu.first() {
+            pending.push(self.queue(action, tensor.device(), |gpu| gpu.broadcast(&on_gpu, root))?);
+        }
+        for tensor in on_cpu {
+            pending.push(self.start(action, |gloo| gloo.broadcast(tensor, root))?);
         }
         pending.into_iter().try_for_each(Pending::wait)
     }
@@ -191,17 +250,33 @@ impl Group {
         self.all_reduce(&Tensor::zeros([1], (Kind::Int64, Device::Cpu)))
     }
 
+    /// Begins a collective of tensors on the CPU.
     fn start(
         &self,
         action: &'static str,
         begin: impl FnOnce(&Gloo) -> Result<Work, TorchError>,
     ) -> Result<Pending, DistributedError> {
-        if let Some(failure) = self.failure() {
-            return Err(DistributedError::Failed(failure.clone()));
-        }
+        self.check()?;
         let Some(gloo) = &self.gloo else { return Ok(Pending::queued()) };
         let work = begin(gloo).map_err(DistributedError::engine(action))?;
         Ok(Pending::background(work, &self.watch, action))
+    }
+
+    /// Puts a collective of tensors on a GPU on its stream.
+    fn queue(
+        &self,
+        action: &'static str,
+        device: Device,
+        begin: impl FnOnce(&Communicator) -> Result<(), TorchError>,
+    ) -> Result<Pending, DistributedError> {
+        self.check()?;
+        let gpu = self.watch.gpu.get().ok_or(DistributedError::NotConnected(device))?;
+        begin(gpu).map_err(|source| pending::broken(&self.watch, action, source))?;
+        Ok(Pending::queued())
+    }
+
+    fn check(&self) -> Result<(), DistributedError> {
+        self.failure().map_or(Ok(()), |failure| Err(DistributedError::Failed(failure.clone())))
     }
 }
 
@@ -210,6 +285,9 @@ impl Drop for Group {
     fn drop(&mut self) {
         if thread::panicking() {
             self.fail("an internal error");
+        }
+        if self.failure().is_none() {
+            self.watch.wait_for_gpu();
         }
         self.watcher.take();
         let _ = self.watch.leave(&self.store);
@@ -220,7 +298,11 @@ impl Drop for Group {
         }
         if self.serves {
             self.watch.wait_for_others(&self.store, failed.then_some(FAREWELL));
+        } else if !failed && self.watch.has_gpu() {
+            // Their last collectives may still be sent from here.
+            self.watch.wait_for_others(&self.store, Some(FAREWELL));
         }
+        self.watch.end_gpu();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Data-parallel training: a group of processes, its launch by torchrun, SLURM or MPI, and its faults.
 //!
 //! A launcher starts one process a device, and tells each its rank in environment variables ([`Launch`]). The processes
-//! meet in a [`Group`]: PyTorch's own c10d with Gloo, for CPU tensors.
+//! meet in a [`Group`]: PyTorch's own c10d with Gloo for CPU tensors, and NCCL for those on GPUs.
 
 mod address;
 mod arrival;

@@ -45,6 +45,11 @@ impl Peer {
         self.is_here() && !status(self.pid).is_some_and(|status| self.is(&status))
     }
 
+    /// Whether both processes are known to be on one machine.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        !self.machine.is_empty() && self.machine == other.machine
+    }
+
     /// Ends a process of this machine that cannot end itself.
     #[cfg(unix)]
     pub fn kill(&self) {

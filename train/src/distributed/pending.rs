@@ -57,7 +57,7 @@ fn failed(failure: Option<&Failure>) -> Result<(), DistributedError> {
 }
 
 /// Error of a collective that broke: mostly that of a rank which is gone, as the watcher finds out soon.
-fn broken(watch: &Watch, action: &'static str, source: TorchError) -> DistributedError {
+pub(super) fn broken(watch: &Watch, action: &'static str, source: TorchError) -> DistributedError {
     match watch.wait_for_failure() {
         Some(failure) => DistributedError::Failed(failure.clone()),
         None => DistributedError::engine(action)(source),

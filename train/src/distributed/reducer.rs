@@ -21,7 +21,7 @@ const BUCKET_BYTES: [usize; 2] = [1 << 20, 25 << 20];
 /// Adds the gradients of parameters over all ranks.
 ///
 /// On the CPU the buckets are added while the backward pass goes on. On a GPU all of them are added after it, on the stream
-/// of the step, so that a CUDA graph can record them.
+/// of the step: so a CUDA graph can record them, and no stream has to wait for another.
 #[derive(Debug)]
 pub struct Reducer {
     parts: Rc<Parts>,
@@ -67,8 +67,10 @@ struct Slot {
 struct State {
     /// True while the gradients of a backward pass are to be added.
     reduces: bool,
-    /// True for each slot whose gradient lies in its place.
+    /// True for each slot whose gradient, or zeros, lie in its place.
     ready: Vec<bool>,
+    /// True for each slot that has a gradient in this rank.
+    has_gradient: Vec<bool>,
     /// Number of slots of each bucket that are not ready.
     missing: Vec<usize>,
     /// Buckets that are being added.
@@ -151,6 +153,7 @@ impl Parts {
         let mut state = self.state.borrow_mut();
         state.reduces = true;
         state.ready = vec![false; self.slots.len()];
+        state.has_gradient = vec![false; self.slots.len()];
         state.missing = vec![0; self.buckets.len()];
         for slot in &self.slots {
             state.missing[slot.bucket] += 1;
@@ -163,25 +166,29 @@ impl Parts {
         if !state.reduces || state.failed.is_some() {
             return;
         }
-        let taken = self.take(&mut state, index).and_then(|_| self.add_full(&mut state));
+        let taken = self.take(&mut state, &[index]).and_then(|()| self.add_full(&mut state));
         // A hook cannot fail; `finish` does.
         state.failed = taken.err();
     }
 
-    /// Copies the gradient of a slot, or zeros if it has none, to its place; tells whether it has one.
-    fn take(&self, state: &mut State, index: usize) -> Result<bool, ReduceError> {
+    /// Copies the gradients of slots to their places, or zeros where there are none.
+    fn take(&self, state: &mut State, indices: &[usize]) -> Result<(), ReduceError> {
         let _guard = tch::no_grad_guard();
-        let Slot { parameter, place, bucket } = &self.slots[index];
-        let gradient = native::gradient(parameter)?;
-        let mut place = place.shallow_clone();
-        match &gradient {
-            Some(gradient) => place.f_copy_(gradient)?,
-            None => drop(place.f_zero_()?),
+        let mut gradients = Vec::new();
+        for &index in indices {
+            let Slot { parameter, place, bucket } = &self.slots[index];
+            let gradient = native::gradient(parameter)?;
+            state.has_gradient[index] = gradient.is_some();
+            match gradient {
+                Some(gradient) => gradients.push((place, gradient)),
+                None => drop(place.shallow_clone().f_zero_()?),
+            }
+            if !std::mem::replace(&mut state.ready[index], true) {
+                state.missing[*bucket] -= 1;
+            }
         }
-        if !std::mem::replace(&mut state.ready[index], true) {
-            state.missing[*bucket] -= 1;
-        }
-        Ok(gradient.is_some())
+        let pairs: Vec<_> = gradients.iter().map(|(place, gradient)| (*place, gradient)).collect();
+        Ok(native::copy_all(&pairs)?)
     }
 
     /// Begins to add the next buckets that are full.
@@ -199,12 +206,8 @@ impl Parts {
         if let Some(error) = state.failed.take() {
             return Err(error);
         }
-        let mut has_gradient = state.ready.clone();
-        for (index, has_gradient) in has_gradient.iter_mut().enumerate() {
-            if !*has_gradient {
-                *has_gradient = self.take(state, index)?;
-            }
-        }
+        let rest: Vec<usize> = (0..self.slots.len()).filter(|&index| !state.ready[index]).collect();
+        self.take(state, &rest)?;
         self.add_full(state)?;
         for pending in std::mem::take(&mut state.pending) {
             pending.wait()?;
@@ -212,7 +215,7 @@ impl Parts {
         let used = match &mut state.used {
             Some(used) => used,
             // A network does the same in every step, so once is enough.
-            none => none.insert(self.used_anywhere(&has_gradient)?),
+            none => none.insert(self.used_anywhere(&state.has_gradient)?),
         };
         let used = self.slots.iter().zip(used).filter(|(_, used)| **used);
         let pairs: Vec<_> = used.map(|(slot, _)| (&slot.parameter, &slot.place)).collect();

@@ -12,6 +12,7 @@ use super::peer::Peer;
 use super::{DistributedError, Failure};
 use crate::error::TorchError;
 use crate::native::c10d::Store;
+use crate::native::nccl::Communicator;
 
 /// Time between two heartbeats.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -29,6 +30,8 @@ const LEFT: &[u8] = b"left";
 #[derive(Debug)]
 pub(crate) struct Watch {
     failure: OnceLock<Failure>,
+    /// Connection of this rank's GPU, if it trains on one.
+    pub gpu: OnceLock<Communicator>,
     pub keys: Keys,
     pub rank: usize,
     pub peers: Vec<Peer>,
@@ -50,7 +53,7 @@ impl Keys {
 
 impl Watch {
     pub fn new(keys: Keys, rank: usize, peers: Vec<Peer>) -> Self {
-        Self { failure: OnceLock::new(), keys, rank, peers }
+        Self { failure: OnceLock::new(), gpu: OnceLock::new(), keys, rank, peers }
     }
 
     /// Failure that ends the group, once one is known.
@@ -61,7 +64,8 @@ impl Watch {
     /// Waits for the watcher to find the failure behind a connection that broke.
     pub fn wait_for_failure(&self) -> Option<&Failure> {
         let begun = Instant::now();
-        while self.failure().is_none() && begun.elapsed() < VERDICT {
+        // A rank that is alone knows the cause.
+        while self.peers.len() > 1 && self.failure().is_none() && begun.elapsed() < VERDICT {
             thread::sleep(INTERVAL / 10);
         }
         self.failure()
@@ -87,6 +91,25 @@ impl Watch {
 
     fn has_left(&self, store: &Store, rank: usize) -> Result<bool, TorchError> {
         Ok(store.get(&self.keys.beat(rank))?.as_deref() == Some(LEFT))
+    }
+
+    /// Whether this rank's GPU is connected with others.
+    pub fn has_gpu(&self) -> bool {
+        self.gpu.get().is_some()
+    }
+
+    /// Waits until this rank's GPU has done all its work.
+    pub fn wait_for_gpu(&self) {
+        if let Some(gpu) = self.gpu.get() {
+            gpu.wait();
+        }
+    }
+
+    /// Ends the connection of this rank's GPU, and the collectives in which it waits for others.
+    pub fn end_gpu(&self) {
+        if let Some(gpu) = self.gpu.get() {
+            gpu.abort();
+        }
     }
 
     /// Says that this rank needs the others no more.
@@ -119,13 +142,15 @@ impl Watcher {
         let (stop, stopped) = mpsc::channel();
         let name = "watcher of ranks".to_owned();
         let thread = thread::Builder::new().name(name).spawn(move || {
-            let mut round = Round { watch: &watch, store: &store, watched: None };
+            let mut round = Round { watch: &watch, store: &store, watched: None, broken: None };
             while watch.failure().is_none() {
                 round.beat();
                 if stopped.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }
             }
+            // Otherwise it would wait for the lost rank, and whoever reads a number from it.
+            watch.end_gpu();
         });
         let thread = thread.map_err(|error| TorchError::Other(error.to_string()))?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
@@ -153,6 +178,8 @@ struct Round<'a> {
     watch: &'a Watch,
     store: &'a Store,
     watched: Option<Watched>,
+    /// Time at which the connection of this rank's GPU broke.
+    broken: Option<Instant>,
 }
 
 impl Round<'_> {
@@ -166,6 +193,7 @@ impl Round<'_> {
         let Self { watch, store, .. } = *self;
         store.add(&watch.keys.beat(watch.rank), 1)?;
         watch.read(store)?;
+        self.look_at_gpu()?;
         let Some(rank) = self.next()? else { return Ok(()) };
         let peer = &watch.peers[rank];
         // Whether it is gone comes first: a rank that ends well has said so before.
@@ -193,6 +221,15 @@ impl Round<'_> {
             _ => self.watched = Some(Watched { rank, beat, since: Instant::now() }),
         }
         Ok(())
+    }
+
+    /// Takes this rank for failed when its GPU's connection broke, unless the rank behind that is found before.
+    fn look_at_gpu(&mut self) -> Result<(), TorchError> {
+        let Some(cause) = self.watch.gpu.get().and_then(Communicator::error) else { return Ok(()) };
+        match self.broken.get_or_insert_with(Instant::now).elapsed() > VERDICT {
+            true => self.watch.tell(self.store, self.watch.rank, cause),
+            false => Ok(()),
+        }
     }
 
     /// Next rank that has not left.

@@ -1,8 +1,9 @@
-// Data-parallel training: hooks on gradients, and batch norm with the statistics of all ranks.
+// Data-parallel training: hooks on gradients, batch norm with the statistics of all ranks, and memory for NCCL.
 //
 // Every function returns null, or a message that the caller frees with `ferronnx_free`; no exception leaves.
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/_foreach_copy.h>
 #include <ATen/ops/batch_norm_update_stats.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
@@ -10,6 +11,7 @@
 #include <ATen/ops/native_batch_norm_backward.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
@@ -158,6 +160,31 @@ char *ferronnx_gradient(const at::Tensor *parameter, at::Tensor **gradient) {
 char *ferronnx_set_gradients(at::Tensor *const *parameters, at::Tensor *const *gradients, size_t count) {
   return guarded([&] {
     for (size_t i = 0; i < count; ++i) parameters[i]->mutable_grad() = *gradients[i];
+  });
+}
+
+// Copies each of the tensors `from` to that of `to`, on a GPU by a few kernels.
+char *ferronnx_copy_all(at::Tensor *const *to, at::Tensor *const *from, size_t count) {
+  return guarded([&] {
+    const c10::NoGradGuard guard;
+    std::vector<at::Tensor> targets, sources;
+    for (size_t i = 0; i < count; ++i) {
+      targets.push_back(*to[i]);
+      sources.push_back(*from[i]);
+    }
+    if (count > 0) at::_foreach_copy_(targets, sources);
+  });
+}
+
+// Memory of a tensor, whose elements are given to other ranks in the order in which they lie there, and the current
+// stream of its GPU; null for the CPU.
+char *ferronnx_memory(const at::Tensor *tensor, void **data, void **stream) {
+  return guarded([&] {
+    TORCH_CHECK(tensor->is_non_overlapping_and_dense(), "a tensor with gaps cannot be sent to other ranks");
+    *data = tensor->mutable_data_ptr();
+    *stream = nullptr;
+    if (!tensor->is_cuda()) return;
+    *stream = c10::impl::VirtualGuardImpl(at::kCUDA).getStream(tensor->device()).native_handle();
   });
 }
 

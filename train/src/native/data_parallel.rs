@@ -1,4 +1,4 @@
-//! Hooks on gradients, and batch norm with the statistics of all ranks.
+//! Hooks on gradients, copies of many tensors, and batch norm with the statistics of all ranks.
 
 use std::ffi::{c_char, c_void};
 use std::ptr;
@@ -24,6 +24,7 @@ unsafe extern "C" {
     fn ferronnx_off_gradient(parameter: *const C_tensor) -> *mut c_char;
     fn ferronnx_gradient(parameter: *const C_tensor, gradient: *mut *mut C_tensor) -> *mut c_char;
     fn ferronnx_set_gradients(parameters: Tensors, gradients: Tensors, count: usize) -> *mut c_char;
+    fn ferronnx_copy_all(to: Tensors, from: Tensors, count: usize) -> *mut c_char;
     fn ferronnx_sync_batch_norm(
         input: *const C_tensor,
         weight: *const C_tensor,
@@ -86,6 +87,14 @@ pub(crate) fn set_gradients(pairs: &[(&Tensor, &Tensor)]) -> Result<(), TorchErr
     let (parameters, gradients) = (pointers(&parameters), pointers(&gradients));
     // SAFETY: both lists have the length that is passed and point to tensors borrowed for the call.
     check(unsafe { ferronnx_set_gradients(parameters.as_ptr(), gradients.as_ptr(), pairs.len()) })
+}
+
+/// Copies the second tensor of each pair to the first, which has its shape and is on its device.
+pub(crate) fn copy_all(pairs: &[(&Tensor, &Tensor)]) -> Result<(), TorchError> {
+    let (to, from): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+    let (to, from) = (pointers(&to), pointers(&from));
+    // SAFETY: both lists have the length that is passed and point to tensors borrowed for the call.
+    check(unsafe { ferronnx_copy_all(to.as_ptr(), from.as_ptr(), pairs.len()) })
 }
 
 /// Batch norm of `input` `[N, C, ...]` with mean and variance of the images of all ranks, which may have different

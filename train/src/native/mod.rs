@@ -1,8 +1,9 @@
-//! Functions of libtorch that tch lacks, through C++ files: fused optimizers, gradient clipping, autocast, CUDA graphs, c10d.
+//! Functions of libtorch that tch lacks, through C++ files: fused optimizers, gradient clipping, autocast, CUDA graphs, c10d; and NCCL.
 
 pub(crate) mod c10d;
 mod data_parallel;
 mod graph;
+pub(crate) mod nccl;
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
@@ -10,7 +11,7 @@ use std::ptr;
 use tch::{Device, TchError, Tensor};
 use torch_sys::C_tensor;
 
-pub(crate) use self::data_parallel::{GradientHook, gradient, set_gradients, sync_batch_norm};
+pub(crate) use self::data_parallel::{GradientHook, copy_all, gradient, set_gradients, sync_batch_norm};
 pub(crate) use self::graph::Graph;
 use crate::error::TorchError;
 
@@ -45,6 +46,9 @@ unsafe extern "C" {
         weight: *const C_tensor,
     ) -> *mut c_char;
     fn ferronnx_deterministic() -> *mut c_char;
+    fn ferronnx_show_config() -> *mut c_char;
+    fn ferronnx_set_gpu(index: c_int) -> *mut c_char;
+    fn ferronnx_wait_for_gpu(index: c_int) -> *mut c_char;
     fn ferronnx_quiet();
     fn ferronnx_unscale(
         parameters: Tensors,
@@ -169,6 +173,26 @@ pub(crate) fn deterministic() -> Result<(), TorchError> {
     check(unsafe { ferronnx_deterministic() })
 }
 
+/// Version of the libtorch that is loaded, such as `2.13.0`; `unknown` if it does not tell.
+pub(crate) fn version() -> String {
+    // SAFETY: no arguments.
+    let described = owned(unsafe { ferronnx_show_config() });
+    let version = described.split_once("TORCH_VERSION=").and_then(|(_, rest)| rest.split([',', ' ']).next());
+    version.unwrap_or("unknown").into()
+}
+
+/// Makes the CUDA device of this number the current one of this thread, to which its streams and graphs belong.
+pub(crate) fn set_gpu(index: usize) -> Result<(), TorchError> {
+    // SAFETY: a number that libtorch checks.
+    check(unsafe { ferronnx_set_gpu(index as c_int) })
+}
+
+/// Waits until the CUDA device of this number has done all its work.
+fn wait_for_gpu(index: usize) -> Result<(), TorchError> {
+    // SAFETY: a number that libtorch checks.
+    check(unsafe { ferronnx_wait_for_gpu(index as c_int) })
+}
+
 /// Multiplies the gradients by `inv_scale` `[1]`; `found_inf` `[1]` becomes 1 when one of them is not finite.
 pub(crate) fn unscale(
     parameters: &[&Tensor],
@@ -253,11 +277,15 @@ fn check(message: *mut c_char) -> Result<(), TorchError> {
     if message.is_null() {
         return Ok(());
     }
-    // SAFETY: the functions above return null or a string that ends in a zero and is ours to free.
-    let text = unsafe {
-        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
-        ferronnx_free(message);
-        text
-    };
-    Err(TorchError::new(&text))
+    Err(TorchError::new(&owned(message)))
+}
+
+/// Takes over a text of the functions above.
+fn owned(text: *mut c_char) -> String {
+    // SAFETY: it ends in a zero and is ours to free.
+    unsafe {
+        let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
+        ferronnx_free(text);
+        copy
+    }
 }

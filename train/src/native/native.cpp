@@ -4,6 +4,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/DeviceAccelerator.h>
+#include <ATen/Version.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/ops/_amp_foreach_non_finite_check_and_unscale.h>
 #include <ATen/ops/_foreach_add.h>
@@ -23,6 +24,7 @@
 
 #include <cstddef>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -262,6 +264,19 @@ char *ferronnx_deterministic() {
     at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
     at::globalContext().setDeterministicFillUninitializedMemory(false);
   });
+}
+
+// libtorch's description of itself, which the caller frees with `ferronnx_free`.
+char *ferronnx_show_config() { return strdup(at::show_config().c_str()); }
+
+// Makes a GPU the current one of this thread, to which its streams and graphs belong.
+char *ferronnx_set_gpu(int index) {
+  return guarded([&] { at::accelerator::setDeviceIndex(static_cast<c10::DeviceIndex>(index)); });
+}
+
+// Waits until a GPU has done all its work.
+char *ferronnx_wait_for_gpu(int index) {
+  return guarded([&] { at::accelerator::synchronizeDevice(static_cast<c10::DeviceIndex>(index)); });
 }
 
 // Keeps libtorch from writing warnings and errors to standard error: its errors come back as exceptions, and say more.

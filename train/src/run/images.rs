@@ -9,7 +9,7 @@ use tch::Device;
 use super::manifest::Manifest;
 use super::{Observer, RunConfig, RunError, RunFolder};
 pub use crate::data::Split;
-use crate::data::content::short_hex;
+use crate::data::content::{Digest as ContentDigest, short_hex};
 use crate::data::duplicates::{Copy, Duplicates};
 use crate::data::folder::ImageFolder;
 use crate::data::images::{ImageSet, Loading};
@@ -147,6 +147,14 @@ impl Sets {
         Duplicates::find(sets.flat_map(|(part, set)| {
             set.contents().map(move |(sample, digest)| (digest, Copy::new(part, sample, classes)))
         }))
+    }
+
+    /// Digest of the content of all files in memory.
+    pub(super) fn content_digest(&self) -> String {
+        let sets = [Some(&self.train), Some(&self.validation), self.test.as_ref()];
+        let contents = sets.into_iter().flatten().flat_map(ImageSet::contents);
+        let add = |hasher: Sha256, (_, digest): (_, ContentDigest)| hasher.chain_update(digest.to_string());
+        short_hex(contents.fold(Sha256::new(), add))
     }
 
     /// The set that the best weights are evaluated on: the test images, or else the validation images.

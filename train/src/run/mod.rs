@@ -217,6 +217,7 @@ impl<M: Module> Run<M> {
         let counts = sets.counts().map(|(_, count)| count);
         together
             .same("number of images: the data set must be the same one, and readable everywhere", &counts)?;
+        together.same("content of image files: the data set must be the same one", &sets.content_digest())?;
         observer.duplicates(&sets.duplicates(&config.labels))?;
         if folder.writes {
             folder.keep_images(&sets, config, manifest)?;

@@ -27,6 +27,9 @@ pub enum TrainError {
     /// A message of another rank cannot be read.
     #[error("a message between the ranks cannot be read")]
     Message(#[source] serde_json::Error),
+    /// A step that other ranks recorded as a CUDA graph cannot be recorded here.
+    #[error("the step of this rank cannot be recorded as a CUDA graph, as that of the others: {0}")]
+    Unrecorded(String),
     /// Memory is full.
     #[error("a batch of {batch_size} images of {side}x{side} pixels in {precision} does not fit")]
     OutOfMemory {

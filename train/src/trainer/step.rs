@@ -94,11 +94,16 @@ impl<M: Module> Trainer<'_, M> {
             self.change(numbers, Some(&inputs[0]))?;
             Ok(results.into())
         };
-        let made = match self.can_be_recorded(numbers) {
+        let made = match self.can_be_recorded(numbers) && self.ranks_record_together() {
             // The loss is scaled by this number.
             true => self.recorder.call("step", &[weight.to_bits().cast_signed()], &inputs, body)?,
             false => body(&inputs)?,
         };
+        if self.ranks() > 1
+            && let Some(reason) = self.recorder.refusal()
+        {
+            return Err(TrainError::Unrecorded(reason));
+        }
         // The next step overwrites them.
         Ok(Done { loss: copied(&made[0])?, sums: copied(&made[1])? })
     }
@@ -107,6 +112,12 @@ impl<M: Module> Trainer<'_, M> {
     /// SGD with a momentum of the device cannot leave out a step.
     fn can_be_recorded(&self, numbers: &Numbers) -> bool {
         numbers.momentum.is_none() || (self.recipe.optimizer.name == Algorithm::Sgd && self.scaler.is_none())
+    }
+
+    /// True if all ranks record the same steps, as NCCL demands. Where images are left out, ranks come to the same step with
+    /// batches of different sizes, each of which is recorded after a few of its own.
+    fn ranks_record_together(&self) -> bool {
+        self.ranks() == 1 || !self.train.set().skips_bad()
     }
 
     /// Weight of a batch in the gradients of its update: every image has the same, in a smaller last batch and in all ranks

@@ -11,6 +11,7 @@ use tch::{Kind, Tensor};
 use super::TrainError;
 use super::totals::{NotFinite, Totals};
 use crate::distributed::{Group, Pending};
+use crate::native;
 use crate::params::Params;
 
 /// Time within which all ranks know that one of them wants to stop.
@@ -102,9 +103,12 @@ impl Team {
             true => Vec::new(),
             false => params.buffers().map(Tensor::shallow_clone).collect(),
         };
-        let weighted =
-            buffers.iter().map(|buffer| buffer.f_to_kind(Kind::Double)?.f_view(-1)?.f_mul_scalar(weight));
-        let mut parts: Vec<Tensor> = weighted.collect::<Result<_, _>>()?;
+        // Few operations for many buffers: on a GPU each takes longer than its numbers.
+        let flat = buffers.iter().map(|buffer| buffer.f_view(-1)).collect::<Result<Vec<_>, _>>()?;
+        let mut parts = match flat.is_empty() {
+            true => Vec::new(),
+            false => vec![Tensor::f_cat(&flat, 0)?.f_to_kind(Kind::Double)?.f_mul_scalar(weight)?],
+        };
         parts.push(Tensor::f_full([1], weight, (Kind::Double, sums.device()))?);
         parts.push(sums.f_to_kind(Kind::Double)?);
         let all = Tensor::f_cat(&parts, 0)?;
@@ -130,13 +134,14 @@ impl Tally {
         let _guard = tch::no_grad_guard();
         let end = all.size1()?;
         let weight = all.f_narrow(0, end - 3, 1)?;
-        let mut start = 0;
-        for mut buffer in buffers {
-            let length = buffer.numel() as i64;
-            let mean = all.f_narrow(0, start, length)?.f_div(&weight)?.f_view(&buffer.size()[..])?;
-            buffer.f_copy_(&mean)?;
-            start += length;
+        let kind = buffers.first().map_or(Kind::Double, Tensor::kind);
+        let means = all.f_narrow(0, 0, end - 3)?.f_div(&weight)?.f_to_kind(kind)?;
+        let (mut start, mut found) = (0, Vec::new());
+        for buffer in &buffers {
+            found.push(means.f_narrow(0, start, buffer.numel() as i64)?.f_view(&buffer.size()[..])?);
+            start += buffer.numel() as i64;
         }
+        native::copy_all(&buffers.iter().zip(&found).collect::<Vec<_>>())?;
         Ok(all.f_narrow(0, end - 2, 2)?.f_to_kind(Kind::Float)?)
     }
 }

@@ -11,10 +11,12 @@ use ferronnx_infer::Preprocessor;
 use ferronnx_models::card::Preprocessing;
 use ferronnx_models::layers::{BatchNorm2d, Conv2d, Linear};
 use ferronnx_models::{Module, Ops, Reduce, Weights, checkpoint, shapes};
+use ferronnx_train::data::Sampling;
 use ferronnx_train::data::augment::Crop;
 use ferronnx_train::data::batches::Loader;
 use ferronnx_train::data::folder::ImageFolder;
 use ferronnx_train::data::images::{ImageSet, Loading};
+
 use ferronnx_train::distributed::reducer::Reducer;
 use ferronnx_train::distributed::{Group, Launch, Launcher, World};
 use ferronnx_train::eager::Eager;
@@ -23,7 +25,7 @@ use ferronnx_train::optimizer::Algorithm;
 use ferronnx_train::params::Params;
 use ferronnx_train::recipe::{FrozenBatchNorm, Recipe};
 use ferronnx_train::run::{Observer, Outcome, Run, RunConfig, RunError, RunFolder, Step};
-use ferronnx_train::trainer::{Evaluation, Options, TrainError, Trainer, evaluate};
+use ferronnx_train::trainer::{Amp, Evaluation, Options, TrainError, Trainer, evaluate};
 use tch::{Device, Kind, Tensor};
 
 /// Variable with the task of a rank.
@@ -63,9 +65,10 @@ pub fn run(task: &str) {
     let rank = group.world().rank;
     let write = |name: String, bytes: Vec<u8>| fs::write(dir.join(name), bytes).unwrap();
     match task.split_once(' ').unwrap_or((task, "")) {
-        ("cases" | "skip" | "shards", _) => {
+        ("cases" | "short" | "skip" | "shards", _) => {
             let cases = match task {
                 "cases" => Case::all(),
+                "short" => Case::short(group.world().size > 1),
                 "skip" => vec![Case::skipping()],
                 _ => vec![Case::streamed()],
             };
@@ -111,6 +114,8 @@ fn finished(dir: &Path, name: &str) -> bool {
 pub struct Case {
     pub name: &'static str,
     pub sync_bn: bool,
+    pub amp: Option<Amp>,
+    multi_label: bool,
     recipe: Recipe,
     images: usize,
     /// Folder of the images.
@@ -163,34 +168,53 @@ impl Case {
             (recipe.accumulate, recipe.ema, recipe.clip_norm) = (2, Some(0.9), Some(0.5));
             recipe.label_smoothing = 0.1;
         };
-        let case = |name, sync_bn, images, recipe| Self { name, sync_bn, images, recipe, data: "colours" };
+        let balanced = |recipe: &mut Recipe| recipe.sampling = Sampling::Balanced;
+        let convolutions: &[&str] = &["*.conv.*", "head.*"];
         // 131 images leave three for the last step: one rank has none of them.
         vec![
-            case("sgd", true, 131, recipe(64, &[("all", 17, all)], |_| ())),
-            case("frozen", false, 186, recipe(64, &[("all", 17, &["*.conv.*", "head.*"])], sgd)),
-            case("adam", true, 64, recipe(64, &[("all", 20, all)], adam)),
-            case("phases", true, 185, recipe(32, &phases, everything)),
+            Self::new("sgd", 131, recipe(64, &[("all", 17, all)], |_| ())),
+            Self {
+                sync_bn: false,
+                ..Self::new("frozen", 186, recipe(64, &[("all", 17, convolutions)], sgd))
+            },
+            Self::new("adam", 64, recipe(64, &[("all", 20, all)], adam)),
+            Self::new("phases", 185, recipe(32, &phases, everything)),
+            // 62, 62 and 7 images of the classes.
+            Self::new("balanced", 131, recipe(64, &[("all", 5, all)], balanced)),
+            Self { multi_label: true, ..Self::new("labels", 131, recipe(64, &[("all", 5, all)], |_| ())) },
         ]
+    }
+
+    /// Cases in mixed precision, whose rounding differs between one process and two ranks.
+    pub fn short(sync_bn: bool) -> Vec<Self> {
+        let case = |name, amp| Self {
+            amp: Some(amp),
+            sync_bn,
+            ..Self::new(name, 131, recipe(64, &[("all", 5, &["*"])], |_| ()))
+        };
+        vec![case("bf16", Amp::Bf16), case("fp16", Amp::Fp16)]
     }
 
     /// Images are decoded in every epoch, because they are cropped from originals.
     pub fn skipping() -> Self {
         let change = |recipe: &mut Recipe| recipe.augment.crop = Crop::Resized;
-        let recipe = recipe(16, &[("all", 2, &["*"])], change);
-        Self { name: "skip", sync_bn: true, images: 186, recipe, data: "colours" }
+        Self::new("skip", 186, recipe(16, &[("all", 2, &["*"])], change))
     }
 
     /// Images are read from shards in every epoch.
     pub fn streamed() -> Self {
         let change = |recipe: &mut Recipe| recipe.augment.crop = Crop::Resized;
-        let recipe = recipe(64, &[("all", 6, &["*"])], change);
-        Self { name: "streamed", sync_bn: true, images: 185, recipe, data: "shards" }
+        Self { data: "shards", ..Self::new("streamed", 185, recipe(64, &[("all", 6, &["*"])], change)) }
     }
 
     /// Weights become infinite in the first step.
     pub fn diverging() -> Self {
         let recipe = recipe(64, &[("first", 1, &["*"])], |recipe| recipe.phases[0].learning_rate = 1e38);
-        Self { name: "diverge", sync_bn: false, images: 186, recipe, data: "colours" }
+        Self { sync_bn: false, ..Self::new("diverge", 186, recipe) }
+    }
+
+    fn new(name: &'static str, images: usize, recipe: Recipe) -> Self {
+        Self { name, sync_bn: true, amp: None, multi_label: false, recipe, images, data: "colours" }
     }
 
     /// Trains on the images in `dir`, with the other ranks of a group.
@@ -204,6 +228,13 @@ impl Case {
         let preprocessor = Preprocessor::new(&Preprocessing::for_size(8));
         let ImageFolder { train: mut samples, source, .. } = ImageFolder::scan(dir.join(self.data)).unwrap();
         samples.truncate(self.images);
+        if self.multi_label {
+            // One class, two or none.
+            for (index, sample) in samples.iter_mut().enumerate() {
+                let class = sample.labels[0];
+                sample.labels = [vec![class], vec![class, (class + 1) % 3], Vec::new()][index % 3].clone();
+            }
+        }
         let originals = self.recipe.augment.needs_originals(8);
         let how = Loading { originals, skip_bad: true, window: 40, ..Loading::new(Device::Cpu) };
         let set = ImageSet::load_from(&source, samples, &preprocessor, how, || ()).unwrap();
@@ -213,7 +244,8 @@ impl Case {
         let mut recipe = self.recipe.clone();
         recipe.batch_size /= size;
         let loader = Loader::new(&set, &preprocessor, Device::Cpu);
-        let (new, options) = (HashSet::new(), Options { seed: 5, ..Options::default() });
+        let loader = if self.multi_label { loader.multi_label(3) } else { loader };
+        let (new, options) = (HashSet::new(), Options { seed: 5, amp: self.amp, ..Options::default() });
         let mut trainer = Trainer::new(&Narrow, &params, &recipe, [loader; 2], &new, options)?;
         if let Some(group) = group {
             trainer = trainer.distributed(Arc::clone(group), self.sync_bn)?;

@@ -68,6 +68,7 @@ fn run(error: &RunError) -> Option<&'static str> {
 fn train(error: &TrainError) -> Option<&'static str> {
     match error {
         TrainError::Data(error) => data(error),
+        TrainError::Unrecorded(_) => Some("; --no-graphs trains without"),
         TrainError::OutOfMemory { precision, .. } if precision == "float32" => {
             Some(": lower --batch-size, or train in mixed precision with --amp")
         }

@@ -11,10 +11,10 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use ferronnx_train::data::folder::ImageFolder;
-use ferronnx_train::device::DeviceRequest;
-use ferronnx_train::distributed::{DistributedError, Failure, Group, Launch};
+use ferronnx_train::device::{CudaLibrary, DeviceRequest, libtorch_version};
+use ferronnx_train::distributed::{DistributedError, Failure, Group, Launch, Request};
 use ferronnx_train::error::chain;
 use ferronnx_train::run::RunConfig;
 use sha2::{Digest, Sha256};
@@ -65,6 +65,18 @@ pub fn run(args: &FitArgs) -> Result<()> {
     result
 }
 
+/// Checks that no launcher started several processes, for a command that only one can run.
+pub fn refuse_several(command: &str) -> Result<()> {
+    let cause = match Launch::find(Request::Auto, |name| std::env::var(name).ok()) {
+        Ok(Some(Launch { world, by, .. })) if world.size > 1 => {
+            format!("{by} started {} of them", world.size)
+        }
+        Ok(_) => return Ok(()),
+        Err(error) => error.to_string(),
+    };
+    bail!("{command} runs in one process, alone: {cause}")
+}
+
 fn join(args: &FitArgs, launch: &Launch) -> Result<Ranks> {
     let Launch { world, address, port, by, .. } = launch;
     if world.is_first() {
@@ -73,11 +85,16 @@ fn join(args: &FitArgs, launch: &Launch) -> Result<Ranks> {
     } else {
         display::mute();
     }
+    // libtorch looks for CUDA once, and the group asks it for tensors. The device of a run that is resumed is not known yet.
+    CudaLibrary::open(args.setup.device.unwrap_or_default());
     let group = Group::join(launch, args.distributed.timeout())?;
     let log = RankLog::new(&group);
     let ranks = Ranks { restarted: group.any(launch.restart > 0)?, group: Arc::new(group), log };
     let version = format!("{} for {}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
-    ranks.group.agree("versions of this program", &version).map_err(|error| ranks.report(&error.into()))?;
+    let versions = [("versions of this program", version), ("versions of libtorch", libtorch_version())];
+    for (subject, version) in versions {
+        ranks.group.agree(subject, &version).map_err(|error| ranks.report(&error.into()))?;
+    }
     Ok(ranks)
 }
 

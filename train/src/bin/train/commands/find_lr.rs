@@ -15,13 +15,14 @@ use serde_json::json;
 use super::fit::{find_device, listen, scan, settings};
 use crate::Interrupted;
 use crate::args::{FindLrArgs, SummaryFormat};
-use crate::{display, fetch};
+use crate::{display, fetch, ranks};
 
 /// Rows of the table, at most.
 const ROWS: usize = 16;
 
 /// Runs the command.
 pub fn run(args: &FindLrArgs) -> Result<()> {
+    ranks::refuse_several("find-lr")?;
     ensure!(args.from < args.to, "--from {:e} must be below --to {:e}", args.from, args.to);
     let sweep = Sweep { from: args.from, to: args.to, steps: args.steps as usize };
     let setup = &args.setup;

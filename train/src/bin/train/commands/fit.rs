@@ -12,10 +12,11 @@ use ferronnx_models::Module;
 use ferronnx_models::networks::{Architecture, Classifier};
 use ferronnx_train::data::Source;
 use ferronnx_train::data::folder::ImageFolder;
-use ferronnx_train::device::{CudaLibrary, DeviceRequest};
+use ferronnx_train::device::{CudaLibrary, DeviceError, DeviceRequest};
 use ferronnx_train::interrupt::Interrupt;
 use ferronnx_train::run::{Outcome, Run, RunFolder};
 use ferronnx_train::task::Task;
+use tch::Device;
 
 use super::architecture;
 use crate::Interrupted;
@@ -185,23 +186,31 @@ pub fn listen(ranks: Option<&Ranks>) -> Result<Interrupt> {
     })?)
 }
 
-/// Resolves the device of a rank; a group trains on CPUs only, because it has Gloo and no NCCL.
+/// Resolves the device of a rank, and connects it with those of the others.
 fn rank_device(request: DeviceRequest, ranks: Option<&Ranks>) -> Result<DeviceRequest> {
-    let device = find_device(request)?;
-    if ranks.is_some() && device != DeviceRequest::Cpu {
-        bail!(
-            "several ranks cannot train on {device}: GPUs need NCCL, which is not built in; use --device cpu"
-        );
+    let Some(Ranks { group, .. }) = ranks else { return find_device(request) };
+    let local_rank = group.world().local_rank;
+    let device = find(request, |cuda| cuda.resolve_rank(request, local_rank))?;
+    if device == Device::Mps {
+        bail!("several ranks cannot train on mps, which has nothing to connect them: use --device cpu");
     }
-    Ok(device)
+    group.connect_devices(device)?;
+    Ok(device.into())
 }
 
 /// Resolves a device. Call it before anything else of libtorch, which looks for CUDA once.
 pub fn find_device(request: DeviceRequest) -> Result<DeviceRequest> {
+    Ok(find(request, |cuda| cuda.resolve(request))?.into())
+}
+
+fn find(
+    request: DeviceRequest,
+    resolve: impl FnOnce(&CudaLibrary) -> Result<Device, DeviceError>,
+) -> Result<Device> {
     let cuda = CudaLibrary::open(request);
-    let device = cuda.resolve(request).with_context(|| format!("--device {request}"))?;
+    let device = resolve(&cuda).with_context(|| format!("--device {request}"))?;
     if let Some(warning) = cuda.fell_back(request) {
         display::print_error(format_args!("warning: {warning}"));
     }
-    Ok(device.into())
+    Ok(device)
 }
