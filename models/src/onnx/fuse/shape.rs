@@ -35,6 +35,25 @@ impl<'g> Matcher<'g> {
         whole.then_some(Size::Of(shape.input(0)?, axis))
     }
 
+    /// Channels of the image `value`, where a convolution or the graph's input says them.
+    pub fn channels(&self, mut value: &'g str) -> Option<i64> {
+        // As many steps as there are nodes: a damaged file may go in circles.
+        for _ in &self.graph().nodes {
+            let Some(at) = self.producer(value) else { break };
+            match self.operator(at) {
+                "Conv" => return self.constant(self.node(at).input(1)?)?.dims().first().copied(),
+                "AveragePool" | "MaxPool" => {}
+                operator if keeps_shape(operator) => {}
+                _ => return None,
+            }
+            value = self.node(at).input(0)?;
+        }
+        match self.input_shape(value)?[..] {
+            [_, Dim::Fixed(channels), ..] => i64::try_from(channels).ok(),
+            _ => None,
+        }
+    }
+
     /// Height and width of the image `value`, where the graph's input says those of its own.
     pub fn extent(&self, mut value: &'g str) -> Option<[i64; 2]> {
         let mut windows = Vec::new();
@@ -43,8 +62,7 @@ impl<'g> Matcher<'g> {
             let Some(at) = self.producer(value) else { break };
             match self.operator(at) {
                 "AveragePool" | "Conv" | "MaxPool" => windows.push(Window::of(self, at)?),
-                "Add" | "BatchNormalization" | "Cast" | "Clip" | "DequantizeLinear" | "HardSigmoid"
-                | "HardSwish" | "Identity" | "Mul" | "QuantizeLinear" | "Relu" | "Sigmoid" => {}
+                operator if keeps_shape(operator) => {}
                 _ => return None,
             }
             value = self.node(at).input(0)?;
@@ -54,14 +72,37 @@ impl<'g> Matcher<'g> {
     }
 
     fn input_extent(&self, name: &str) -> Option<[i64; 2]> {
-        let input = self.graph().inputs.iter().find(|input| input.name == *name)?;
-        match input.as_tensor()?.shape[..] {
+        match self.input_shape(name)?[..] {
             [_, _, Dim::Fixed(height), Dim::Fixed(width)] => {
                 Some([i64::try_from(height).ok()?, i64::try_from(width).ok()?])
             }
             _ => None,
         }
     }
+
+    fn input_shape(&self, name: &str) -> Option<Vec<Dim>> {
+        let input = self.graph().inputs.iter().find(|input| input.name == *name)?;
+        Some(input.as_tensor()?.shape)
+    }
+}
+
+/// True if the output of a standard operator has the shape of its first input: of `Add` and `Mul`, unless the second is
+/// larger, which no network has behind convolutions.
+fn keeps_shape(operator: &str) -> bool {
+    matches!(
+        operator,
+        "Add" | "BatchNormalization"
+            | "Cast"
+            | "Clip"
+            | "DequantizeLinear"
+            | "HardSigmoid"
+            | "HardSwish"
+            | "Identity"
+            | "Mul"
+            | "QuantizeLinear"
+            | "Relu"
+            | "Sigmoid"
+    )
 }
 
 /// Window of a convolution or a pool.
