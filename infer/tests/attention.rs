@@ -18,7 +18,7 @@ use ferronnx_infer::attention::kernel::{
 use ferronnx_models::layers::{
     Attention, Cbam, EfficientChannelAttention, Gate, Path as Name, SqueezeExcitation,
 };
-use ferronnx_models::networks::{Architecture, Classifier};
+use ferronnx_models::networks::{Architecture, AttentionKind, Classifier, Network, PlacedAttention, Stem};
 use ferronnx_models::onnx::fuse::{Fusion, Kind};
 use ferronnx_models::onnx::{self, Interface, Opset};
 use ferronnx_models::{Module, testing};
@@ -368,4 +368,31 @@ fn what_is_not_exactly_attention_is_left() {
     let (fused, reasons) = fusion(other);
     assert_eq!(fused, [Kind::Channel]);
     assert!(reasons.contains("bias of /cbam/spatial_attn/conv/Conv is another"), "{reasons}");
+}
+
+/// Networks with every kind of attention at every place compute the same with our operators, on images of odd sizes.
+#[test]
+fn networks_with_any_attention_are_equal() {
+    let kinds = [
+        AttentionKind::Cbam(Attention { ratio: 8, kernel: 5 }),
+        AttentionKind::Se { ratio: 8 },
+        AttentionKind::Eca { kernel: 5 },
+    ];
+    for (network, side) in [(Network::Resnet18, 33), (Network::MobilenetV3Small, 50)] {
+        for kind in kinds {
+            for at in ["blocks", "stages", "stages:1,3"] {
+                let attention = Some(PlacedAttention { kind, at: at.parse().unwrap() });
+                let architecture =
+                    Architecture { network, stem: Stem::Imagenet, attention, ..Architecture::default() };
+                let module = Classifier::new(&architecture).unwrap();
+                let file = file(&module, [1, 3, side, side], 17);
+                let open = |kernels| Session::from_bytes(&file, &options().attention(kernels)).unwrap();
+                let (stock, fused) = (open(AttentionKernels::Stock), open(AttentionKernels::Fused));
+                assert!(fused.fusion().rejected.is_empty() && !fused.fusion().fused.is_empty());
+                let x = random([3, 3, side, side], 7);
+                let difference = difference(&fused.run(x.view()).unwrap(), &stock.run(x.view()).unwrap());
+                assert!(difference < 1e-5, "{architecture}: {difference}");
+            }
+        }
+    }
 }

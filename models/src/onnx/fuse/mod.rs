@@ -168,7 +168,9 @@ impl Part {
 
     /// True if only the spatial attention `spatial` reads the output of this channel attention.
     fn goes_on_with(&self, graph: &Matcher<'_>, spatial: &Self) -> bool {
-        self.kind == Kind::Channel && self.output == spatial.x && graph.read_only_by(&self.output, &spatial.nodes).is_ok()
+        self.kind == Kind::Channel
+            && self.output == spatial.x
+            && graph.read_only_by(&self.output, &spatial.nodes).is_ok()
     }
 
     fn join(self, spatial: Self) -> Self {
@@ -255,24 +257,4 @@ fn operator(part: &Part, end: &str, names: &mut HashSet<String>) -> (Node, Vec<(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::layers::{Attention, Cbam};
-    use crate::onnx::{Interface, Opset, trace};
-    use crate::testing;
-
-    /// An operator of another domain may compute anything.
-    #[test]
-    fn operators_of_other_domains_are_left() {
-        let cbam = Cbam::new("cbam", 16, Attention { ratio: 4, kernel: 3 });
-        let weights = testing::weights(&cbam, &[1, 16, 4, 4]).unwrap();
-        let graph = trace(&cbam, &weights, &Interface::new([16, 4, 4]), Opset::default()).unwrap();
-        for (operator, left) in [("ReduceMean", Kind::Channel), ("GlobalAveragePool", Kind::Spatial)] {
-            let mut model = graph.clone();
-            let nodes = &mut model.graph.nodes;
-            nodes.iter_mut().find(|node| node.is(operator)).unwrap().domain = "other".into();
-            let kinds: Vec<_> = attention(&mut model, 16).fused.iter().map(|fused| fused.kind).collect();
-            assert_eq!(kinds, [left], "{operator}");
-        }
-    }
-}
+mod tests;

@@ -91,7 +91,8 @@ impl<'g> Pooled<'g> {
             }
             "Squeeze" => {
                 let gone = graph.axes(node, rank);
-                let ones = gone.iter().all(|&at| place(at).is_some_and(|at| at != 0 && at != axis && at < rank));
+                let ones =
+                    gone.iter().all(|&at| place(at).is_some_and(|at| at != 0 && at != axis && at < rank));
                 let before = gone.iter().filter(|&&at| at < axis as i64).count();
                 (ones && !gone.is_empty()).then_some((rank - gone.len(), axis - before))
             }
@@ -108,24 +109,41 @@ impl<'g> Pooled<'g> {
 
     /// Rank, and axis of the channels, after the `Reshape` at `node`.
     fn reshaped(&self, graph: &Matcher<'g>, node: usize) -> Option<(usize, usize)> {
-        let zero_copies = graph.is_int(node, "allowzero", 0, 0);
+        let copies = graph.is_int(node, "allowzero", 0, 0);
         let sizes = graph.shape(graph.node(node).input(1)?)?;
-        let known = |value: &str| self.images.contains(&value) || (value == self.value && self.axis == 1);
-        let copies_batch = match &sizes[..] {
-            [Size::Of(value, 0), ..] => known(value),
-            [Size::Constant(0), ..] => zero_copies,
-            _ => false,
+        let first = sizes.first()?;
+        let keeps_images = self.is_images(graph, first) || (copies && *first == Size::Constant(0));
+        let is_channels = |axis: usize| match sizes[axis] {
+            Size::Constant(-1) => keeps_images,
+            Size::Constant(0) => copies && axis == self.axis,
+            _ => self.is_channels(graph, &sizes[axis]),
         };
-        let is_channels = |(axis, size): (usize, &Size<'_>)| match *size {
-            Size::Constant(-1) => copies_batch,
-            Size::Constant(0) => zero_copies && axis == self.axis,
-            Size::Constant(size) => graph.channels(self.image()) == Some(size),
-            Size::Of(value, axis) => known(value) && axis == 1,
-        };
-        let axis = (1..sizes.len()).find(|&axis| is_channels((axis, &sizes[axis])))?;
+        let axis = (1..sizes.len()).find(|&axis| is_channels(axis))?;
         // The first number can only be that of the images then.
         let ones = (1..sizes.len()).all(|at| at == axis || sizes[at] == Size::Constant(1));
         ones.then_some((sizes.len(), axis))
+    }
+
+    /// True if a size is the number of images.
+    fn is_images(&self, graph: &Matcher<'g>, size: &Size<'g>) -> bool {
+        match *size {
+            Size::Of(value, 0) => self.is_known(value) || value == graph.origin(self.image()).0,
+            Size::Constant(size) => graph.images(self.image()) == Some(size),
+            Size::Of(..) => false,
+        }
+    }
+
+    /// True if a size is the number of channels.
+    fn is_channels(&self, graph: &Matcher<'g>, size: &Size<'g>) -> bool {
+        match *size {
+            Size::Of(value, axis) => axis == 1 && self.is_known(value),
+            Size::Constant(size) => graph.channels(self.image()) == Some(size),
+        }
+    }
+
+    /// True for values that have `N` and `C` as their first dimensions.
+    fn is_known(&self, value: &str) -> bool {
+        self.images.contains(&value) || (value == self.value && self.axis == 1)
     }
 
     /// The value that the pool was taken of.
@@ -149,12 +167,18 @@ impl<'g> Pooled<'g> {
 
     /// The value spread over the shape of the image by the operator at `node`, as the product does by itself.
     fn expanded(self, graph: &Matcher<'g>, node: usize) -> Result<Self> {
-        let shape = graph.producer_of(graph.input(node, 1)?, "Shape").map(|shape| graph.node(shape));
-        let whole = shape.is_some_and(|shape| {
-            shape.input(0) == Some(self.image())
-                && shape.int("start", 0) == Some(0)
-                && shape.attribute("end").is_none()
-        });
+        let (x, shape) = (self.image(), graph.input(node, 1)?);
+        let same = |axis: usize, size: &Size<'g>| match axis {
+            0 => self.is_images(graph, size),
+            1 => self.is_channels(graph, size),
+            _ => match *size {
+                Size::Of(value, of) => value == x && of == axis as i64,
+                Size::Constant(size) => graph.extent(x).is_some_and(|extent| extent[axis - 2] == size),
+            },
+        };
+        let sizes = || graph.shape(shape).filter(|sizes| sizes.len() == 4);
+        let whole = graph.whole_shape(shape) == Some(x)
+            || sizes().is_some_and(|sizes| (0..4).all(|axis| same(axis, &sizes[axis])));
         graph.expect(node, "shape", whole)?;
         self.through(graph, node)
     }
