@@ -12,9 +12,13 @@ use std::path::Path;
 use fearless_simd::Level;
 use ferronnx_infer::Session;
 use ferronnx_infer::attention::AttentionKernels;
-use ferronnx_infer::attention::kernel::{self, Convolution, Mlp, Scratch, Sizes, Weights, attention};
-use ferronnx_models::layers::{Attention, Cbam};
-use ferronnx_models::networks::{Architecture, Classifier};
+use ferronnx_infer::attention::kernel::{
+    self, Biases, Channel, Convolution, Mlp, Scores, Scratch, Sizes, Weights, attention,
+};
+use ferronnx_models::layers::{
+    Attention, Cbam, EfficientChannelAttention, Gate, Path as Name, SqueezeExcitation,
+};
+use ferronnx_models::networks::{Architecture, AttentionKind, Classifier, Network, PlacedAttention, Stem};
 use ferronnx_models::onnx::fuse::{Fusion, Kind};
 use ferronnx_models::onnx::{self, Interface, Opset};
 use ferronnx_models::{Module, testing};
@@ -38,6 +42,16 @@ const SHAPES: [([usize; 4], usize, usize); 12] = [
     ([7, 65, 31, 15], 8, 7),
     ([2, 130, 56, 56], 16, 7),
 ];
+
+/// Squeeze-and-excitation over `channels`, with a gate.
+fn excitation(channels: usize, hidden: usize, gate: Gate) -> SqueezeExcitation {
+    SqueezeExcitation { gate, ..SqueezeExcitation::new(&Name::new("se"), channels, hidden) }
+}
+
+/// ECA with a kernel.
+fn efficient(kernel: usize) -> EfficientChannelAttention {
+    EfficientChannelAttention::new(&Name::new("eca"), kernel)
+}
 
 fn file(layer: &impl Module, [n, c, h, w]: [usize; 4], opset: u32) -> Vec<u8> {
     let weights = testing::weights(layer, &[n, c, h, w]).unwrap();
@@ -73,7 +87,16 @@ fn equal_on_all_shapes() {
         let x = random(shape, index as u64);
         let Cbam { channel, spatial } = Cbam::new("cbam", shape[1], Attention { ratio, kernel });
         let cbam = Cbam { channel: channel.clone(), spatial: spatial.clone() };
-        for file in [file(&cbam, shape, 17), file(&channel, shape, 17), file(&spatial, shape, 17)] {
+        let hidden = shape[1] / ratio;
+        let [soft, hard] = [Gate::Sigmoid, Gate::HardSigmoid].map(|gate| excitation(shape[1], hidden, gate));
+        for file in [
+            file(&cbam, shape, 17),
+            file(&channel, shape, 17),
+            file(&spatial, shape, 17),
+            file(&soft, shape, 17),
+            file(&hard, shape, 17),
+            file(&efficient(kernel), shape, 17),
+        ] {
             let stock = session(&file, AttentionKernels::Stock).run(x.view()).unwrap();
             let fused = session(&file, AttentionKernels::Fused).run(x.view()).unwrap();
             let difference = difference(&fused, &stock);
@@ -84,23 +107,41 @@ fn equal_on_all_shapes() {
 
 #[test]
 fn found_in_every_opset() {
-    let cbam = Cbam::new("cbam", 32, Attention::default());
-    let x = random([2, 32, 6, 5], 1);
-    let expected = session(&file(&cbam, [1, 32, 6, 5], 17), AttentionKernels::Stock).run(x.view()).unwrap();
-    for opset in Opset::MIN..=Opset::MAX {
-        let fused =
-            session(&file(&cbam, [1, 32, 6, 5], opset), AttentionKernels::Fused).run(x.view()).unwrap();
-        assert!(difference(&fused, &expected) < 1e-5, "opset {opset}");
+    fn check(layer: &impl Module) {
+        let shape = [2, 32, 6, 5];
+        let x = random(shape, 1);
+        let expected = session(&file(layer, shape, 17), AttentionKernels::Stock).run(x.view()).unwrap();
+        for opset in Opset::MIN..=Opset::MAX {
+            let file = file(layer, shape, opset);
+            let fused = session(&file, AttentionKernels::Fused).run(x.view()).unwrap();
+            assert!(difference(&fused, &expected) < 1e-5, "opset {opset}");
+        }
     }
+    check(&Cbam::new("cbam", 32, Attention::default()));
+    check(&excitation(32, 2, Gate::HardSigmoid));
+    check(&efficient(3));
 }
 
 /// Infinities and NaN appear in the same places, and all other values are equal.
 #[test]
 fn infinities_and_nan_are_where_stock_has_them() {
     let shape = [1, 19, 7, 9];
-    let cbam = Cbam::new("cbam", 19, Attention { ratio: 4, kernel: 3 });
-    let file = file(&cbam, shape, 17);
-    let (stock, fused) = (session(&file, AttentionKernels::Stock), session(&file, AttentionKernels::Fused));
+    let files = [
+        file(&Cbam::new("cbam", 19, Attention { ratio: 4, kernel: 3 }), shape, 17),
+        file(&excitation(19, 4, Gate::Sigmoid), shape, 17),
+        file(&excitation(19, 4, Gate::HardSigmoid), shape, 17),
+        file(&efficient(5), shape, 17),
+    ];
+    let mut wrong = Vec::new();
+    for (layer, file) in files.iter().enumerate() {
+        wrong.extend(odd_values(shape, file).into_iter().map(|text| format!("layer {layer}: {text}")));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Values that our kernel computes otherwise than ONNX Runtime, in words.
+fn odd_values(shape: [usize; 4], file: &[u8]) -> Vec<String> {
+    let (stock, fused) = (session(file, AttentionKernels::Stock), session(file, AttentionKernels::Fused));
     let mut wrong = Vec::new();
     for (index, odd) in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN_POSITIVE / 2.0]
         .into_iter()
@@ -120,7 +161,12 @@ fn infinities_and_nan_are_where_stock_has_them() {
             }
         }
     }
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    wrong
+}
+
+/// Number of channels in whole blocks.
+fn padded(channels: usize) -> usize {
+    channels.next_multiple_of(kernel::LANES)
 }
 
 /// SIMD levels of this machine.
@@ -141,17 +187,24 @@ fn levels() -> Vec<Level> {
 fn every_set_of_instructions_gives_the_same() {
     let mut scratch = Scratch::default();
     for (index, ([n, channels, height, width], ratio, side)) in SHAPES.into_iter().enumerate() {
-        let rows = channels / ratio * channels.next_multiple_of(kernel::LANES);
+        let rows = channels / ratio * padded(channels);
         let sizes = Sizes { channels, height, width };
         let values =
             |length: usize, seed| (random([1, 1, 1, length], seed) / 30.0).into_raw_vec_and_offset().0;
         let x = values(n * sizes.values(), index as u64);
         let (squeeze, excite, taps) = (values(rows, 1), values(rows, 2), values(2 * side * side, 3));
-        let (channel, spatial) =
-            (Mlp { squeeze: &squeeze, excite: &excite }, Convolution { side, taps: &taps });
-        for (channel, spatial) in
-            [(Some(channel), Some(spatial)), (Some(channel), None), (None, Some(spatial))]
-        {
+        let (hidden, bias) = (values(channels / ratio, 4), values(padded(channels), 5));
+        let mlp = Mlp { squeeze: &squeeze, excite: &excite };
+        let scores = [
+            Scores::MeansAndMaxima(mlp),
+            Scores::Means(mlp, Biases { squeeze: &hidden, excite: &bias }),
+            Scores::Neighbours(&taps[..side]),
+        ];
+        let gates = [Gate::Sigmoid, Gate::HardSigmoid];
+        let channel = gates.iter().flat_map(|&gate| scores.map(|scores| Channel { scores, gate }));
+        let spatial = Convolution { side, taps: &taps };
+        let both = channel.flat_map(|channel| [(Some(channel), Some(spatial)), (Some(channel), None)]);
+        for (channel, spatial) in both.chain([(None, Some(spatial))]) {
             let weights = Weights { channel, spatial };
             let mut results = levels().into_iter().map(|level| {
                 let mut out = vec![f32::NAN; x.len()];
@@ -170,19 +223,32 @@ fn every_set_of_instructions_gives_the_same() {
 fn weights_of_others_are_refused() {
     let sizes = Sizes { channels: 16, height: 4, width: 4 };
     let (rows, taps, x) = ([0.5; 64], [0.5; 18], [1.0; 256]);
-    let run = |rows: &[f32], side, values| {
+    let run = |scores, side, values| {
         let weights = Weights {
-            channel: Some(Mlp { squeeze: rows, excite: rows }),
+            channel: Some(Channel { scores, gate: Gate::Sigmoid }),
             spatial: Some(Convolution { side, taps: &taps }),
         };
         let mut out = vec![0.0; values];
         attention(Level::new(), sizes, weights, &x[..values], &mut out, &mut Scratch::default())
     };
-    run(&rows, 3, 256).unwrap();
-    let reason = "attention weights for other images than [16, 4, 4]";
-    assert_eq!(run(&rows[1..], 3, 256).unwrap_err().to_string(), reason);
-    assert_eq!(run(&rows, 5, 256).unwrap_err().to_string(), reason);
-    assert_eq!(run(&rows, 3, 255).unwrap_err().to_string(), reason);
+    let mlp = |rows| Mlp { squeeze: rows, excite: rows };
+    let both = |rows| Scores::MeansAndMaxima(mlp(rows));
+    let means =
+        |hidden, bias| Scores::Means(mlp(&rows), Biases { squeeze: &rows[..hidden], excite: &rows[..bias] });
+    for right in [both(&rows), means(4, 16), Scores::Neighbours(&rows[..5])] {
+        run(right, 3, 256).unwrap();
+    }
+    for (scores, side, values) in [
+        (both(&rows[1..]), 3, 256),
+        (both(&rows), 5, 256),
+        (both(&rows), 3, 255),
+        (means(3, 16), 3, 256),
+        (means(4, 15), 3, 256),
+        (Scores::Neighbours(&rows[..4]), 3, 256),
+    ] {
+        let error = run(scores, side, values).unwrap_err();
+        assert_eq!(error.to_string(), "attention weights for other images than [16, 4, 4]");
+    }
 }
 
 /// Runs a network with fused attention from several threads and sessions at once.
@@ -302,4 +368,31 @@ fn what_is_not_exactly_attention_is_left() {
     let (fused, reasons) = fusion(other);
     assert_eq!(fused, [Kind::Channel]);
     assert!(reasons.contains("bias of /cbam/spatial_attn/conv/Conv is another"), "{reasons}");
+}
+
+/// Networks with every kind of attention at every place compute the same with our operators, on images of odd sizes.
+#[test]
+fn networks_with_any_attention_are_equal() {
+    let kinds = [
+        AttentionKind::Cbam(Attention { ratio: 8, kernel: 5 }),
+        AttentionKind::Se { ratio: 8 },
+        AttentionKind::Eca { kernel: 5 },
+    ];
+    for (network, side) in [(Network::Resnet18, 33), (Network::MobilenetV3Small, 50)] {
+        for kind in kinds {
+            for at in ["blocks", "stages", "stages:1,3"] {
+                let attention = Some(PlacedAttention { kind, at: at.parse().unwrap() });
+                let architecture =
+                    Architecture { network, stem: Stem::Imagenet, attention, ..Architecture::default() };
+                let module = Classifier::new(&architecture).unwrap();
+                let file = file(&module, [1, 3, side, side], 17);
+                let open = |kernels| Session::from_bytes(&file, &options().attention(kernels)).unwrap();
+                let (stock, fused) = (open(AttentionKernels::Stock), open(AttentionKernels::Fused));
+                assert!(fused.fusion().rejected.is_empty() && !fused.fusion().fused.is_empty());
+                let x = random([3, 3, side, side], 7);
+                let difference = difference(&fused.run(x.view()).unwrap(), &stock.run(x.view()).unwrap());
+                assert!(difference < 1e-5, "{architecture}: {difference}");
+            }
+        }
+    }
 }

@@ -9,6 +9,7 @@ use ferronnx_models::checkpoint::network::{FindError, find};
 use ferronnx_models::checkpoint::{self, Checkpoint};
 use ferronnx_models::layers::Attention;
 use ferronnx_models::networks::{Architecture, AttentionKind, Classifier, Network, PlacedAttention, Stem};
+use ferronnx_models::onnx::fuse::Kind;
 use ferronnx_models::onnx::{self, Interface, Opset};
 use ferronnx_models::shapes::{Description, describe};
 use ferronnx_models::{Module, Weights, testing};
@@ -208,22 +209,42 @@ fn cbam_of_other_programs_is_found_in_blocks() {
     }
 }
 
+/// Every kind at every place is fused, and MobileNetV3's own squeeze-and-excitation beside it.
 #[test]
 fn attention_is_recognised_wherever_it_stands() {
     for network in [Network::Resnet18, Network::Resnet50, Network::MobilenetV3Small] {
-        for at in ["blocks", "stages", "last"] {
-            let kind = AttentionKind::Cbam(Attention::default());
-            let architecture = architecture(network, Some(PlacedAttention { kind, at: at.parse().unwrap() }));
+        for attention in attention() {
+            let architecture = architecture(network, Some(attention));
             let module = Classifier::new(&architecture).unwrap();
             let weights = testing::weights(&module, &[1, 3, 64, 64]).unwrap();
             let mut graph =
                 onnx::trace(&module, &weights, &Interface::new([3, 64, 64]), Opset::default()).unwrap();
             let fusion = onnx::fuse::attention(&mut graph, 16);
-            let blocks =
-                described(architecture, 64).observed.keys().filter(|name| name.ends_with(".mask")).count();
-            assert!(blocks > 0 && fusion.rejected.is_empty(), "{:?}", fusion.rejected);
-            assert_eq!(fusion.fused.len(), blocks, "{architecture}");
-            assert!(fusion.fused.iter().all(|fused| fused.kind == onnx::fuse::Kind::Cbam));
+            assert!(fusion.rejected.is_empty(), "{architecture}: {:?}", fusion.rejected);
+            let kind = match attention.kind {
+                AttentionKind::Cbam(_) => Kind::Cbam,
+                AttentionKind::Se { .. } => Kind::Se,
+                AttentionKind::Eca { .. } => Kind::Eca,
+            };
+            let own = if network == Network::MobilenetV3Small { 9 } else { 0 };
+            let blocks = match network {
+                Network::Resnet18 => 8,
+                Network::Resnet50 => 16,
+                _ => 11,
+            };
+            let added = match attention.at.to_string().as_str() {
+                "blocks" => blocks,
+                "stages" => 4,
+                "stages:4" => 1,
+                _ => 2,
+            };
+            let count = |kind| fusion.fused.iter().filter(|fused| fused.kind == kind).count();
+            let expected = added + if kind == Kind::Se { own } else { 0 };
+            assert_eq!(count(kind), expected, "{architecture}");
+            assert_eq!(fusion.fused.len(), added + own, "{architecture}");
+            // No operator of attention is left.
+            let operators = graph.graph.nodes.iter().map(|node| node.standard());
+            assert_eq!(operators.filter(|op| op.ends_with("Sigmoid")).count(), 0, "{architecture}");
         }
     }
 }

@@ -1,13 +1,14 @@
-//! Vectorised kernel for CBAM ([Woo et al. 2018](https://arxiv.org/abs/1807.06521)), in three passes over an image.
+//! Vectorised kernel for CBAM ([Woo et al. 2018](https://arxiv.org/abs/1807.06521)), squeeze-and-excitation and ECA, in two
+//! or three passes over an image.
 //!
 //! | pass | reads | computes |
 //! |---|---|---|
-//! | 1 | `x[c, p]` | mean and maximum of each channel; the MLP turns them into the channel's weight `s[c]` |
+//! | 1 | `x[c, p]` | mean and maximum of each channel; [`Scores`] turn them into the channel's weight `s[c]` |
 //! | 2 | `x[c, p]` | mean and maximum over the channels of `x[c, p] s[c]`; the convolution turns them into the mask `m[p]` |
 //! | 3 | `x[c, p]` | `x[c, p] s[c] m[p]` |
 //!
 //! Three passes are the minimum: `s` needs all of `x`, and `m` needs all of `s`. No intermediate result is as large as `x`.
-//! Channel attention alone takes the first and third pass, spatial attention alone the second and third.
+//! Attention over channels alone takes the first and third pass, spatial attention alone the second and third.
 //!
 //! The code is written once for blocks of 16 values and compiled for each [`Level`] of SIMD instructions, without `unsafe`.
 
@@ -17,6 +18,7 @@ mod spatial;
 
 use fearless_simd::prelude::*;
 use fearless_simd::{Level, Simd, dispatch, f32x16};
+use ferronnx_models::layers::Gate;
 
 use blocks::{load, starts, store};
 
@@ -61,14 +63,60 @@ impl Sizes {
     }
 }
 
-/// Weights of channel attention's MLP, without biases; rows lie along the channels, padded with zeros to `P`, a multiple of
-/// [`LANES`].
+/// Weights of an MLP; rows lie along the channels, padded with zeros to `P`, a multiple of [`LANES`].
 #[derive(Debug, Clone, Copy)]
 pub struct Mlp<'a> {
     /// First layer, `[hidden, P]`.
     pub squeeze: &'a [f32],
     /// Second layer, transposed: `[hidden, P]`.
     pub excite: &'a [f32],
+}
+
+/// Biases of an [`Mlp`].
+#[derive(Debug, Clone, Copy)]
+pub struct Biases<'a> {
+    /// First layer, `[hidden]`.
+    pub squeeze: &'a [f32],
+    /// Second layer, `[P]`.
+    pub excite: &'a [f32],
+}
+
+/// Function from the pooled channels to their scores.
+#[derive(Debug, Clone, Copy)]
+pub enum Scores<'a> {
+    /// CBAM: the MLP of the means plus the MLP of the maxima, without biases.
+    MeansAndMaxima(Mlp<'a>),
+    /// Squeeze-and-excitation: the MLP of the means.
+    Means(Mlp<'a>, Biases<'a>),
+    /// ECA: a convolution of the means along the channels, with a kernel of odd length.
+    Neighbours(&'a [f32]),
+}
+
+impl Scores<'_> {
+    /// Checks the lengths of the weights.
+    fn fit(&self, sizes: Sizes) -> bool {
+        let whole = |mlp: &Mlp<'_>| {
+            mlp.squeeze.len() == mlp.excite.len() && mlp.squeeze.len().is_multiple_of(sizes.padded())
+        };
+        match self {
+            Self::MeansAndMaxima(mlp) => whole(mlp),
+            Self::Means(mlp, Biases { squeeze, excite }) => {
+                whole(mlp)
+                    && squeeze.len() * sizes.padded() == mlp.squeeze.len()
+                    && excite.len() == sizes.padded()
+            }
+            Self::Neighbours(taps) => taps.len() % 2 == 1,
+        }
+    }
+}
+
+/// Weights of attention over channels.
+#[derive(Debug, Clone, Copy)]
+pub struct Channel<'a> {
+    /// Function from the pooled channels to their scores.
+    pub scores: Scores<'a>,
+    /// Function from scores to weights.
+    pub gate: Gate,
 }
 
 /// Weights of spatial attention's convolution, without bias.
@@ -83,8 +131,8 @@ pub struct Convolution<'a> {
 /// Weights of an attention block; an absent part is not computed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Weights<'a> {
-    /// Weights of channel attention, which comes first.
-    pub channel: Option<Mlp<'a>>,
+    /// Weights of attention over channels, which comes first.
+    pub channel: Option<Channel<'a>>,
     /// Weights of spatial attention, which comes second.
     pub spatial: Option<Convolution<'a>>,
 }
@@ -101,7 +149,7 @@ pub struct Scratch {
     means: Vec<f32>,
     /// Maximum of each channel of a group of images.
     maxima: Vec<f32>,
-    /// Hidden layer of the MLP.
+    /// Hidden layer of the MLP, or the means of an image with a border of zeros.
     hidden: Vec<f32>,
     /// Sum over the channels of each pixel.
     sums: Vec<f32>,
@@ -127,12 +175,12 @@ pub fn attention(
     out: &mut [f32],
     scratch: &mut Scratch,
 ) -> Result<(), ShapeMismatch> {
-    let whole = |mlp: Mlp<'_>| {
-        mlp.squeeze.len() == mlp.excite.len() && mlp.squeeze.len().is_multiple_of(sizes.padded())
-    };
     let square = |conv: Convolution<'_>| conv.side % 2 == 1 && conv.taps.len() == 2 * conv.side * conv.side;
     let fits = x.len() == out.len() && x.len().is_multiple_of(sizes.values());
-    if !(fits && weights.channel.is_none_or(whole) && weights.spatial.is_none_or(square)) {
+    if !(fits
+        && weights.channel.is_none_or(|channel| channel.scores.fit(sizes))
+        && weights.spatial.is_none_or(square))
+    {
         return Err(ShapeMismatch(sizes));
     }
     if x.is_empty() {
@@ -162,16 +210,7 @@ fn images<S: Simd, const LONG: bool>(
     let (values, padded) = (sizes.values(), sizes.padded());
     let count = x.len() / values;
     match weights.channel {
-        Some(mlp) => {
-            let Scratch { means, maxima, hidden, .. } = scratch;
-            means.resize(count * padded, 0.0);
-            maxima.resize(count * padded, 0.0);
-            let pooled = means.chunks_exact_mut(padded).zip(maxima.chunks_exact_mut(padded));
-            for (x, (means, maxima)) in x.chunks_exact(values).zip(pooled) {
-                channel::pool::<S, LONG>(simd, sizes, x, means, maxima);
-            }
-            channel::weigh(simd, mlp, padded, means, maxima, hidden);
-        }
+        Some(channel) => channel::weights::<S, LONG>(simd, sizes, channel, x, scratch),
         None => {
             scratch.means.clear();
             scratch.means.resize(count * padded, 1.0);

@@ -5,14 +5,15 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use fearless_simd::Level;
-use ferronnx_models::onnx::fuse::{DOMAIN, Kind};
+use ferronnx_models::layers::Gate;
+use ferronnx_models::onnx::fuse::{DOMAIN, GATE, Kind};
 use ort::operator::{
     ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput,
     ShapeInferenceContext,
 };
 use ort::value::TensorElementType;
 
-use super::kernel::{Convolution, Mlp, Scratch, Sizes, Weights, attention};
+use super::kernel::{Biases, Channel, Convolution, Mlp, Scores, Scratch, Sizes, Weights, attention};
 use super::parallel;
 use super::tensors::{self, Input};
 
@@ -45,15 +46,17 @@ impl Operator for AttentionOperator {
         context.set_output(0, &inputs[0])
     }
 
-    fn create_kernel<'attr>(&self, _: &KernelContext<'attr>) -> ort::Result<AttentionKernel> {
+    fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<AttentionKernel> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let scratch = (0..threads).map(|_| Mutex::default()).collect();
-        Ok(AttentionKernel { kind: self.0, level: Level::new(), scratch })
+        let gate = if context.get::<i64>(GATE) == Some(1) { Gate::HardSigmoid } else { Gate::Sigmoid };
+        Ok(AttentionKernel { kind: self.0, gate, level: Level::new(), scratch })
     }
 }
 
 struct AttentionKernel {
     kind: Kind,
+    gate: Gate,
     level: Level,
     /// Scratch memory, one for each thread that may run at the same time.
     scratch: Vec<Mutex<Scratch>>,
@@ -72,8 +75,17 @@ impl AttentionKernel {
         let mut inputs = (0..self.kind.inputs()).map(|at| tensors::input(context, at));
         let mut next = || inputs.next().unwrap_or_else(|| Err(ort::Error::new("attention lacks an input")));
         let Input { shape, values: x } = next()?;
-        let channel = match self.kind {
-            Kind::Channel | Kind::Cbam => Some(Mlp { squeeze: next()?.values, excite: next()?.values }),
+        let scores = match self.kind {
+            Kind::Channel | Kind::Cbam => {
+                Some(Scores::MeansAndMaxima(Mlp { squeeze: next()?.values, excite: next()?.values }))
+            }
+            Kind::Se => {
+                let [squeeze, squeeze_bias, excite, excite_bias] =
+                    [next()?, next()?, next()?, next()?].map(|input| input.values);
+                let biases = Biases { squeeze: squeeze_bias, excite: excite_bias };
+                Some(Scores::Means(Mlp { squeeze, excite }, biases))
+            }
+            Kind::Eca => Some(Scores::Neighbours(next()?.values)),
             Kind::Spatial => None,
         };
         let spatial = match self.kind {
@@ -81,8 +93,9 @@ impl AttentionKernel {
                 let Input { shape, values: taps } = next()?;
                 Some(Convolution { side: shape.last().map_or(0, |&side| side as usize), taps })
             }
-            Kind::Channel => None,
+            Kind::Channel | Kind::Se | Kind::Eca => None,
         };
+        let channel = scores.map(|scores| Channel { scores, gate: self.gate });
         let weights = Weights { channel, spatial };
         let &[_, channels, height, width] = shape else {
             return Err(ort::Error::new(format!("attention takes [N, C, H, W], and not {shape:?}")));

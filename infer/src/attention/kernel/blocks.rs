@@ -62,6 +62,15 @@ pub fn sigmoid<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
     low.select(f32x16::splat(simd, 0.0), value)
 }
 
+/// Hard sigmoid, `clamp(x / 6 + 1/2, 0, 1)`.
+#[inline(always)]
+pub fn hard_sigmoid<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
+    let (zero, one) = (f32x16::splat(simd, 0.0), f32x16::splat(simd, 1.0));
+    let value = x.mul_add(1.0 / 6.0, 0.5);
+    // NaN is neither high nor low and passes through.
+    value.simd_gt(1.0).select(one, value.simd_lt(0.0).select(zero, value))
+}
+
 /// Exponential for `x` in [-18, 18]: `2^n e^r` with an integer `n` and `|r| <= ln(2) / 2`, by a series of degree 6.
 #[inline(always)]
 fn exp<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {

@@ -81,6 +81,23 @@ impl<'g> Matcher<'g> {
         }
     }
 
+    /// The first node that reads what `node` reads and is wanted.
+    pub fn beside(&self, node: usize, wanted: impl Fn(usize) -> bool) -> Option<usize> {
+        let x = self.node(node).input(0)?;
+        // Files of half precision take their means in single.
+        let readers = [x, self.before_cast(x)].map(|x| self.readers(x)).concat();
+        readers.into_iter().find(|&reader| reader != node && wanted(reader))
+    }
+
+    /// The value that `mean` takes means of, and `other` reads too.
+    pub fn common(&self, mean: usize, other: usize) -> Result<&'g str> {
+        let x = self.input(mean, 0)?;
+        match self.node(other).inputs.iter().any(|input| input == x) {
+            true => Ok(x),
+            false => mismatch("it is of half precision, and not of 32-bit floats"),
+        }
+    }
+
     /// Checks that something of `node` is as it should be.
     pub fn expect(&self, node: usize, what: &str, holds: bool) -> Result<()> {
         match holds {
@@ -104,20 +121,36 @@ impl<'g> Matcher<'g> {
         self.node(node).text("auto_pad", "NOTSET") == Some("NOTSET")
     }
 
+    /// Number of channels, rounded up to whole blocks.
+    pub fn padded(&self, channels: usize) -> usize {
+        channels.next_multiple_of(self.block.max(1))
+    }
+
+    /// Checks that the convolution at `node`, whose kernel has these odd sides, is one of all channels and keeps the size.
+    pub fn keeps_size(&self, node: usize, sides: &[usize]) -> Result<()> {
+        let ones = vec![1; sides.len()];
+        let half: Vec<_> = sides.iter().map(|&side| side as i64 / 2).collect();
+        let pads = self.is_ints(node, "pads", &vec![0; 2 * sides.len()], &[&half[..], &half].concat());
+        self.expect(node, "pads", pads && self.pads_as_said(node))?;
+        self.expect(node, "strides", self.is_ints(node, "strides", &ones, &ones))?;
+        self.expect(node, "dilations", self.is_ints(node, "dilations", &ones, &ones))?;
+        self.expect(node, "group", self.is_int(node, "group", 1, 1))
+    }
+
     /// Checks that a reduction keeps its dimensions.
     pub fn keeps_dimensions(&self, node: usize) -> Result<()> {
         self.expect(node, "keepdims", self.is_int(node, "keepdims", 1, 1))
     }
 
-    /// Axes of a value of four dimensions, from 0 on, in order: an attribute in old opsets, a constant in new ones.
-    pub fn axes(&self, node: usize) -> Vec<i64> {
+    /// Axes of a value of `rank` dimensions, from 0 on, in order: an attribute in old opsets, a constant in new ones.
+    pub fn axes(&self, node: usize, rank: usize) -> Vec<i64> {
         let node = self.node(node);
         let mut axes = match (node.ints("axes", &[]), node.input(1)) {
             (Some(axes), _) if !axes.is_empty() => axes.to_vec(),
             (_, Some(name)) => self.longs(name).unwrap_or_default(),
             _ => Vec::new(),
         };
-        axes.iter_mut().for_each(|axis| *axis += if *axis < 0 { 4 } else { 0 });
+        axes.iter_mut().for_each(|axis| *axis += if *axis < 0 { rank as i64 } else { 0 });
         axes.sort_unstable();
         axes
     }

@@ -1,21 +1,27 @@
 //! Fusion of attention into one operator.
 //!
-//! A file spells CBAM out in some twenty standard operators, each of which a runtime runs by itself. Where the twenty
-//! compute exactly what [`Cbam`](crate::layers::Cbam) does, or one of its two parts, one operator of the domain [`DOMAIN`]
-//! takes their place in memory, for a runtime that has a kernel for it; the file stays as it is.
+//! A file spells CBAM out in some twenty standard operators, SE and ECA in five to seven, each of which a runtime runs by
+//! itself. Where they compute exactly what [`Cbam`](crate::layers::Cbam) does, or one of its two parts,
+//! [`SqueezeExcitation`](crate::layers::SqueezeExcitation) or
+//! [`EfficientChannelAttention`](crate::layers::EfficientChannelAttention), one operator of the domain [`DOMAIN`] takes
+//! their place in memory, for a runtime that has a kernel for it; the file stays as it is.
 //!
 //! | operator | inputs after `x` `[N, C, H, W]` |
 //! |---|---|
 //! | `ChannelAttention` | `squeeze` `[hidden, P]`, `excite` `[hidden, P]` |
 //! | `SpatialAttention` | `taps` `[1, 2, k, k]` |
 //! | `Cbam` | `squeeze`, `excite`, `taps` |
+//! | `SqueezeExcitation` | `squeeze`, `squeeze_bias` `[hidden]`, `excite`, `excite_bias` `[P]` |
+//! | `EfficientChannelAttention` | `taps` `[1, 1, k]` |
 //!
 //! All are of 32-bit floats, the output is of the shape of `x`. `P` is `C` rounded up to a multiple of the caller's block,
 //! with weights of zero, so that a kernel reads whole vectors; `excite` is the transpose of the file's weights, so that
-//! both are read along the channels.
+//! both are read along the channels. The attribute [`GATE`] is 1 where the weights of the channels are a hard sigmoid of
+//! their scores, as in MobileNetV3, and not a sigmoid.
 
 mod channel;
 mod matcher;
+mod pooled;
 mod shape;
 mod spatial;
 
@@ -31,10 +37,15 @@ use super::model::{Model, OpsetImport};
 use super::node::Node;
 use super::passes::eliminate_dead_nodes;
 use super::tensor::Tensor;
+use crate::layers::Gate;
 use matcher::{Matcher, Mismatch};
+use pooled::Pooled;
 
 /// Domain of the operators that take the place of attention.
 pub const DOMAIN: &str = "ferronnx";
+
+/// Attribute of the operators: 1 if their gate is a hard sigmoid.
+pub const GATE: &str = "hard_sigmoid";
 
 /// Kinds of attention that an operator computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -46,11 +57,15 @@ pub enum Kind {
     Spatial,
     /// [`Cbam`](crate::layers::Cbam): both.
     Cbam,
+    /// [`SqueezeExcitation`](crate::layers::SqueezeExcitation).
+    Se,
+    /// [`EfficientChannelAttention`](crate::layers::EfficientChannelAttention).
+    Eca,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Channel, Self::Spatial, Self::Cbam];
+    pub const ALL: [Self; 5] = [Self::Channel, Self::Spatial, Self::Cbam, Self::Se, Self::Eca];
 
     /// Name of the operator.
     pub fn operator(self) -> &'static str {
@@ -58,15 +73,18 @@ impl Kind {
             Self::Channel => "ChannelAttention",
             Self::Spatial => "SpatialAttention",
             Self::Cbam => "Cbam",
+            Self::Se => "SqueezeExcitation",
+            Self::Eca => "EfficientChannelAttention",
         }
     }
 
     /// Number of inputs of the operator.
     pub fn inputs(self) -> usize {
         match self {
+            Self::Spatial | Self::Eca => 2,
             Self::Channel => 3,
-            Self::Spatial => 2,
             Self::Cbam => 4,
+            Self::Se => 5,
         }
     }
 }
@@ -77,6 +95,8 @@ impl fmt::Display for Kind {
             Self::Channel => "channel attention",
             Self::Spatial => "spatial attention",
             Self::Cbam => "CBAM",
+            Self::Se => "squeeze-and-excitation",
+            Self::Eca => "efficient channel attention",
         })
     }
 }
@@ -120,6 +140,8 @@ struct Part {
     x: String,
     output: String,
     weights: Vec<Weights>,
+    /// Function from the scores of channels to their weights.
+    gate: Gate,
 }
 
 /// A constant input of an operator that takes the place of others.
@@ -129,9 +151,26 @@ struct Weights {
 }
 
 impl Part {
+    /// Attention over channels, from the pool to the product of the image with the gated scores.
+    fn of_scores(
+        graph: &Matcher<'_>,
+        kind: Kind,
+        scores: Pooled<'_>,
+        weights: Vec<Weights>,
+    ) -> Result<Self, Mismatch> {
+        let (x, (factors, gate)) = (scores.image(), scores.gated(graph)?);
+        let end = graph.only(factors.value, &["Mul"])?;
+        graph.joins(end, x, factors.value)?;
+        graph.expect(end, "shape", factors.is_of_rank(4))?;
+        let nodes = [&factors.nodes[..], &[end]].concat();
+        Ok(Self { kind, nodes, end, x: x.into(), output: graph.output(end)?.into(), weights, gate })
+    }
+
     /// True if only the spatial attention `spatial` reads the output of this channel attention.
     fn goes_on_with(&self, graph: &Matcher<'_>, spatial: &Self) -> bool {
-        self.output == spatial.x && graph.read_only_by(&self.output, &spatial.nodes).is_ok()
+        self.kind == Kind::Channel
+            && self.output == spatial.x
+            && graph.read_only_by(&self.output, &spatial.nodes).is_ok()
     }
 
     fn join(self, spatial: Self) -> Self {
@@ -140,6 +179,7 @@ impl Part {
             nodes: [self.nodes, spatial.nodes].concat(),
             weights: self.weights.into_iter().chain(spatial.weights).collect(),
             x: self.x,
+            gate: self.gate,
             ..spatial
         }
     }
@@ -189,9 +229,9 @@ fn find(graph: &Matcher<'_>, fusion: &mut Fusion) -> Vec<Part> {
         }
         parts
     };
-    let channel = parts(Kind::Channel, channel::candidates(graph));
+    let channel = parts(Kind::Channel, channel::cbam_candidates(graph));
+    let mut all = parts(Kind::Se, channel::candidates(graph));
     let mut spatial = parts(Kind::Spatial, spatial::candidates(graph));
-    let mut all = Vec::new();
     for part in channel {
         all.push(match spatial.iter().position(|other| part.goes_on_with(graph, other)) {
             Some(at) => part.join(spatial.remove(at)),
@@ -212,28 +252,9 @@ fn operator(part: &Part, end: &str, names: &mut HashSet<String>) -> (Node, Vec<(
     let tensors: Vec<_> = part.weights.iter().map(tensor).collect();
     let inputs = [&part.x].into_iter().chain(tensors.iter().map(|(name, _)| name));
     let node = Node::new(part.kind.operator(), inputs, [&part.output]).named(name.clone());
+    let node = if part.gate == Gate::HardSigmoid { node.with(GATE, 1) } else { node };
     (Node { domain: DOMAIN.into(), ..node }, tensors)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::layers::{Attention, Cbam};
-    use crate::onnx::{Interface, Opset, trace};
-    use crate::testing;
-
-    /// An operator of another domain may compute anything.
-    #[test]
-    fn operators_of_other_domains_are_left() {
-        let cbam = Cbam::new("cbam", 16, Attention { ratio: 4, kernel: 3 });
-        let weights = testing::weights(&cbam, &[1, 16, 4, 4]).unwrap();
-        let graph = trace(&cbam, &weights, &Interface::new([16, 4, 4]), Opset::default()).unwrap();
-        for (operator, left) in [("ReduceMean", Kind::Channel), ("GlobalAveragePool", Kind::Spatial)] {
-            let mut model = graph.clone();
-            let nodes = &mut model.graph.nodes;
-            nodes.iter_mut().find(|node| node.is(operator)).unwrap().domain = "other".into();
-            let kinds: Vec<_> = attention(&mut model, 16).fused.iter().map(|fused| fused.kind).collect();
-            assert_eq!(kinds, [left], "{operator}");
-        }
-    }
-}
+mod tests;

@@ -27,40 +27,95 @@ impl<'g> Matcher<'g> {
         if let Some(sizes) = self.longs(name) {
             return <[i64; 1]>::try_from(sizes).ok().map(|[size]| Size::Constant(size));
         }
+        if let Some(shape) = self.producer_of(name, "Shape") {
+            let shape = self.node(shape);
+            let start = shape.int("start", 0)?;
+            return (shape.int("end", -1)? == start + 1).then_some(Size::Of(shape.input(0)?, start));
+        }
         let unsqueeze = self.node(self.producer_of(name, "Unsqueeze")?);
         let gather = self.node(self.producer_of(unsqueeze.input(0)?, "Gather")?);
-        let shape = self.node(self.producer_of(gather.input(0)?, "Shape")?);
-        let whole = shape.int("start", 0) == Some(0) && shape.attribute("end").is_none();
+        let value = self.whole_shape(gather.input(0)?)?;
         let [axis] = self.longs(gather.input(1)?)?.try_into().ok()?;
-        whole.then_some(Size::Of(shape.input(0)?, axis))
+        Some(Size::Of(value, axis))
     }
 
-    /// Height and width of the image `value`, where the graph's input says those of its own.
-    pub fn extent(&self, mut value: &'g str) -> Option<[i64; 2]> {
-        let mut windows = Vec::new();
+    /// The value of which `name` is the whole shape.
+    pub fn whole_shape(&self, name: &str) -> Option<&'g str> {
+        let shape = self.node(self.producer_of(name, "Shape")?);
+        let whole = shape.int("start", 0) == Some(0) && shape.attribute("end").is_none();
+        shape.input(0).filter(|_| whole)
+    }
+
+    /// Value that the image `value` is computed of, an input of the graph if all operators on the way are known, and those
+    /// operators, the last first. All keep the number of images.
+    pub fn origin(&self, mut value: &'g str) -> (&'g str, Vec<usize>) {
+        let mut way = Vec::new();
         // As many steps as there are nodes: a damaged file may go in circles.
         for _ in &self.graph().nodes {
             let Some(at) = self.producer(value) else { break };
-            match self.operator(at) {
-                "AveragePool" | "Conv" | "MaxPool" => windows.push(Window::of(self, at)?),
-                "Add" | "BatchNormalization" | "Cast" | "Clip" | "DequantizeLinear" | "HardSigmoid"
-                | "HardSwish" | "Identity" | "Mul" | "QuantizeLinear" | "Relu" | "Sigmoid" => {}
-                _ => return None,
-            }
-            value = self.node(at).input(0)?;
+            let known = matches!(
+                self.operator(at),
+                "Add"
+                    | "AveragePool"
+                    | "BatchNormalization"
+                    | "Cast"
+                    | "Clip"
+                    | "Conv"
+                    | "DequantizeLinear"
+                    | "HardSigmoid"
+                    | "HardSwish"
+                    | "Identity"
+                    | "MaxPool"
+                    | "Mul"
+                    | "QuantizeLinear"
+                    | "Relu"
+                    | "Sigmoid"
+            );
+            let Some(input) = self.node(at).input(0).filter(|_| known) else { break };
+            way.push(at);
+            value = input;
         }
-        let extent = self.input_extent(value)?;
-        windows.iter().rev().try_fold(extent, |extent, window| window.slide(extent))
+        (value, way)
     }
 
-    fn input_extent(&self, name: &str) -> Option<[i64; 2]> {
-        let input = self.graph().inputs.iter().find(|input| input.name == *name)?;
-        match input.as_tensor()?.shape[..] {
-            [_, _, Dim::Fixed(height), Dim::Fixed(width)] => {
-                Some([i64::try_from(height).ok()?, i64::try_from(width).ok()?])
-            }
-            _ => None,
+    /// Number of images of `value`, where the graph's input fixes it.
+    pub fn images(&self, value: &'g str) -> Option<i64> {
+        fixed(self.input_shape(self.origin(value).0)?.first()?)
+    }
+
+    /// Channels of the image `value`, where a convolution or the graph's input says them.
+    pub fn channels(&self, value: &'g str) -> Option<i64> {
+        let (input, way) = self.origin(value);
+        match way.into_iter().find(|&at| self.operator(at) == "Conv") {
+            Some(conv) => self.constant(self.node(conv).input(1)?)?.dims().first().copied(),
+            None => fixed(self.input_shape(input)?.get(1)?),
         }
+    }
+
+    /// Height and width of the image `value`, where the graph's input says those of its own.
+    pub fn extent(&self, value: &'g str) -> Option<[i64; 2]> {
+        let (input, way) = self.origin(value);
+        let [_, _, height, width] = &self.input_shape(input)?[..] else { return None };
+        let mut extent = [fixed(height)?, fixed(width)?];
+        for at in way.into_iter().rev() {
+            if matches!(self.operator(at), "AveragePool" | "Conv" | "MaxPool") {
+                extent = Window::of(self, at)?.slide(extent)?;
+            }
+        }
+        Some(extent)
+    }
+
+    fn input_shape(&self, name: &str) -> Option<Vec<Dim>> {
+        let input = self.graph().inputs.iter().find(|input| input.name == *name)?;
+        Some(input.as_tensor()?.shape)
+    }
+}
+
+/// The number of a dimension that the file fixes.
+fn fixed(dim: &Dim) -> Option<i64> {
+    match dim {
+        Dim::Fixed(size) => i64::try_from(*size).ok(),
+        _ => None,
     }
 }
 

@@ -2,40 +2,24 @@
 
 use super::matcher::{Matcher, Mismatch, Result};
 use super::{Kind, Part, Weights};
+use crate::layers::Gate;
 
 /// Candidate subgraphs for spatial attention, each with its match or the reason for rejection.
 pub fn candidates(graph: &Matcher<'_>) -> Vec<(usize, Result<Part>)> {
-    pairs(graph, &[], &[], &[1]).into_iter().map(|(mean, max)| (mean, spatial_at(graph, mean, max))).collect()
+    pairs(graph).into_iter().map(|(mean, max)| (mean, spatial_at(graph, mean, max))).collect()
 }
 
-/// Pairs of a mean and a maximum over the same axes of the same: what else would have both?
-///
-/// `means` and `maxima` are operators that take them over these axes by themselves.
-pub fn pairs(graph: &Matcher<'_>, means: &[&str], maxima: &[&str], axes: &[i64]) -> Vec<(usize, usize)> {
-    let reduces = |node, operator| graph.operator(node) == operator && graph.axes(node) == axes;
-    let is_mean = |node: usize| means.contains(&graph.operator(node)) || reduces(node, "ReduceMean");
-    let is_max = |node: usize| maxima.contains(&graph.operator(node)) || reduces(node, "ReduceMax");
-    (0..graph.graph().nodes.len())
-        .filter(|&node| is_mean(node))
-        .filter_map(|node| {
-            let x = graph.input(node, 0).ok()?;
-            // Files of half precision take their means in single.
-            let readers = [x, graph.before_cast(x)].map(|x| graph.readers(x)).concat();
-            readers.into_iter().find(|&reader| is_max(reader)).map(|max| (node, max))
-        })
-        .collect()
-}
-
-/// The value that both take the mean and the maximum of.
-pub fn common<'g>(graph: &Matcher<'g>, mean: usize, max: usize) -> Result<&'g str> {
-    let x = graph.input(mean, 0)?;
-    let same = x == graph.input(max, 0)?;
-    same.then_some(x).ok_or_else(|| Mismatch("it is of half precision, and not of 32-bit floats".into()))
+/// Pairs of a mean and a maximum over the channels of the same value.
+fn pairs(graph: &Matcher<'_>) -> Vec<(usize, usize)> {
+    let reduces = |node, operator| graph.operator(node) == operator && graph.axes(node, 4) == [1];
+    let means = (0..graph.graph().nodes.len()).filter(|&node| reduces(node, "ReduceMean"));
+    let pair = |mean| Some((mean, graph.beside(mean, |node| reduces(node, "ReduceMax"))?));
+    means.filter_map(pair).collect()
 }
 
 /// `x * sigmoid(conv([mean(x), max(x)]))`, over the channels.
 fn spatial_at(graph: &Matcher<'_>, mean: usize, max: usize) -> Result<Part> {
-    let x = common(graph, mean, max)?;
+    let x = graph.common(mean, max)?;
     let (means, maxima) = (graph.output(mean)?, graph.output(max)?);
     for reduction in [mean, max] {
         graph.keeps_dimensions(reduction)?;
@@ -58,6 +42,7 @@ fn spatial_at(graph: &Matcher<'_>, mean: usize, max: usize) -> Result<Part> {
         x: x.into(),
         output: graph.output(scale)?.into(),
         weights: vec![taps],
+        gate: Gate::Sigmoid,
     })
 }
 
@@ -67,10 +52,6 @@ fn taps(graph: &Matcher<'_>, node: usize) -> Result<Weights> {
     let side = values.shape().last().copied().unwrap_or_default();
     graph.expect(node, "kernel", values.shape() == [1, 2, side, side] && side % 2 == 1)?;
     graph.expect(node, "bias", graph.node(node).input(2).is_none())?;
-    let pads = graph.is_ints(node, "pads", &[0; 4], &[side as i64 / 2; 4]) && graph.pads_as_said(node);
-    graph.expect(node, "pads", pads)?;
-    graph.expect(node, "strides", graph.is_ints(node, "strides", &[1, 1], &[1, 1]))?;
-    graph.expect(node, "dilations", graph.is_ints(node, "dilations", &[1, 1], &[1, 1]))?;
-    graph.expect(node, "group", graph.is_int(node, "group", 1, 1))?;
+    graph.keeps_size(node, &[side, side])?;
     Ok(Weights { name: "taps", values })
 }
