@@ -1,13 +1,13 @@
 //! Tests of `infer embed` and `infer similar`: the features against the image's mean colours, files, and errors.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use ferronnx_infer::embed::table::Embeddings;
 use ferronnx_models::card::{InputForm, Precision};
 use serde_json::Value;
 
-use crate::support::{BLUE, GREEN, Model, RED, Said, Workplace};
+use crate::support::{self, BLUE, GREEN, Model, RED, Said, Workplace};
 
 /// Features that the tiny network has for an image of one colour: eight channels, of which channel c looks at colour c mod 3.
 fn features(color: [u8; 3]) -> Vec<f32> {
@@ -152,6 +152,9 @@ fn networks_of_other_tools_have_features_or_say_why_not() {
     photos(&place);
     fs::write(place.path("labels.txt"), (0..5).map(|at| format!("{at}\n")).collect::<String>()).unwrap();
     for model in ["torchscript.onnx", "dynamo.onnx"] {
+        let packed = fs::File::open(folder.join(model).with_extension("onnx.gz")).unwrap();
+        let mut unpacked = fs::File::create(place.path(model)).unwrap();
+        io::copy(&mut flate2::read::GzDecoder::new(packed), &mut unpacked).unwrap();
         let mut command = place.infer();
         command.args([
             "embed",
@@ -164,17 +167,17 @@ fn networks_of_other_tools_have_features_or_say_why_not() {
             "1,1,1",
             "--model",
         ]);
-        let said = Said::by(command.arg(folder.join(model)).args(["--labels", "labels.txt"]));
+        let said = Said::by(command.arg(model).args(["--labels", "labels.txt"]));
         assert_eq!(said.code, 0, "{model}: {}", said.stderr);
         assert!(said.stderr.contains("what its last linear layer reads"), "{}", said.stderr);
         assert_eq!(Embeddings::read(place.path("all.npy")).unwrap().values.nrows(), 1);
     }
-    let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign/output_4d.onnx");
+    let foreign = support::foreign();
     let mut command = place.infer();
     let said = Said::by(
         command
             .args(["embed", "photos", "-o", "b.npy", "--mean", "0,0,0", "--std", "1,1,1", "--model"])
-            .arg(foreign),
+            .arg(foreign.path().join("output_4d.onnx")),
     );
     said.fails(2, &["output_4d.onnx", "gives no features of images", "train export --features"]);
 }

@@ -1,12 +1,11 @@
-//! Tests of every file in `tests/foreign`: small models as other tools write them, with the right answers.
+//! Tests of every file of `tests/foreign/generate.py`: small models as other tools write them, with the right answers.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::support::{Said, Workplace};
+use crate::support::{self, Said, Workplace};
 
 /// Largest difference allowed: the fixtures change by more than 0.01 where a channel order, scale or crop is wrong.
 const TOLERANCE: f64 = 2e-3;
@@ -48,9 +47,9 @@ struct Answer {
 
 #[test]
 fn models_of_other_tools_give_the_right_answers_or_are_refused() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign");
-    let packed = std::fs::File::open(folder.join("answers.json.gz")).unwrap();
-    let answers: Answers = serde_json::from_reader(flate2::read::GzDecoder::new(packed)).unwrap();
+    let folder = support::foreign();
+    let answers = std::fs::read(folder.path().join("answers.json")).unwrap();
+    let answers: Answers = serde_json::from_slice(&answers).unwrap();
     let place = Workplace::without_model();
     let failures: Vec<String> = answers
         .cases

@@ -1,18 +1,17 @@
 //! Tests of models whose classes do not exclude each other.
 
 use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Said, Workplace};
+use crate::support::{self, Said, Workplace};
 
 /// Model that ends in five sigmoids; its classes are ant, bee, cat, dog and eel.
 fn place() -> Workplace {
     let place = Workplace::without_model();
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign");
+    let fixtures = support::foreign();
     for (from, to) in [("sigmoid.onnx", "m.onnx"), ("wide.png", "wide.png"), ("tall.png", "tall.png")] {
-        fs::copy(fixtures.join(from), place.path(to)).unwrap();
+        fs::copy(fixtures.path().join(from), place.path(to)).unwrap();
     }
     fs::write(place.path("list.csv"), "path,label\nwide.png,eel;bee\ntall.png,ant;bee;dog\n").unwrap();
     place
@@ -45,7 +44,7 @@ fn a_threshold_moves_what_is_selected() {
     infer(&place(), &softmax).fails(2, &["exclude each other", "leave --threshold out"]);
 }
 
-/// Right values by scikit-learn for the probabilities in `foreign/answers.json.gz`.
+/// Right values by scikit-learn for the probabilities in `tests/foreign`.
 #[test]
 fn evaluated_by_average_precision() {
     let place = place();

@@ -23,6 +23,14 @@ use image::{ImageFormat, Rgb, RgbImage};
 use ndarray::ArrayD;
 use tempfile::TempDir;
 
+/// Unpacks the small models of other tools, with images and answers, which `tests/foreign/generate.py` made.
+pub fn foreign() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let packed = &include_bytes!("../foreign/files.tar.gz")[..];
+    tar::Archive::new(flate2::read::GzDecoder::new(packed)).unpack(&folder).unwrap();
+    folder
+}
+
 /// Height and width of the network's input, in pixels.
 pub const SIZE: u32 = 16;
 

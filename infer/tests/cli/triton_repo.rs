@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ferronnx_models::card::{InputForm, Precision};
 
-use crate::support::{Model, Said, Workplace, model_with};
+use crate::support::{self, Model, Said, Workplace, model_with};
 
 fn made(place: &Workplace, args: &[&str]) -> Said {
     Said::by(place.infer().arg("triton-repo").args(args).args(["--out", "repo"]))
@@ -124,8 +124,8 @@ fn nothing_is_written_when_a_model_is_refused() {
 #[test]
 fn models_of_other_tools() {
     let place = Workplace::without_model();
-    let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign");
-    let model = |name: &str| foreign.join(name).display().to_string();
+    let foreign = support::foreign();
+    let model = |name: &str| foreign.path().join(name).display().to_string();
     for (name, in_config, note) in [
         (
             "batch_4",

@@ -1,5 +1,6 @@
-"""Cases of answers.json.gz: a file, how images are prepared for it, and the right answers."""
+"""Cases of answers.json: a file, how images are prepared for it, and the right answers."""
 import pathlib
+import tempfile
 
 import numpy as np
 import onnxruntime
@@ -7,7 +8,7 @@ import onnxruntime
 import oracle
 from networks import CLASSES, SIDE
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(tempfile.mkdtemp())
 UNIT = ["--mean", "0,0,0", "--std", "1,1,1"]
 IMAGES, FILES, CASES = oracle.images(), {}, {}
 

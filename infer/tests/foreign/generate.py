@@ -1,8 +1,8 @@
-"""Writes small models as other tools write them, images, and the right answers: `python generate.py`.
+"""Writes files.tar.gz, small models as other tools write them, images, and the right answers: `python generate.py`.
 
     pip install onnx==1.23.2 onnxruntime==1.31.1 numpy==2.4.6 pillow==13.0.0 scikit-learn==1.9.1 skl2onnx==1.20.0
 
-`answers.json.gz` has `images`, and `cases` by name:
+`answers.json` has `images`, and `cases` by name:
 
 - `file`, and `flags` that have to be given to `infer` (a file says all the rest);
 - `values`: what the output is (logits, probabilities, log-probabilities, scores, unknown);
@@ -17,10 +17,13 @@ ONNX Runtime computes the outputs, Pillow and NumPy (`oracle.py`) everything bef
 wrong channel order, scale or geometry would give nearly the same answers.
 """
 import gzip
+import io
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 
 import onnxruntime
@@ -43,6 +46,17 @@ def runtime_format():
         case(f"{name}_ort", data, file=f"{name}.ort", values=values, why="known from what it gives only")
 
 
+def pack():
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for file in sorted(HERE.iterdir()):
+            entry = tarfile.TarInfo(file.name)
+            entry.size = file.stat().st_size
+            archive.addfile(entry, io.BytesIO(file.read_bytes()))
+    (pathlib.Path(__file__).parent / "files.tar.gz").write_bytes(gzip.compress(packed.getvalue(), mtime=0))
+    shutil.rmtree(HERE)
+
+
 def main():
     onnxruntime.set_default_logger_severity(3)
     for name, image in IMAGES.items():
@@ -56,8 +70,9 @@ def main():
     trees.pipelines()
     lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(entry)}" for name, entry in CASES.items())
     text = f'{{"images": {json.dumps(list(IMAGES))}, "cases": {{\n{lines}\n}}}}\n'
-    (HERE / "answers.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+    (HERE / "answers.json").write_text(text)
     size = sum(file.stat().st_size for file in HERE.iterdir() if file.suffix in (".onnx", ".ort"))
+    pack()
     print(f"{len(CASES)} cases, {len(FILES)} models, {size / 1000:.0f} kB")
 
 
