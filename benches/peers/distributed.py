@@ -8,7 +8,7 @@ with --data also `cargo build --release -p ferronnx-train`.
 1. Same losses: two ranks of ours and two of DistributedDataParallel (Gloo, 25 MB buckets) train ResNet18 + CBAM
    (models/tests/goldens/reference.py) with Adam from the same weights on the same batches of 2 x 32 images, each rank with
    the batch statistics of its own images. Losses of every step must agree within 1e-4.
-2. Speed, taking turns: two ranks of one thread, ours and PyTorch's; one process of two threads on batches of 64; and ours
+2. Speed, taking turns, by the fastest step of each turn, because other work on the machine makes steps only slower: two ranks of one thread, ours and PyTorch's; one process of two threads on batches of 64; and ours
    with the gradients added after the backward pass, and not at all, which shows what adding costs and what is hidden.
 3. With --data, a folder of class folders with images of 32x32: `train fit` with two ranks of one thread against one
    process of two threads, by the images per second in metrics.jsonl.
@@ -112,10 +112,10 @@ def theirs(folder, batches, size, threads):
 
 
 def summary(losses, times):
-    """Mean loss of the ranks in each step, and milliseconds of a step, after the first ones."""
+    """Mean loss of the ranks in each step, and milliseconds of the fastest step, after the first ones."""
     mean = [statistics.mean(step) for step in zip(*losses)]
     slowest = [max(step) for step in zip(*times)]
-    return mean, statistics.median(slowest[WARM_UP:])
+    return mean, min(slowest[WARM_UP:])
 
 
 def make_inputs(folder, steps):

@@ -109,7 +109,7 @@ fn mixed_precision_of_two_ranks_is_as_exact_as_that_of_one_process() {
             case.name
         );
         let alone = case.train(dir.path(), None).weights;
-        let precise = Case { amp: None, ..case }.train(dir.path(), None).weights;
+        let precise = case.precise().train(dir.path(), None).weights;
         let [one, two] = [&alone, &weights[0]].map(|weights| difference(weights, &precise));
         assert!(one > 0.0 && two <= 2.0 * one, "off float32: {one} by one process, {two} by two ranks");
     }

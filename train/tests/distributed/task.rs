@@ -114,7 +114,7 @@ fn finished(dir: &Path, name: &str) -> bool {
 pub struct Case {
     pub name: &'static str,
     pub sync_bn: bool,
-    pub amp: Option<Amp>,
+    amp: Option<Amp>,
     multi_label: bool,
     recipe: Recipe,
     images: usize,
@@ -193,6 +193,11 @@ impl Case {
             ..Self::new(name, 131, recipe(64, &[("all", 5, &["*"])], |_| ()))
         };
         vec![case("bf16", Amp::Bf16), case("fp16", Amp::Fp16)]
+    }
+
+    /// The same case in float32.
+    pub fn precise(self) -> Self {
+        Self { amp: None, ..self }
     }
 
     /// Images are decoded in every epoch, because they are cropped from originals.
