@@ -14,7 +14,7 @@ use ferronnx_models::card::Precision;
 use ferronnx_models::layers::{Conv2d, LayerNorm, LayerScale, Linear, Path as Name};
 use ferronnx_models::{Module, Ops, Reduce, Roles};
 use ferronnx_train::run::{EachEpoch, Outcome};
-use ferronnx_train::{export::ExportOptions, fit::fit, interrupt::Interrupt, recipe::Recipe};
+use ferronnx_train::{export::ExportOptions, fit::fit, recipe::Recipe};
 
 /// Layer normalisation over the channels of images. `[N, C, H, W]` -> `[N, C, H, W]`.
 fn channel_norm<O: Ops>(ops: &O, x: &O::Value, name: &Name, channels: usize) -> Result<O::Value, O::Error> {
@@ -91,9 +91,9 @@ impl Module for ConvNext {
 pub fn run(data: &Path, out: &Path, model: &Path, image: &Path) -> Result<()> {
     let image = decode::file(image)?;
     let mut run = fit(out, data, Recipe::load("from-scratch")?, 32, |classes| ConvNext { classes })?;
-    let print = EachEpoch::new(|epoch| println!("{}", epoch.metrics));
-    let outcome = run.train(&mut (Interrupt::listen(|| ())?, print))?;
-    ensure!(matches!(outcome, Outcome::Finished(_)), "interrupted: the same command resumes the run");
+    let mut print = EachEpoch::new(|epoch| println!("{}", epoch.metrics));
+    let outcome = run.train(&mut print)?;
+    ensure!(matches!(outcome, Outcome::Finished(_)), "stopped: the same command resumes the run");
     for precision in [Precision::Fp32, Precision::Fp16, Precision::Int8] {
         let file = model.with_extension(format!("{precision}.onnx"));
         let exported = run.export(&file, &ExportOptions { precision, ..ExportOptions::default() })?;
