@@ -121,7 +121,7 @@ fn eca_of_its_authors_is_the_same() {
         Node::new("Sigmoid", ["map"], ["gated"]),
         Node::new("Shape", [&x], ["shape"]),
         Node::new("Expand", ["gated", "shape"], [&weights]),
-        scale.clone(),
+        scale,
     ];
     replace(&mut model, ["Flatten", "Mul"], nodes);
     assert_eq!(fused(model.clone()), fused(eca()));
