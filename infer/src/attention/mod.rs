@@ -1,9 +1,10 @@
 //! Attention as one fused operator on the CPU.
 //!
-//! A file spells CBAM out in twenty standard operators. ONNX Runtime runs each by itself and allocates memory between them.
-//! When a session is built for the CPU, [`ferronnx_models::onnx::fuse`](mod@ferronnx_models::onnx::fuse) replaces them by one
-//! operator in memory; the file stays as it is. `operator` registers it with ONNX Runtime, [`kernel`] computes it in three
-//! passes, and `tensors` and `parallel` borrow ONNX Runtime's tensors and threads.
+//! A file spells CBAM out in twenty standard operators, squeeze-and-excitation and ECA in five to seven. ONNX Runtime runs
+//! each by itself and allocates memory between them. When a session is built for the CPU,
+//! [`ferronnx_models::onnx::fuse`](mod@ferronnx_models::onnx::fuse) replaces them by one operator in memory; the file stays as
+//! it is. `operator` registers it with ONNX Runtime, [`kernel`] computes it in two or three passes, and `tensors` and
+//! `parallel` borrow ONNX Runtime's tensors and threads.
 
 pub mod kernel;
 pub(crate) mod operator;
@@ -16,7 +17,8 @@ use std::str::FromStr;
 /// Kernels that compute attention on the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AttentionKernels {
-    /// One operator of our own, wherever the file computes exactly CBAM or one of its parts.
+    /// One operator of our own, wherever the file computes exactly CBAM or one of its parts, squeeze-and-excitation or
+    /// ECA.
     #[default]
     Fused,
     /// ONNX Runtime's operators, as the file has them.
