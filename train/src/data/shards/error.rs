@@ -8,7 +8,7 @@ use ferronnx_infer::escape;
 pub enum ShardError {
     /// A place cannot be listed or read; the error names it.
     #[error(transparent)]
-    Failed(#[from] ferronnx_infer::Error),
+    Failed(Box<ferronnx_infer::Error>),
     /// The URL holds a password or a signature, which a run folder must not keep.
     #[error(
         "{0}: the address holds a secret, which a run cannot keep: give it without, and the credentials in the variables \
@@ -72,4 +72,10 @@ pub enum ShardError {
         /// Label.
         label: String,
     },
+}
+
+impl From<ferronnx_infer::Error> for ShardError {
+    fn from(error: ferronnx_infer::Error) -> Self {
+        Self::Failed(error.into())
+    }
 }

@@ -9,6 +9,9 @@ use ferronnx_infer::places::{self, Item, Items, Options};
 use super::{ShardError, Shards, encoded};
 use crate::data::content::Digest;
 
+/// Encoded image with its position in the index.
+type Image = (usize, Arc<[u8]>);
+
 /// Images of an index, read shard after shard and handed out in any order.
 ///
 /// An image is held from the moment when it is read until it was handed out as often as it is wanted. So as many are in
@@ -61,7 +64,7 @@ impl Reading {
     }
 
     /// Takes the next wanted image in the order of the shards, with its position; none after the last.
-    pub fn take_next(&mut self) -> Option<Result<(usize, Arc<[u8]>), ShardError>> {
+    pub fn take_next(&mut self) -> Option<Result<Image, ShardError>> {
         if self.wanted.is_empty() {
             return None;
         }
