@@ -9,8 +9,8 @@ use ferronnx_infer::places::{self, Item, Items, Options};
 use super::{ShardError, Shards, encoded};
 use crate::data::content::Digest;
 
-/// Position of an image in the index, and its bytes.
-type Taken = (usize, Arc<[u8]>);
+/// Encoded image with its position in the index.
+type Image = (usize, Arc<[u8]>);
 
 /// Images of an index, read shard after shard and handed out in any order.
 ///
@@ -64,7 +64,7 @@ impl Reading {
     }
 
     /// Takes the next wanted image in the order of the shards, with its position; none after the last.
-    pub fn take_next(&mut self) -> Option<Result<Taken, ShardError>> {
+    pub fn take_next(&mut self) -> Option<Result<Image, ShardError>> {
         if self.wanted.is_empty() {
             return None;
         }
