@@ -11,7 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = onnx::metadata(bytes, "ferronnx.card");
     if let Ok(mut loaded) = Loaded::read(bytes.to_vec(), |_| Some(bytes.to_vec())) {
         summary.expect("a graph that can be separated can be summarised");
-        fuse::attention(&mut loaded.model, 16);
+        fuse::attention(&mut loaded.model, &fuse::Kind::ALL, 16);
         let _ = loaded.separate();
     }
     let Ok(mut model) = Model::from_slice(bytes) else { return };

@@ -341,7 +341,7 @@ fn what_is_not_exactly_attention_is_left() {
         let (stock, fused) = (open(AttentionKernels::Stock), open(AttentionKernels::Fused));
         let x = random([2, 16, 4, 4], 1);
         assert!(difference(&fused.run(x.view()).unwrap(), &stock.run(x.view()).unwrap()) < 1e-5);
-        let Fusion { fused, rejected } = fused.fusion().clone();
+        let Fusion { fused, rejected, .. } = fused.fusion().clone();
         (
             fused.iter().map(|fused| fused.kind).collect::<Vec<_>>(),
             rejected.iter().map(|rejected| rejected.reason.clone()).collect::<Vec<_>>().join("; "),
@@ -389,6 +389,11 @@ fn networks_with_any_attention_are_equal() {
                 let open = |kernels| Session::from_bytes(&file, &options().attention(kernels)).unwrap();
                 let (stock, fused) = (open(AttentionKernels::Stock), open(AttentionKernels::Fused));
                 assert!(fused.fusion().rejected.is_empty() && !fused.fusion().fused.is_empty());
+                let auto = open(AttentionKernels::default());
+                let Fusion { fused: by_us, kept, .. } = auto.fusion();
+                assert!(by_us.iter().all(|one| one.kind == Kind::Cbam));
+                assert!(kept.iter().all(|one| one.kind != Kind::Cbam));
+                assert_eq!(by_us.len() + kept.len(), fused.fusion().fused.len(), "{architecture}");
                 let x = random([3, 3, side, side], 7);
                 let difference = difference(&fused.run(x.view()).unwrap(), &stock.run(x.view()).unwrap());
                 assert!(difference < 1e-5, "{architecture}: {difference}");

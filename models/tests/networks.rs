@@ -219,7 +219,7 @@ fn attention_is_recognised_wherever_it_stands() {
             let weights = testing::weights(&module, &[1, 3, 64, 64]).unwrap();
             let mut graph =
                 onnx::trace(&module, &weights, &Interface::new([3, 64, 64]), Opset::default()).unwrap();
-            let fusion = onnx::fuse::attention(&mut graph, 16);
+            let fusion = onnx::fuse::attention(&mut graph, &Kind::ALL, 16);
             assert!(fusion.rejected.is_empty(), "{architecture}: {:?}", fusion.rejected);
             let kind = match attention.kind {
                 AttentionKind::Cbam(_) => Kind::Cbam,

@@ -193,7 +193,7 @@ fn damaged_files_do_no_harm() {
             bytes[at] ^= 1 << bit;
             let _ = WeightsDigest::of_file(&bytes);
             if let Ok(mut loaded) = Loaded::read(bytes.clone(), |_| Some(vec![0; 32])) {
-                fuse::attention(&mut loaded.model, 16);
+                fuse::attention(&mut loaded.model, &fuse::Kind::ALL, 16);
                 let _ = loaded.separate();
             }
             let Ok(mut model) = Model::decode(bytes) else { continue };

@@ -14,28 +14,45 @@ mod tensors;
 use std::fmt;
 use std::str::FromStr;
 
+use ferronnx_models::onnx::fuse::Kind;
+
 /// Kernels that compute attention on the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AttentionKernels {
+    /// One operator of our own for CBAM and its parts; squeeze-and-excitation and ECA, which it does not make faster, as the
+    /// file has them.
+    #[default]
+    Auto,
     /// One operator of our own, wherever the file computes exactly CBAM or one of its parts, squeeze-and-excitation or
     /// ECA.
-    #[default]
     Fused,
     /// ONNX Runtime's operators, as the file has them.
     Stock,
 }
 
+impl AttentionKernels {
+    /// Kinds of attention that one operator computes.
+    pub(crate) fn kinds(self) -> &'static [Kind] {
+        match self {
+            Self::Auto => &[Kind::Channel, Kind::Spatial, Kind::Cbam],
+            Self::Fused => &Kind::ALL,
+            Self::Stock => &[],
+        }
+    }
+}
+
 /// Text that names no attention kernels.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no way to compute attention: use fused or stock")]
+#[error("`{0}` is no way to compute attention: use auto, fused or stock")]
 pub struct ParseAttentionKernelsError(String);
 
-/// Parses `fused` or `stock`.
+/// Parses `auto`, `fused` or `stock`.
 impl FromStr for AttentionKernels {
     type Err = ParseAttentionKernelsError;
 
     fn from_str(text: &str) -> Result<Self, ParseAttentionKernelsError> {
         match text {
+            "auto" => Ok(Self::Auto),
             "fused" => Ok(Self::Fused),
             "stock" => Ok(Self::Stock),
             _ => Err(ParseAttentionKernelsError(text.into())),
@@ -46,6 +63,7 @@ impl FromStr for AttentionKernels {
 impl fmt::Display for AttentionKernels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Auto => "auto",
             Self::Fused => "fused",
             Self::Stock => "stock",
         })

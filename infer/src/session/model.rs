@@ -137,8 +137,8 @@ impl<'a> Model<'a> {
         let mut loaded = Loaded::read(content, |name| self.beside(name))?;
         passes::replace_zip_maps(&mut loaded.model);
         let fusion = match attention {
-            AttentionKernels::Fused => fuse::attention(&mut loaded.model, kernel::LANES),
             AttentionKernels::Stock => Fusion::default(),
+            _ => fuse::attention(&mut loaded.model, attention.kinds(), kernel::LANES),
         };
         Ok((loaded.separate()?, fusion))
     }

@@ -211,7 +211,8 @@ mod tests {
 
     #[test]
     fn weights_of_another_file_are_fetched() {
-        let fused = |mut loaded: Loaded| -> Fusion { fuse::attention(&mut loaded.model, 16) };
+        let fused =
+            |mut loaded: Loaded| -> Fusion { fuse::attention(&mut loaded.model, &fuse::Kind::ALL, 16) };
         let inside = fused(Loaded::read(encode(graph(), &[]), |_| None).unwrap());
         let apart = detach(encode(graph(), &[]), |_| None).unwrap();
         let open = |name: &str| (name == apart.location).then(|| apart.weights.clone());

@@ -101,19 +101,22 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Result of fusion: attention that was replaced, and candidates that were rejected.
+/// Result of fusion: attention that was replaced or kept, and candidates that were rejected.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Fusion {
     /// Operators that took the place of others.
-    pub fused: Vec<Fused>,
+    pub fused: Vec<Recognised>,
     /// Candidates that are not attention, or not plainly.
     #[serde(rename = "left")]
     pub rejected: Vec<Rejected>,
+    /// Attention of kinds that were not to be replaced, by the names of the last nodes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Recognised>,
 }
 
-/// An operator that took the place of others.
+/// Attention that was recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fused {
+pub struct Recognised {
     /// Name of the node.
     pub name: String,
     /// Kind of attention that it computes.
@@ -185,13 +188,17 @@ impl Part {
     }
 }
 
-/// Replaces all attention in the graph of `model`; rows of weights along the channels have a multiple of `block` values.
-pub fn attention(model: &mut Model, block: usize) -> Fusion {
+/// Replaces attention of these kinds in the graph of `model`; rows of weights along the channels have a multiple of `block`
+/// values.
+pub fn attention(model: &mut Model, kinds: &[Kind], block: usize) -> Fusion {
     let mut fusion = Fusion::default();
     let mut found = false;
     model.edit(|model| {
         let graph = &mut model.graph;
-        let parts = find(&Matcher { index: Index::new(graph), block }, &mut fusion);
+        let all = find(&Matcher { index: Index::new(graph), block }, &mut fusion);
+        let (parts, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(|part| kinds.contains(&part.kind));
+        let name = |part: &Part| graph.nodes[part.end].name.to_string();
+        fusion.kept = kept.iter().map(|part| Recognised { name: name(part), kind: part.kind }).collect();
         found = !parts.is_empty();
         let gone: HashSet<usize> = parts.iter().flat_map(|part| part.nodes.iter().copied()).collect();
         let mut names = graph.names();
@@ -200,7 +207,7 @@ pub fn attention(model: &mut Model, block: usize) -> Fusion {
             // Insert at the last fused node, which keeps topological order.
             if let Some(part) = parts.iter().find(|part| part.end == at) {
                 let (fused, tensors) = operator(part, &node.name, &mut names);
-                fusion.fused.push(Fused { name: fused.name.to_string(), kind: part.kind });
+                fusion.fused.push(Recognised { name: fused.name.to_string(), kind: part.kind });
                 nodes.push(fused);
                 graph.initializers.extend(tensors);
             } else if !gone.contains(&at) {

@@ -46,12 +46,21 @@ fn replace(model: &mut Model, [first, last]: [&str; 2], nodes: impl IntoIterator
 
 /// The only operator of the fused graph, with its weights.
 fn fused(mut model: Model) -> (Node, Vec<Tensor>) {
-    let fusion = attention(&mut model, 8);
+    let fusion = attention(&mut model, &Kind::ALL, 8);
     assert_eq!((fusion.fused.len(), &fusion.rejected[..]), (1, &[][..]));
     let node = model.graph.nodes.iter().find(|node| node.domain == *DOMAIN).unwrap().clone();
     assert!(model.graph.nodes.iter().all(|node| node.domain == *DOMAIN || node.is("Relu")));
     let weights = node.inputs[1..].iter().map(|name| model.graph.initializers[name].clone()).collect();
     (Node { name: "".into(), inputs: Vec::new(), ..node }, weights)
+}
+
+#[test]
+fn kinds_that_are_not_asked_for_are_kept() {
+    let (mut model, before) = (eca(), eca());
+    let Fusion { fused, rejected, kept } = attention(&mut model, &[Kind::Cbam, Kind::Se], 8);
+    assert!(fused.is_empty() && rejected.is_empty() && model == before);
+    let last = before.graph.nodes.last().unwrap().name.to_string();
+    assert_eq!(kept, [Recognised { name: last, kind: Kind::Eca }]);
 }
 
 /// An operator of another domain may compute anything.
@@ -61,7 +70,8 @@ fn operators_of_other_domains_are_left() {
     for (operator, left) in [("ReduceMean", Kind::Channel), ("GlobalAveragePool", Kind::Spatial)] {
         let mut model = graph.clone();
         node(&mut model, operator).domain = "other".into();
-        let kinds: Vec<_> = attention(&mut model, 16).fused.iter().map(|fused| fused.kind).collect();
+        let kinds: Vec<_> =
+            attention(&mut model, &Kind::ALL, 16).fused.iter().map(|fused| fused.kind).collect();
         assert_eq!(kinds, [left], "{operator}");
     }
 }
@@ -129,7 +139,7 @@ fn eca_of_its_authors_is_the_same() {
     // Expanded to the shape of something else.
     let mut other = model.clone();
     node(&mut other, "Shape").inputs[0] = pooled;
-    assert!(attention(&mut other, 8).fused.is_empty());
+    assert!(attention(&mut other, &Kind::ALL, 8).fused.is_empty());
 
     // Expanded to a shape that is known but for the number of images, as `torch.export` writes it.
     for (sizes, same) in [([16_i64, 4, 4], true), ([16, 4, 8], false), ([1, 4, 4], false)] {
@@ -142,7 +152,7 @@ fn eca_of_its_authors_is_the_same() {
         let concat = Node::new("Concat", ["images", "channels", "height", "width"], ["shape"]);
         let expand = model.graph.nodes.iter().position(|node| node.is("Expand")).unwrap();
         model.graph.nodes.insert(expand, concat.with("axis", 0));
-        assert_eq!(attention(&mut model, 8).fused.len(), usize::from(same), "{sizes:?}");
+        assert_eq!(attention(&mut model, &Kind::ALL, 8).fused.len(), usize::from(same), "{sizes:?}");
     }
 }
 
@@ -150,11 +160,11 @@ type Change = fn(&mut Model);
 
 /// Checks that a layer is left after each change, for this reason.
 fn are_left(model: impl Fn() -> Model, changes: &[(&str, Change)]) {
-    assert_eq!(attention(&mut model(), 8).fused.len(), 1);
+    assert_eq!(attention(&mut model(), &Kind::ALL, 8).fused.len(), 1);
     for (reason, change) in changes {
         let mut model = model();
         change(&mut model);
-        let Fusion { fused, rejected } = attention(&mut model, 8);
+        let Fusion { fused, rejected, .. } = attention(&mut model, &Kind::ALL, 8);
         assert!(fused.is_empty(), "{reason}");
         let reasons: Vec<_> = rejected.iter().map(|rejected| &*rejected.reason).collect();
         assert!(reasons.len() == 1 && reasons[0].contains(reason), "{reason}: {reasons:?}");

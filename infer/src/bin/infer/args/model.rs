@@ -36,7 +36,8 @@ pub struct ModelArgs {
 /// Settings of the engine.
 #[derive(Debug, Args)]
 pub struct EngineArgs {
-    /// Attention kernels on the CPU: fused (CBAM, SE or ECA as one operator) or stock (ONNX Runtime's operators)
+    /// Attention on the CPU: auto (CBAM as one operator of ours, SE and ECA by ONNX Runtime's operators, which are as fast),
+    /// fused (each as one operator) or stock (ONNX Runtime's operators)
     #[arg(long, value_name = "HOW", default_value_t)]
     pub attention: AttentionKernels,
 

@@ -76,11 +76,15 @@ fn lines(file: &str, found: &Inspection) -> String {
     if let Some(note) = &found.note {
         fields.push(("note", messages::faster(note)));
     }
-    if let Some(Fusion { fused, rejected }) = &found.attention {
-        for kind in Kind::ALL {
-            let count = fused.iter().filter(|fused| fused.kind == kind).count();
-            if count > 0 {
-                fields.push(("attention", format!("{count} of {kind} by one operator each")));
+    if let Some(Fusion { fused, rejected, kept }) = &found.attention {
+        let ways =
+            [(fused, "by one operator each"), (kept, "by ONNX Runtime's operators, which are as fast")];
+        for (recognised, way) in ways {
+            for kind in Kind::ALL {
+                let count = recognised.iter().filter(|recognised| recognised.kind == kind).count();
+                if count > 0 {
+                    fields.push(("attention", format!("{count} of {kind} {way}")));
+                }
             }
         }
         let rejected = rejected.iter().map(|Rejected { node, kind, reason }| {
