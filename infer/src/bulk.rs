@@ -1,6 +1,6 @@
 //! Bulk classification: jobs over many images that can be stopped at any moment and go on.
 //!
-//! [`Job::run`] classifies the images of a [`Shard`], and writes the results in parts. [`check`] counts what is there.
+//! [`Job::run`] classifies the images of a [`Shard`], and writes the results in parts. [`check()`] counts what is there.
 //!
 //! | file | holds |
 //! |---|---|

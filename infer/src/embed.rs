@@ -1,7 +1,7 @@
 //! Embeddings of images: the features that a classifier's last linear layer reads.
 //!
 //! Images that a network takes for similar have features in similar directions. [`Embedder`] computes them, [`npy`] and
-//! [`table`] keep them in files, and [`nearest`] finds the most similar ones.
+//! [`table`] keep them in files, and [`nearest()`] finds the most similar ones.
 
 mod nearest;
 pub mod npy;

@@ -1,6 +1,6 @@
 //! Images where they lie: folders, lists, object stores, web addresses, tar shards and parquet files.
 //!
-//! [`units`] lists what places hold, [`items`] reads the images of these units in order, and [`Output`] writes a file or
+//! [`units`] lists what places hold, [`items()`] reads the images of these units in order, and [`Output`] writes a file or
 //! an object that appears whole or not at all. All of them stream: a listing of millions of names does not lie in
 //! memory, and of the images only a [window](Options::window_bytes).
 //!
