@@ -25,6 +25,7 @@ use crate::results::Timings;
 pub(crate) enum Input {
     Source(Source),
     /// Its result is the error.
+    #[cfg_attr(not(feature = "data"), expect(dead_code))] // images of places, which need the feature
     Unreadable {
         path: PathBuf,
         error: Error,
