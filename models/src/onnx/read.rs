@@ -245,7 +245,10 @@ fn found(message: &proto::AttributeProto) -> AttributeType {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Read;
     use std::path::Path;
+
+    use flate2::read::GzDecoder;
 
     use super::*;
     use crate::onnx::write;
@@ -256,9 +259,16 @@ mod tests {
         let mut files = 0;
         for folder in ["tests/onnx_files", "../infer/tests/attention", "../infer/tests/passes"] {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-            let paths = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-            for path in paths.filter(|path| path.extension().is_some_and(|kind| kind == "onnx")) {
-                let message = proto::ModelProto::decode(&fs::read(&path).unwrap()[..]).unwrap();
+            for path in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+                let name = path.to_str().unwrap();
+                let mut bytes = fs::read(&path).unwrap();
+                if name.ends_with(".onnx.gz") {
+                    let packed = std::mem::take(&mut bytes);
+                    GzDecoder::new(&packed[..]).read_to_end(&mut bytes).unwrap();
+                } else if !name.ends_with(".onnx") {
+                    continue;
+                }
+                let message = proto::ModelProto::decode(&bytes[..]).unwrap();
                 // The bytes, for what is not a number does not equal itself.
                 let again = write::model(model(message.clone()).unwrap());
                 assert!(again.encode_to_vec() == message.encode_to_vec(), "{path:?}");
