@@ -2,7 +2,7 @@
 
     cargo build --release -p ferronnx-infer --features cloud
     python3 -m venv venv && venv/bin/pip install 'moto[s3,server]==5.2.5' boto3 pillow
-    ORT_DYLIB_PATH=... venv/bin/python benches/peers/bulk.py target/release/infer [--model infer/tests/earlier/fp32.onnx] \
+    ORT_DYLIB_PATH=... venv/bin/python benches/peers/bulk.py target/release/infer [--model MODEL.onnx] \
         [--images 50000] [--shards 50] [--only kill,memory,speed,objects] [--json OUT.json]
 
     kill     --images images in --shards tar files; four jobs, one of them killed by SIGKILL in the middle and started
@@ -19,6 +19,7 @@ moto and the proxy run on the same cores.
 import argparse
 import asyncio
 import collections
+import gzip
 import io
 import json
 import multiprocessing
@@ -320,16 +321,19 @@ class Bench:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("infer", type=lambda path: str(pathlib.Path(path).resolve()))
-    parser.add_argument("--model", default=str(HERE / "../../infer/tests/earlier/fp32.onnx"))
+    parser.add_argument("--model", help="default: the small one of infer/tests/earlier")
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--shards", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="kill,memory,speed,objects")
     parser.add_argument("--json")
     options = parser.parse_args()
-    options.model = str(pathlib.Path(options.model).resolve())
     results = {}
     with tempfile.TemporaryDirectory() as folder:
+        model = pathlib.Path(options.model or f"{folder}/model.onnx").resolve()
+        if not options.model:
+            model.write_bytes(gzip.decompress((HERE / "../../infer/tests/earlier/fp32.onnx.gz").read_bytes()))
+        options.model = str(model)
         bench = Bench(options, folder)
         try:
             for name in options.only.split(","):
