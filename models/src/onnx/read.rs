@@ -263,7 +263,7 @@ mod tests {
                 let name = path.to_str().unwrap();
                 let mut bytes = fs::read(&path).unwrap();
                 if name.ends_with(".onnx.gz") {
-                    let packed = std::mem::take(&mut bytes);
+                    let packed = take(&mut bytes);
                     GzDecoder::new(&packed[..]).read_to_end(&mut bytes).unwrap();
                 } else if !name.ends_with(".onnx") {
                     continue;
