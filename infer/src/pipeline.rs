@@ -24,7 +24,7 @@ use crate::results::Timings;
 #[derive(Debug)]
 pub(crate) enum Input {
     Source(Source),
-    /// Its result is the error.
+    /// Image that could not be read; the error is its result.
     #[cfg_attr(not(feature = "data"), expect(dead_code))] // images of places, which need the feature
     Unreadable {
         path: PathBuf,

@@ -130,22 +130,15 @@ fn gradient_descent_in_double_is_that_of_one_process() {
     }
 }
 
-/// A run without the figures of the clock.
-fn outcome(run: &Path) -> Vec<(&'static str, Vec<u8>)> {
-    let (folder, _) = RunFolder::open(run).unwrap();
-    let mut metrics = folder.metrics().unwrap();
-    metrics.iter_mut().for_each(|epoch| (epoch.seconds, epoch.images_per_second) = (0.0, 0.0));
-    let files = [
-        "best.safetensors",
-        "last/weights.safetensors",
-        "last/average.safetensors",
-        "last/optimizer.safetensors",
-        "predictions.csv",
-        "result.json",
-    ];
-    let read = |name| (name, fs::read(run.join(name)).unwrap());
-    [("metrics", serde_json::to_vec(&metrics).unwrap())].into_iter().chain(files.map(read)).collect()
-}
+/// Files of a run that do not depend on time.
+const FILES: &[&str] = &[
+    "best.safetensors",
+    "last/weights.safetensors",
+    "last/average.safetensors",
+    "last/optimizer.safetensors",
+    "predictions.csv",
+    "result.json",
+];
 
 #[test]
 fn two_ranks_read_shards_as_one_process_does() {
@@ -179,7 +172,8 @@ fn a_run_of_two_ranks_on_shards_resumes_to_the_bit() {
         starts += 1;
     }
     assert!(starts > 1, "it was stopped");
-    let (whole, stopped) = (outcome(&path("streamed-whole")), outcome(&path("streamed-stopped")));
+    let (whole, stopped) =
+        (common::outcome(&path("streamed-whole"), FILES), common::outcome(&path("streamed-stopped"), FILES));
     for ((name, whole), (_, stopped)) in whole.iter().zip(stopped) {
         assert!(*whole == stopped, "{name} differs");
     }
@@ -203,7 +197,9 @@ fn a_run_of_two_ranks_resumes_to_the_bit_and_evaluates_every_image_once() {
         starts += 1;
     }
     assert!(starts > 1, "it was stopped");
-    for ((name, whole), (_, stopped)) in outcome(&path("whole")).iter().zip(outcome(&path("stopped"))) {
+    for ((name, whole), (_, stopped)) in
+        common::outcome(&path("whole"), FILES).iter().zip(common::outcome(&path("stopped"), FILES))
+    {
         assert!(*whole == stopped, "{name} differs");
     }
     let config = fs::read_to_string(path("whole/config.toml")).unwrap();

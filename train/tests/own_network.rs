@@ -136,26 +136,21 @@ fn example_process() -> anyhow::Result<()> {
     own_network::run(paths[0], paths[1], paths[2], paths[3])
 }
 
-/// Reads everything of a run folder that does not depend on time.
-fn outcome(run: &Path) -> Vec<(&'static str, Vec<u8>)> {
-    let (folder, _) = RunFolder::open(run).unwrap();
-    let mut metrics = folder.metrics().unwrap();
-    metrics.iter_mut().for_each(|epoch| (epoch.seconds, epoch.images_per_second) = (0.0, 0.0));
-    let files = [
-        "best.safetensors",
-        "last/weights.safetensors",
-        "last/optimizer.safetensors",
-        "predictions.csv",
-        "result.json",
-        "plan.json",
-        "report.html",
-    ];
-    let read = |name| (name, fs::read(run.join(name)).unwrap());
-    [("metrics", serde_json::to_vec(&metrics).unwrap())].into_iter().chain(files.map(read)).collect()
-}
+/// Files of a run that do not depend on time.
+const FILES: &[&str] = &[
+    "best.safetensors",
+    "last/weights.safetensors",
+    "last/optimizer.safetensors",
+    "predictions.csv",
+    "result.json",
+    "plan.json",
+    "report.html",
+];
 
 fn same(whole: &Path, stopped: &Path) {
-    for ((name, whole), (_, stopped)) in outcome(whole).iter().zip(outcome(stopped)) {
+    for ((name, whole), (_, stopped)) in
+        common::outcome(whole, FILES).iter().zip(common::outcome(stopped, FILES))
+    {
         assert!(*whole == stopped, "{name} differs");
     }
 }

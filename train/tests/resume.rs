@@ -164,27 +164,17 @@ fn wait(most: Duration, done: impl Fn() -> bool) {
     }
 }
 
-/// Reads everything of a run folder that does not depend on time.
-fn outcome(run: &Path) -> Vec<(String, Vec<u8>)> {
-    let (folder, _) = RunFolder::open(run).unwrap();
-    let mut metrics = folder.metrics().unwrap();
-    metrics.iter_mut().for_each(|epoch| (epoch.seconds, epoch.images_per_second) = (0.0, 0.0));
-    let mut files = vec![("metrics".to_owned(), serde_json::to_vec(&metrics).unwrap())];
-    for name in [
-        "best.safetensors",
-        "last/weights.safetensors",
-        "last/average.safetensors",
-        "last/optimizer.safetensors",
-        "predictions.csv",
-        "result.json",
-        "plan.json",
-        "report.html",
-        //REPORT
-    ] {
-        files.push((name.into(), fs::read(run.join(name)).unwrap()));
-    }
-    files
-}
+/// Files of a run that do not depend on time.
+const FILES: &[&str] = &[
+    "best.safetensors",
+    "last/weights.safetensors",
+    "last/average.safetensors",
+    "last/optimizer.safetensors",
+    "predictions.csv",
+    "result.json",
+    "plan.json",
+    "report.html",
+];
 
 #[test]
 fn twenty_kills_change_nothing() {
@@ -218,7 +208,9 @@ fn twenty_kills_change_nothing() {
         child.wait().unwrap();
     }
     assert!(start(dir.path(), &["fit", "--resume", "killed"]).wait().unwrap().success());
-    for ((name, whole), (_, killed)) in outcome(&dir.path().join("whole")).iter().zip(outcome(&run)) {
+    for ((name, whole), (_, killed)) in
+        common::outcome(&dir.path().join("whole"), FILES).iter().zip(common::outcome(&run, FILES))
+    {
         assert!(*whole == killed, "{name} differs");
     }
     // Another time there is nothing to do.

@@ -37,7 +37,7 @@ pub struct Job {
     pub part_size: usize,
     /// True to replace the parts of another job in this output.
     pub overwrite: bool,
-    /// How inputs are read.
+    /// Settings of reading inputs.
     pub options: Options,
 }
 

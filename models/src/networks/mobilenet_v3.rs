@@ -85,7 +85,7 @@ const STEM: usize = 16;
 /// Rate of the dropout before the classifier.
 const DROPOUT: f32 = 0.2;
 
-/// What distinguishes the small network from the large one.
+/// Blocks and sizes in which the small network and the large one differ.
 struct Variant {
     blocks: &'static [Sizes],
     /// Last block of each stage: of maps of 1/4, 1/8, 1/16 and 1/32 of the image, counted from 1.

@@ -1,7 +1,7 @@
 //! Classifier head of a graph: the last linear layer before the scores, and the features that it reads.
 //!
 //! A network that ends in a global pool and a linear layer has features `[N, C]`, which describe an image (its embedding).
-//! Where the pool is a mean over feature maps `A` `[N, C, h, w]`, the logit of class `c` is the mean over positions of
+//! If the pool is a mean over feature maps `A` `[N, C, h, w]`, the logit of class `c` is the mean over positions of
 //! `sum_k w[c, k] A_k`, plus the bias. This is the class activation map (Zhou et al. 2016, arXiv:1512.04150).
 
 use ndarray::{Array1, Array2, Ix1, Ix2};

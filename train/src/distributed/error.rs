@@ -136,7 +136,7 @@ impl Failure {
 }
 
 impl DistributedError {
-    /// Whether all ranks know of the error, so that one of them reports it.
+    /// True if all ranks know of the error, so that one of them reports it.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Failed(_) | Self::Differs { .. } | Self::SameGpu { .. })
     }

@@ -212,7 +212,7 @@ impl Group {
         Ok(to)
     }
 
-    /// Whether any rank passes `true`.
+    /// Tells all ranks if any of them passes `true`.
     ///
     /// # Errors
     /// [`DistributedError`] when a rank failed, or the collective did.

@@ -53,7 +53,7 @@ pub struct Launch {
     pub address: String,
     /// Port there.
     pub port: u16,
-    /// Whether the launcher serves the store at this address; otherwise the first rank does.
+    /// True if the launcher serves the store at this address; otherwise the first rank does.
     pub agent_store: bool,
     /// Number of times that the launcher started this group again.
     pub restart: usize,
@@ -88,7 +88,7 @@ pub enum LaunchError {
     Value {
         /// The variable.
         variable: &'static str,
-        /// Its value.
+        /// Value of the variable.
         value: String,
         /// Description of what it should be.
         expected: &'static str,
@@ -98,7 +98,7 @@ pub enum LaunchError {
     Range {
         /// The variable.
         variable: &'static str,
-        /// Its value.
+        /// Value of the variable.
         number: usize,
         /// Variable with the count.
         of: &'static str,

@@ -36,7 +36,7 @@ impl World {
         Self { rank: 0, size: 1, local_rank: 0 }
     }
 
-    /// Whether this is the first rank, which writes files and the terminal.
+    /// True for the first rank, which writes files and the terminal.
     pub fn is_first(&self) -> bool {
         self.rank == 0
     }

@@ -40,12 +40,12 @@ impl Peer {
         Self { host, pid, size, address, machine, begun }
     }
 
-    /// Whether the process is known to be gone: always `false` for processes of other machines.
+    /// True if the process is known to be gone: always `false` for processes of other machines.
     pub fn is_gone(&self) -> bool {
         self.is_here() && !status(self.pid).is_some_and(|status| self.is(&status))
     }
 
-    /// Whether both processes are known to be on one machine.
+    /// True if both processes are known to be on one machine.
     pub fn is_beside(&self, other: &Self) -> bool {
         !self.machine.is_empty() && self.machine == other.machine
     }

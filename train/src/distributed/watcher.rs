@@ -93,7 +93,7 @@ impl Watch {
         Ok(store.get(&self.keys.beat(rank))?.as_deref() == Some(LEFT))
     }
 
-    /// Whether this rank's GPU is connected with others.
+    /// True if this rank's GPU is connected with others.
     pub fn has_gpu(&self) -> bool {
         self.gpu.get().is_some()
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use ferronnx_models::checkpoint;
 use ferronnx_models::{Module, Weights, shapes};
 use ferronnx_train::params::Params;
+use ferronnx_train::run::RunFolder;
 use flate2::read::GzDecoder;
 use image::{Rgb, RgbImage};
 use ndarray::ArrayD;
@@ -74,4 +75,13 @@ pub fn colour_set() -> (tempfile::TempDir, PathBuf) {
     colours(&data, "train", &COLOURS, 14);
     colours(&data, "test", &COLOURS, 4);
     (dir, data)
+}
+
+/// Reads the metrics of a run without its times, and these files of its folder.
+pub fn outcome(run: &Path, files: &[&'static str]) -> Vec<(&'static str, Vec<u8>)> {
+    let (folder, _) = RunFolder::open(run).unwrap();
+    let mut metrics = folder.metrics().unwrap();
+    metrics.iter_mut().for_each(|epoch| (epoch.seconds, epoch.images_per_second) = (0.0, 0.0));
+    let read = |&name| (name, std::fs::read(run.join(name)).unwrap());
+    [("metrics", serde_json::to_vec(&metrics).unwrap())].into_iter().chain(files.iter().map(read)).collect()
 }

@@ -94,7 +94,7 @@ impl Listing {
         Some(Ok(unit.in_folders(below)))
     }
 
-    /// What a prefix without units is: an image itself, or an error.
+    /// Unit of a prefix that holds none: the image that has this name, or an error.
     fn nothing(&self) -> Result<Unit> {
         let at = |kind: ErrorKind| Error::from(kind).at(self.url.to_string());
         if self.listed > 0 {

@@ -29,7 +29,7 @@ macro_rules! say {
     ($($text:tt)*) => { crate::display::print(format_args!($($text)*)) };
 }
 
-/// Whether this process leaves the terminal to another one.
+/// True if this process leaves the terminal to another one.
 static MUTED: AtomicBool = AtomicBool::new(false);
 
 /// Prints nothing from now on, because the first rank does.

@@ -37,7 +37,7 @@ pub struct Ranks {
     pub group: Arc<Group>,
     /// Log of this rank, unless it is the first.
     pub log: RankLog,
-    /// Whether the launcher started the group again, after a failure.
+    /// True if the launcher started the group again, after a failure.
     pub restarted: bool,
 }
 
@@ -99,7 +99,7 @@ fn join(args: &FitArgs, launch: &Launch) -> Result<Ranks> {
 }
 
 impl Ranks {
-    /// Whether this is the first rank.
+    /// True for the first rank.
     pub fn is_first(&self) -> bool {
         self.group.world().is_first()
     }
