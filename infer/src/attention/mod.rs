@@ -31,12 +31,12 @@ pub enum AttentionKernels {
 }
 
 impl AttentionKernels {
-    /// Kinds of attention that one operator computes.
-    pub(crate) fn kinds(self) -> &'static [Kind] {
+    /// Kinds of attention that one operator computes; none if attention is not looked for.
+    pub(crate) fn kinds(self) -> Option<&'static [Kind]> {
         match self {
-            Self::Auto => &[Kind::Channel, Kind::Spatial, Kind::Cbam],
-            Self::Fused => &Kind::ALL,
-            Self::Stock => &[],
+            Self::Auto => Some(&[Kind::Channel, Kind::Spatial, Kind::Cbam]),
+            Self::Fused => Some(&Kind::ALL),
+            Self::Stock => None,
         }
     }
 }

@@ -136,10 +136,8 @@ impl<'a> Model<'a> {
     ) -> std::result::Result<(Separated, Fusion), ExternalDataError> {
         let mut loaded = Loaded::read(content, |name| self.beside(name))?;
         passes::replace_zip_maps(&mut loaded.model);
-        let fusion = match attention {
-            AttentionKernels::Stock => Fusion::default(),
-            _ => fuse::attention(&mut loaded.model, attention.kinds(), kernel::LANES),
-        };
+        let fused = |kinds| fuse::attention(&mut loaded.model, kinds, kernel::LANES);
+        let fusion = attention.kinds().map(fused).unwrap_or_default();
         Ok((loaded.separate()?, fusion))
     }
 
