@@ -20,7 +20,8 @@ pub(super) struct Arrived {
     pub peers: Vec<Peer>,
 }
 
-/// Waits until all ranks have come.
+/// Waits until all ranks have come. After a failure the process that serves the store, which has a time for its
+/// `farewell`, keeps it for at most that long, until the others know of it.
 ///
 /// # Errors
 /// [`DistributedError::Missing`] after the timeout; [`DistributedError::Failed`] when two processes have one rank, or were
@@ -30,8 +31,9 @@ pub(super) fn meet(
     world: World,
     this: &Peer,
     timeout: Duration,
+    farewell: Option<Duration>,
 ) -> Result<Arrived, DistributedError> {
-    Meeting { store, world, this, timeout, begun: Instant::now() }.run()
+    Meeting { store, world, this, timeout, farewell, begun: Instant::now() }.run()
 }
 
 struct Meeting<'a> {
@@ -39,6 +41,7 @@ struct Meeting<'a> {
     world: World,
     this: &'a Peer,
     timeout: Duration,
+    farewell: Option<Duration>,
     begun: Instant,
 }
 
@@ -49,13 +52,35 @@ impl Meeting<'_> {
             false => self.welcomed()?,
         };
         let keys = Keys(format!("{start}/"));
-        let place = format!("{}peer/{}", keys.0, self.world.rank);
-        if self.add(&format!("{place}/count"), 1)? > 1 {
-            self.refuse(&keys, &place)?;
+        let peers = self.peers(&keys);
+        if matches!(peers, Err(DistributedError::Failed(_))) {
+            self.part(&keys);
+        }
+        Ok(Arrived { peers: peers?, keys })
+    }
+
+    /// Takes the place of this rank, and collects the processes of all.
+    fn peers(&self, keys: &Keys) -> Result<Vec<Peer>, DistributedError> {
+        let place = place(keys, self.world.rank);
+        if self.add(&count(&place), 1)? > 1 {
+            self.refuse(keys, &place)?;
         }
         self.set(&place, &encoded(self.this))?;
-        let peers = self.all(&keys)?;
-        Ok(Arrived { keys, peers })
+        self.all(keys)
+    }
+
+    /// Tells that this process knows of a failure, and keeps the store that it serves until all that came know of it.
+    fn part(&self, keys: &Keys) {
+        let begun = Instant::now();
+        let known = format!("{}known", keys.0);
+        // The failure is told in any case, so that errors of the store no longer matter.
+        let told = self.store.add(&known, 1);
+        let (Ok(_), Some(farewell)) = (told, self.farewell) else { return };
+        let came = |rank| self.store.add(&count(&place(keys, rank)), 0).unwrap_or(0);
+        let came: i64 = (0..self.world.size).map(came).sum();
+        while begun.elapsed() < farewell && self.store.add(&known, 0).is_ok_and(|known| known < came) {
+            thread::sleep(LOOK);
+        }
     }
 
     /// Asks the first rank for the number of this start.
@@ -79,12 +104,12 @@ impl Meeting<'_> {
         let mut found: Vec<Option<Peer>> = vec![None; self.world.size];
         loop {
             self.check(keys)?;
-            for (rank, place) in found.iter_mut().enumerate().filter(|(_, place)| place.is_none()) {
+            for (rank, found) in found.iter_mut().enumerate().filter(|(_, found)| found.is_none()) {
                 if self.world.is_first() && rank > 0 {
                     self.welcome(rank, &keys.0)?;
                 }
-                *place = self.get(&format!("{}peer/{rank}", keys.0))?.as_deref().and_then(decoded);
-                if let Some(peer) = place {
+                *found = self.get(&place(keys, rank))?.as_deref().and_then(decoded);
+                if let Some(peer) = found {
                     self.compare(keys, rank, peer)?;
                 }
             }
@@ -166,6 +191,16 @@ impl Meeting<'_> {
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, DistributedError> {
         self.store.get(key).map_err(DistributedError::engine("read the store of the ranks"))
     }
+}
+
+/// Key of the process that has a rank.
+fn place(keys: &Keys, rank: usize) -> String {
+    format!("{}peer/{rank}", keys.0)
+}
+
+/// Key of the number of processes that came to a place.
+fn count(place: &str) -> String {
+    format!("{place}/count")
 }
 
 fn arrivals(rank: usize) -> String {

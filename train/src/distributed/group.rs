@@ -60,7 +60,7 @@ impl Group {
             None => Store::connect(host, *port, limit).ok_or_else(stranger)?,
         };
         let this = Peer::this(world.size, local);
-        let arrived = arrival::meet(&store, *world, &this, timeout)?;
+        let arrived = arrival::meet(&store, *world, &this, timeout, serves.then_some(FAREWELL))?;
         let own = Store::connect(host, *port, limit).ok_or_else(stranger)?;
         let watch = Arc::new(Watch::new(arrived.keys, world.rank, arrived.peers));
         let watcher = Watcher::start(Arc::clone(&watch), own)?;
