@@ -7,6 +7,7 @@ Tensors are compared with ONNX Runtime in Python, images with `infer classify`. 
 """
 import base64
 import concurrent.futures
+import gzip
 import http.client
 import json
 import os
@@ -14,6 +15,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import unittest
@@ -29,12 +31,18 @@ from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
 
 TESTS = pathlib.Path(__file__).resolve().parent.parent
-MODELS = {"net": TESTS / "earlier/fp32.onnx", "net:2": TESTS / "earlier/int8.onnx",
-          "bytes": TESTS / "earlier/uint8-attention.onnx"}
-FOREIGN = {"half": TESTS / "foreign/fp16.onnx", "double": TESTS / "foreign/double.onnx",
-           "four": TESTS / "foreign/batch_4.onnx", "several": TESTS / "foreign/sigmoid.onnx"}
-ASSUME = ["--allow-uncertified", "--labels", TESTS / "foreign/five.json", "--mean", "0,0,0", "--std", "1,1,1"]
-IMAGES = [TESTS / "earlier/image.png", TESTS / "formats/baseline.jpg", TESTS / "foreign/wide.png"]
+UNPACKED = tempfile.TemporaryDirectory()
+FILES = pathlib.Path(UNPACKED.name)
+for form in ["fp32", "int8", "uint8-attention"]:
+    (FILES / f"{form}.onnx").write_bytes(gzip.decompress((TESTS / f"earlier/{form}.onnx.gz").read_bytes()))
+with tarfile.open(TESTS / "foreign/files.tar.gz") as archive:
+    archive.extractall(FILES / "foreign")
+
+MODELS = {"net": FILES / "fp32.onnx", "net:2": FILES / "int8.onnx", "bytes": FILES / "uint8-attention.onnx"}
+FOREIGN = {"half": FILES / "foreign/fp16.onnx", "double": FILES / "foreign/double.onnx",
+           "four": FILES / "foreign/batch_4.onnx", "several": FILES / "foreign/sigmoid.onnx"}
+ASSUME = ["--allow-uncertified", "--labels", FILES / "foreign/five.json", "--mean", "0,0,0", "--std", "1,1,1"]
+IMAGES = [TESTS / "earlier/image.png", TESTS / "formats/baseline.jpg", FILES / "foreign/wide.png"]
 QUEUE = 16
 PROGRAM = None
 PORTS = {}
