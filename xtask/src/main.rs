@@ -9,6 +9,7 @@ mod setup;
 mod staging;
 mod steps;
 mod test;
+mod tools;
 mod unpack;
 mod wheel;
 mod workspace;

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::steps::Steps;
 use crate::workspace::{cargo, root, run as run_command};
-use crate::{pip, setup};
+use crate::{pip, setup, tools};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -63,11 +63,13 @@ fn conformance() -> Result<()> {
     run_command(python.env("PYTHONPATH", packages))
 }
 
+/// Checks licences, duplicates and sources of all dependencies with the user's cargo-deny, or else one that is brought.
 fn licences() -> Result<()> {
+    let check = ["check", "licenses", "bans", "sources"];
     let installed = cargo(&["deny", "--version"]).output().is_ok_and(|output| output.status.success());
-    if !installed {
-        println!("skipped: cargo-deny is not installed (`cargo install --locked cargo-deny`)");
-        return Ok(());
+    if installed {
+        return run_command(cargo(&["deny"]).args(check));
     }
-    run_command(&mut cargo(&["deny", "check", "licenses", "bans", "sources"]))
+    let mut deny = Command::new(tools::program(&tools::CARGO_DENY)?);
+    run_command(deny.args(check).current_dir(root()))
 }
