@@ -10,14 +10,14 @@
 #   TRAIN     command that is the program (train)
 #   DEVICE    device (cuda); cpu and few epochs try the script itself
 #   NETWORK   network (resnet18)
-#   EPOCHS    epochs (30), SEEDS the seeds ("1 2 3"), BATCH images per step (512)
+#   EPOCHS    epochs (30), SEEDS the seeds ("1", five or six minutes each on an H100), BATCH images per step (512)
 #   RUNS      kinds and places ("none cbam-stages cbam-blocks cbam-last se-stages se-blocks eca-stages eca-blocks")
 #   LIMIT     seconds after which a run is ended (1200)
 #   FLAGS     further flags of train fit
 set -eu
 data=$(cd "$1" && pwd) out=$2
 train=${TRAIN:-train} device=${DEVICE:-cuda} network=${NETWORK:-resnet18}
-epochs=${EPOCHS:-30} seeds=${SEEDS:-1 2 3} batch=${BATCH:-512} limit=${LIMIT:-1200}
+epochs=${EPOCHS:-30} seeds=${SEEDS:-1} batch=${BATCH:-512} limit=${LIMIT:-1200}
 runs=${RUNS:-none cbam-stages cbam-blocks cbam-last se-stages se-blocks eca-stages eca-blocks}
 # The rate of the recipe is for 64 images a step, and grows with the root of the batch.
 rate=$(awk "BEGIN { printf \"%.3g\", 0.05 * sqrt($batch / 64) }")

@@ -5,12 +5,13 @@
 #
 # MODEL... are files of `train export` (fp32 with float input first; then fp16, int8 and uint8 input); the first is given
 # the faults. Appends to OUT/verify-DATE.md; reports and logs lie in OUT/verify/. INFER is the program, with words before it
-# if it needs them (infer), FAULTS the program `faulty_models` of benches (faulty_models; none leaves it out), PYTHON a
-# Python, with torch for one of the messages (python3), DEVICE the device (cuda; cpu tries the script itself), LIMIT the
-# seconds of each part (60), FULL=none leaves out the message for a GPU whose memory another program has.
+# if it needs them (infer), FAULTS the program `faulty_models` of benches (faulty_models; none leaves it out), TRAIN the program
+# `train` for its messages, with DATA its images (none leaves them out), PYTHON a Python, with torch for one of the messages
+# (python3), DEVICE the device (cuda; cpu tries the script itself), LIMIT the seconds of each part (60), FULL=none leaves out
+# the message for a GPU whose memory another program has.
 # shellcheck disable=SC2086
 set -u
-[ $# -ge 2 ] || { sed -n 's/^# \{0,1\}//; 2,10p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n 's/^# \{0,1\}//; 2,11p' "$0" >&2; exit 2; }
 infer=${INFER:-infer} faults=${FAULTS:-faulty_models} python=${PYTHON:-python3} device=${DEVICE:-cuda} limit=${LIMIT:-60}
 models= first=$1
 while [ $# -gt 1 ]; do models="$models $1"; shift; done
@@ -97,8 +98,15 @@ if [ "$faults" != none ]; then
 fi
 
 message() { # COMMAND...
-    say "\$ infer $*"
-    timeout "$limit" $infer "$@" > "$logs/message.out" 2> "$logs/message.err"
+    said "infer" "$infer" "$@"
+}
+
+# said NAME PROGRAM COMMAND...: writes the end of what a program says when it fails.
+said() {
+    name=$1 program=$2
+    shift 2
+    say "\$ $name $*"
+    timeout "$limit" $program "$@" > "$logs/message.out" 2> "$logs/message.err"
     code=$?
     tail -n 5 "$logs/message.err" >> "$result"
     say "(exit code $code)"
@@ -112,6 +120,12 @@ if [ "$device" != cpu ]; then
     message verify --model "$first" --device "$device" --gpu-memory 1
     message verify --model "$first" --device "$device" --gpu-memory 40
     message bench --model "$first" --device "$device" --batch 4096 --seconds 1 --gpu-memory 200
+fi
+if [ "${TRAIN:-none}" != none ] && [ "${DATA:-none}" != none ]; then
+    said train "$TRAIN" fit --data "$DATA" --device cuda:7 --out "$logs/run"
+    # All images are one batch, whose activations do not fit.
+    [ "$device" = cpu ] || said train "$TRAIN" fit --data "$DATA" --device "$device" --batch-size 36000 --out "$logs/run"
+    rm -rf "$logs/run"
 fi
 if [ "$device" != cpu ] && [ "${FULL:-}" != none ]; then
     # Another program has all of the memory but 900 MB.
