@@ -14,6 +14,8 @@ mod fit;
 mod gray;
 mod interrupted;
 mod labels;
+#[cfg(target_os = "linux")]
+mod waiting;
 
 use std::path::Path;
 

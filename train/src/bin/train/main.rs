@@ -9,6 +9,7 @@ mod findings;
 mod hints;
 mod mlflow;
 mod ranks;
+mod waiting;
 
 use std::panic;
 use std::process::ExitCode;
@@ -49,6 +50,9 @@ fn main() -> ExitCode {
         eprintln!("error: internal: {} ({place}): please report this", first_words(message));
     }));
     let args = Args::parse();
+    if matches!(args.command, Command::Fit(_) | Command::FindLr(_)) {
+        waiting::sleep();
+    }
     let result = panic::catch_unwind(|| match args.command {
         Command::Fit(args) => ranks::run(&args),
         Command::FindLr(args) => commands::find_lr::run(&args),
