@@ -1,15 +1,20 @@
 //! Compiles the C++ files for functions that tch lacks, and sets the run path to libtorch: where it was built, or
 //! beside an installed binary.
+//!
+//! With `FERRONNX_RELOCATABLE` set, as `cargo xtask dist` does, only the second: no path of this machine stays in the binary.
 
 use std::path::{Path, PathBuf};
 
 fn main() {
     println!("cargo:rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
     println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
+    println!("cargo:rerun-if-env-changed=FERRONNX_RELOCATABLE");
     println!("cargo:rerun-if-changed=src/native");
     let Some(lib) = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else { return };
     compile(&lib);
-    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    if std::env::var_os("FERRONNX_RELOCATABLE").is_none() {
+        println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    }
     println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../libtorch/torch/lib");
 }
 

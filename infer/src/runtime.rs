@@ -1,8 +1,12 @@
 //! Loader of ONNX Runtime, which is opened when the program runs.
 //!
 //! One build therefore works with every version, on CPU and GPU. The library is, in this order: the path given,
-//! `$ORT_DYLIB_PATH`, beside the program, `.native/onnxruntime/` in a folder above the program or in the current one. The
-//! first two are a choice: if they are wrong, the search does not go on.
+//! `$ORT_DYLIB_PATH`, beside the program, in `../lib` of it, `.native/onnxruntime/` in a folder above the program or in the
+//! current one. The first two are a choice: if they are wrong, the search does not go on.
+//!
+//! # The C++ runtime
+//! ONNX Runtime needs the system's `libstdc++.so.6`. Where a system has none, and only there, the one in `fallback/` beside
+//! the library is taken: the archives of a release bring it.
 //!
 //! # Telemetry
 //! Official builds from 1.29 on send usage data and keep a device identity in the user's home, unless
@@ -12,6 +16,8 @@
 
 use std::env;
 use std::ffi::CStr;
+#[cfg(target_os = "linux")]
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -139,6 +145,8 @@ fn open(path: PathBuf) -> Result<Runtime> {
         // SAFETY: this is the only thread, and nothing here starts another.
         unsafe { disable_telemetry() };
     }
+    #[cfg(target_os = "linux")]
+    lend_cpp_runtime(&path);
     let builder = ort::init_from(&path).map_err(|error| load_error(&path, error).at(&path))?;
     // The default logger writes coloured lines to stderr. Failures come back as errors, so this one drops its lines.
     let environment = builder
@@ -149,6 +157,22 @@ fn open(path: PathBuf) -> Result<Runtime> {
         .map_err(|error| RuntimeError::Environment(error.into()).at(&path))?;
     let version = version_of(&path).unwrap_or_else(|| "of unknown version".into());
     Ok(Runtime { environment, path, version })
+}
+
+/// Loads the C++ runtime in `fallback/` beside ONNX Runtime's library `path` where the system has none.
+///
+/// The loader knows libraries by their names: what is loaded under a name is what others get by it. One that cannot be
+/// loaded is left to ONNX Runtime's own error.
+#[cfg(target_os = "linux")]
+fn lend_cpp_runtime(path: &Path) {
+    let folder = path.with_file_name("fallback");
+    // SAFETY: the initialisers of these libraries set up their own state only.
+    let load = |name: &OsStr| unsafe { libloading::Library::new(name) }.map(std::mem::forget);
+    if folder.is_dir() && load("libstdc++.so.6".as_ref()).is_err() {
+        for name in ["libgcc_s.so.1", "libstdc++.so.6"] {
+            let _ = load(folder.join(name).as_os_str());
+        }
+    }
 }
 
 /// Full version of the loaded library at `path`: `ort` keeps only the minor version.
@@ -201,6 +225,7 @@ fn search_path() -> Vec<PathBuf> {
     let program = env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
     let current = env::current_dir().ok();
     let mut folders: Vec<PathBuf> = program.iter().cloned().collect();
+    folders.extend(program.as_deref().and_then(Path::parent).map(|above| above.join("lib")));
     folders.extend(program.iter().flat_map(|program| program.ancestors()).map(native));
     // Folders above the current one are not searched: others may be able to write there.
     folders.extend(current.as_deref().map(native).filter(|folder| !folders.contains(folder)));

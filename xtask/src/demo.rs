@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 
 use crate::setup;
 use crate::steps::Steps;
-use crate::workspace::{self, cargo, short, show};
+use crate::workspace::{self, cargo, executable, short, show};
 
 const DATA: &str = "demo/data";
 const RUN: &str = "demo/run";
@@ -60,14 +59,6 @@ fn build() -> Result<Binaries> {
         "--message-format=json-render-diagnostics",
     ]))?;
     Ok(Binaries { train: executable(&messages, "train")?, infer: executable(&messages, "infer")? })
-}
-
-fn executable(messages: &str, name: &str) -> Result<PathBuf> {
-    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    messages
-        .filter(|message| message["target"]["name"] == name)
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .with_context(|| format!("cargo built no binary `{name}`"))
 }
 
 fn train(train: &Path) -> Result<()> {
@@ -128,18 +119,4 @@ fn shown(binary: &Path, args: &[&str]) -> Result<()> {
     let mut command = program(binary, args);
     println!("$ {}", show(&command));
     workspace::run(&mut command)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_binary_is_found_among_cargos_messages() {
-        let messages = "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"train\"},\"executable\":null}\n\
-                        {\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"train\"},\"executable\":\"/t/train\"}\n\
-                        {\"reason\":\"build-finished\",\"success\":true}\n";
-        assert_eq!(executable(messages, "train").unwrap(), Path::new("/t/train"));
-        assert_eq!(executable(messages, "infer").unwrap_err().to_string(), "cargo built no binary `infer`");
-    }
 }

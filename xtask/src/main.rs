@@ -1,9 +1,10 @@
-//! `cargo xtask`: downloads the native libraries, runs the demo, all checks and the benchmarks.
+//! `cargo xtask`: downloads the native libraries, runs the demo, all checks and the benchmarks, and makes releases.
 //!
 //! Cargo builds the Rust code; this program does everything else, without shell scripts.
 
 mod bench;
 mod demo;
+mod dist;
 mod pip;
 mod setup;
 mod staging;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Set up, demonstrate, test and benchmark ferronnx
+/// Set up, demonstrate, test, benchmark and release ferronnx
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -36,6 +37,8 @@ enum Command {
     Test(test::TestArgs),
     /// Benchmark attention and write the results as JSON, Markdown and a plot
     Bench(bench::BenchArgs),
+    /// Make release archives of both programs
+    Dist(dist::DistArgs),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Dist(args) => dist::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

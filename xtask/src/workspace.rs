@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 /// Root folder of the workspace.
 pub fn root() -> &'static Path {
@@ -71,6 +72,20 @@ pub fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{shown}` printed something that is not UTF-8"))
 }
 
+/// File of the program `name` among cargo's messages in JSON.
+///
+/// The target folder can be configured in many ways, so cargo is asked for the paths.
+///
+/// # Errors
+/// When cargo built no such program.
+pub fn executable(messages: &str, name: &str) -> Result<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    messages
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo built no binary `{name}`"))
+}
+
 /// Command line for messages, with paths relative to the root folder.
 pub fn show(command: &Command) -> String {
     let program = Path::new(command.get_program());
@@ -97,5 +112,14 @@ mod tests {
             cargo.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
         assert!(removed.iter().any(|name| *name == "CARGO_MANIFEST_DIR"), "{removed:?}");
         assert!(!removed.iter().any(|name| *name == "CARGO_TARGET_DIR"), "{removed:?}");
+    }
+
+    #[test]
+    fn the_binary_is_found_among_cargos_messages() {
+        let messages = "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"train\"},\"executable\":null}\n\
+                        {\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"train\"},\"executable\":\"/t/train\"}\n\
+                        {\"reason\":\"build-finished\",\"success\":true}\n";
+        assert_eq!(executable(messages, "train").unwrap(), Path::new("/t/train"));
+        assert_eq!(executable(messages, "infer").unwrap_err().to_string(), "cargo built no binary `infer`");
     }
 }

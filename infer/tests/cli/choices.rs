@@ -166,6 +166,22 @@ fn shells_complete_every_command() {
 }
 
 #[test]
+fn a_man_page_for_every_command() {
+    let place = Workplace::without_model();
+    let folder = tempfile::tempdir().unwrap();
+    let said = Said::by(place.infer_without_runtime().arg("man").arg(folder.path()));
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let page = fs::read_to_string(folder.path().join("infer-classify.1")).unwrap();
+    assert!(page.contains("infer") && page.contains("\\-\\-top\\-k"), "{page}");
+    assert!(folder.path().join("infer.1").is_file() && folder.path().join("infer-man.1").is_file());
+
+    let nowhere = folder.path().join("no/such/folder");
+    let said = Said::by(place.infer_without_runtime().arg("man").arg(&nowhere));
+    assert_eq!(said.code, 2, "{}", said.stderr);
+    assert!(said.stderr.contains(nowhere.to_str().unwrap()), "{}", said.stderr);
+}
+
+#[test]
 fn every_command_has_examples() {
     let place = Workplace::without_model();
     for command in ["classify", "evaluate", "bench", "explain", "inspect", "verify", "completions"] {

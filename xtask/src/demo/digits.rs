@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use flate2::read::GzDecoder;
 
 use crate::pip;
+use crate::setup::Platform;
 use crate::setup::wheels::SCIKIT_LEARN;
 use crate::staging::Staging;
 use crate::unpack::unpack;
@@ -34,7 +35,7 @@ pub fn bring(demo: &Path) -> Result<()> {
     let staging = Staging::open(demo)?;
     pip::check()?;
     let downloads = staging.folder("downloads")?;
-    let wheel = pip::download(&SCIKIT_LEARN, &downloads)?;
+    let wheel = pip::download(&SCIKIT_LEARN, Platform::LinuxX64, &downloads)?;
     unpack(&SCIKIT_LEARN, &wheel, &downloads)?;
     let data = staging.folder("data")?;
     let written = write_images(&downloads.join("digits.csv.gz"), &data)?;

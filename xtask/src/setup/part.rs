@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::Form;
+use super::{Form, Platform};
 use crate::staging::Staging;
 use crate::unpack::unpack;
 use crate::wheel::Wheel;
@@ -25,6 +25,8 @@ const LAYOUT: u32 = 1;
 pub struct Part {
     /// Name of the folder.
     pub folder: &'static str,
+    /// Platform of the wheels.
+    pub platform: Platform,
     /// CPU or CUDA.
     pub form: Form,
     /// Wheels to unpack.
@@ -47,11 +49,15 @@ impl Part {
     ///
     /// # Errors
     /// When a download or a write fails. The old folder then stays.
-    pub fn install(&self, staging: &Staging, fetch: impl Fn(&Wheel, &Path) -> Result<PathBuf>) -> Result<()> {
+    pub fn install(
+        &self,
+        staging: &Staging,
+        fetch: impl Fn(&Wheel, Platform, &Path) -> Result<PathBuf>,
+    ) -> Result<()> {
         let made = staging.folder(self.folder)?;
         for wheel in &self.wheels {
             let downloads = staging.folder("downloads")?;
-            let file = fetch(wheel, &downloads)?;
+            let file = fetch(wheel, self.platform, &downloads)?;
             unpack(wheel, &file, &made)?;
             fs::remove_dir_all(&downloads)
                 .with_context(|| format!("cannot delete {}", downloads.display()))?;
@@ -108,6 +114,7 @@ mod tests {
         let wheel = Wheel { package: "small", version, megabytes: 0.1, sha256: "00", keep };
         Part {
             folder: "small",
+            platform: Platform::LinuxX64,
             form,
             wheels: vec![wheel],
             megabytes: 0.1,
@@ -116,7 +123,7 @@ mod tests {
     }
 
     /// Replaces the download: writes a zip with one library that contains its version.
-    fn fetch(wheel: &Wheel, into: &Path) -> Result<PathBuf> {
+    fn fetch(wheel: &Wheel, _platform: Platform, into: &Path) -> Result<PathBuf> {
         let file = into.join("small.whl");
         let mut zip = ZipWriter::new(fs::File::create(&file)?);
         zip.start_file("small/lib/libx_cpu.so", SimpleFileOptions::default())?;
@@ -150,7 +157,7 @@ mod tests {
         let old = part(Form::Cpu, "1");
         old.install(&Staging::open(native.path()).unwrap(), fetch).unwrap();
         let staging = Staging::open(native.path()).unwrap();
-        part(Form::Cpu, "2").install(&staging, |_, _| anyhow::bail!("no network")).unwrap_err();
+        part(Form::Cpu, "2").install(&staging, |_, _, _| anyhow::bail!("no network")).unwrap_err();
         assert!(old.is_installed(native.path()));
     }
 }

@@ -139,6 +139,52 @@ pub const NVIDIA_FOR_TORCH: [Wheel; 8] = [
     nvidia("nvidia-nvtx", "13.0.85", 0.1, "4936d1d6780fbe68db454f5e72a42ff64d1fd6397df9f363ae786930fd5c1cd4"),
 ];
 
+/// libtorch for the CPU of 64-bit ARM: as [`TORCH_CPU`], with the libraries of linear algebra that it needs.
+pub const TORCH_ARM64: Wheel = Wheel {
+    megabytes: 427.2,
+    sha256: "092790c696a760c729fd5722835f50b9d81fd7c8f141571f3f3cf4081a8f664c",
+    keep: &[
+        ("torch/include/", "include/"),
+        ("torch/lib/libarm_compute", "lib/libarm_compute"),
+        ("torch/lib/libc10.so", "lib/libc10.so"),
+        ("torch/lib/libgfortran.so.5", "lib/libgfortran.so.5"),
+        ("torch/lib/libgomp.so.1", "lib/libgomp.so.1"),
+        ("torch/lib/libnvpl_", "lib/libnvpl_"),
+        ("torch/lib/libshm.so", "lib/libshm.so"),
+        ("torch/lib/libtorch_cpu.so", "lib/libtorch_cpu.so"),
+        ("torch/lib/libtorch_global_deps.so", "lib/libtorch_global_deps.so"),
+    ],
+    ..TORCH_CUDA
+};
+
+/// libtorch for Apple silicon.
+pub const TORCH_MAC: Wheel = Wheel {
+    megabytes: 111.2,
+    sha256: "e76f9bcecc52b8ff711239a2f7547d5353df95878ab232f0773c1d95928b92f8",
+    keep: SHARED_OBJECTS_AND_HEADERS,
+    ..TORCH_CUDA
+};
+
+/// ONNX Runtime for 64-bit ARM on Linux.
+pub const ORT_ARM64: Wheel = Wheel {
+    megabytes: 21.4,
+    sha256: "da05378364c44d4407e463982d2bf8d5e4cfea873283757e48beeb41df97b7f3",
+    ..ORT_CPU
+};
+
+/// ONNX Runtime for Apple silicon.
+pub const ORT_MAC: Wheel = Wheel {
+    megabytes: 20.9,
+    sha256: "60b6b69bfe580eab576cacc5d132a0e9cf2a37fcfd18d46dd191042b1d1ed0d7",
+    ..ORT_CPU
+};
+
+/// [`NVIDIA_FOR_CPU`] for 64-bit ARM.
+pub const NVIDIA_FOR_ARM64: [Wheel; 2] = [
+    Wheel { sha256: "ef9bcbe90493a2b9d810e43d249adb3d02e98dd30200d86607d8d02687c43f55", ..NVIDIA_FOR_CPU[0] },
+    Wheel { sha256: "796bd679890ee55fb14a94629b698b6db54bcfd833d391d5e94017dd9d7d3151", ..NVIDIA_FOR_CPU[1] },
+];
+
 /// scikit-learn, which contains the demo's images.
 pub const SCIKIT_LEARN: Wheel = Wheel {
     package: "scikit-learn",

@@ -60,6 +60,8 @@ fn main() -> ExitCode {
         Command::Explain(args) => commands::explain::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
         Command::Summary(args) => commands::summary::run(&args),
+        Command::Completions(args) => commands::completions::run(&args),
+        Command::Man(args) => commands::man::run(&args),
     });
     match result {
         Ok(Ok(())) => ExitCode::SUCCESS,

@@ -9,6 +9,7 @@ mod embed;
 mod evaluate;
 mod explain;
 mod inspect;
+mod man;
 mod model;
 #[cfg(feature = "serve")]
 mod serve;
@@ -28,6 +29,7 @@ pub use embed::EmbedArgs;
 pub use evaluate::EvaluateArgs;
 pub use explain::ExplainArgs;
 pub use inspect::InspectArgs;
+pub use man::ManArgs;
 #[cfg(feature = "bench")]
 pub use model::EngineArgs;
 use model::probability;
@@ -85,6 +87,9 @@ pub enum Command {
     /// Print completions for a shell
     #[command(after_help = completions::HELP)]
     Completions(CompletionsArgs),
+    /// Write man pages, one for each command
+    #[command(after_help = man::HELP)]
+    Man(ManArgs),
 }
 
 /// Format of the results of images.

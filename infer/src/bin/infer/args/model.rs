@@ -111,7 +111,7 @@ pub struct FileArgs {
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
 
-    /// ONNX Runtime's library or its folder [default: $ORT_DYLIB_PATH, beside the program, .native/]
+    /// ONNX Runtime's library or its folder [default: $ORT_DYLIB_PATH, beside the program, ../lib, .native/]
     #[arg(long, value_name = "PATH")]
     pub ort_lib: Option<PathBuf>,
 }

@@ -8,6 +8,7 @@ pub mod embed;
 pub mod evaluate;
 pub mod explain;
 pub mod inspect;
+pub mod man;
 mod model;
 #[cfg(feature = "serve")]
 pub mod serve;

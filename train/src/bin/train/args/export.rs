@@ -73,7 +73,7 @@ pub struct ExportArgs {
     /// Compare every node with libtorch, and show the N largest differences
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "20")]
     pub drift: Option<usize>,
-    /// ONNX Runtime library [default: $ORT_DYLIB_PATH, beside the executable, .native/]
+    /// ONNX Runtime library [default: $ORT_DYLIB_PATH, beside the program, ../lib, .native/]
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
     /// Bare checkpoint: class names, one per line [default: class 0, class 1, ...]

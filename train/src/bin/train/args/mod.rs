@@ -1,11 +1,13 @@
 //! Command line arguments.
 
 mod compare;
+mod completions;
 mod distributed;
 mod explain;
 mod export;
 mod find_lr;
 mod fit;
+mod man;
 mod network;
 mod setup;
 mod summary;
@@ -13,11 +15,13 @@ mod summary;
 use clap::{Parser, Subcommand};
 
 pub use self::compare::{CompareArgs, CompareFormat};
+pub use self::completions::CompletionsArgs;
 pub use self::distributed::DistributedArgs;
 pub use self::explain::ExplainArgs;
 pub use self::export::{ExportArgs, PrecisionArg};
 pub use self::find_lr::FindLrArgs;
 pub use self::fit::{DryRunFormat, FitArgs};
+pub use self::man::ManArgs;
 pub use self::network::NetworkArgs;
 pub use self::setup::SetupArgs;
 pub use self::summary::{SummaryArgs, SummaryFormat};
@@ -53,6 +57,10 @@ pub enum Command {
     Compare(CompareArgs),
     /// Show a network's layers: output shapes, parameters, multiply-accumulates
     Summary(SummaryArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Write man pages, one for each command
+    Man(ManArgs),
 }
 
 /// Parses a positive, finite number.

@@ -1,10 +1,12 @@
 //! Subcommands, one file each.
 
 pub mod compare;
+pub mod completions;
 pub mod explain;
 pub mod export;
 pub mod find_lr;
 pub mod fit;
+pub mod man;
 pub mod summary;
 
 use std::path::Path;
