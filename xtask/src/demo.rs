@@ -3,7 +3,7 @@
 //! It prints each command of `train` and `infer` before running it, so that the output can be followed by hand.
 
 mod answers;
-mod digits;
+pub mod digits;
 
 use std::fs;
 use std::path::{Path, PathBuf};

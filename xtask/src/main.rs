@@ -3,6 +3,7 @@
 //! Cargo builds the Rust code; this program does everything else, without shell scripts.
 
 mod bench;
+mod book;
 mod demo;
 mod pip;
 mod setup;
@@ -34,6 +35,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Check format, lints and documentation, and run all tests
     Test(test::TestArgs),
+    /// Build the documentation as a book, check its links and run its commands
+    Book(book::BookArgs),
     /// Benchmark attention and write the results as JSON, Markdown and a plot
     Bench(bench::BenchArgs),
 }
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Setup(args) => setup::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Book(args) => book::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     match done {
