@@ -31,7 +31,7 @@ struct Cli {
 enum Command {
     /// Download libtorch and ONNX Runtime into .native/
     Setup(setup::SetupArgs),
-    /// Train, export, verify and classify on 1,797 handwritten digits
+    /// Train, export, verify, evaluate and explain on 1,797 handwritten digits
     Demo(demo::DemoArgs),
     /// Check format, lints and documentation, and run all tests
     Test(test::TestArgs),

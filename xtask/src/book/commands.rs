@@ -16,7 +16,10 @@ use super::fixture::{self, Programs};
 use super::pages::{Block, Page};
 use crate::workspace;
 
-const PRELUDE: &str = include_str!("prelude.sh");
+/// Programs that this machine lacks, and all but ours where only flags are checked.
+const PRELUDE: &str = r#"set -euo pipefail
+command_not_found_handle() { echo "not run: $*" >>"$DOCS_LOG"; [ ! -p /dev/stdin ] || while read -r; do :; done; }
+"#;
 /// Address of the server in the documentation; the check takes a free port.
 const ADDRESS: &str = "127.0.0.1:8000";
 /// Printed after each command of a `console` block.
@@ -95,19 +98,19 @@ impl Bench {
 
     fn bash(&self, script: &str, way: &Way) -> Result<String> {
         let release = self.folder.join("target/release");
-        let path = std::env::var("PATH").unwrap_or_default();
+        let usual = std::env::var("PATH").unwrap_or_default();
         let (flags_only, path) = match way {
             Way::FlagsOnly => ("1", release.display().to_string()),
-            _ => ("0", format!("{}:{path}", release.display())),
+            _ => ("0", format!("{}:{usual}", release.display())),
         };
         let output = Command::new("timeout")
-            .args(["120", "bash", "-c", &format!("{PRELUDE}{script}")])
+            .args(["120", "/usr/bin/env", &format!("PATH={path}"), "/bin/bash", "-c", &format!("{PRELUDE}{script}")])
             .current_dir(&self.folder)
-            .env("PATH", path)
+            .env("DOCS_PATH", usual)
             .env("DOCS_FLAGS_ONLY", flags_only)
             .env("DOCS_LOG", self.log())
             .env("DOCS_ROOT", workspace::root())
-            .env("DOCS_EXAMPLES", self.programs.folder.join("examples"))
+            .env("DOCS_PROGRAMS", &self.programs.folder)
             .stdin(Stdio::null())
             .output()
             .context("bash: cannot start")?;
@@ -134,9 +137,9 @@ impl Bench {
         let log = fs::read_to_string(self.log()).context("cannot read commands.log")?;
         let mut counts = BTreeMap::new();
         for line in log.lines() {
-            *counts.entry(line.split([' ', ':']).next().unwrap_or_default()).or_insert(0) += 1;
+            *counts.entry(line.split(':').next().unwrap_or_default()).or_insert(0) += 1;
         }
-        for line in log.lines().filter(|line| !line.starts_with("ran ") && !line.contains("a dated record")) {
+        for line in log.lines().filter(|line| !line.starts_with("ran:") && !line.contains("a dated record")) {
             println!("  {line}");
         }
         println!("commands: {counts:?}; all are in {}", workspace::short(&self.log()));
@@ -208,8 +211,8 @@ impl Server {
     fn start(programs: &Programs, folder: &Path) -> Result<Self> {
         let mut command = Command::new(programs.folder.join("infer"));
         command.args(["serve", "model.onnx", "photos.onnx", "--listen", "127.0.0.1:0"]).current_dir(folder);
-        let mut process = command.stdout(Stdio::piped()).spawn().context("infer serve: cannot start")?;
-        let output = BufReader::new(process.stdout.take().context("infer serve: no output")?);
+        let mut process = command.stderr(Stdio::piped()).spawn().context("infer serve: cannot start")?;
+        let output = BufReader::new(process.stderr.take().context("infer serve: no output")?);
         let mut lines = output.lines().map_while(Result::ok);
         let address = lines.find_map(|line| {
             line.split_once("listening on http://").and_then(|(_, rest)| rest.split(' ').next().map(str::to_owned))

@@ -1,7 +1,7 @@
 //! A folder with everything that the documentation's commands name: images, lists, a run and its model.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -19,7 +19,7 @@ const SINGLE: [&str; 6] = ["photo.jpg", "photo.png", "cat.jpg", "dog.jpg", "a.jp
 /// Names under which commands know the model.
 const MODELS: [&str; 8] = ["photos", "cats", "dogs", "new", "old", "best", "in", "cal"];
 
-/// The programs of this repository, built by its tests.
+/// Programs of this repository, built by its tests.
 pub struct Programs {
     /// Folder of `infer`, `train` and `xtask`.
     pub folder: PathBuf,
@@ -54,13 +54,14 @@ pub fn make(programs: &Programs) -> Result<PathBuf> {
     if folder.exists() {
         fs::remove_dir_all(&folder).context("cannot remove target/book-commands")?;
     }
-    fill(&folder, &demo.join("data"), programs).context("cannot fill target/book-commands")?;
+    fill(&folder, &demo.join("data")).context("cannot fill target/book-commands")?;
     trained(&folder, programs)?;
     Ok(folder)
 }
 
-fn fill(folder: &Path, digits: &Path, programs: &Programs) -> Result<()> {
+fn fill(folder: &Path, digits: &Path) -> Result<()> {
     let mut rows = String::from("path,label\n");
+    let mut several = String::from("path,label,split\n");
     for (part, count) in IMAGES {
         for (digit, class) in CLASSES.iter().enumerate() {
             let into = folder.join("photos").join(part).join(class);
@@ -68,11 +69,15 @@ fn fill(folder: &Path, digits: &Path, programs: &Programs) -> Result<()> {
             for (index, image) in sorted(&digits.join(part).join(digit.to_string()))?.iter().take(count).enumerate() {
                 // The format is known from the content.
                 fs::copy(image, into.join(format!("{index:04}.jpg")))?;
-                rows.push_str(&format!("photos/{part}/{class}/{index:04}.jpg,{class}\n"));
+                let path = format!("photos/{part}/{class}/{index:04}.jpg");
+                rows.push_str(&format!("{path},{class}\n"));
+                several.push_str(&format!("{path},{class};{},{part}\n", CLASSES[index % CLASSES.len()]));
             }
         }
     }
-    fs::write(folder.join("photos.csv"), &rows)?;
+    fs::write(folder.join("photos.csv"), rows)?;
+    fs::write(folder.join("labels.csv"), several)?;
+    symlink("photos", folder.join("scans"))?;
     fs::write(folder.join("labels.txt"), CLASSES.join("\n") + "\n")?;
     fs::copy(workspace::root().join("xtask/demo.toml"), folder.join("my.toml"))?;
     for (index, name) in SINGLE.iter().enumerate() {
@@ -81,8 +86,9 @@ fn fill(folder: &Path, digits: &Path, programs: &Programs) -> Result<()> {
     }
     let release = folder.join("target/release");
     fs::create_dir_all(&release)?;
-    for name in ["infer", "train", "xtask"] {
-        symlink(programs.folder.join(name), release.join(name))?;
+    for name in ["infer", "train", "cargo"] {
+        fs::write(release.join(name), include_str!("program.sh"))?;
+        fs::set_permissions(release.join(name), Permissions::from_mode(0o755))?;
     }
     symlink(workspace::native(), folder.join(".native"))?;
     Ok(())
@@ -97,7 +103,7 @@ fn sorted(folder: &Path) -> Result<Vec<PathBuf>> {
 /// Trains one epoch, exports, and gives the model all its names.
 fn trained(folder: &Path, programs: &Programs) -> Result<()> {
     let fit = ["fit", "--data", "photos", "--out", "runs/photos", "--epochs", "1", "--image-size", "32"];
-    let export = ["export", "runs/photos", "-o", "model.onnx", "--explain-outputs", "--attention-outputs"];
+    let export = ["export", "runs/photos", "-o", "model.onnx", "--explain-outputs", "--attention-outputs", "--features"];
     for args in [&fit[..], &export[..]] {
         workspace::output(Command::new(programs.folder.join("train")).args(args).current_dir(folder))?;
     }
