@@ -22,7 +22,8 @@ const DATA: &str = "demo/data";
 const RUN: &str = "demo/run";
 const MODEL: &str = "demo/model.onnx";
 const REPORT: &str = "demo/report.html";
-const OVERLAY: &str = "demo/overlay.png";
+const RIGHT: &str = "demo/right.png";
+const WRONG: &str = "demo/wrong.png";
 
 /// Least accuracy of a working installation, in percent; the digits are easy to learn.
 const PERCENT_NEEDED: f64 = 95.0;
@@ -115,12 +116,15 @@ fn classify(infer: &Path) -> Result<Vec<Answer>> {
     Ok(answers)
 }
 
-/// Draws the first mistake, or else an image that was right, under what spoke for its class.
+/// Draws an image that was right, and one that was wrong, beside a map of what spoke for the class.
 fn explain(train: &Path, answers: &[Answer]) -> Result<()> {
-    let image = answers::wrong(answers, 1).into_iter().chain(answers::some_right(answers, 1)).next();
-    let image = image.context("there are no images to explain")?;
-    // The last maps of digits have four places only, so that the gradients at an earlier layer show more.
-    shown(train, &["explain", RUN, image, "--layer", "@stages:2", "-o", OVERLAY])
+    for (images, drawing) in [(answers::some_right(answers, 9), RIGHT), (answers::wrong(answers, 1), WRONG)] {
+        if let Some(image) = images.last() {
+            // The last maps of digits have four places only: gradients at an earlier layer show more.
+            shown(train, &["explain", RUN, image, "--layer", "@stages:2", "-o", drawing])?;
+        }
+    }
+    Ok(())
 }
 
 /// Turns this process into the server, so that Ctrl-C reaches it alone and its exit code is the last word.
@@ -139,7 +143,7 @@ fn farewell(steps: &Steps, Binaries { train, infer }: &Binaries) {
            {DATA}             images, a folder for each class\n  \
            {RUN}/report.html  how training went; beside it metrics and weights\n  \
            {REPORT}      how good the model is: open it in a browser\n  \
-           {OVERLAY}      what in an image spoke for its class\n  \
+           {RIGHT}, {WRONG}  what in an image spoke for its class\n  \
            {MODEL}       the model, the only file that you deploy\n\n\
          Type next:\n  \
            {infer} serve {MODEL}     then open http://127.0.0.1:8000/\n  \

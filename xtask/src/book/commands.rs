@@ -107,6 +107,7 @@ impl Bench {
             .args(["120", "/usr/bin/env", &format!("PATH={path}"), "/bin/bash", "-c", &format!("{PRELUDE}{script}")])
             .current_dir(&self.folder)
             .env("DOCS_PATH", usual)
+            .env("OMP_WAIT_POLICY", "PASSIVE")
             .env("DOCS_FLAGS_ONLY", flags_only)
             .env("DOCS_LOG", self.log())
             .env("DOCS_ROOT", workspace::root())
