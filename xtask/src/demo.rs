@@ -1,16 +1,18 @@
-//! `cargo xtask demo`: trains on handwritten digits, exports, verifies and classifies.
+//! `cargo xtask demo`: trains on handwritten digits, exports, verifies, classifies, evaluates, explains and serves.
 //!
 //! It prints each command of `train` and `infer` before running it, so that the output can be followed by hand.
 
 mod answers;
-mod digits;
+pub mod digits;
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use self::answers::Answer;
 use crate::setup;
 use crate::steps::Steps;
 use crate::workspace::{self, cargo, executable, short, show};
@@ -18,6 +20,9 @@ use crate::workspace::{self, cargo, executable, short, show};
 const DATA: &str = "demo/data";
 const RUN: &str = "demo/run";
 const MODEL: &str = "demo/model.onnx";
+const REPORT: &str = "demo/report.html";
+const RIGHT: &str = "demo/right.png";
+const WRONG: &str = "demo/wrong.png";
 
 /// Least accuracy of a working installation, in percent; the digits are easy to learn.
 const PERCENT_NEEDED: f64 = 95.0;
@@ -26,21 +31,30 @@ const PERCENT_NEEDED: f64 = 95.0;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask demo                    takes 15 minutes on 2 cores, most of it compiling; a few when repeated")]
-pub struct DemoArgs {}
+  cargo xtask demo                    takes 15 minutes on 2 cores, most of it compiling; a few when repeated
+  cargo xtask demo --serve            ends with a server and its page at http://127.0.0.1:8000/")]
+pub struct DemoArgs {
+    /// At the end, serve the model to browsers and programs until Ctrl-C
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true, default_missing_value = "127.0.0.1:8000")]
+    serve: Option<String>,
+}
 
 /// Runs `cargo xtask demo`.
-pub fn run(_args: &DemoArgs) -> Result<()> {
-    let mut steps = Steps::new(7);
+pub fn run(args: &DemoArgs) -> Result<()> {
+    let mut steps = Steps::new(9 + usize::from(args.serve.is_some()));
     steps.run("setup", setup::ensure)?;
     steps.run("digits", || digits::bring(&workspace::root().join("demo")))?;
     let binaries = steps.run("build", build)?;
     steps.run("train", || train(&binaries.train))?;
-    steps.run("export", || shown(&binaries.train, &["export", RUN, "-o", MODEL]))?;
+    let outputs = ["--explain-outputs", "--attention-outputs"];
+    steps.run("export", || shown(&binaries.train, &[&["export", RUN, "-o", MODEL][..], &outputs].concat()))?;
     steps.run("verify", || shown(&binaries.infer, &["verify", "--model", MODEL]))?;
-    steps.run("classify", || classify(&binaries.infer))?;
+    let answers = steps.run("classify", || classify(&binaries.infer))?;
+    let evaluate = ["evaluate", "--model", MODEL, "--data", DATA, "--report", REPORT];
+    steps.run("evaluate", || shown(&binaries.infer, &evaluate))?;
+    steps.run("explain", || explain(&binaries.train, &answers))?;
     farewell(&steps, &binaries);
-    Ok(())
+    args.serve.as_deref().map_or(Ok(()), |address| steps.run("serve", || serve(&binaries.infer, address)))
 }
 
 struct Binaries {
@@ -70,7 +84,7 @@ fn train(train: &Path) -> Result<()> {
     shown(train, &[&["fit", "--data", DATA, "--out", RUN][..], &recipe].concat())
 }
 
-fn classify(infer: &Path) -> Result<()> {
+fn classify(infer: &Path) -> Result<Vec<Answer>> {
     let tests = format!("{DATA}/test");
     let mut command = program(infer, &["classify", "--model", MODEL, "--format", "jsonl", &tests]);
     println!("$ {}", show(&command));
@@ -90,20 +104,41 @@ fn classify(infer: &Path) -> Result<()> {
             shown(infer, &[&["classify", "--model", MODEL, "--top-k", "3"], &images[..]].concat())?;
         }
     }
+    Ok(answers)
+}
+
+/// Draws an image that was right, and one that was wrong, beside a map of what spoke for the class.
+fn explain(train: &Path, answers: &[Answer]) -> Result<()> {
+    for (images, drawing) in [(answers::some_right(answers, 9), RIGHT), (answers::wrong(answers, 1), WRONG)] {
+        if let Some(image) = images.last() {
+            // The last maps of digits have four places only: gradients at an earlier layer show more.
+            shown(train, &["explain", RUN, image, "--layer", "@stages:2", "-o", drawing])?;
+        }
+    }
     Ok(())
+}
+
+/// Turns this process into the server, so that Ctrl-C reaches it alone and its exit code is the last word.
+fn serve(infer: &Path, address: &str) -> Result<()> {
+    println!("Open http://{address}/ in a browser; Ctrl-C ends the server.");
+    let mut command = program(infer, &["serve", MODEL, "--listen", address]);
+    println!("$ {}", show(&command));
+    let error = command.exec();
+    Err(error).with_context(|| format!("cannot start `{}`", show(&command)))
 }
 
 fn farewell(steps: &Steps, Binaries { train, infer }: &Binaries) {
     let (train, infer) = (short(train), short(infer));
     println!(
         "\nDone in {}. Files:\n  \
-           {DATA}        images, a folder per class\n  \
-           {RUN}         the training run: report.html, metrics.jsonl, best.safetensors\n  \
-           {MODEL}  the model\n\n\
-         Next:\n  \
-           {infer} classify --model {MODEL} your.png\n  \
-           {infer} verify --model {MODEL}   on each machine that will run the model\n  \
-           {train} fit --data YOUR_FOLDER --out runs/mine\n  \
+           {DATA}             images, a folder for each class\n  \
+           {RUN}/report.html  how training went; beside it metrics and weights\n  \
+           {REPORT}      how good the model is: open it in a browser\n  \
+           {RIGHT}, {WRONG}  what in an image spoke for its class\n  \
+           {MODEL}       the model, the only file that you deploy\n\n\
+         Type next:\n  \
+           {infer} serve {MODEL}     then open http://127.0.0.1:8000/\n  \
+           {train} fit --data YOUR_PHOTOS --out runs/mine\n  \
            {train} export runs/mine -o mine.onnx",
         steps.elapsed()
     );

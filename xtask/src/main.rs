@@ -3,6 +3,7 @@
 //! Cargo builds the Rust code; this program does everything else, without shell scripts.
 
 mod bench;
+mod book;
 mod demo;
 mod dist;
 mod pip;
@@ -31,10 +32,12 @@ struct Cli {
 enum Command {
     /// Download libtorch and ONNX Runtime into .native/
     Setup(setup::SetupArgs),
-    /// Train, export, verify and classify on 1,797 handwritten digits
+    /// Train, export, verify, evaluate and explain on 1,797 handwritten digits
     Demo(demo::DemoArgs),
     /// Check format, lints and documentation, and run all tests
     Test(test::TestArgs),
+    /// Build the documentation as a book, check its links and run its commands
+    Book(book::BookArgs),
     /// Benchmark attention and write the results as JSON, Markdown and a plot
     Bench(bench::BenchArgs),
     /// Make release archives of both programs
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Setup(args) => setup::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Book(args) => book::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Dist(args) => dist::run(&args),
     };

