@@ -4,17 +4,28 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use ferronnx_models::onnx::output_values::{OutputValues, Unclear, class_labels, output_values};
 use ferronnx_models::onnx::{Model, Node, Tensor};
+use flate2::read::GzDecoder;
 
-fn folder() -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "tests", "output_values"].iter().collect()
-}
+/// Content of the files that `generate.py` packed, by name.
+static FILES: LazyLock<BTreeMap<String, Vec<u8>>> = LazyLock::new(|| {
+    let mut archive = tar::Archive::new(GzDecoder::new(&include_bytes!("output_values/files.tar.gz")[..]));
+    let content = |entry: std::io::Result<tar::Entry<'_, GzDecoder<&[u8]>>>| {
+        let mut entry = entry.unwrap();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        (entry.path().unwrap().to_str().unwrap().to_owned(), bytes)
+    };
+    archive.entries().unwrap().map(content).collect()
+});
 
 fn read(name: &str) -> Model {
-    Model::decode(fs::read(folder().join(name)).unwrap()).unwrap()
+    Model::decode(FILES[name].clone()).unwrap()
 }
 
 fn kind(values: &OutputValues) -> &'static str {
@@ -32,12 +43,10 @@ fn kind(values: &OutputValues) -> &'static str {
 /// The name of each file begins with the meaning of its output.
 #[test]
 fn each_output_means_what_it_is() {
-    let entries =
-        fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let files = entries.filter(|name| name.ends_with(".onnx") && !name.starts_with("sklearn"));
+    let files = FILES.keys().filter(|name| name.ends_with(".onnx") && !name.starts_with("sklearn"));
     let (mut wrong, mut count) = (Vec::new(), 0);
     for name in files {
-        let found = output_values(&read(&name), "y");
+        let found = output_values(&read(name), "y");
         let found_kind = kind(&found);
         if !name.starts_with(found_kind) {
             wrong.push(format!("{name}: {found:?}"));
@@ -56,8 +65,7 @@ struct Expected {
 
 #[test]
 fn outputs_and_classes_of_sklearn() {
-    let answers = fs::read_to_string(folder().join("sklearn.json")).unwrap();
-    let answers: BTreeMap<String, Expected> = serde_json::from_str(&answers).unwrap();
+    let answers: BTreeMap<String, Expected> = serde_json::from_slice(&FILES["sklearn.json"]).unwrap();
     let mut wrong = Vec::new();
     for (file, expected) in answers {
         let model = read(&file);
