@@ -17,9 +17,16 @@ use flate2::read::GzDecoder;
 use ndarray::{Array4, ArrayD};
 use support::options;
 
-fn floats(folder: &Path, name: &str) -> Vec<f32> {
-    let bytes = fs::read(folder.join(name)).unwrap();
-    bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+/// Content of a file that `generate.py` packed.
+fn unpacked(name: &str) -> Vec<u8> {
+    let packed = fs::File::open(folder().join(format!("{name}.gz"))).unwrap();
+    let mut bytes = Vec::new();
+    GzDecoder::new(packed).read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+fn floats(name: &str) -> Vec<f32> {
+    unpacked(name).as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
 }
 
 fn folder() -> std::path::PathBuf {
@@ -30,10 +37,7 @@ fn folder() -> std::path::PathBuf {
 
 /// The file that one of PyTorch's exporters wrote.
 fn model(exporter: &str) -> Model {
-    let packed = fs::File::open(folder().join(exporter).with_extension("onnx.gz")).unwrap();
-    let mut bytes = Vec::new();
-    GzDecoder::new(packed).read_to_end(&mut bytes).unwrap();
-    Model::decode(bytes).unwrap()
+    Model::decode(unpacked(&format!("{exporter}.onnx"))).unwrap()
 }
 
 fn count(model: &Model, op: &str) -> usize {
@@ -42,10 +46,10 @@ fn count(model: &Model, op: &str) -> usize {
 
 /// The largest difference of what the model gives to PyTorch's logits, relative to the largest of these.
 fn difference(model: &Model) -> f32 {
-    let input = floats(&folder(), "input.f32");
+    let input = floats("input.f32");
     let side = (input.len() / 6).isqrt();
     let x = Array4::from_shape_vec([2, 3, side, side], input).unwrap();
-    let expected = floats(&folder(), "logits.f32");
+    let expected = floats("logits.f32");
     let expected = ArrayD::from_shape_vec(vec![2, expected.len() / 2], expected).unwrap();
     let session = Session::from_bytes(&model.clone().encode(), &options()).unwrap();
     let found = session.run(x.view()).unwrap();

@@ -2,7 +2,7 @@
 `python generate.py` (torch 2.13.0, torchvision 0.28.0, onnx 1.23.2, onnxscript 0.7.2).
 
 `python generate.py --full FOLDER` writes ResNet18 of the usual width there, see `full.sh`. Beside each network lie an input
-[2, 3, S, S] and PyTorch's logits for it, as little-endian floats.
+[2, 3, S, S] and PyTorch's logits for it, as little-endian floats, all packed by gzip.
 """
 import gzip
 import sys
@@ -30,7 +30,7 @@ class Narrow(ResNet):
 
 
 def network(make):
-    """With statistics that are not trivial, and activations of order one."""
+    """With statistics that are not trivial, and activations of order one. Rounded values make small files."""
     torch.manual_seed(7)
     module = make()
     for part in module.modules():
@@ -39,11 +39,15 @@ def network(make):
             nn.init.uniform_(part.bias, -0.3, 0.3)
             nn.init.uniform_(part.running_mean, -0.2, 0.2)
             nn.init.uniform_(part.running_var, 0.5, 1.5)
+    with torch.no_grad():
+        for value in module.state_dict().values():
+            if value.is_floating_point():
+                value.copy_((value * 64).round() / 64)
     return module.eval()
 
 
 def write(module, size, folder):
-    x = torch.randn(2, 3, size, size)
+    x = (torch.randn(2, 3, size, size) * 8).round() / 8
     names = {"input_names": ["input"], "output_names": ["logits"]}
     torch.onnx.export(module, (x,), folder / "torchscript.onnx", dynamo=False, opset_version=17, do_constant_folding=False,
                       training=torch.onnx.TrainingMode.PRESERVE, dynamic_axes={"input": {0: "batch"}}, **names)
@@ -59,8 +63,8 @@ def write(module, size, folder):
         (folder / file).unlink()
         (folder / f"{file}.gz").write_bytes(gzip.compress(model.SerializeToString(), mtime=0))
     with torch.no_grad():
-        (folder / "input.f32").write_bytes(x.numpy().tobytes())
-        (folder / "logits.f32").write_bytes(module(x).numpy().tobytes())
+        for name, values in {"input": x, "logits": module(x)}.items():
+            (folder / f"{name}.f32.gz").write_bytes(gzip.compress(values.numpy().tobytes(), mtime=0))
 
 
 if __name__ == "__main__":
