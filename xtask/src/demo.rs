@@ -48,7 +48,8 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     let binaries = steps.run("build", build)?;
     steps.run("train", || train(&binaries.train))?;
     let outputs = ["--explain-outputs", "--attention-outputs"];
-    steps.run("export", || shown(&binaries.train, &[&["export", RUN, "-o", MODEL][..], &outputs].concat()))?;
+    steps
+        .run("export", || shown(&binaries.train, &[&["export", RUN, "-o", MODEL][..], &outputs].concat()))?;
     steps.run("verify", || shown(&binaries.infer, &["verify", "--model", MODEL]))?;
     let answers = steps.run("classify", || classify(&binaries.infer))?;
     let evaluate = ["evaluate", "--model", MODEL, "--data", DATA, "--report", REPORT];

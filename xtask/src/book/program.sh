@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/bin/bash
 # infer, train or cargo, by the name of this file, as the documentation's commands call them in `cargo xtask book`.
 # DOCS_FLAGS_ONLY=1: check only flags and values. DOCS_LOG: a line for each command with the way it was checked.
 set -euo pipefail
@@ -48,6 +48,7 @@ ours() {
     'infer serve '*) serve "$@" ;;
     'infer bench '*) run "$@" --seconds 0.1 ;;
     'train fit '*) fit "$@" ;;
+    'train find-lr '*) run "$@" --steps 20 ;;
     *) run "$@" ;;
     esac
 }
