@@ -31,15 +31,16 @@ serve() {
     cat "$output"
 }
 
-# Trains one epoch, unless the number of epochs is given, into a folder that may be there from an earlier page.
+# Trains one epoch, whatever number is given, into a folder that may be there from an earlier page.
 fit() {
-    local last= epochs=(--epochs 1)
+    local last= args=() epochs=(--epochs 1)
     for arg in "$@"; do
-        [ "$last" != --out ] || rm -rf "$arg"
+        case "$last" in --out) rm -rf "$arg" ;; --epochs) arg=1 ;; esac
         case "$arg" in --epochs | --resume | --dry-run) epochs=() ;; esac
+        args+=("$arg")
         last=$arg
     done
-    run "$@" "${epochs[@]}"
+    run "${args[@]}" "${epochs[@]}"
 }
 
 ours() {
@@ -48,7 +49,7 @@ ours() {
     'infer serve '*) serve "$@" ;;
     'infer bench '*) run "$@" --seconds 0.1 ;;
     'train fit '*) fit "$@" ;;
-    'train find-lr '*) run "$@" --steps 20 ;;
+    'train find-lr '*) run "$@" --steps 10 ;;
     *) run "$@" ;;
     esac
 }
