@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Draws docs/images/demo.png from the report and the overlays that `cargo xtask demo` leaves in demo/.
+# Draws docs/images/demo.webp from the report and the overlays that `cargo xtask demo` leaves in demo/.
 # Needs chromium and Python with Pillow.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -8,25 +8,21 @@ trap 'rm -rf "$work"' EXIT
 
 cat >"$work/page.html" <<HTML
 <style>
-body { margin: 0; width: 1240px; height: 560px; background: #fff; font: 15px sans-serif; color: #444; }
+body { margin: 0; background: #fff; font: 13px sans-serif; color: #444; }
 div { position: absolute; overflow: hidden; border: 1px solid #ddd; border-radius: 6px; }
 p { position: absolute; margin: 0; }
-iframe { width: 1240px; height: 900px; border: 0; transform: scale(.62); transform-origin: 0 0; }
-img { width: 420px; display: block; }
+iframe { width: 1240px; height: 900px; border: 0; transform: scale(.55); transform-origin: 0 0; }
+img { width: 300px; display: block; }
 </style>
-<p style="left: 10px; top: 6px">infer evaluate --report report.html</p>
-<div style="left: 10px; top: 32px; width: 768px; height: 516px"><iframe src="file://$PWD/demo/report.html"></iframe></div>
-<p style="left: 800px; top: 6px">train explain: what in the image spoke for its class</p>
-<div style="left: 800px; top: 32px; width: 420px"><img src="file://$PWD/demo/right.png"></div>
-<p style="left: 800px; top: 272px">the same for a 5 that was taken for a 9</p>
-<div style="left: 800px; top: 298px; width: 420px"><img src="file://$PWD/demo/wrong.png"></div>
+<p style="left: 8px; top: 4px">infer evaluate --report report.html</p>
+<div style="left: 8px; top: 24px; width: 682px; height: 396px"><iframe src="file://$PWD/demo/report.html"></iframe></div>
+<p style="left: 706px; top: 4px">train explain: what spoke for the class</p>
+<div style="left: 706px; top: 24px; width: 300px"><img src="file://$PWD/demo/right.png"></div>
+<p style="left: 706px; top: 196px">the same for a 5 that was taken for a 9</p>
+<div style="left: 706px; top: 216px; width: 300px"><img src="file://$PWD/demo/wrong.png"></div>
 HTML
-chromium --headless --no-sandbox --hide-scrollbars --blink-settings=preferredColorScheme=1 --window-size=1240,560 \
+chromium --headless --no-sandbox --hide-scrollbars --blink-settings=preferredColorScheme=1 --window-size=1016,428 \
     --screenshot="$work/demo.png" "file://$work/page.html"
-python3 - "$work/demo.png" docs/images/demo.png <<'PYTHON'
-import sys
-from PIL import Image
-image = Image.open(sys.argv[1]).convert("RGB")
-image.quantize(64, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(sys.argv[2], optimize=True)
-PYTHON
-ls -l docs/images/demo.png
+python3 -c 'import sys; from PIL import Image; Image.open(sys.argv[1]).convert("RGB").save(sys.argv[2], quality=25, method=6)' \
+    "$work/demo.png" docs/images/demo.webp
+ls -l docs/images/demo.webp

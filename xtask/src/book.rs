@@ -49,5 +49,18 @@ fn build() -> Result<()> {
     let mut mdbook = Command::new(tools::program(&tools::MDBOOK)?);
     mdbook.arg("build").current_dir(root());
     // The same as in book.toml, without asking cargo.
-    run_command(mdbook.env("MDBOOK_PREPROCESSOR__REPOSITORY__COMMAND", format!("{} book mdbook", this.display())))
+    run_command(
+        mdbook.env("MDBOOK_PREPROCESSOR__REPOSITORY__COMMAND", format!("{} book mdbook", this.display())),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_badges_are_true() {
+        let readme = std::fs::read_to_string(crate::workspace::root().join("README.md")).unwrap();
+        let rust = concat!("[![Rust ", env!("CARGO_PKG_RUST_VERSION"), " or newer]");
+        let licence = format!("[![licence: {}]", env!("CARGO_PKG_LICENSE").replace("OR", "or"));
+        assert!(readme.contains(rust) && readme.contains(&licence), "{rust} {licence}");
+    }
 }

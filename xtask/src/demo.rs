@@ -135,7 +135,7 @@ fn farewell(steps: &Steps, Binaries { train, infer }: &Binaries) {
            {DATA}             images, a folder for each class\n  \
            {RUN}/report.html  how training went; beside it metrics and weights\n  \
            {REPORT}      how good the model is: open it in a browser\n  \
-           {RIGHT}, {WRONG}  what in an image spoke for its class\n  \
+           {RIGHT}        what in an image spoke for its class; {WRONG}: for a wrong one\n  \
            {MODEL}       the model, the only file that you deploy\n\n\
          Type next:\n  \
            {infer} serve {MODEL}     then open http://127.0.0.1:8000/\n  \

@@ -18,6 +18,7 @@ use crate::workspace;
 
 /// Programs that this machine lacks, and all but ours where only flags are checked.
 const PRELUDE: &str = r#"set -euo pipefail
+PATH=$DOCS_BLOCK_PATH
 command_not_found_handle() { echo "not run: $*" >>"$DOCS_LOG"; [ ! -p /dev/stdin ] || while read -r; do :; done; }
 "#;
 /// Address of the server in the documentation; the check takes a free port.
@@ -41,19 +42,19 @@ pub fn check(pages: &[Page]) -> Result<()> {
     let programs = Programs::find()?;
     let folder = fixture::make(&programs)?;
     let server = Server::start(&programs, &folder)?;
-    let bench = Bench { folder, programs, address: server.address.clone() };
+    let runner = Runner { folder, programs, address: server.address.clone() };
     let mut wrong = Vec::new();
     for page in pages {
         for block in page.blocks.iter().filter(|block| ["sh", "console"].contains(&block.language.as_str())) {
             let place = format!("{}:{}", page.path.display(), block.line);
             match way(page, block) {
-                Way::NotRun(reason) => bench.note(&format!("not run: {place}: {reason}"))?,
-                way => wrong.extend(bench.check(block, &way).err().map(|error| format!("{place}: {error:#}"))),
+                Way::NotRun(reason) => runner.note(&format!("not run: {place}: {reason}"))?,
+                way => wrong.extend(runner.check(block, &way).err().map(|why| format!("{place}: {why:#}"))),
             }
         }
     }
     drop(server);
-    bench.summary()?;
+    runner.summary()?;
     if !wrong.is_empty() {
         bail!("{} command blocks to mend:\n{}", wrong.len(), wrong.join("\n"));
     }
@@ -73,20 +74,20 @@ fn way<'a>(page: &Page, block: &'a Block) -> Way<'a> {
 }
 
 /// A folder and programs to run blocks with.
-struct Bench {
+struct Runner {
     folder: PathBuf,
     programs: Programs,
     address: String,
 }
 
-impl Bench {
+impl Runner {
     fn check(&self, block: &Block, way: &Way) -> Result<()> {
         let text = block.text.replace(ADDRESS, &self.address);
         if block.language == "sh" {
             return self.bash(&text, way).map(|_| ());
         }
         let commands = console(&text);
-        let script: String = commands.iter().map(|command| command.script()).collect();
+        let script: String = commands.iter().map(|command| command.script(way)).collect();
         let printed = self.bash(&format!("exec 2>&1\n{script}"), way)?;
         if *way == Way::Run {
             for (command, printed) in commands.iter().zip(printed.split(END)) {
@@ -104,8 +105,9 @@ impl Bench {
             _ => ("0", format!("{}:{usual}", release.display())),
         };
         let output = Command::new("timeout")
-            .args(["120", "/usr/bin/env", &format!("PATH={path}"), "/bin/bash", "-c", &format!("{PRELUDE}{script}")])
+            .args(["300", "/bin/bash", "-c", &format!("{PRELUDE}{script}")])
             .current_dir(&self.folder)
+            .env("DOCS_BLOCK_PATH", path)
             .env("DOCS_PATH", usual)
             .env("OMP_WAIT_POLICY", "PASSIVE")
             .env("DOCS_FLAGS_ONLY", flags_only)
@@ -165,8 +167,12 @@ fn console(text: &str) -> Vec<Documented> {
     let mut commands: Vec<Documented> = Vec::new();
     for line in text.lines() {
         match (line.strip_prefix("$ "), commands.last_mut()) {
-            (Some(command), _) => commands.push(Documented { command: command.to_owned(), ..Documented::default() }),
-            (None, Some(last)) if last.command.ends_with('\\') => last.command = format!("{}\n{line}", last.command),
+            (Some(command), _) => {
+                commands.push(Documented { command: command.to_owned(), ..Documented::default() });
+            }
+            (None, Some(last)) if last.command.ends_with('\\') => {
+                last.command = format!("{}\n{line}", last.command);
+            }
             (None, Some(last)) => last.output = format!("{}{line}\n", last.output),
             (None, None) => {}
         }
@@ -176,9 +182,9 @@ fn console(text: &str) -> Vec<Documented> {
 
 impl Documented {
     /// The command followed by [`END`]; one that is documented with an error has to fail.
-    fn script(&self) -> String {
+    fn script(&self, way: &Way) -> String {
         let command = &self.command;
-        if self.output.lines().any(|line| line.starts_with("error: ")) {
+        if *way == Way::Run && self.output.lines().any(|line| line.starts_with("error: ")) {
             return format!("if {command}; then echo 'it did not fail'; exit 1; fi\nprintf '{END}'\n");
         }
         format!("{command}\nprintf '{END}'\n")
@@ -216,7 +222,8 @@ impl Server {
         let output = BufReader::new(process.stderr.take().context("infer serve: no output")?);
         let mut lines = output.lines().map_while(Result::ok);
         let address = lines.find_map(|line| {
-            line.split_once("listening on http://").and_then(|(_, rest)| rest.split(' ').next().map(str::to_owned))
+            line.split_once("listening on http://")
+                .and_then(|(_, rest)| rest.split(' ').next().map(str::to_owned))
         });
         std::thread::spawn(move || lines.for_each(drop));
         let Some(address) = address else {
@@ -257,6 +264,31 @@ mod tests {
         commands[0].compare("start 1\nmodel  y\n").unwrap();
         let error = commands[0].compare("models  y\n").unwrap_err().to_string();
         assert!(error.contains("no line that begins with `model`"), "{error}");
-        assert!(commands[1].script().starts_with("if infer c; then"), "{}", commands[1].script());
+        assert!(commands[1].script(&Way::Run).starts_with("if infer c; then"));
+        assert!(commands[1].script(&Way::FlagsOnly).starts_with("infer c"));
+    }
+
+    #[test]
+    fn a_flag_that_is_gone_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let programs = Programs { folder: folder.path().join("programs") };
+        fs::create_dir(&programs.folder).unwrap();
+        fixture::commands(folder.path()).unwrap();
+        let infer = programs.folder.join("infer");
+        fs::write(
+            &infer,
+            "#!/bin/sh\ncase \"$*\" in *--gone*) echo no >&2; exit 2 ;; *--help) ;; *) exit 3 ;; esac\n",
+        )
+        .unwrap();
+        fs::set_permissions(&infer, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let runner = Runner { folder: folder.path().to_owned(), programs, address: ADDRESS.to_owned() };
+        let check = |text: &str, way| {
+            let page = parse(Path::new("docs/a.md"), &format!("```sh\n{text}\n```\n"));
+            runner.check(&page.blocks[0], &way).map_err(|error| error.to_string())
+        };
+        check("infer x --here | jq .; curl -x", Way::FlagsOnly).unwrap();
+        let refused = check("infer x \\\n  --gone", Way::FlagsOnly).unwrap_err();
+        assert!(refused.contains("exit status: 2\n    no"), "{refused}");
+        assert!(check("target/release/infer x", Way::Run).unwrap_err().contains("exit status: 3"));
     }
 }

@@ -13,7 +13,7 @@ use crate::workspace;
 /// Classes of `photos`, in the place of the digits 0 to 3.
 const CLASSES: [&str; 4] = ["airplane", "cat", "dog", "frog"];
 /// Images of a class in `photos/train` and `photos/test`.
-const IMAGES: [(&str, usize); 2] = [("train", 12), ("test", 4)];
+const IMAGES: [(&str, usize); 2] = [("train", 8), ("test", 4)];
 /// Single images that commands name.
 const SINGLE: [&str; 6] = ["photo.jpg", "photo.png", "cat.jpg", "dog.jpg", "a.jpg", "b.png"];
 /// Names under which commands know the model.
@@ -36,7 +36,10 @@ impl Programs {
         for name in ["infer", "train", "examples/own_network"] {
             if !folder.join(name).exists() {
                 let build = "cargo build --workspace --all-targets";
-                bail!("{}: not found: `{build}` builds it, or `cargo xtask test`", folder.join(name).display());
+                bail!(
+                    "{}: not found: `{build}` builds it, or `cargo xtask test`",
+                    folder.join(name).display()
+                );
             }
         }
         Ok(Self { folder })
@@ -66,7 +69,8 @@ fn fill(folder: &Path, digits: &Path) -> Result<()> {
         for (digit, class) in CLASSES.iter().enumerate() {
             let into = folder.join("photos").join(part).join(class);
             fs::create_dir_all(&into)?;
-            for (index, image) in sorted(&digits.join(part).join(digit.to_string()))?.iter().take(count).enumerate() {
+            let images = sorted(&digits.join(part).join(digit.to_string()))?;
+            for (index, image) in images.iter().take(count).enumerate() {
                 // The format is known from the content.
                 fs::copy(image, into.join(format!("{index:04}.jpg")))?;
                 let path = format!("photos/{part}/{class}/{index:04}.jpg");
@@ -84,13 +88,21 @@ fn fill(folder: &Path, digits: &Path) -> Result<()> {
         let class = CLASSES[(index + 1) % CLASSES.len()];
         fs::copy(folder.join(format!("photos/test/{class}/0000.jpg")), folder.join(name))?;
     }
+    symlink(workspace::native(), folder.join(".native"))?;
+    commands(folder)
+}
+
+/// Writes the commands `infer`, `train` and `cargo` into `target/release` of the folder.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn commands(folder: &Path) -> Result<()> {
     let release = folder.join("target/release");
     fs::create_dir_all(&release)?;
     for name in ["infer", "train", "cargo"] {
         fs::write(release.join(name), include_str!("program.sh"))?;
         fs::set_permissions(release.join(name), Permissions::from_mode(0o755))?;
     }
-    symlink(workspace::native(), folder.join(".native"))?;
     Ok(())
 }
 
@@ -103,7 +115,15 @@ fn sorted(folder: &Path) -> Result<Vec<PathBuf>> {
 /// Trains one epoch, exports, and gives the model all its names.
 fn trained(folder: &Path, programs: &Programs) -> Result<()> {
     let fit = ["fit", "--data", "photos", "--out", "runs/photos", "--epochs", "1", "--image-size", "32"];
-    let export = ["export", "runs/photos", "-o", "model.onnx", "--explain-outputs", "--attention-outputs", "--features"];
+    let export = [
+        "export",
+        "runs/photos",
+        "-o",
+        "model.onnx",
+        "--explain-outputs",
+        "--attention-outputs",
+        "--features",
+    ];
     for args in [&fit[..], &export[..]] {
         workspace::output(Command::new(programs.folder.join("train")).args(args).current_dir(folder))?;
     }

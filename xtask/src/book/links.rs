@@ -95,7 +95,8 @@ mod tests {
             parse(Path::new("docs/a.md"), text),
             parse(Path::new("docs/SUMMARY.md"), "- [a](a.md)"),
         ];
-        check(root.path(), &pages).map_or_else(|error| error.to_string(), |checked| format!("{checked} right"))
+        check(root.path(), &pages)
+            .map_or_else(|error| error.to_string(), |checked| format!("{checked} right"))
     }
 
     #[test]

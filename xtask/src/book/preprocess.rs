@@ -68,7 +68,8 @@ mod tests {
         }}]});
         replace_in(&mut book, "https://site.org/us");
         let chapter = &book["items"][0]["Chapter"];
-        let outer = "[x](https://site.org/us/blob/main/README.md#top) [y](../c.md) [z](#d) [w](https://e.org)";
+        let outer =
+            "[x](https://site.org/us/blob/main/README.md#top) [y](../c.md) [z](#d) [w](https://e.org)";
         assert_eq!(chapter["content"], outer);
         let inner = &chapter["sub_items"][0]["Chapter"];
         assert_eq!(inner["content"], "[x](https://site.org/us/blob/main/models/l.rs)");

@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/bin/bash
 # infer, train or cargo, by the name of this file, as the documentation's commands call them in `cargo xtask book`.
 # DOCS_FLAGS_ONLY=1: check only flags and values. DOCS_LOG: a line for each command with the way it was checked.
 set -euo pipefail
@@ -31,15 +31,16 @@ serve() {
     cat "$output"
 }
 
-# Trains one epoch, unless the number of epochs is given, into a folder that may be there from an earlier page.
+# Trains one epoch, whatever number is given, into a folder that may be there from an earlier page.
 fit() {
-    local last= epochs=(--epochs 1)
+    local last= args=() epochs=(--epochs 1)
     for arg in "$@"; do
-        [ "$last" != --out ] || rm -rf "$arg"
+        case "$last" in --out) rm -rf "$arg" ;; --epochs) arg=1 ;; esac
         case "$arg" in --epochs | --resume | --dry-run) epochs=() ;; esac
+        args+=("$arg")
         last=$arg
     done
-    run "$@" "${epochs[@]}"
+    run "${args[@]}" "${epochs[@]}"
 }
 
 ours() {
@@ -48,6 +49,7 @@ ours() {
     'infer serve '*) serve "$@" ;;
     'infer bench '*) run "$@" --seconds 0.1 ;;
     'train fit '*) fit "$@" ;;
+    'train find-lr '*) run "$@" --steps 10 ;;
     *) run "$@" ;;
     esac
 }
