@@ -1,10 +1,17 @@
-//! Runs on tar shards: the weights of a run on the same files, and errors of shards in the middle of training.
+//! Runs on shards: the weights of a run on the same files, and errors of shards in the middle of training.
+//!
+//! Parquet files and stores need the feature `cloud`.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+#[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "cloud")]
+mod parquet;
+#[cfg(feature = "cloud")]
+mod stores;
 #[allow(dead_code)] // other tests use more of it
-#[path = "distributed/task.rs"]
+#[path = "../distributed/task.rs"]
 mod task;
 
 use std::fs;
@@ -12,7 +19,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use ferronnx_train::error::chain;
-use ferronnx_train::run::{Observer, Outcome, RunError, RunFolder, Step};
+use ferronnx_train::run::{Observer, Outcome, RunError, Step};
 use ferronnx_train::trainer::Epoch;
 
 use self::common::{COLOURS, colours};
@@ -25,27 +32,28 @@ fn data() -> tempfile::TempDir {
     dir
 }
 
-/// Weights, metrics and predictions of a run that has ended.
-fn outcome(run: &Path) -> [Vec<u8>; 4] {
-    let mut metrics = RunFolder::open(run).unwrap().0.metrics().unwrap();
-    metrics.iter_mut().for_each(|epoch| (epoch.seconds, epoch.images_per_second) = (0.0, 0.0));
-    let read = |name: &str| fs::read(run.join(name)).unwrap();
-    let metrics = serde_json::to_vec(&metrics).unwrap();
-    [read("best.safetensors"), read("last/weights.safetensors"), read("result.json"), metrics]
+/// Weights, metrics and result of a run that has ended.
+fn outcome(run: &Path) -> Vec<(&'static str, Vec<u8>)> {
+    common::outcome(run, &["best.safetensors", "last/weights.safetensors", "result.json"])
+}
+
+/// Checks that a run on shards that fit into memory is the one on their files, with predictions.
+fn is_the_run_on_files(dir: &Path, name: &str) {
+    for name in ["files", name] {
+        assert!(matches!(task::begun(dir, name).train(&mut ()).unwrap(), Outcome::Finished(_)));
+    }
+    assert!(outcome(&dir.join("files")) == outcome(&dir.join(name)));
+    let lines = |name: &str| -> Vec<String> {
+        let text = fs::read_to_string(dir.join(name).join("predictions.csv")).unwrap();
+        text.lines().skip(1).map(|line| line.split_once(',').unwrap().1.to_owned()).collect()
+    };
+    assert_eq!(lines("files"), lines(name));
 }
 
 #[test]
 fn a_run_on_shards_that_fit_into_memory_is_that_on_their_files() {
     let dir = data();
-    for name in ["files", "packed"] {
-        assert!(matches!(task::begun(dir.path(), name).train(&mut ()).unwrap(), Outcome::Finished(_)));
-    }
-    assert!(outcome(&dir.path().join("files")) == outcome(&dir.path().join("packed")));
-    let lines = |name: &str| -> Vec<String> {
-        let text = fs::read_to_string(dir.path().join(name).join("predictions.csv")).unwrap();
-        text.lines().skip(1).map(|line| line.split_once(',').unwrap().1.to_owned()).collect()
-    };
-    assert_eq!(lines("files"), lines("packed"));
+    is_the_run_on_files(dir.path(), "packed");
     let images = fs::read_to_string(dir.path().join("packed/images.csv")).unwrap();
     assert!(images.contains("train-000.tar#blue/000.png,train,blue,"), "{images}");
 }
@@ -71,31 +79,35 @@ impl Observer for Disturbs {
     }
 }
 
-#[test]
-fn a_streamed_run_resumes_to_the_bit_after_a_stop_and_after_a_shard_that_was_cut_off() {
-    let dir = data();
-    let path = |name: &str| dir.path().join(name);
-    assert!(matches!(task::begun(dir.path(), "streamed").train(&mut ()).unwrap(), Outcome::Finished(_)));
+/// Checks that a streamed run ends with the same bits after stops within its epochs, and after `shard` was cut off in its
+/// middle and brought back, which `said` tells.
+fn resumes_to_the_bit(dir: &Path, name: &str, shard: &str, said: &str) {
+    let (stopped, cut) = (format!("{name}-stopped"), format!("{name}-cut"));
+    assert!(matches!(task::begun(dir, name).train(&mut ()).unwrap(), Outcome::Finished(_)));
 
     let mut starts = 0;
-    while !path("streamed-stopped/result.json").exists() {
-        let _ =
-            task::begun(dir.path(), "streamed-stopped").train(&mut Disturbs { steps: 5, cut: None }).unwrap();
+    while !dir.join(&stopped).join("result.json").exists() {
+        let _ = task::begun(dir, &stopped).train(&mut Disturbs { steps: 5, cut: None }).unwrap();
         starts += 1;
     }
     assert!(starts > 3, "it was stopped within epochs");
-    assert!(outcome(&path("streamed")) == outcome(&path("streamed-stopped")));
+    assert!(outcome(&dir.join(name)) == outcome(&dir.join(stopped)));
 
-    let shard = path("shards/train-001.tar");
-    let whole = fs::read(&shard).unwrap();
-    let mut disturbs = Disturbs { steps: usize::MAX, cut: Some(shard.clone()) };
-    let error = chain(&task::begun(dir.path(), "streamed-cut").train(&mut disturbs).unwrap_err());
-    assert!(error.contains("train-001.tar") && error.contains("cut off"), "{error}");
-    let again = chain(&task::begun(dir.path(), "streamed-cut").train(&mut ()).unwrap_err());
-    assert!(again.contains("train-001.tar"), "{again}");
-    fs::write(&shard, whole).unwrap();
-    let _ = task::begun(dir.path(), "streamed-cut").train(&mut ()).unwrap();
-    assert!(outcome(&path("streamed")) == outcome(&path("streamed-cut")));
+    let path = dir.join(shard);
+    let whole = fs::read(&path).unwrap();
+    let mut disturbs = Disturbs { steps: usize::MAX, cut: Some(path.clone()) };
+    let error = chain(&task::begun(dir, &cut).train(&mut disturbs).unwrap_err());
+    assert!(error.contains(shard) && error.contains(said), "{error}");
+    let again = chain(&task::begun(dir, &cut).train(&mut ()).unwrap_err());
+    assert!(again.contains(shard), "{again}");
+    fs::write(&path, whole).unwrap();
+    let _ = task::begun(dir, &cut).train(&mut ()).unwrap();
+    assert!(outcome(&dir.join(name)) == outcome(&dir.join(cut)));
+}
+
+#[test]
+fn a_streamed_run_resumes_to_the_bit_after_a_stop_and_after_a_shard_that_was_cut_off() {
+    resumes_to_the_bit(data().path(), "streamed", "shards/train-001.tar", "cut off");
 }
 
 #[test]
