@@ -12,7 +12,8 @@
     memory   peak memory of one job over a tenth of the images and over all of them.
     speed    images per second of one job with one thread, from tar files on disk and from the store, in turns.
     objects  one object an image at 20 ms of latency: `infer` against one request after the other. The proxy answers from
-             its own memory, for moto takes longer than 20 ms for so many requests.
+             its own memory, for moto takes longer than 20 ms for so many requests. Processor time an image of `infer` and
+             of the proxy says which of them is the limit.
 
 moto and the proxy run on the same cores.
 """
@@ -26,6 +27,7 @@ import multiprocessing
 import os
 import pathlib
 import random
+import resource
 import signal
 import socket
 import statistics
@@ -53,6 +55,10 @@ class Proxy:
         self.process = multiprocessing.Process(target=lambda: asyncio.run(serve(*arguments)), daemon=True)
         self.process.start()
         wait_for(self.port)
+
+    def seconds(self):
+        """Processor time so far."""
+        return processor_seconds(self.process.pid)
 
     def stop(self):
         self.process.terminate()
@@ -122,6 +128,18 @@ async def serve(port, upstream, latency, faults, cached, counts):
     server = await asyncio.start_server(handle, "127.0.0.1", port, backlog=1024)
     async with server:
         await server.serve_forever()
+
+
+def ended_seconds():
+    """Processor time of all processes that were started here and have ended."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime
+
+
+def processor_seconds(pid):
+    """Processor time of a process so far, in user mode and in the kernel."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port():
@@ -305,9 +323,10 @@ class Bench:
         # The first run fills the proxy's memory.
         for turn in range(2):
             command = self.command(inputs, str(self.folder / f"objects-{turn}"))
-            begun = time.time()
+            begun, ours, theirs = time.time(), ended_seconds(), proxy.seconds()
             self.finish(self.start(command, proxy.port))
             rate = count / (time.time() - begun)
+            ours, theirs = ended_seconds() - ours, proxy.seconds() - theirs
         client = boto3.client("s3", **self.credentials(), endpoint_url=f"http://127.0.0.1:{proxy.port}")
         get = lambda index: client.get_object(Bucket=BUCKET, Key=f"objects/000/{index:07}.png")["Body"].read()
         [get(index) for index in range(sample)]
@@ -315,7 +334,10 @@ class Bench:
         [get(index) for index in range(sample)]
         sequential = sample / (time.time() - begun)
         proxy.stop()
-        return {"images/s": round(rate, 1), "one after the other": round(sequential, 1), "times": round(rate / sequential, 1)}
+        return {
+            "images/s": round(rate, 1), "one after the other": round(sequential, 1), "times": round(rate / sequential, 1),
+            "processor ms an image": {"infer": round(1e3 * ours / count, 3), "proxy": round(1e3 * theirs / count, 3)},
+        }
 
 
 def main():

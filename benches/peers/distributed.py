@@ -1,15 +1,17 @@
 """Compares data-parallel training on the CPU with PyTorch's DistributedDataParallel, and one process with two ranks.
 
-    python benches/peers/distributed.py [--data DIR] [--steps 20] [--rounds 3] [--profile release]
+    cargo build --release -p benches --bin data_parallel
+    python3 -m venv venv && venv/bin/pip install torch==2.13.0 torchvision safetensors numpy
+    venv/bin/python benches/peers/distributed.py [--data DIR] [--steps 20] [--rounds 3] [--profile release]
 
-Needs torch, torchvision and safetensors. Build our side first: `cargo build --release -p benches --bin data_parallel`, and
-with --data also `cargo build --release -p ferronnx-train`.
+With --data, `cargo build --release -p ferronnx-train` too. The machine should be quiet, for ranks wait for each other.
 
 1. Same losses: two ranks of ours and two of DistributedDataParallel (Gloo, 25 MB buckets) train ResNet18 + CBAM
    (models/tests/goldens/reference.py) with Adam from the same weights on the same batches of 2 x 32 images, each rank with
    the batch statistics of its own images. Losses of every step must agree within 1e-4.
-2. Speed, taking turns, by the fastest step of each turn, because other work on the machine makes steps only slower: two ranks of one thread, ours and PyTorch's; one process of two threads on batches of 64; and ours
-   with the gradients added after the backward pass, and not at all, which shows what adding costs and what is hidden.
+2. Speed, taking turns, by the fastest step of each turn, because other work on the machine makes steps only slower: two
+   ranks of one thread, ours and PyTorch's; one process of two threads on batches of 64; and ours with the gradients
+   added after the backward pass, and not at all, which shows what adding costs and what is hidden.
 3. With --data, a folder of class folders with images of 32x32: `train fit` with two ranks of one thread against one
    process of two threads, by the images per second in metrics.jsonl.
 """
@@ -49,16 +51,18 @@ def free_port():
 def variables(rank, size, port):
     if size == 1:
         return {}
-    return {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
+    found = ranks | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return {name: str(value) for name, value in found.items()}
 
 
 def together(command, size, threads):
     """Runs a command in `size` processes; returns what each wrote."""
     port = free_port()
+    command = [str(part) for part in command]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     processes = [
-        subprocess.Popen(command, env=environment | {name: str(value) for name, value in variables(rank, size, port).items()},
-                         stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(command, env=environment | variables(rank, size, port), stdout=subprocess.PIPE, text=True)
         for rank in range(size)
     ]
     outputs = [process.communicate()[0] for process in processes]
@@ -68,8 +72,9 @@ def together(command, size, threads):
 
 
 def ours(program, folder, batches, size, threads, reduce="overlapped"):
-    command = [program, folder / "weights.safetensors", batches, "--threads", threads, "--learning-rate", RATE, "--reduce", reduce]
-    found = [json.loads(output) for output in together([str(part) for part in command], size, threads)]
+    command = [program, folder / "weights.safetensors", batches, "--threads", threads]
+    command += ["--learning-rate", RATE, "--reduce", reduce]
+    found = [json.loads(output) for output in together(command, size, threads)]
     return summary([one["losses"] for one in found], [one["step_ms"] for one in found])
 
 
@@ -102,7 +107,10 @@ def their_rank(rank, size, threads, folder, batches, port, results):
 def theirs(folder, batches, size, threads):
     context = mp.get_context("spawn")
     results, port = context.Queue(), free_port()
-    processes = [context.Process(target=their_rank, args=(rank, size, threads, folder, batches, port, results)) for rank in range(size)]
+    processes = [
+        context.Process(target=their_rank, args=(rank, size, threads, folder, batches, port, results))
+        for rank in range(size)
+    ]
     for process in processes:
         process.start()
     found = [results.get() for _ in processes]
@@ -122,8 +130,8 @@ def make_inputs(folder, steps):
     generator = torch.Generator().manual_seed(1)
     torch.manual_seed(1)
     model = reference.ResNet18_CBAM(num_classes=10)
-    weights = {name: value.contiguous() for name, value in model.state_dict().items() if not name.endswith("num_batches_tracked")}
-    save_file(weights, folder / "weights.safetensors")
+    state = {name: value for name, value in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+    save_file({name: value.contiguous() for name, value in state.items()}, folder / "weights.safetensors")
     for name, count in [("same", steps), ("speed", WARM_UP + 4)]:
         labels = torch.randint(10, (count, BATCH), generator=generator)
         images = torch.randn(count, BATCH, 3, 32, 32, generator=generator) + labels[:, :, None, None, None] * 0.1
@@ -133,15 +141,17 @@ def make_inputs(folder, steps):
 def fit(program, data, folder, size, threads, name):
     """Images per second of two epochs of `train fit`."""
     recipe = folder / "recipe.toml"
-    recipe.write_text(f'name = "speed"\nbatch_size = {BATCH // size}\n\n[[phase]]\nname = "all"\nepochs = 2\nlearning_rate = 1e-3\ntrain = ["*"]\n')
+    phase = '[[phase]]\nname = "all"\nepochs = 2\nlearning_rate = 1e-3\ntrain = ["*"]\n'
+    recipe.write_text(f'name = "speed"\nbatch_size = {BATCH // size}\n\n{phase}')
     out = folder / name
-    together([str(part) for part in [program, "fit", "--data", data, "--recipe", recipe, "--limit", 640, "--device", "cpu", "--out", out]], size, threads)
+    command = [program, "fit", "--data", data, "--recipe", recipe, "--limit", 640, "--device", "cpu", "--out", out]
+    together(command, size, threads)
     epochs = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return statistics.median(epoch["images_per_second"] for epoch in epochs)
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
@@ -156,7 +166,8 @@ def main():
         ours_losses, _ = ours(program, folder, folder / "same.safetensors", 2, 1)
         their_losses, _ = theirs(folder, folder / "same.safetensors", 2, 1)
         off = max(abs(a - b) for a, b in zip(ours_losses, their_losses))
-        print(f"losses of {arguments.steps} steps: {ours_losses[0]:.4f} to {ours_losses[-1]:.4f}, at most {off:.1e} from DistributedDataParallel's")
+        span = f"{ours_losses[0]:.4f} to {ours_losses[-1]:.4f}"
+        print(f"losses of {arguments.steps} steps: {span}, at most {off:.1e} from DistributedDataParallel's")
         speed = folder / "speed.safetensors"
         ways = {
             "ours, one process of two threads": lambda: ours(program, folder, speed, 1, 2),
@@ -170,7 +181,8 @@ def main():
         for name in ways:
             ratio = statistics.median(times[name] / times[base] for times in rounds)
             middle = statistics.median(times[name] for times in rounds)
-            print(f"{name:48} {middle:8.1f} ms a step, {1e3 * BATCH / middle:6.1f} images/s; two ranks are {ratio:.3f} times as fast")
+            rate = 1e3 * BATCH / middle
+            print(f"{name:48} {middle:8.1f} ms a step, {rate:6.1f} images/s; two ranks are {ratio:.3f} times as fast")
         if arguments.data:
             train = arguments.target / arguments.profile / "train"
             ratios = []
@@ -179,7 +191,8 @@ def main():
                 two = fit(train, arguments.data, folder, 2, 1, f"two-{number}")
                 ratios.append(two / one)
                 print(f"train fit, round {number + 1}: {two:.1f} images/s by two ranks, {one:.1f} by one process", flush=True)
-            print(f"train fit: two ranks are {statistics.median(ratios):.3f} times as fast as one process of two threads")
+            ratio = statistics.median(ratios)
+            print(f"train fit: two ranks are {ratio:.3f} times as fast as one process of two threads")
         if off > 1e-4:
             sys.exit("the losses differ")
 

@@ -15,6 +15,11 @@ pub fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [Stri
     table.trim_fmt()
 }
 
+/// Number with the word for a thing, which takes an `s` unless there is one: `1 part`, `2 parts`.
+pub fn counted(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Width of the narrowest terminal, in columns.
 const WIDTH: usize = 80;
 

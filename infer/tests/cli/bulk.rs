@@ -171,7 +171,7 @@ fn what_is_done_stays_when_images_are_added() {
     );
     let said = place.run(args);
     assert!(
-        said.stderr.contains("30 inputs were done before") && said.stderr.contains("2 images in 1 new parts")
+        said.stderr.contains("30 inputs were done before") && said.stderr.contains("2 images in 1 new part:")
     );
     let after: Vec<_> = place.parts("out").iter().map(read).collect();
     assert_eq!((after.len(), &after[..3]), (4, &before[..]));
@@ -182,7 +182,7 @@ fn what_is_done_stays_when_images_are_added() {
     place.image("photos/zzz.png", RED);
     let (code, report) = place.check("out photos");
     assert_eq!((code, &report["changed"]["names"]), (1, &serde_json::json!(["photos/zzz.png"])));
-    assert!(place.run(args).stderr.contains("1 inputs changed"));
+    assert!(place.run(args).stderr.contains("1 input changed"));
     assert_eq!(place.rows("out")["photos/zzz.png"]["predictions"][0]["label"], "red");
     place.is_complete("out photos", 32);
 
@@ -275,7 +275,7 @@ fn a_check_names_what_is_missing_double_and_damaged() {
     assert_eq!(found("missing").as_array().unwrap().len(), 10);
     let said = place.run("classify --check out photos");
     assert!(
-        said.stdout.contains("10: photos/0010.png") && said.stdout.contains("20 in 2 parts"),
+        said.stdout.contains("10: photos/0010.png") && said.stdout.contains("20 in 2 parts\n"),
         "{}",
         said.stdout
     );
@@ -308,7 +308,12 @@ fn images_that_fail_are_rows() {
     let record = place.path("out/_job/part-00000.done.json");
     let unread = fs::read_to_string(&record).unwrap().replace("\"unread\":0", "\"unread\":1");
     fs::write(&record, unread).unwrap();
-    assert!(place.run("classify photos --out out").stderr.contains("3 images in 1 new parts"));
+    assert!(
+        place
+            .run("classify photos --out out")
+            .stderr
+            .contains("3 images in 1 new part, 1 of them failed: out")
+    );
 
     assert_eq!(place.run("classify photos --out csv --format csv").code, 1);
     let csv = fs::read_to_string(place.path("csv/part-00000.csv")).unwrap();
@@ -330,7 +335,7 @@ fn results_of_different_jobs_are_not_mixed() {
         .unwrap();
     place.run("classify photos --out out").fails(2, &["model ", "--overwrite"]);
     let said = place.run("classify photos --out out --overwrite");
-    assert!(said.code == 0 && said.stderr.contains("4 images in 1 new parts"), "{}", said.stderr);
+    assert!(said.code == 0 && said.stderr.contains("4 images in 1 new part:"), "{}", said.stderr);
     assert_eq!(place.rows("out")["photos/0000.png"]["predictions"][0]["label"], "other");
     // The flag does not begin again what is the same job.
     let said = place.run("classify photos --out out --overwrite");

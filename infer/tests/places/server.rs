@@ -31,6 +31,8 @@ struct State {
     requests: Vec<String>,
     ignores_ranges: bool,
     latency: Duration,
+    /// Requests that wait now, and the most that ever did.
+    waiting: [usize; 2],
 }
 
 /// Running server; it ends with the process.
@@ -93,6 +95,11 @@ impl Server {
         self.state.lock().unwrap().latency = latency;
     }
 
+    /// Largest number of requests that waited at once.
+    pub fn most_at_once(&self) -> usize {
+        self.state.lock().unwrap().waiting[1]
+    }
+
     /// Requests so far, as `GET /path?query range`; they are forgotten.
     pub fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().requests)
@@ -105,10 +112,13 @@ impl Server {
                 let mut state = self.state.lock().unwrap();
                 let range = request.headers.get("range").map(|range| format!(" {range}")).unwrap_or_default();
                 state.requests.push(format!("{} {}?{}{range}", request.method, request.path, request.query));
+                let now = state.waiting[0] + 1;
+                state.waiting = [now, state.waiting[1].max(now)];
                 let position = state.faults.iter().position(|(path, _)| request.path.contains(path));
                 (state.latency, position.map(|position| state.faults.remove(position).1))
             };
             thread::sleep(latency);
+            self.state.lock().unwrap().waiting[0] -= 1;
             match fault {
                 Some(Fault::Hang) => return Ok(()),
                 Some(Fault::Status(status, code)) => {

@@ -99,14 +99,11 @@ fn many_small_objects_are_on_their_way_at_once() {
     let server = Server::start();
     let names: Vec<_> = (0..200).map(|index| format!("{}/{index:03}.png", server.address())).collect();
     (0..200).for_each(|index| server.put(&format!("/{index:03}.png"), index.to_string()));
-    server.delay(Duration::from_millis(20));
-    let start = Instant::now();
+    server.delay(Duration::from_millis(100));
     let found = read(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    let elapsed = start.elapsed();
     let expected: Vec<_> = (0..200).map(|index| index.to_string().into_bytes()).collect();
     assert_eq!(found.into_iter().map(|item| bytes(item).unwrap()).collect::<Vec<_>>(), expected);
-    // One after the other they would take four seconds.
-    assert!(elapsed < Duration::from_millis(1500), "{elapsed:?}");
+    assert!(server.most_at_once() > 60, "{} at once", server.most_at_once());
 }
 
 #[test]

@@ -207,12 +207,7 @@ impl ImageSet {
 
     /// Memory for the encoded images of a window of so many, in bytes; none if the set is in memory, or in files.
     pub(crate) fn held_bytes(&self, window: usize) -> Option<u64> {
-        match &self.source {
-            Source::Shards(shards) if !self.is_cached() => {
-                Some(shards.mean_bytes() * window.min(self.len()) as u64)
-            }
-            _ => None,
-        }
+        self.source.held_bytes(window.min(self.len())).filter(|_| !self.is_cached())
     }
 
     /// Decoded image at `index`, resized and cropped to the network's input: `[size, size, 3]` bytes.

@@ -39,6 +39,14 @@ impl Source {
         }
     }
 
+    /// Memory for so many encoded images of shards, in bytes; none for files, which are read when they are decoded.
+    pub(crate) fn held_bytes(&self, images: usize) -> Option<u64> {
+        match self {
+            Self::Files => None,
+            Self::Shards(shards) => Some(shards.mean_bytes() * images as u64),
+        }
+    }
+
     /// Decodes the images of `samples` on all cores, and passes what `work` makes of their bytes and pixels to `keep`, some
     /// hundred at a time: files in their order, images of shards in that of the shards.
     ///

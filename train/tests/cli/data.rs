@@ -241,6 +241,22 @@ fn pack(folder: &Path, archive: &Path) {
     archive.finish().unwrap();
 }
 
+/// Bytes of all files below a folder.
+fn bytes_below(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
+    entries
+        .map(
+            |entry| {
+                if entry.path().is_dir() {
+                    bytes_below(&entry.path())
+                } else {
+                    entry.metadata().unwrap().len()
+                }
+            },
+        )
+        .sum()
+}
+
 #[test]
 fn shards_are_trained_on_as_their_files_would_be() {
     let dir = tempfile::tempdir().unwrap();
@@ -263,6 +279,15 @@ fn shards_are_trained_on_as_their_files_would_be() {
     look.args(["fit", "--data", "shards", "--dry-run", "--shuffle-window", "8"]).assert().success().stdout(
         contains("images         15 train, 3 validation, 6 test").and(contains("pixels         24 RGB")),
     );
+    let recipe = "name = \"r\"\nbatch_size = 4\n[augment]\ncrop = \"resized\"\n\n[[phase]]\nname = \"all\"\nepochs = 1\n\
+                  learning_rate = 1e-3\ntrain = [\"*\"]\n";
+    fs::write(dir.path().join("streamed.toml"), recipe).unwrap();
+    let mut streamed = train(dir.path());
+    streamed.args(["fit", "--data", "shards", "--recipe", "streamed.toml", "--image-size", "8", "--dry-run"]);
+    let found = streamed.args(["--shuffle-window", "8", "--format", "json"]).output().unwrap().stdout;
+    let found: serde_json::Value = serde_json::from_slice(&found).unwrap();
+    let mean = bytes_below(&dir.path().join("files")) / 24;
+    assert_eq!(found["memory"]["window"], (8 + 15) * mean, "the window, and all training images read ahead");
     let mut idle = train(dir.path());
     idle.args(["fit", "--data", "files", "--dry-run", "--shuffle-window", "8"]);
     idle.assert().success().stdout(contains("--shuffle-window does nothing"));
@@ -271,8 +296,11 @@ fn shards_are_trained_on_as_their_files_would_be() {
     let error = stderr(begin(dir.path(), "shards").args(["--out", "other"]));
     assert!(error.contains("test-0.tar"), "{error}");
     if cfg!(not(feature = "cloud")) {
-        let error = stderr(begin(dir.path(), "s3://bucket/photos/").args(["--out", "other"]));
-        assert!(error.contains("s3://bucket/photos/: ") && error.contains("the feature `cloud`"), "{error}");
+        fs::write(dir.path().join("train.parquet"), "").unwrap();
+        for place in ["s3://bucket/photos/", "https://host/train.tar", "train.parquet"] {
+            let error = stderr(begin(dir.path(), place).args(["--out", "other"]));
+            assert!(error.contains(place) && error.contains("the feature `cloud`"), "{error}");
+        }
     }
     let error = stderr(begin(dir.path(), "https://host/a.tar?sig=abcd").args(["--out", "other"]));
     assert!(error.contains("https://host/a.tar: the address holds a secret"), "{error}");

@@ -34,6 +34,7 @@ fn a_clean_set_is_described_and_nothing_is_written() {
     let memory = |part: &str| found["memory"][part].as_u64().unwrap();
     assert_eq!(memory("images"), 54 * 3 * 8 * 8);
     assert_eq!(memory("total"), memory("images") + memory("network") + memory("batch"));
+    assert_eq!(memory("window"), 0);
     assert_eq!((&found["warnings"], &found["duplicates"]), (&json!([]), &json!([])));
     assert!(!dir.path().join("run").exists());
 }

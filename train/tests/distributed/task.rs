@@ -351,7 +351,7 @@ pub fn pack(dir: &Path) {
     }
 }
 
-/// Creates or resumes a run on the images in `dir`: on `streamed` and `packed` ones in shards.
+/// Creates or resumes a run on the images in `dir`: on `streamed` and `packed` ones in shards, which may be of `parquet`.
 pub fn begun(dir: &Path, name: &str) -> Run<Narrow> {
     let out: PathBuf = dir.join(name);
     if out.join("config.toml").exists() {
@@ -359,7 +359,11 @@ pub fn begun(dir: &Path, name: &str) -> Run<Narrow> {
         return Run::resume(folder, config, Narrow).unwrap();
     }
     let (streams, packed) = (name.starts_with("streamed"), name.starts_with("packed"));
-    let data = if streams || packed { "shards" } else { "colours" };
+    let data = match streams || packed {
+        true if name.contains("parquet") => "parquet",
+        true => "shards",
+        false => "colours",
+    };
     let data = ImageFolder::scan(fs::canonicalize(dir.join(data)).unwrap()).unwrap();
     let everything = |recipe: &mut Recipe| {
         (recipe.accumulate, recipe.ema) = (2, Some(0.9));

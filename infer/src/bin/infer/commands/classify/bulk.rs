@@ -11,6 +11,7 @@ use ferronnx_infer::bulk::rows::RowFormat;
 use ferronnx_infer::bulk::{BulkError, Event, Job, JobRecord, Listed, Shard, Summary, model_digest};
 use ferronnx_infer::places::{Options, Place};
 use ferronnx_infer::results::Outcome;
+use ferronnx_report::text;
 use serde_json::{Map, Value};
 
 use super::places;
@@ -139,11 +140,23 @@ impl View {
 
 /// Words what is remarkable about the inputs, if anything is.
 fn remarks(listed: &Listed) -> Option<String> {
-    let remark = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
+    let remark = |count: u64, one: &str, many: &str| match count {
+        0 => None,
+        1 => Some(format!("1 input {one}")),
+        _ => Some(format!("{count} inputs {many}")),
+    };
     let remarks: Vec<_> = [
-        remark(listed.done.inputs, "inputs were done before"),
-        remark(listed.changed, "inputs changed since they were done: their parts are done again"),
-        remark(listed.repeated, "inputs are named more than once: they are classified once"),
+        remark(listed.done.inputs, "was done before", "were done before"),
+        remark(
+            listed.changed,
+            "changed since it was done: its part is done again",
+            "changed since they were done: their parts are done again",
+        ),
+        remark(
+            listed.repeated,
+            "is named more than once: it is classified once",
+            "are named more than once: they are classified once",
+        ),
     ]
     .into_iter()
     .flatten()
@@ -156,7 +169,8 @@ fn report(summary: &Summary, job: &Job) {
     let Summary { parts, images, failed, .. } = summary;
     let failed = if *failed == 0 { String::new() } else { format!(", {failed} of them failed") };
     let shard = if job.shard == Shard::WHOLE { String::new() } else { format!("shard {}: ", job.shard) };
-    messages::note(format_args!("{shard}{images} images in {parts} new parts{failed}: {}", job.out));
+    let (images, parts) = (text::counted(*images, "image"), text::counted(*parts, "new part"));
+    messages::note(format_args!("{shard}{images} in {parts}{failed}: {}", job.out));
     if summary.is_stopped {
         messages::note("stopped: the same command goes on with what is missing");
     }

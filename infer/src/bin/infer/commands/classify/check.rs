@@ -46,15 +46,18 @@ fn lines(report: &Report) -> String {
         0 => String::new(),
         count => format!("{count}: {}", shown(names)),
     };
-    let failures =
-        if report.failures == 0 { String::new() } else { format!(", {} of them failures", report.failures) };
+    let failures = match report.failures {
+        0 => String::new(),
+        1 => ", 1 of them a failure".into(),
+        count => format!(", {count} of them failures"),
+    };
     let unlisted = match &report.unlisted_shards[..] {
         [] => String::new(),
         shards => format!("shards {}: not all inputs are known", first_of(SHOWN, shards.iter())),
     };
     let mut fields = vec![
         ("inputs", report.inputs.to_string()),
-        ("results", format!("{} in {} parts{failures}", report.results, report.parts)),
+        ("results", format!("{} in {}{failures}", report.results, text::counted(report.parts, "part"))),
         ("missing", names(&report.missing)),
         ("double", names(&report.double)),
         ("changed", names(&report.changed)),

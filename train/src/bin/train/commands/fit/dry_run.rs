@@ -55,7 +55,7 @@ pub fn run(args: &FitArgs, data: ImageFolder, config: &RunConfig, network: &Clas
         left_out: &left_out,
         network: Network::new(config, &described),
         recipe: Recipe::new(config),
-        memory: MemoryEstimate::new(config, &described, &counts),
+        memory: MemoryEstimate::new(config, &described, &splits.source, &counts),
         survey: &survey,
     };
     match args.format {
@@ -179,11 +179,17 @@ impl Findings<'_> {
         fields.push(("network", format!("{} at {size}x{size}, {parameters} parameters", network.name)));
         let Recipe { name, epochs, batch_size } = recipe;
         fields.push(("recipe", format!("{name}, {epochs} epochs, batch {batch_size}")));
-        let MemoryEstimate { images, network, batch, total, .. } = memory;
-        let [total, images, network, batch] = [total, images, network, batch].map(|&bytes| HumanBytes(bytes));
+        let MemoryEstimate { images, window, network, batch, total, .. } = memory;
+        let [total, images, window, network, batch] =
+            [total, images, window, network, batch].map(|&bytes| HumanBytes(bytes));
+        let window = if memory.window > 0 {
+            format!("shuffle window and reading ahead {window}, ")
+        } else {
+            String::new()
+        };
         fields.push((
             "memory",
-            format!("about {total}: images {images}, network {network}, layers for a batch {batch}"),
+            format!("about {total}: images {images}, {window}network {network}, layers for a batch {batch}"),
         ));
         fields
     }
