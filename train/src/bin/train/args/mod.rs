@@ -1,5 +1,6 @@
 //! Command line arguments.
 
+mod bare;
 mod compare;
 mod distributed;
 mod explain;
@@ -12,6 +13,7 @@ mod summary;
 
 use clap::{Parser, Subcommand};
 
+pub use self::bare::BareArgs;
 pub use self::compare::{CompareArgs, CompareFormat};
 pub use self::distributed::DistributedArgs;
 pub use self::explain::ExplainArgs;
