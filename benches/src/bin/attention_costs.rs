@@ -16,7 +16,9 @@ use ferronnx_infer::attention::AttentionKernels;
 use ferronnx_infer::session::Options;
 use ferronnx_infer::{Device, Session};
 use ferronnx_models::layers::Attention;
-use ferronnx_models::networks::{Architecture, AttentionKind, Classifier, Network, PlacedAttention, Stem};
+use ferronnx_models::networks::{
+    Architecture, AttentionKind, Classifier, Network, PlacedAttention, Placement, Stem,
+};
 use ferronnx_models::onnx::{self, Interface, Opset};
 use ferronnx_models::{shapes, testing};
 use ndarray::ArrayD;
@@ -32,8 +34,12 @@ fn main() -> Result<()> {
     let chosen: Vec<Network> = networks.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
     let chosen = if chosen.is_empty() { Network::ALL.to_vec() } else { chosen };
     let mut placements = placements()?;
-    let name = |placed: &PlacedAttention| format!("{}-{}", placed.kind.name(), placed.at);
-    placements.retain(|placed| names.is_empty() || names.contains(&name(placed)));
+    let is_chosen = |placed: &PlacedAttention| {
+        names.iter().filter_map(|name| name.split_once('-')).any(|(kind, place)| {
+            kind == placed.kind.name() && place.parse().is_ok_and(|at: Placement| at == placed.at)
+        })
+    };
+    placements.retain(|placed| names.is_empty() || is_chosen(placed));
     ensure!(!placements.is_empty(), "no attention is called {}", names.join(", "));
     println!("| network | attention | parameters | MACs | batch 1 | batch 16 | fused, 1 | fused, 16 |");
     println!("|---|---|---|---|---|---|---|---|");

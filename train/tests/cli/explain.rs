@@ -35,8 +35,7 @@ fn any_layer_of_a_run_and_of_its_checkpoint_is_explained() {
     let by_run = explain("run").args(of_layer).args(["-o", "run.png"]).output().unwrap();
     let bare = ["--labels", "labels.txt", "--image-size", "16"];
     let by_weights = explain(best).args(of_layer).args(bare).args(["-o", "run.png"]).output().unwrap();
-    let [by_run, by_weights] =
-        [by_run, by_weights].map(|output| String::from_utf8(output.stdout).unwrap());
+    let [by_run, by_weights] = [by_run, by_weights].map(|output| String::from_utf8(output.stdout).unwrap());
     assert!(by_run.contains("class    red, ") && by_run.contains(", 16x16, "), "{by_run}");
     let (assumed, rest) = by_weights.split_once('\n').unwrap();
     assert!(assumed.starts_with("assumed  images of 16 pixels, mean ["), "{by_weights}");
@@ -48,7 +47,11 @@ fn any_layer_of_a_run_and_of_its_checkpoint_is_explained() {
         ("run", &["--mean", "0.5,0.5,0.5"], "--mean is for bare checkpoints"),
         ("run", &["--class", "pink"], "--class pink: no label of the network, and no index from 0 to 2"),
         ("run", &["--layer", "@stages:7"], "--layer @stages:7: the network declares no such stage"),
-        ("run", &["--layer", "backbone.layer9"], "no feature maps in backbone.layer9: it has them in backbone."),
+        (
+            "run",
+            &["--layer", "backbone.layer9"],
+            "no feature maps in backbone.layer9: it has them in backbone.",
+        ),
         ("run", &["-o", "overlay.txt"], "overlay.txt: the name has to end in .png or .jpg"),
         (best, &["--labels", "colours/test/red/000.png"], "--labels"),
     ];
