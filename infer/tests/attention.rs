@@ -7,7 +7,6 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
 
 use fearless_simd::Level;
 use ferronnx_infer::Session;
@@ -279,10 +278,10 @@ fn in_a_network_from_several_threads() {
 /// Finds attention in files of both of PyTorch's exporters, see `attention/generate.py`.
 #[test]
 fn found_in_files_by_pytorch() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attention");
+    let folder = support::unpacked(include_bytes!("attention/files.tar.gz"));
     let shape = [2, 3, 9, 7];
     let x = Array4::from_shape_vec(shape, (0..shape.iter().product()).map(|at| at as f32 / 100.0).collect());
-    let expected = fs::read(folder.join("output.f32")).unwrap();
+    let expected = fs::read(folder.path().join("output.f32")).unwrap();
     let expected = expected.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
     let expected = ArrayD::from_shape_vec(vec![2, 24, 5, 4], expected).unwrap();
     let mut files = 0;
@@ -306,13 +305,13 @@ fn found_in_files_by_pytorch() {
 fn weights_outside_the_folder_are_not_read() {
     const INSIDE: &str = "dynamo-external.onnx.data";
     const OUTSIDE: &str = "../elsewhere/weights.data";
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attention");
+    let files = support::unpacked(include_bytes!("attention/files.tar.gz"));
     let folder = tempfile::tempdir().unwrap();
     let [model, elsewhere] = ["model", "elsewhere"].map(|name| folder.path().join(name));
     fs::create_dir(&model).unwrap();
     fs::create_dir(&elsewhere).unwrap();
-    fs::copy(from.join(INSIDE), model.join(OUTSIDE)).unwrap();
-    let mut bytes = fs::read(from.join("dynamo-external.onnx")).unwrap();
+    fs::copy(files.path().join(INSIDE), model.join(OUTSIDE)).unwrap();
+    let mut bytes = fs::read(files.path().join("dynamo-external.onnx")).unwrap();
     while let Some(at) = bytes.windows(INSIDE.len()).position(|part| part == INSIDE.as_bytes()) {
         bytes[at..at + OUTSIDE.len()].copy_from_slice(OUTSIDE.as_bytes());
     }

@@ -2,8 +2,9 @@
 //!
 //! Three sessions take turns, so that noise of the machine affects all: the network without attention, the network with
 //! it, and the same with ONNX Runtime's operators for attention instead of ours. Before, the outputs of the last two are
-//! compared. Usage: `attention_costs [NETWORK...]`, with `ORT_DYLIB_PATH` set or from the root folder of the workspace.
-//! Images have 224x224 pixels, weights are computed by a formula. Prints one table.
+//! compared. Usage: `attention_costs [NETWORK | KIND-PLACE]...`, with `ORT_DYLIB_PATH` set or from the root folder of the
+//! workspace: `attention_costs resnet50 se-blocks eca-blocks`. Images have 224x224 pixels, weights are computed by a formula.
+//! Prints one table.
 
 use std::env;
 use std::hint::black_box;
@@ -15,7 +16,9 @@ use ferronnx_infer::attention::AttentionKernels;
 use ferronnx_infer::session::Options;
 use ferronnx_infer::{Device, Session};
 use ferronnx_models::layers::Attention;
-use ferronnx_models::networks::{Architecture, AttentionKind, Classifier, Network, PlacedAttention, Stem};
+use ferronnx_models::networks::{
+    Architecture, AttentionKind, Classifier, Network, PlacedAttention, Placement, Stem,
+};
 use ferronnx_models::onnx::{self, Interface, Opset};
 use ferronnx_models::{shapes, testing};
 use ndarray::ArrayD;
@@ -27,14 +30,22 @@ const SIDE: usize = 224;
 const LOADS: [(usize, usize); 2] = [(1, 24), (16, 5)];
 
 fn main() -> Result<()> {
-    let names: Vec<_> = env::args().skip(1).collect();
-    let chosen: Vec<Network> = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+    let (names, networks): (Vec<_>, Vec<_>) = env::args().skip(1).partition(|name| name.contains('-'));
+    let chosen: Vec<Network> = networks.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
     let chosen = if chosen.is_empty() { Network::ALL.to_vec() } else { chosen };
+    let mut placements = placements()?;
+    let is_chosen = |placed: &PlacedAttention| {
+        names.iter().filter_map(|name| name.split_once('-')).any(|(kind, place)| {
+            kind == placed.kind.name() && place.parse().is_ok_and(|at: Placement| at == placed.at)
+        })
+    };
+    placements.retain(|placed| names.is_empty() || is_chosen(placed));
+    ensure!(!placements.is_empty(), "no attention is called {}", names.join(", "));
     println!("| network | attention | parameters | MACs | batch 1 | batch 16 | fused, 1 | fused, 16 |");
     println!("|---|---|---|---|---|---|---|---|");
     for network in chosen {
         let plain = Costs::of(network, None)?;
-        for attention in [None].into_iter().chain(placements()?.into_iter().map(Some)) {
+        for attention in [None].into_iter().chain(placements.iter().copied().map(Some)) {
             let costs = Costs::of(network, attention)?;
             let times = LOADS.map(|load| times(&plain, &costs, load));
             let [single, many] =

@@ -25,8 +25,12 @@ use tempfile::TempDir;
 
 /// Unpacks the small models of other tools, with images and answers, which `tests/foreign/generate.py` made.
 pub fn foreign() -> TempDir {
+    unpacked(include_bytes!("../foreign/files.tar.gz"))
+}
+
+/// Unpacks an archive into a folder of its own.
+pub fn unpacked(packed: &[u8]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let packed = &include_bytes!("../foreign/files.tar.gz")[..];
     tar::Archive::new(flate2::read::GzDecoder::new(packed)).unpack(&folder).unwrap();
     folder
 }

@@ -249,33 +249,52 @@ mod tests {
     use std::path::Path;
 
     use flate2::read::GzDecoder;
+    use tar::Archive;
 
     use super::*;
     use crate::onnx::write;
 
+    /// Models of a folder: as they are, packed, or several in an archive.
+    fn models(folder: &str) -> Vec<(String, Vec<u8>)> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let mut models = Vec::new();
+        for path in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = path.to_str().unwrap().to_owned();
+            let file = || fs::File::open(&path).unwrap();
+            if name.ends_with(".tar.gz") {
+                for entry in Archive::new(GzDecoder::new(file())).entries().unwrap() {
+                    let entry = entry.unwrap();
+                    let name = entry.path().unwrap().to_str().unwrap().to_owned();
+                    models.push((name, all(entry)));
+                }
+            } else if let Some(unpacked) = name.strip_suffix(".gz") {
+                models.push((unpacked.to_owned(), all(GzDecoder::new(file()))));
+            } else {
+                models.push((name, all(file())));
+            }
+        }
+        models.retain(|(name, _)| name.ends_with(".onnx"));
+        models
+    }
+
+    fn all(mut from: impl Read) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
     /// Files of this package and of both exporters of PyTorch give the message that they were.
     #[test]
     fn the_message_is_the_same_once_read_and_written() {
-        let mut files = 0;
-        for folder in ["tests/onnx_files", "../infer/tests/attention", "../infer/tests/passes"] {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-            for path in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
-                let name = path.to_str().unwrap();
-                let mut bytes = fs::read(&path).unwrap();
-                if name.ends_with(".onnx.gz") {
-                    let packed = take(&mut bytes);
-                    GzDecoder::new(&packed[..]).read_to_end(&mut bytes).unwrap();
-                } else if !name.ends_with(".onnx") {
-                    continue;
-                }
-                let message = proto::ModelProto::decode(&bytes[..]).unwrap();
-                // The bytes, for what is not a number does not equal itself.
-                let again = write::model(model(message.clone()).unwrap());
-                assert!(again.encode_to_vec() == message.encode_to_vec(), "{path:?}");
-                files += 1;
-            }
+        let folders = ["tests/onnx_files", "../infer/tests/attention", "../infer/tests/passes"];
+        let models: Vec<_> = folders.into_iter().flat_map(models).collect();
+        assert!(models.len() >= 16, "{}", models.len());
+        for (name, bytes) in models {
+            let message = proto::ModelProto::decode(&bytes[..]).unwrap();
+            // The bytes, for what is not a number does not equal itself.
+            let again = write::model(model(message.clone()).unwrap());
+            assert!(again.encode_to_vec() == message.encode_to_vec(), "{name}");
         }
-        assert!(files >= 16, "{files}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod changed_data;
 mod compare;
 mod data;
 mod dry_run;
+mod explain;
 mod export;
 mod fit;
 mod gray;
@@ -52,6 +53,7 @@ fn help_has_examples() {
         &["fit", "--help"],
         &["find-lr", "--help"],
         &["compare", "--help"],
+        &["explain", "--help"],
         &["export", "--help"],
     ] {
         train(Path::new(".")).args(arguments).assert().success().stdout(contains("Examples:"));

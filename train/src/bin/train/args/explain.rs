@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
+use super::BareArgs;
+
 /// Flags of `train explain`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   train explain runs/photos cat.jpg
   train explain runs/photos cat.jpg --class dog --layer @stages:3 --out dog.png
-  train explain weights.pth cat.jpg --layer backbone.layer4.0
+  train explain weights.pth cat.jpg --labels labels.txt --layer backbone.layer4.0
 
 The map is relu(sum over k of relu(gradient of the class's logit by A_k) * A_k) of the layer's last feature maps A (LayerCAM, \
 Jiang et al. 2021). For the last layer alone, infer explain needs no gradients.")]
@@ -28,7 +30,7 @@ pub struct ExplainArgs {
     /// Image file to write
     #[arg(short, long, value_name = "FILE", default_value = "overlay.png")]
     pub out: PathBuf,
-    /// Bare checkpoint: height and width of the input [default: 32 for a 3x3 stem, 224 for a 7x7 one]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(8..=1024))]
-    pub image_size: Option<u32>,
+    /// What a bare checkpoint does not say.
+    #[command(flatten)]
+    pub bare: BareArgs,
 }

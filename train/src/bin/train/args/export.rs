@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use ferronnx_infer::assume::parse_channels;
 use ferronnx_models::card::{InputForm, Precision};
 use ferronnx_train::export::Calibration;
 
-/// Numbers of each channel. An alias, for clap would take a `Vec` for a flag that is given several times.
-type Numbers = Vec<f32>;
+use super::BareArgs;
 
 /// Flags of `train export`.
 #[derive(Debug, clap::Args)]
@@ -76,27 +74,12 @@ pub struct ExportArgs {
     /// ONNX Runtime library [default: $ORT_DYLIB_PATH, beside the program, ../lib, .native/]
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
-    /// Bare checkpoint: class names, one per line [default: class 0, class 1, ...]
-    #[arg(long, value_name = "FILE")]
-    pub labels: Option<PathBuf>,
-    /// Bare checkpoint: height and width of the input [default: 32 for a 3x3 stem, 224 for a 7x7 one]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(8..=1024))]
-    pub image_size: Option<u32>,
     /// Bare checkpoint: any number of labels an image, each with a sigmoid and a threshold of 0.5
     #[arg(long)]
     pub multi_label: bool,
-    /// Bare checkpoint: mean per channel, for values from 0 to 1 or to 255 [default: CIFAR-10's or ImageNet's, by size]
-    #[arg(long, value_name = "R,G,B", value_parser = parse_channels)]
-    pub mean: Option<Numbers>,
-    /// Bare checkpoint: standard deviation per channel, for the same values [default: as for --mean]
-    #[arg(long, value_name = "R,G,B", value_parser = parse_channels)]
-    pub std: Option<Numbers>,
-    /// Bare checkpoint: key of the weights, where the file holds several networks, such as model_ema
-    #[arg(long, value_name = "KEY")]
-    pub key: Option<String>,
-    /// Bare checkpoint: pass over tensors with these names, though they may belong to further layers (repeatable)
-    #[arg(long, value_name = "PATTERN")]
-    pub leave_out: Vec<String>,
+    /// What a bare checkpoint does not say.
+    #[command(flatten)]
+    pub bare: BareArgs,
 }
 
 /// Values of `--precision`.

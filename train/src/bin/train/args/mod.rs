@@ -1,5 +1,6 @@
 //! Command line arguments.
 
+mod bare;
 mod compare;
 mod completions;
 mod distributed;
@@ -14,6 +15,7 @@ mod summary;
 
 use clap::{Parser, Subcommand};
 
+pub use self::bare::BareArgs;
 pub use self::compare::{CompareArgs, CompareFormat};
 pub use self::completions::CompletionsArgs;
 pub use self::distributed::DistributedArgs;

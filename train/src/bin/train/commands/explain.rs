@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use ferronnx_infer::decode;
 use ferronnx_infer::explain::overlay;
 use ferronnx_infer::preprocess::{Batch, Preprocessor};
@@ -16,7 +16,8 @@ use ferronnx_train::run::RunFolder;
 use image::ImageFormat;
 use tch::Device;
 
-use super::{architecture, is_run, network_in, preprocessing};
+use super::bare::Bare;
+use super::{architecture, is_run};
 use crate::args::ExplainArgs;
 
 /// Network with its weights, and what images and classes are to it.
@@ -66,24 +67,17 @@ pub fn run(args: &ExplainArgs) -> Result<()> {
 
 fn source(args: &ExplainArgs) -> Result<Source> {
     if is_run(&args.source) {
-        if args.image_size.is_some() {
-            bail!("--image-size is for bare checkpoints: a run knows it already");
-        }
+        args.bare.refuse()?;
         let (run, config) = RunFolder::open(&args.source)?;
         let network = Classifier::new(&architecture(&config, &args.source)?)?;
         let (weights, _) = run.weights()?;
         return Ok(Source { network, weights, preprocessing: config.preprocessing, labels: config.labels });
     }
-    let found = network_in(&args.source, None, &[])?;
-    let size = args.image_size.unwrap_or(found.architecture.stem.usual_size());
-    let labels = (0..found.architecture.classes).map(|class| format!("class {class}")).collect();
+    let Bare { found, preprocessing, labels, assumed } = Bare::read(&args.source, &args.bare)?;
+    if let Some(assumed) = assumed {
+        say!("assumed  {assumed}");
+    }
     let network = Classifier::new(&found.architecture)?;
-    let preprocessing = preprocessing(&found.architecture, size);
-    say!(
-        "assumed  images of {size} pixels, mean {:?}, standard deviation {:?}",
-        preprocessing.mean,
-        preprocessing.std
-    );
     Ok(Source { network, weights: found.weights, preprocessing, labels })
 }
 

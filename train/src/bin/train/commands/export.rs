@@ -4,12 +4,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use ferronnx_infer::assume;
 use ferronnx_infer::data_set::{DataSet, DataSetError};
 use ferronnx_infer::preprocess::Preprocessor;
 use ferronnx_models::Weights;
 use ferronnx_models::card::{
-    Activation, CalibrationErrors, ModelCard, Precision, Preprocessing, TemperatureScaling, Threshold,
+    Activation, CalibrationErrors, ModelCard, Precision, TemperatureScaling, Threshold,
 };
 use ferronnx_models::certificate::Certificate;
 use ferronnx_models::checkpoint::network::Found;
@@ -25,7 +24,8 @@ use ferronnx_train::run::{RunError, RunFolder, Splits};
 use ferronnx_train::temperature::FEW_IMAGES;
 use image::RgbImage;
 
-use super::{architecture, is_run, network_in, preprocessing};
+use super::bare::Bare;
+use super::{architecture, is_run};
 use crate::args::{ExportArgs, PrecisionArg};
 use crate::display;
 
@@ -191,18 +191,8 @@ fn drift_table(drift: &[Drift], rows: usize, images: usize) -> String {
 }
 
 fn from_run(args: &ExportArgs) -> Result<Source> {
-    let bare = [
-        ("--labels", args.labels.is_some()),
-        ("--image-size", args.image_size.is_some()),
-        ("--mean", args.mean.is_some()),
-        ("--std", args.std.is_some()),
-        ("--key", args.key.is_some()),
-        ("--leave-out", !args.leave_out.is_empty()),
-        ("--multi-label", args.multi_label),
-    ];
-    if let Some((flag, _)) = bare.iter().find(|(_, given)| *given) {
-        anyhow::bail!("{flag} is for bare checkpoints: a run knows it already");
-    }
+    args.bare.refuse()?;
+    ensure!(!args.multi_label, "--multi-label is for bare checkpoints: a run knows it already");
     let (run, config) = RunFolder::open(&args.source)?;
     let architecture = architecture(&config, &args.source)?;
     let (weights, file) = run.weights()?;
@@ -291,24 +281,10 @@ fn generated_images(preprocessor: &Preprocessor) -> (Images, String) {
 }
 
 fn from_checkpoint(args: &ExportArgs) -> Result<Source> {
-    let path = &args.source;
-    let found = network_in(path, args.key.as_deref(), &args.leave_out)?;
+    let Bare { found, preprocessing, labels, assumed } = Bare::read(&args.source, &args.bare)?;
     let mut notes = notes(&found);
     let Found { architecture, weights, .. } = found;
-    let size = args.image_size.unwrap_or(architecture.stem.usual_size());
-    let mut preprocessing = preprocessing(&architecture, size);
-    let mean = args.mean.clone().unwrap_or(preprocessing.mean);
-    let std = args.std.clone().unwrap_or(preprocessing.std);
-    (preprocessing.mean, preprocessing.std) = assume::to_unit_range(mean, std).context("--mean and --std")?;
-    preprocessing.check().context("--mean and --std")?;
-    let labels = labels(args.labels.as_deref(), architecture.classes)?;
-    if args.image_size.is_none() || args.mean.is_none() || args.std.is_none() {
-        let Preprocessing { mean, std, .. } = &preprocessing;
-        let gray = if architecture.channels == 1 { "gray " } else { "" };
-        notes.push(format!(
-            "assumed     {gray}images of {size} pixels, mean {mean:?}, standard deviation {std:?}"
-        ));
-    }
+    notes.extend(assumed.map(|assumed| format!("assumed     {assumed}")));
     let (is_multi_label, note) = labels_an_image(args, architecture.classes);
     notes.push(note);
     let preprocessor = Preprocessor::new(&preprocessing);
@@ -374,20 +350,6 @@ fn notes(found: &Found) -> Vec<String> {
         notes.push("assumed     stride 1 and no max pool in the 3x3 stem: weights do not say it".into());
     }
     notes
-}
-
-fn labels(file: Option<&Path>, classes: usize) -> Result<Vec<String>> {
-    let Some(file) = file else {
-        return Ok((0..classes).map(|class| format!("class {class}")).collect());
-    };
-    let labels = assume::read_labels(file).context("--labels")?;
-    ensure!(
-        labels.len() == classes,
-        "--labels {} names {} classes, the checkpoint has {classes}",
-        file.display(),
-        labels.len()
-    );
-    Ok(labels)
 }
 
 #[cfg(test)]

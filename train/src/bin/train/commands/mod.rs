@@ -1,5 +1,6 @@
 //! Subcommands, one file each.
 
+mod bare;
 pub mod compare;
 pub mod completions;
 pub mod explain;
