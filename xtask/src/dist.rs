@@ -54,7 +54,7 @@ pub struct DistArgs {
     #[arg(long, value_name = "FOLDER", default_value = "dist")]
     out: PathBuf,
     /// Profile of cargo to build with: `dev` for a quick try
-    #[arg(long, value_name = "PROFILE", default_value = "release")]
+    #[arg(long, value_name = "PROFILE", default_value = "dist")]
     profile: String,
     /// List contents and libraries without building
     #[arg(long)]
