@@ -18,6 +18,9 @@ use crate::workspace::{self, root};
 const GLIBC: [&str; 7] =
     ["libc.so.6", "libdl.so.2", "libm.so.6", "libpthread.so.0", "librt.so.1", "libutil.so.1", "ld-linux"];
 
+/// Beginning of an answer of the server that is no error.
+const OK: &str = "HTTP/1.1 200 ";
+
 /// Longest time that the server may take to start.
 const START: Duration = Duration::from_secs(60);
 
@@ -163,7 +166,7 @@ fn serve(sandbox: &Sandbox, infer: &str, image: &Path) -> Result<()> {
     let mut command = sandbox.command(infer, &["serve", "/work/model.onnx", "--listen", &address]);
     let mut server = Running(command.stdin(Stdio::null()).spawn().context("cannot start unshare")?);
     let start = Instant::now();
-    while TcpStream::connect(&address).is_err() {
+    while !ask(&address, "GET /v2/health/ready", b"").is_ok_and(|answer| answer.starts_with(OK)) {
         if let Some(status) = server.0.try_wait()? {
             bail!("`infer serve` ended ({status})");
         }
@@ -173,9 +176,9 @@ fn serve(sandbox: &Sandbox, infer: &str, image: &Path) -> Result<()> {
         sleep(Duration::from_millis(100));
     }
     let body = fs::read(image).context("image")?;
-    let answer = post(&address, "/v1/classify", &body)?;
+    let answer = ask(&address, "POST /v1/classify", &body)?;
     println!("POST /v1/classify: {}", answer.lines().last().unwrap_or_default());
-    if !answer.starts_with("HTTP/1.1 200 ") || !answer.contains("\"probability\"") {
+    if !answer.starts_with(OK) || !answer.contains("\"probability\"") {
         bail!("`infer serve` answered: {answer}");
     }
     Ok(())
@@ -191,11 +194,11 @@ impl Drop for Running {
     }
 }
 
-fn post(address: &str, path: &str, body: &[u8]) -> Result<String> {
+fn ask(address: &str, what: &str, body: &[u8]) -> Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(START))?;
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        "{what} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes())?;

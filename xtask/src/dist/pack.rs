@@ -46,7 +46,7 @@ pub fn archive(folder: &Path, name: &str, date: u64, staging: &Staging) -> Resul
     let made = folder.with_file_name(&file);
     let shown = || format!("cannot write {}", made.display());
     let out = BufWriter::new(File::create(&made).with_context(shown)?);
-    let gzip = pack(folder, name, date, GzBuilder::new().write(out, Compression::best()))?;
+    let gzip = pack(folder, name, date, GzBuilder::new().write(out, Compression::default()))?;
     gzip.finish().and_then(|mut out| out.flush()).with_context(shown)?;
     staging.commit(&made, &file)?;
     Ok(staging.home().join(file))
