@@ -13,7 +13,7 @@ use crate::workspace;
 /// Classes of `photos`, in the place of the digits 0 to 3.
 const CLASSES: [&str; 4] = ["airplane", "cat", "dog", "frog"];
 /// Images of a class in `photos/train` and `photos/test`.
-const IMAGES: [(&str, usize); 2] = [("train", 8), ("test", 4)];
+const IMAGES: [(&str, usize); 2] = [("train", 12), ("test", 4)];
 /// Single images that commands name.
 const SINGLE: [&str; 6] = ["photo.jpg", "photo.png", "cat.jpg", "dog.jpg", "a.jpg", "b.png"];
 /// Names under which commands know the model.

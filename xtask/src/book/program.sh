@@ -49,7 +49,7 @@ ours() {
     'infer serve '*) serve "$@" ;;
     'infer bench '*) run "$@" --seconds 0.1 ;;
     'train fit '*) fit "$@" ;;
-    'train find-lr '*) run "$@" --steps 10 ;;
+    'train find-lr '*) run "$@" --steps 20 ;;
     *) run "$@" ;;
     esac
 }
