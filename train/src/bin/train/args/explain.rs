@@ -30,7 +30,7 @@ pub struct ExplainArgs {
     /// Image file to write
     #[arg(short, long, value_name = "FILE", default_value = "overlay.png")]
     pub out: PathBuf,
-    /// What a bare checkpoint does not say.
+    /// Facts that a bare checkpoint does not tell.
     #[command(flatten)]
     pub bare: BareArgs,
 }

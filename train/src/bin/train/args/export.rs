@@ -77,7 +77,7 @@ pub struct ExportArgs {
     /// Bare checkpoint: any number of labels an image, each with a sigmoid and a threshold of 0.5
     #[arg(long)]
     pub multi_label: bool,
-    /// What a bare checkpoint does not say.
+    /// Facts that a bare checkpoint does not tell.
     #[command(flatten)]
     pub bare: BareArgs,
 }
