@@ -3,10 +3,7 @@
 Writes `files.tar.gz`: each file named after its exporter, and `output.f32`, the expected output of all on `input`
 [2, 3, 9, 7], which counts up.
 """
-import gzip
-import io
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
@@ -14,11 +11,11 @@ import onnx
 import torch
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "../../../models/tests/goldens"))
+sys.path += [str(HERE / "../../../models/tests"), str(HERE / "../../../models/tests/goldens")]
+from packing import pack  # noqa: E402
 from reference import CBAM  # noqa: E402
 
-scratch = tempfile.TemporaryDirectory()
-FILES = Path(scratch.name)
+FILES = Path(tempfile.mkdtemp())
 torch.manual_seed(42)
 network = torch.nn.Sequential(torch.nn.Conv2d(3, 24, 3, 2, 1), torch.nn.ReLU(), CBAM(24, 4, 3)).eval()
 x = torch.arange(2 * 3 * 9 * 7).view(2, 3, 9, 7) / 100
@@ -41,10 +38,4 @@ for file in FILES.glob("*.onnx"):
     file.write_bytes(model.SerializeToString())
 with torch.no_grad():
     (FILES / "output.f32").write_bytes(network(x).numpy().tobytes())
-packed = io.BytesIO()
-with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-    for file in sorted(FILES.iterdir()):
-        entry = tarfile.TarInfo(file.name)
-        entry.size = file.stat().st_size
-        archive.addfile(entry, io.BytesIO(file.read_bytes()))
-(HERE / "files.tar.gz").write_bytes(gzip.compress(packed.getvalue(), mtime=0))
+pack(FILES, HERE / "files.tar.gz")

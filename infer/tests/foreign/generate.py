@@ -16,14 +16,10 @@
 ONNX Runtime computes the outputs, Pillow and NumPy (`oracle.py`) everything before and after. The script fails if a
 wrong channel order, scale or geometry would give nearly the same answers.
 """
-import gzip
-import io
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 
 import onnxruntime
@@ -33,6 +29,10 @@ import outputs
 import trees
 from cases import CASES, FILES, HERE, IMAGES, case
 from networks import CLASSES
+
+FOLDER = pathlib.Path(__file__).parent
+sys.path.append(str(FOLDER / "../../../models/tests"))
+from packing import pack  # noqa: E402
 
 
 def runtime_format():
@@ -44,17 +44,6 @@ def runtime_format():
                             "--optimization_style", "Fixed"], check=True, capture_output=True)
             data = (pathlib.Path(folder) / f"{name}.ort").read_bytes()
         case(f"{name}_ort", data, file=f"{name}.ort", values=values, why="known from what it gives only")
-
-
-def pack():
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for file in sorted(HERE.iterdir()):
-            entry = tarfile.TarInfo(file.name)
-            entry.size = file.stat().st_size
-            archive.addfile(entry, io.BytesIO(file.read_bytes()))
-    (pathlib.Path(__file__).parent / "files.tar.gz").write_bytes(gzip.compress(packed.getvalue(), mtime=0))
-    shutil.rmtree(HERE)
 
 
 def main():
@@ -72,7 +61,7 @@ def main():
     text = f'{{"images": {json.dumps(list(IMAGES))}, "cases": {{\n{lines}\n}}}}\n'
     (HERE / "answers.json").write_text(text)
     size = sum(file.stat().st_size for file in HERE.iterdir() if file.suffix in (".onnx", ".ort"))
-    pack()
+    pack(HERE, FOLDER / "files.tar.gz")
     print(f"{len(CASES)} cases, {len(FILES)} models, {size / 1000:.0f} kB")
 
 

@@ -6,13 +6,9 @@
 
 CJPEG is the program `cjpeg` of libjpeg-turbo 3.
 """
-import gzip
-import io
 import pathlib
-import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 
 import numpy as np
@@ -21,6 +17,9 @@ import tifffile
 from PIL import Image
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.append(str(HERE / "../../../models/tests"))
+from packing import pack  # noqa: E402
+
 EXPECTED = pathlib.Path(tempfile.mkdtemp())
 REFUSED = HERE / "refused"
 
@@ -132,18 +131,6 @@ def others():
     expect("interlaced.gif", Image.open(HERE / "interlaced.gif").convert("RGB"))
 
 
-def pack():
-    """Packs what Pillow made, equal files in a row, which is much smaller."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for content, name in sorted((file.read_bytes(), file.name) for file in EXPECTED.iterdir()):
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    (HERE / "expected.tar.gz").write_bytes(gzip.compress(packed.getvalue(), mtime=0))
-    shutil.rmtree(EXPECTED)
-
-
 def main():
     jpegs()
     tiffs()
@@ -183,7 +170,8 @@ def main():
         for how in turned.get(orientation, []):
             upright = upright.transpose(how)
         upright.save(EXPECTED / f"orientation-{orientation}.png.png")
-    pack()
+    # Equal files in a row make a much smaller archive.
+    pack(EXPECTED, HERE / "expected.tar.gz", key=lambda file: (file.read_bytes(), file.name))
 
 
 if __name__ == "__main__":

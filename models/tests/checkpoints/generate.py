@@ -12,15 +12,12 @@ import builtins
 import collections
 import datetime
 import enum
-import gzip
 import io
 import json
 import os
 import pathlib
 import pickle
-import shutil
 import sys
-import tarfile
 import tempfile
 import zipfile
 from collections import OrderedDict
@@ -33,7 +30,8 @@ from safetensors.torch import save_file
 
 FOLDER = pathlib.Path(__file__).parent
 HERE = pathlib.Path(tempfile.mkdtemp())
-sys.path.append(str(FOLDER.parent / "goldens"))
+sys.path += [str(FOLDER.parent), str(FOLDER.parent / "goldens")]
+from packing import pack  # noqa: E402
 from reference import ResNet18_CBAM  # noqa: E402
 
 WEIGHT = torch.arange(12.0).view(3, 4) / 4 - 1  # exact in every floating type
@@ -249,19 +247,7 @@ def main():
         (pickled,) = [name for name in archive.namelist() if name.endswith("data.pkl")]
         (HERE / "reference.pkl").write_bytes(archive.read(pickled))
     (HERE / "reference.txt").write_text("".join(f"{name}\n" for name in names))
-    pack()
-
-
-def pack():
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for file in sorted(HERE.rglob("*")):
-            if file.is_file():
-                entry = tarfile.TarInfo(str(file.relative_to(HERE)))
-                entry.size = file.stat().st_size
-                archive.addfile(entry, io.BytesIO(file.read_bytes()))
-    (FOLDER / "files.tar.gz").write_bytes(gzip.compress(packed.getvalue(), mtime=0))
-    shutil.rmtree(HERE)
+    pack(HERE, FOLDER / "files.tar.gz")
 
 
 if __name__ == "__main__":

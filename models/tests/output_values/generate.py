@@ -7,12 +7,9 @@ unknown. Files made by sklearn-onnx begin with `sklearn-`; `sklearn.json` says w
 are packed into files.tar.gz.
 Made with onnx 1.23, ONNX Runtime 1.31 and skl2onnx 1.20.
 """
-import gzip
-import io
 import json
 import pathlib
-import shutil
-import tarfile
+import sys
 import tempfile
 
 import numpy as np
@@ -20,7 +17,11 @@ import onnx
 import onnx.parser
 import onnxruntime as ort
 
+FOLDER = pathlib.Path(__file__).parent
 HERE = pathlib.Path(tempfile.mkdtemp())
+sys.path.append(str(FOLDER.parent))
+from packing import pack  # noqa: E402
+
 RANDOM = np.random.default_rng(7)
 W = "<float[3,4] w = {0.9,-0.4,0.3,1.1,-0.7,0.5,1.3,-0.2,0.4,0.8,-1.2,0.6}, float[4] b = {0.1,-0.2,0.3,0.0}>"
 GEMM = "z = Gemm(x, w, b)\n"
@@ -232,17 +233,6 @@ def sklearn():
     (HERE / "sklearn.json").write_text(json.dumps(answers, indent=1) + "\n")
 
 
-def pack():
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for file in sorted(HERE.iterdir()):
-            entry = tarfile.TarInfo(file.name)
-            entry.size = file.stat().st_size
-            archive.addfile(entry, io.BytesIO(file.read_bytes()))
-    (pathlib.Path(__file__).parent / "files.tar.gz").write_bytes(gzip.compress(packed.getvalue(), mtime=0))
-    shutil.rmtree(HERE)
-
-
 sklearn()
 print(len(written), "files", sum((HERE / name).stat().st_size for name in written), "bytes")
-pack()
+pack(HERE, FOLDER / "files.tar.gz")
