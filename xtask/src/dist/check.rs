@@ -11,12 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use flate2::read::GzDecoder;
 
+use super::closed::is_glibc;
 use super::{Archive, Program};
 use crate::workspace::{self, root};
-
-/// Files of glibc.
-const GLIBC: [&str; 7] =
-    ["libc.so.6", "libdl.so.2", "libm.so.6", "libpthread.so.0", "librt.so.1", "libutil.so.1", "ld-linux"];
 
 /// Beginning of an answer of the server that is no error.
 const OK: &str = "HTTP/1.1 200 ";
@@ -113,7 +110,7 @@ impl Sandbox {
             .filter_map(|line| line.split(" => ").nth(1))
         {
             let name = path.rsplit('/').next().unwrap_or_default();
-            if GLIBC.iter().any(|glibc| name == *glibc || (*glibc == "ld-linux" && name.starts_with(glibc))) {
+            if is_glibc(name) {
                 let place = root.join(path.trim_start_matches('/'));
                 fs::create_dir_all(place.parent().unwrap_or(root)).context("root folder")?;
                 fs::copy(path, &place).with_context(|| format!("cannot copy {path}"))?;

@@ -10,6 +10,11 @@ use super::elf::Needs;
 const GLIBC: [&str; 7] =
     ["libc.so.", "libdl.so.", "libm.so.", "libpthread.so.", "librt.so.", "libutil.so.", "ld-linux"];
 
+/// True for the name of a library of glibc, whose loader is one too.
+pub fn is_glibc(name: &str) -> bool {
+    GLIBC.iter().any(|glibc| name.starts_with(glibc))
+}
+
 /// Checks that each library that a file needs is in the archive or part of glibc.
 ///
 /// # Errors
@@ -18,9 +23,7 @@ pub fn check(needs: &[Needs]) -> Result<()> {
     let brought: BTreeSet<_> =
         needs.iter().filter_map(|needs| needs.file.file_name()?.to_str().map(ToOwned::to_owned)).collect();
     for Needs { file, libraries, .. } in needs {
-        let missing = libraries
-            .iter()
-            .find(|name| !brought.contains(*name) && !GLIBC.iter().any(|glibc| name.starts_with(glibc)));
+        let missing = libraries.iter().find(|name| !brought.contains(*name) && !is_glibc(name));
         if let Some(missing) = missing {
             bail!("{}: needs {missing}, which the archive does not bring", file.display());
         }
