@@ -65,10 +65,10 @@ struct Binaries {
 
 fn build() -> Result<Binaries> {
     println!("the first build takes some minutes, one of them for the C++ code of torch-sys");
+    // Without --release, which takes twice as long to build: libtorch and ONNX Runtime compute, so that it is hardly slower.
     // The target folder can be configured in many ways, so cargo is asked for the paths.
     let messages = workspace::output(&mut cargo(&[
         "build",
-        "--release",
         "--package=ferronnx-train",
         "--package=ferronnx-infer",
         "--message-format=json-render-diagnostics",

@@ -92,7 +92,7 @@ fn fill(folder: &Path, digits: &Path) -> Result<()> {
     commands(folder)
 }
 
-/// Writes the commands `infer`, `train` and `cargo` into `target/release` of the folder.
+/// Writes the commands `infer`, `train` and `cargo` into `target/release` of the folder, which is also `target/debug`.
 ///
 /// # Errors
 /// When they cannot be written.
@@ -103,6 +103,7 @@ pub fn commands(folder: &Path) -> Result<()> {
         fs::write(release.join(name), include_str!("program.sh"))?;
         fs::set_permissions(release.join(name), Permissions::from_mode(0o755))?;
     }
+    symlink("release", folder.join("target/debug"))?;
     Ok(())
 }
 
