@@ -28,12 +28,14 @@ pub struct Parity {
 }
 
 impl Parity {
-    /// Tells whether all logits are within `tolerance` and all top-1 classes agree or tie; `false` for no images.
+    /// Tells whether all logits are within `tolerance`, and all top-1 classes agree or tie, but for the share that may
+    /// change; `false` for no images.
     pub fn holds(&self, tolerance: Tolerance) -> bool {
+        let changed = self.images - (self.agreeing + self.ties).min(self.images);
         self.images > 0
             && self.max_relative_difference <= tolerance.max
             && self.rms_relative_difference <= tolerance.rms
-            && self.agreeing + self.ties == self.images
+            && changed as f64 <= tolerance.changed * self.images as f64
     }
 }
 
@@ -210,7 +212,11 @@ mod tests {
         let apart = Parity { max_relative_difference: 2e-4, ..found };
         assert!(!apart.holds(each(1e-4)) && apart.holds(each(1e-2)));
         let everywhere = Parity { rms_relative_difference: 2e-5, ..found };
-        assert!(everywhere.holds(each(1e-4)) && !everywhere.holds(Tolerance { max: 1e-4, rms: 1e-5 }));
+        assert!(everywhere.holds(each(1e-4)) && !everywhere.holds(Tolerance { rms: 1e-5, ..each(1e-4) }));
+        let some = Tolerance { changed: 0.25, ..each(1e-4) };
+        assert!(
+            Parity { ties: 0, ..found }.holds(some) && !Parity { agreeing: 2, ties: 0, ..found }.holds(some)
+        );
         assert!(!Parity::default().holds(each(1.0)), "nothing proves nothing");
     }
 

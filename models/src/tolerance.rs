@@ -38,12 +38,25 @@ pub struct Tolerance {
     /// Bound of the root mean square of all differences. Rounding hardly correlates across logits and images, and most
     /// faults do, so this bound is the sharper one.
     pub rms: f64,
+    /// Largest share of images whose top-1 class may change, apart from ties.
+    pub changed: f64,
 }
 
 impl Tolerance {
-    /// Creates a tolerance that bounds each difference, and their mean no further.
+    /// Creates a tolerance that bounds each difference, and their mean no further; no top-1 class may change.
     pub fn of_each(max: f64) -> Self {
-        Self { max, rms: max }
+        Self { max, rms: max, changed: 0.0 }
+    }
+
+    /// Tolerance of an export, for a file of `precision` on the images that it is compared on.
+    ///
+    /// Integers cut off what lies beyond the ranges of the calibration images, so that single logits can be far off in a
+    /// sound file. It is judged by the mean, and by the images that change their class.
+    pub fn of_export(precision: Precision) -> Self {
+        match precision {
+            Precision::Int8 => Self { max: 1.0, rms: 0.05, changed: 0.02 },
+            _ => Self::of_each(Self::of(precision, Arithmetic::Full).max),
+        }
     }
 
     /// Tolerance for a file of `precision` that runs in `arithmetic`.
@@ -54,7 +67,7 @@ impl Tolerance {
             (Precision::Fp16, _) => (1e-2, 4e-3),
             (Precision::Int8, _) => (0.1, 0.05),
         };
-        Self { max, rms }
+        Self { max, rms, changed: 0.0 }
     }
 
     /// Tolerance for the file of `certificate`, of `precision`, that runs in `arithmetic`.
@@ -70,7 +83,7 @@ impl Tolerance {
             Arithmetic::Tf32 => certificate.tolerance.max(usual.max),
         };
         let rms = usual.rms.max(EXCESS * certificate.agreement.max_relative_difference);
-        Self { max, rms: rms.min(max) }
+        Self { max, rms: rms.min(max), changed: 0.0 }
     }
 }
 
@@ -78,6 +91,7 @@ impl Tolerance {
 mod tests {
     use super::*;
     use crate::certificate::tests::certificate;
+    use crate::parity::Parity;
 
     #[test]
     fn rounding_to_fewer_bits_may_differ_more() {
@@ -98,12 +112,30 @@ mod tests {
             Tolerance::of_certificate(certificate, Precision::Fp32, arithmetic)
         };
         let mut certificate = certificate();
-        assert_eq!(of(&certificate, Arithmetic::Full), Tolerance { max: 1e-4, rms: 5e-6 });
+        assert_eq!(of(&certificate, Arithmetic::Full), Tolerance { rms: 5e-6, ..Tolerance::of_each(1e-4) });
         assert_eq!(of(&certificate, Arithmetic::Tf32), Tolerance::of(Precision::Fp32, Arithmetic::Tf32));
         certificate.tolerance = 1e-6;
         assert_eq!(of(&certificate, Arithmetic::Full), Tolerance::of_each(1e-6));
         (certificate.tolerance, certificate.agreement.max_relative_difference) = (1e-2, 5e-4);
-        assert_eq!(of(&certificate, Arithmetic::Full), Tolerance { max: 1e-2, rms: 2e-3 });
-        assert_eq!(of(&certificate, Arithmetic::Tf32), Tolerance { max: 1e-2, rms: 2e-3 });
+        assert_eq!(of(&certificate, Arithmetic::Full), Tolerance { rms: 2e-3, ..Tolerance::of_each(1e-2) });
+        assert_eq!(of(&certificate, Arithmetic::Tf32), Tolerance { rms: 2e-3, ..Tolerance::of_each(1e-2) });
+    }
+
+    #[test]
+    fn int8_is_judged_by_the_mean_and_by_the_classes() {
+        let sound = Parity {
+            images: 100,
+            agreeing: 91,
+            ties: 7,
+            max_relative_difference: 0.6,
+            rms_relative_difference: 0.04,
+            ..Parity::default()
+        };
+        let holds = |parity: &Parity| parity.holds(Tolerance::of_export(Precision::Int8));
+        assert!(holds(&sound));
+        assert!(!holds(&Parity { ties: 6, ..sound }), "classes change");
+        assert!(!holds(&Parity { rms_relative_difference: 0.06, ..sound }), "all logits are off");
+        assert!(!holds(&Parity { max_relative_difference: f64::INFINITY, ..sound }));
+        assert!(!sound.holds(Tolerance::of_export(Precision::Fp16)));
     }
 }

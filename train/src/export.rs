@@ -67,7 +67,7 @@ pub struct ExportOptions {
     pub fold: bool,
     /// Method of finding the ranges of values for int8.
     pub calibration: Calibration,
-    /// Largest difference to libtorch, relative to the largest logit; `None` for [`default_tolerance`].
+    /// Largest difference to libtorch, relative to the largest logit; `None` for [`Tolerance::of_export`].
     pub tolerance: Option<f64>,
     /// True if the logits are divided by a temperature: the card's, or else one that is fitted on the labelled images of
     /// the comparison.
@@ -92,14 +92,27 @@ impl Default for ExportOptions {
 }
 
 impl ExportOptions {
-    fn allowed(&self) -> f64 {
-        self.tolerance.unwrap_or(default_tolerance(self.precision))
+    /// Differences that are allowed on the images of the comparison.
+    fn allowed(&self) -> Tolerance {
+        self.tolerance.map_or_else(|| Tolerance::of_export(self.precision), Tolerance::of_each)
     }
-}
 
-/// Default tolerance of each precision: difference of logits to libtorch's, relative to the largest.
-pub fn default_tolerance(precision: Precision) -> f64 {
-    Tolerance::of(precision, Arithmetic::Full).max
+    /// Largest difference, relative to the largest logit, of a file whose logits are all close to libtorch's; two classes
+    /// that are closer are a tie.
+    fn close(&self) -> f64 {
+        self.tolerance.unwrap_or(Tolerance::of(self.precision, Arithmetic::Full).max)
+    }
+
+    /// Tolerance of the certificate of a file whose largest relative difference was `found`.
+    fn certified(&self, found: f64) -> f64 {
+        /// Excess over what was found, for other machines.
+        const EXCESS: f64 = 2.0;
+        if self.tolerance.is_some() {
+            self.close()
+        } else {
+            self.close().max(EXCESS * found).min(self.allowed().max)
+        }
+    }
 }
 
 /// Result of an export.
@@ -191,15 +204,16 @@ pub enum ExportError {
     },
     /// The file does not compute what libtorch does.
     #[error(
-        "the exported file does not agree with libtorch, and was not kept: largest relative difference {relative:.2e} \
-         (allowed {tolerance:.0e}), top-1 agreement {agreeing} of {images}",
-        relative = .found.max_relative_difference, agreeing = .found.agreeing, images = .found.images
+        "the exported file does not agree with libtorch, and was not kept: largest relative difference {:.2e} (allowed \
+         {:.0e}), root mean square {:.2e} (allowed {:.0e}), top-1 agreement {} of {} and {} ties{}",
+        .found.max_relative_difference, .allowed.max, .found.rms_relative_difference, .allowed.rms, .found.agreeing,
+        .found.images, .found.ties, changed(.allowed.changed)
     )]
     Disagrees {
         /// Comparison of the two.
         found: Parity,
-        /// Largest difference allowed.
-        tolerance: f64,
+        /// Differences allowed.
+        allowed: Tolerance,
     },
     /// The certificate does not hold where it was made.
     #[error("the exported file does not keep its own certificate, and was not kept: {}", .0.join("; "))]
@@ -294,23 +308,35 @@ impl<M: Module> Trained<'_, M> {
 
         let reference = self.reference(options)?;
         let (comparison, provider) = compare(&bytes, &reference, images, options)?;
-        let (agreement, tolerance) = (comparison.parity(), options.allowed());
-        if !agreement.holds(Tolerance::of_each(tolerance)) {
-            return Err(ExportError::Disagrees { found: agreement, tolerance });
+        let (agreement, allowed) = (comparison.parity(), options.allowed());
+        if !agreement.holds(allowed) {
+            return Err(ExportError::Disagrees { found: agreement, allowed });
         }
-        let certificate = Certificate {
+        let mut certificate = Certificate {
             format: CERTIFICATE_FORMAT,
             weights,
             card: CardDigests::of(&card),
-            tolerance,
+            tolerance: options.certified(agreement.max_relative_difference),
             runtime: format!("ONNX Runtime {}, {provider}", runtime::load(None)?.version()),
             agreement,
             // Both sides run on the CPU, see `cpu` and `Trained::params`.
             compared: Compared { device: "cpu".into(), arithmetic: Arithmetic::Full },
             goldens: goldens::make(&reference)?,
         };
-        onnx::append_metadata(&mut bytes, &[(CERTIFICATE_KEY, &certificate.to_json())]);
-        let failures = Verification::of_bytes(&bytes, &cpu(), None)?.failures();
+        let plain = bytes.len();
+        let mut verify = |certificate: &Certificate| {
+            bytes.truncate(plain);
+            onnx::append_metadata(&mut bytes, &[(CERTIFICATE_KEY, &certificate.to_json())]);
+            Verification::of_bytes(&bytes, &cpu(), None)
+        };
+        let mut verification = verify(&certificate)?;
+        // The certificate's images are not of the user's kind: single logits may be further off than on those.
+        let tolerance = options.certified(verification.agreement.max_relative_difference);
+        if tolerance > certificate.tolerance {
+            certificate.tolerance = tolerance;
+            verification = verify(&certificate)?;
+        }
+        let failures = verification.failures();
         if !failures.is_empty() {
             return Err(ExportError::Certificate(failures));
         }
@@ -451,7 +477,7 @@ fn compare(
     options: &ExportOptions,
 ) -> Result<(Comparison, &'static str), ExportError> {
     let session = Session::from_bytes(bytes, &cpu())?;
-    let mut comparison = Comparison::new(options.allowed());
+    let mut comparison = Comparison::new(options.close());
     let labels = images.labels.as_ref().map(|labels| labels.chunks(BATCH));
     let mut labels = labels.into_iter().flatten();
     for images in images.images.chunks(BATCH) {
@@ -459,6 +485,11 @@ fn compare(
         comparison.add(found.view(), reference.logits(images)?.view(), labels.next());
     }
     Ok((comparison, session.provider()))
+}
+
+/// Part of a sentence about the share of images whose class may change; nothing where none may.
+fn changed(share: f64) -> String {
+    if share > 0.0 { format!(" (allowed {:.0} % of others)", 100.0 * share) } else { String::new() }
 }
 
 /// Session options on the CPU, where libtorch computes too.
@@ -469,4 +500,21 @@ fn cpu() -> Options {
 fn table(logits: ArrayD<f32>) -> Result<Array2<f32>, ExportError> {
     let shape = logits.shape().to_vec();
     logits.into_dimensionality().map_err(|_| ExportError::Output(shape))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_allows_what_the_export_found() {
+        let certified = |precision, tolerance, found| {
+            ExportOptions { precision, tolerance, ..ExportOptions::default() }.certified(found)
+        };
+        assert_eq!(certified(Precision::Fp32, None, 5e-7), 1e-4);
+        assert_eq!(certified(Precision::Int8, None, 0.01), 0.1);
+        assert_eq!(certified(Precision::Int8, None, 0.3), 0.6);
+        assert_eq!(certified(Precision::Int8, None, 0.9), 1.0);
+        assert_eq!(certified(Precision::Int8, Some(3.0), 2.5), 3.0);
+    }
 }

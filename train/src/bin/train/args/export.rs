@@ -52,7 +52,7 @@ pub struct ExportArgs {
     #[arg(long)]
     pub no_fold: bool,
     /// Largest difference to libtorch, relative to the largest logit
-    /// [default: 1e-4 for fp32, 1e-2 for fp16, 0.1 for int8]
+    /// [default: 1e-4 for fp32, 1e-2 for fp16; int8 is judged by the mean difference and the classes that change]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub tolerance: Option<f64>,
     /// Divide the logits by a temperature, so that probabilities match reality; it is fitted on the validation images
