@@ -26,8 +26,8 @@ struct SqueezeExcitation {
 impl Module for SqueezeExcitation {
     fn forward<O: Ops>(&self, ops: &O, x: &O::Value) -> Result<O::Value, O::Error> {
         let Self { name, channels } = self;
-        let squeeze = Linear::new(format!("{name}.squeeze"), *channels, channels / 8);
-        let excite = Linear::new(format!("{name}.excite"), channels / 8, *channels);
+        let squeeze = Linear::new(format!("{name}.squeeze"), *channels, (channels / 8).max(1));
+        let excite = Linear::new(format!("{name}.excite"), (channels / 8).max(1), *channels);
         ops.scope(name, || {
             let pooled = ops.reduce(x, Reduce::Mean, &[2, 3], false)?;
             let hidden = ops.relu(&ops.linear(&pooled, &squeeze)?)?;

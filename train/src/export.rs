@@ -19,14 +19,14 @@ use ferronnx_infer::preprocess::Preprocessor;
 use ferronnx_infer::runtime;
 use ferronnx_infer::session::Options;
 use ferronnx_infer::verify::Verification;
-use ferronnx_models::card::{
-    CARD_KEY, InputForm, ModelCard, Precision, Preprocessing, PreprocessingError, TemperatureScaling,
-};
+use ferronnx_models::card::{CARD_KEY, ModelCard, Preprocessing, PreprocessingError, TemperatureScaling};
+pub use ferronnx_models::card::{InputForm, Precision};
 use ferronnx_models::certificate::{CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate, Compared};
+pub use ferronnx_models::onnx::Opset;
 use ferronnx_models::onnx::digest::DigestError;
 use ferronnx_models::onnx::head::HeadError;
 use ferronnx_models::onnx::passes::{self, EmbedError, HalfError, QuantizeError, Ranges};
-use ferronnx_models::onnx::{self, Interface, Model, Opset, TraceError, WeightsDigest};
+use ferronnx_models::onnx::{self, Interface, Model, TraceError, WeightsDigest};
 use ferronnx_models::parity::{Comparison, Disagreement, Parity};
 use ferronnx_models::tolerance::{Arithmetic, Tolerance};
 use ferronnx_models::{Module, Weights, shapes};
@@ -514,7 +514,7 @@ mod tests {
         assert_eq!(certified(Precision::Fp32, None, 5e-7), 1e-4);
         assert_eq!(certified(Precision::Int8, None, 0.01), 0.1);
         assert_eq!(certified(Precision::Int8, None, 0.3), 0.6);
-        assert_eq!(certified(Precision::Int8, None, 0.9), 1.0);
+        assert_eq!(certified(Precision::Int8, None, 1.5), 2.0);
         assert_eq!(certified(Precision::Int8, Some(3.0), 2.5), 3.0);
     }
 }
