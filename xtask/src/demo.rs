@@ -31,7 +31,7 @@ const PERCENT_NEEDED: f64 = 95.0;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask demo                    takes 15 minutes on 2 cores, most of it compiling; a few when repeated
+  cargo xtask demo                    takes 10 minutes on 2 cores, most of it compiling; a few when repeated
   cargo xtask demo --serve            ends with a server and its page at http://127.0.0.1:8000/")]
 pub struct DemoArgs {
     /// At the end, serve the model to browsers and programs until Ctrl-C
@@ -140,7 +140,8 @@ fn farewell(steps: &Steps, Binaries { train, infer }: &Binaries) {
          Type next:\n  \
            {infer} serve {MODEL}     then open http://127.0.0.1:8000/\n  \
            {train} fit --data YOUR_PHOTOS --out runs/mine\n  \
-           {train} export runs/mine -o mine.onnx",
+           {train} export runs/mine -o mine.onnx\n\
+         For daily use, `cargo build --release` makes faster programs in target/release.",
         steps.elapsed()
     );
 }
