@@ -6,9 +6,10 @@ mod links;
 mod pages;
 mod preprocess;
 
+use std::fs;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::tools;
 use crate::workspace::{root, run as run_command};
@@ -45,13 +46,22 @@ pub fn check() -> Result<()> {
 }
 
 fn build() -> Result<()> {
-    let this = std::env::current_exe().context("cannot find this program")?;
+    // By its name: the tests of the workspace may have replaced the file that runs here.
+    let this = std::env::current_exe().context("cannot find this program")?.with_file_name("xtask");
     let mut mdbook = Command::new(tools::program(&tools::MDBOOK)?);
     mdbook.arg("build").current_dir(root());
     // The same as in book.toml, without asking cargo.
     run_command(
         mdbook.env("MDBOOK_PREPROCESSOR__REPOSITORY__COMMAND", format!("{} book mdbook", this.display())),
-    )
+    )?;
+    // mdBook leaves out a preprocessor that fails at its first question.
+    let index =
+        fs::read_to_string(root().join("target/book/index.html")).context("target/book/index.html")?;
+    ensure!(
+        !index.contains("href=\"../"),
+        "target/book: links leave the book, because its preprocessor did not run"
+    );
+    Ok(())
 }
 
 #[cfg(test)]
