@@ -31,6 +31,9 @@ use layout::Layout;
 /// Version of glibc that is enough where the runtimes allow it.
 const GLIBC: elf::Version = elf::Version([2, 28, 0]);
 
+/// Feature of both programs that releases have, and other builds by request only: object stores and parquet.
+const FEATURE: &str = "cloud";
+
 /// Options of `cargo xtask dist`.
 #[derive(clap::Args)]
 #[command(after_help = "\

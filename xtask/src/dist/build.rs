@@ -38,6 +38,7 @@ pub fn program(release: &Release, profile: &str, origin: &Origin) -> Result<Path
         build.args(["--target", triple]);
     }
     build.args(["--package", release.program.package(), "--bin", &release.program.to_string()]);
+    build.args(["--features", super::FEATURE]);
     build.arg("--message-format=json-render-diagnostics");
     // Paths reach the programs by panics (rustc) and by assertions (C and C++).
     let renamed = |flag: &str| {

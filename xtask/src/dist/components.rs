@@ -74,13 +74,18 @@ pub fn of(release: &Release) -> Result<Vec<Component>> {
 fn crates(release: &Release) -> Result<Vec<Component>> {
     let (package, triple) = (release.program.package(), release.platform.triple());
     let tree = output(cargo(&["tree", "--locked", "--package", package, "--target", triple]).args([
+        "--features",
+        super::FEATURE,
         "--edges=normal,build",
         "--prefix=none",
         "--format={p}",
     ]))?;
     let used: BTreeSet<_> = tree.lines().filter_map(name_and_version).collect();
-    let metadata =
-        output(&mut cargo(&["metadata", "--locked", "--format-version=1", "--filter-platform", triple]))?;
+    let feature = format!("{package}/{}", super::FEATURE);
+    let metadata = output(
+        cargo(&["metadata", "--locked", "--format-version=1", "--filter-platform", triple])
+            .args(["--features", &feature]),
+    )?;
     let metadata = MetadataCommand::parse(metadata).context("cargo metadata")?;
     let edges = edges(&metadata);
     let packages = metadata.packages.iter().filter(|package| {
