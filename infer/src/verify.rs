@@ -222,10 +222,10 @@ impl Verification {
         require(levels <= LEVELS, &|| {
             format!("decoding and resizing differ by {levels} of 255 (allowed {LEVELS})")
         });
-        let here = Tolerance { rms: self.rms_tolerance, ..Tolerance::of_each(self.tolerance) };
+        let here = Tolerance::new(self.tolerance, self.rms_tolerance);
         require(self.agreement.holds(here), &|| self.difference(&self.agreement, here, self.worst));
         if let Some(cpu) = &self.cpu {
-            let allowed = Tolerance { rms: cpu.rms_tolerance, ..Tolerance::of_each(cpu.tolerance) };
+            let allowed = Tolerance::new(cpu.tolerance, cpu.rms_tolerance);
             require(cpu.agreement.holds(allowed), &|| {
                 let difference = self.difference(&cpu.agreement, allowed, cpu.worst);
                 format!("on the CPU, in full arithmetic, {difference}")

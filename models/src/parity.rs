@@ -212,7 +212,7 @@ mod tests {
         let apart = Parity { max_relative_difference: 2e-4, ..found };
         assert!(!apart.holds(each(1e-4)) && apart.holds(each(1e-2)));
         let everywhere = Parity { rms_relative_difference: 2e-5, ..found };
-        assert!(everywhere.holds(each(1e-4)) && !everywhere.holds(Tolerance { rms: 1e-5, ..each(1e-4) }));
+        assert!(everywhere.holds(each(1e-4)) && !everywhere.holds(Tolerance::new(1e-4, 1e-5)));
         let some = Tolerance { changed: 0.25, ..each(1e-4) };
         assert!(
             Parity { ties: 0, ..found }.holds(some) && !Parity { agreeing: 2, ties: 0, ..found }.holds(some)

@@ -43,9 +43,14 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
+    /// Creates a tolerance that bounds each difference and their root mean square; no top-1 class may change.
+    pub fn new(max: f64, rms: f64) -> Self {
+        Self { max, rms, changed: 0.0 }
+    }
+
     /// Creates a tolerance that bounds each difference, and their mean no further; no top-1 class may change.
     pub fn of_each(max: f64) -> Self {
-        Self { max, rms: max, changed: 0.0 }
+        Self::new(max, max)
     }
 
     /// Tolerance of an export, for a file of `precision` on the images that it is compared on.
@@ -68,7 +73,7 @@ impl Tolerance {
             (Precision::Fp16, _) => (1e-2, 4e-3),
             (Precision::Int8, _) => (0.1, 0.05),
         };
-        Self { max, rms, changed: 0.0 }
+        Self::new(max, rms)
     }
 
     /// Tolerance for the file of `certificate`, of `precision`, that runs in `arithmetic`.
@@ -84,7 +89,7 @@ impl Tolerance {
             Arithmetic::Tf32 => certificate.tolerance.max(usual.max),
         };
         let rms = usual.rms.max(EXCESS * certificate.agreement.max_relative_difference);
-        Self { max, rms: rms.min(max), changed: 0.0 }
+        Self::new(max, rms.min(max))
     }
 }
 
@@ -113,13 +118,13 @@ mod tests {
             Tolerance::of_certificate(certificate, Precision::Fp32, arithmetic)
         };
         let mut certificate = certificate();
-        assert_eq!(of(&certificate, Arithmetic::Full), Tolerance { rms: 5e-6, ..Tolerance::of_each(1e-4) });
+        assert_eq!(of(&certificate, Arithmetic::Full), Tolerance::new(1e-4, 5e-6));
         assert_eq!(of(&certificate, Arithmetic::Tf32), Tolerance::of(Precision::Fp32, Arithmetic::Tf32));
         certificate.tolerance = 1e-6;
         assert_eq!(of(&certificate, Arithmetic::Full), Tolerance::of_each(1e-6));
         (certificate.tolerance, certificate.agreement.max_relative_difference) = (1e-2, 5e-4);
-        assert_eq!(of(&certificate, Arithmetic::Full), Tolerance { rms: 2e-3, ..Tolerance::of_each(1e-2) });
-        assert_eq!(of(&certificate, Arithmetic::Tf32), Tolerance { rms: 2e-3, ..Tolerance::of_each(1e-2) });
+        assert_eq!(of(&certificate, Arithmetic::Full), Tolerance::new(1e-2, 2e-3));
+        assert_eq!(of(&certificate, Arithmetic::Tf32), Tolerance::new(1e-2, 2e-3));
     }
 
     #[test]

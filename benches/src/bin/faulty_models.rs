@@ -80,7 +80,7 @@ fn verified(file: &[u8], device: Device, arithmetic: Arithmetic) -> Result<Verif
 
 /// True if the logits of the device alone show a fault.
 fn by_device(found: &Verification) -> bool {
-    !found.agreement.holds(Tolerance { rms: found.rms_tolerance, ..Tolerance::of_each(found.tolerance) })
+    !found.agreement.holds(Tolerance::new(found.tolerance, found.rms_tolerance))
 }
 
 fn table(file: &[u8], device: Device) -> Result<()> {
