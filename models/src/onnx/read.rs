@@ -21,6 +21,9 @@ pub enum ReadError {
     /// The bytes are no protobuf message of this format.
     #[error("not an ONNX file")]
     Decode(#[from] prost::DecodeError),
+    /// The file is empty, or the message has no graph.
+    #[error("not an ONNX file: it has no graph")]
+    NoGraph,
     /// An initializer has no name.
     #[error("an initializer has no name")]
     NoName,
@@ -74,7 +77,7 @@ fn model(message: proto::ModelProto) -> Result<Model, ReadError> {
         domain: Text(message.domain),
         model_version: message.model_version,
         doc_string: Text(message.doc_string),
-        graph: graph(message.graph.unwrap_or_default())?,
+        graph: graph(message.graph.ok_or(ReadError::NoGraph)?)?,
         functions: all(message.functions, function)?,
         metadata: Metadata(message.metadata_props),
         training: all(message.training_info, training)?,
@@ -308,6 +311,15 @@ mod tests {
                 proto::NodeProto { attribute: vec![attribute], name: Some("n".into()), ..Default::default() };
             let error = super::node(node).unwrap_err().to_string();
             assert_eq!(error, "the attribute a of n has not one value of a known kind");
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_graph_is_refused() {
+        for bytes in [vec![], proto::ModelProto { ir_version: Some(8), ..Default::default() }.encode_to_vec()]
+        {
+            let error = Model::from_slice(&bytes).unwrap_err().to_string();
+            assert_eq!(error, "not an ONNX file: it has no graph");
         }
     }
 
