@@ -41,6 +41,25 @@ fn everything_about_a_file_fits_a_terminal() {
 }
 
 #[test]
+fn an_empty_file_is_no_model() {
+    inspected(b"", &[]).fails(2, &["m.onnx: not an ONNX model (is it complete? 0 bytes)"]);
+}
+
+#[test]
+fn a_model_may_stand_without_its_flag() {
+    let place = Workplace::without_model();
+    fs::write(place.path("m.onnx"), Model::default().certified()).unwrap();
+    for command in [&["inspect"][..], &["verify"], &["bench", "--seconds", "0.01", "--warm-up", "0"]] {
+        let said = Said::by(place.infer().args(command).arg("m.onnx"));
+        assert_eq!(said.code, 0, "{}", said.stderr);
+        assert!(said.stdout.contains("m.onnx"), "{}", said.stdout);
+        let said = Said::by(place.infer().args(command).args(["m.onnx", "--model", "m.onnx"]));
+        said.fails(2, &["cannot be used with '--model <FILE>'"]);
+        Said::by(place.infer().args(command).arg("other.onnx")).fails(2, &["other.onnx"]);
+    }
+}
+
+#[test]
 fn json_has_the_same() {
     let said = inspected(&Model::default().certified(), &["--format", "json"]);
     let found: Value = serde_json::from_str(&said.stdout).unwrap();

@@ -11,7 +11,7 @@ use super::{AssumeArgs, BenchFormat, EngineArgs, FileArgs, at_least_one, not_neg
 pub(super) const HELP: &str = "\
 Examples:
   infer bench
-  infer bench --batch 1,8,32 --threads 1,2 --report bench.html
+  infer bench photos.onnx --batch 1,8,32 --threads 1,2 --report bench.html
   infer bench --images photos --format json > bench.json
   infer bench --compare bench.json --fail-above 1.1
 
@@ -26,6 +26,10 @@ Exit codes:
 /// Arguments of `infer bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
+    /// Model file, as with --model
+    #[arg(value_name = "MODEL", conflicts_with = "model")]
+    pub file: Option<PathBuf>,
+
     /// Batch sizes, separated by commas
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,8", value_parser = at_least_one(4096))]
     pub batch: Vec<usize>,

@@ -1,5 +1,7 @@
 //! Arguments of `infer inspect`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::{ModelArgs, ReportFormat};
@@ -8,7 +10,7 @@ use super::{ModelArgs, ReportFormat};
 pub(super) const HELP: &str = "\
 Examples:
   infer inspect
-  infer inspect --model photos.onnx --device cuda
+  infer inspect photos.onnx --device cuda
   infer inspect --format json | jq -r '.card.labels[]'
 
 The content is shown even if the model cannot run here; an error then gives the reason.";
@@ -16,6 +18,10 @@ The content is shown even if the model cannot run here; an error then gives the 
 /// Arguments of `infer inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
+    /// Model file, as with --model
+    #[arg(value_name = "MODEL", conflicts_with = "model")]
+    pub file: Option<PathBuf>,
+
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: ReportFormat,

@@ -1,7 +1,7 @@
 //! Arguments that choose the model, the device and the engine.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use ferronnx_infer::Device;
@@ -105,18 +105,24 @@ impl CudaArgs {
 }
 
 /// Model and runtime library.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct FileArgs {
     /// Model file [default: $INFER_MODEL, else ./model.onnx]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
 
-    /// ONNX Runtime's library or its folder [default: $ORT_DYLIB_PATH, beside the program, ../lib, .native/]
+    /// ONNX Runtime's library or its folder [default: $ORT_DYLIB_PATH, beside the program, ../lib, in a checkout .native/]
     #[arg(long, value_name = "PATH")]
     pub ort_lib: Option<PathBuf>,
 }
 
 impl FileArgs {
+    /// The same with a model that was given without `--model`, if there is one.
+    pub fn or(&self, model: Option<&Path>) -> Self {
+        let model = model.map(PathBuf::from).or_else(|| self.model.clone());
+        Self { model, ort_lib: self.ort_lib.clone() }
+    }
+
     /// Path of the model that the user chose.
     pub fn chosen_model(&self) -> Option<PathBuf> {
         let variable = || env::var_os("INFER_MODEL").filter(|path| !path.is_empty());

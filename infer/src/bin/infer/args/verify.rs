@@ -1,5 +1,7 @@
 //! Arguments of `infer verify`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::{ModelArgs, ReportFormat, not_negative};
@@ -8,8 +10,8 @@ use super::{ModelArgs, ReportFormat, not_negative};
 pub(super) const HELP: &str = "\
 Examples:
   infer verify
-  infer verify --model photos.onnx --device cuda
-  infer verify --model photos.onnx --format json | jq .holds
+  infer verify photos.onnx --device cuda
+  infer verify photos.onnx --format json | jq .holds
 
 The certificate inside the file holds digests of weights, labels and preprocessing, and images with the logits that \
 libtorch computed for them at the export. All of it is computed again here. On a GPU the file also runs on the CPU, in \
@@ -23,6 +25,10 @@ Exit codes:
 /// Arguments of `infer verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
+    /// Model file, as with --model
+    #[arg(value_name = "MODEL", conflicts_with = "model")]
+    pub file: Option<PathBuf>,
+
     /// Largest difference of a logit to allow, relative to the largest [default: by precision and arithmetic]
     #[arg(long, value_name = "X", value_parser = not_negative)]
     pub tolerance: Option<f64>,

@@ -36,7 +36,7 @@ pub fn run(args: &BenchArgs) -> Result<Done> {
     plan.assumptions = args.assume.assumptions()?;
     plan.images = args.images.as_deref().map(images).transpose()?.unwrap_or_default();
     let progress = progress(plan.batches.len() * plan.threads.len() * plan.devices.len());
-    let mut found = model::load(&args.files, |path| {
+    let mut found = model::load(&args.files.or(args.file.as_deref()), |path| {
         Benchmark::run(path, &plan, |device, threads, batch| {
             let threads = threads.map_or_else(String::new, |threads| format!(", {threads} threads"));
             progress.set_message(format!("{device}{threads}, batch {batch}"));

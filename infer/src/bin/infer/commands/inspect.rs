@@ -25,13 +25,13 @@ const LABELS: usize = 12;
 
 /// Prints the content of the model and where it would run.
 pub fn run(args: &InspectArgs) -> Result<Done> {
-    let options = args.model.options();
-    let found = model::load(&args.model.files, |path| Inspection::of_file(path, &options))?;
+    let (files, options) = (args.model.files.or(args.file.as_deref()), args.model.options());
+    let found = model::load(&files, |path| Inspection::of_file(path, &options))?;
     if let Some(warning) = &found.warning {
         messages::line("warning", warning);
     }
     let text = match args.format {
-        ReportFormat::Text => lines(&args.model.path().display().to_string(), &found),
+        ReportFormat::Text => lines(&files.path().display().to_string(), &found),
         ReportFormat::Json => serde_json::to_string_pretty(&found)?,
     };
     writeln!(io::stdout(), "{text}").context("standard output")?;

@@ -17,8 +17,8 @@ use crate::messages;
 
 /// Verifies the model and prints every check.
 pub fn run(args: &VerifyArgs) -> Result<Done> {
-    let options = args.model.options();
-    let (file, found) = model::load(&args.model.files, |path| {
+    let (files, options) = (args.model.files.or(args.file.as_deref()), args.model.options());
+    let (file, found) = model::load(&files, |path| {
         Ok((path.display().to_string(), Verification::of_file(path, &options, args.tolerance)?))
     })?;
     if let Some(warning) = &found.warning {
