@@ -1,8 +1,9 @@
 //! Loader of ONNX Runtime, which is opened when the program runs.
 //!
 //! One build therefore works with every version, on CPU and GPU. The library is, in this order: the path given,
-//! `$ORT_DYLIB_PATH`, beside the program, in `../lib` of it, `.native/onnxruntime/` in a folder above the program or in the
-//! current one. The first two are a choice: if they are wrong, the search does not go on.
+//! `$ORT_DYLIB_PATH`, beside the program, in `../lib` of it, and in `.native/onnxruntime/` of the checkout that the program was
+//! built in, which programs of a release have none of. The first two are a choice: if they are wrong, the search does not
+//! go on. The current folder and those above the program are not searched: others may be able to write there.
 //!
 //! # The C++ runtime
 //! ONNX Runtime needs the system's `libstdc++.so.6`. Where a system has none, and only there, the one in `fallback/` beside
@@ -31,6 +32,15 @@ use crate::error::{Error, ErrorKind, OrtError, Result};
 const TELEMETRY_SWITCH: &str = "ORT_DISABLE_TELEMETRY";
 const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
 
+/// Folder of the checkout in which `cargo xtask setup` puts ONNX Runtime; `None` in a release, which knows no checkout.
+const IN_CHECKOUT: Option<&str> = match option_env!("FERRONNX_RELOCATABLE") {
+    None => Some(concat!(env!("CARGO_MANIFEST_DIR"), "/../.native/onnxruntime")),
+    Some(_) => None,
+};
+
+/// True for a program of a release, as `cargo xtask dist` makes them: it does not look for a checkout's libraries.
+pub const IS_RELEASE: bool = IN_CHECKOUT.is_none();
+
 /// ONNX Runtime, loaded into this process.
 #[derive(Debug)]
 pub struct Runtime {
@@ -44,7 +54,7 @@ pub struct Runtime {
 #[non_exhaustive]
 pub enum RuntimeError {
     /// No library lies where it is searched for.
-    #[error("ONNX Runtime not found: set {LIBRARY_VARIABLE} or run `cargo xtask setup` (looked in {})", list(.0))]
+    #[error("ONNX Runtime not found (looked in {})", list(.0))]
     NotFound(Vec<PathBuf>),
     /// The chosen folder holds no library.
     #[error("no ONNX Runtime in this folder")]
@@ -221,14 +231,10 @@ fn chosen(path: &Path) -> Result<PathBuf> {
 }
 
 fn search_path() -> Vec<PathBuf> {
-    let native = |folder: &Path| folder.join(".native").join("onnxruntime");
     let program = env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
-    let current = env::current_dir().ok();
     let mut folders: Vec<PathBuf> = program.iter().cloned().collect();
     folders.extend(program.as_deref().and_then(Path::parent).map(|above| above.join("lib")));
-    folders.extend(program.iter().flat_map(|program| program.ancestors()).map(native));
-    // Folders above the current one are not searched: others may be able to write there.
-    folders.extend(current.as_deref().map(native).filter(|folder| !folders.contains(folder)));
+    folders.extend(IN_CHECKOUT.map(PathBuf::from));
     folders
 }
 
@@ -292,6 +298,15 @@ mod tests {
             fs::write(folder.path().join(name), "").unwrap();
         }
         assert!(library_in(folder.path()).unwrap().ends_with("libonnxruntime.so.1.31.1"));
+    }
+
+    #[test]
+    fn the_current_folder_is_not_searched() {
+        let current = env::current_dir().unwrap();
+        let folders = search_path();
+        let found =
+            folders.iter().find(|folder| *folder == &current || folder.starts_with(current.join(".native")));
+        assert_eq!(found, None, "{folders:?}");
     }
 
     #[test]

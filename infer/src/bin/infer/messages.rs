@@ -10,6 +10,7 @@ use ferronnx_infer::assume::{Assumed, InterfaceError, NormalizationError};
 use ferronnx_infer::error::{DeviceError, ErrorKind, ModelError, SessionError, chain};
 use ferronnx_infer::escape;
 use ferronnx_infer::results::Failed;
+use ferronnx_infer::runtime::IS_RELEASE;
 use ferronnx_models::card::PreprocessingError;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -54,8 +55,16 @@ pub fn with_advice(error: &anyhow::Error) -> String {
 /// Flag or command that helps against an error.
 fn advice(error: &ErrorKind) -> Option<&'static str> {
     Some(match error {
+        ErrorKind::Runtime(_) if IS_RELEASE => {
+            "unpack the archive again with `lib` beside `bin`, or choose one by `--ort-lib` or ORT_DYLIB_PATH"
+        }
         ErrorKind::Runtime(_) => {
             "`cargo xtask setup` brings a suitable one, `--ort-lib` and ORT_DYLIB_PATH choose one"
+        }
+        ErrorKind::Device { source: DeviceError::NoProvider | DeviceError::MissingLibrary(_), .. }
+            if IS_RELEASE =>
+        {
+            "the archive whose name ends in -cuda says which libraries to install; or use --device cpu"
         }
         ErrorKind::Device { source: DeviceError::NoProvider, .. } => {
             "install the CUDA form with `cargo xtask setup --cuda`, or use --device cpu"

@@ -36,7 +36,7 @@ pub struct TritonRepoArgs {
     #[arg(long)]
     pub force: bool,
 
-    /// ONNX Runtime's library or its folder [default: $ORT_DYLIB_PATH, beside the program, ../lib, .native/]
+    /// ONNX Runtime's library or its folder [default: $ORT_DYLIB_PATH, beside the program, ../lib, in a checkout .native/]
     #[arg(long, value_name = "PATH")]
     pub ort_lib: Option<PathBuf>,
 }

@@ -71,7 +71,7 @@ pub struct ExportArgs {
     /// Compare every node with libtorch, and show the N largest differences
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "20")]
     pub drift: Option<usize>,
-    /// ONNX Runtime library [default: $ORT_DYLIB_PATH, beside the program, ../lib, .native/]
+    /// ONNX Runtime library [default: $ORT_DYLIB_PATH, beside the program, ../lib, in a checkout .native/]
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
     /// Bare checkpoint: any number of labels an image, each with a sigmoid and a threshold of 0.5
