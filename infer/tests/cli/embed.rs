@@ -1,7 +1,9 @@
 //! Tests of `infer embed` and `infer similar`: the features against the image's mean colours, files, and errors.
 
 use std::path::Path;
-use std::{fs, io};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use std::{fs, io, thread};
 
 use ferronnx_infer::embed::table::Embeddings;
 use ferronnx_models::card::{InputForm, Precision};
@@ -86,6 +88,45 @@ fn lines_and_unit_length() {
         parts.iter().for_each(|part| assert!(said.stderr.contains(part), "{}", said.stderr));
         assert!(!place.path("b.npy").exists() && !place.path("b.names.txt").exists());
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_name_that_is_no_line_is_refused_before_any_work() {
+    let place = Workplace::new();
+    photos(&place);
+    place.image("photos/z\nz.png", RED);
+    let embed = |out| Said::by(place.infer().args(["embed", "photos", "-o", out]));
+    let said = embed("a.npy");
+    said.fails(2, &[r"photos/z\nz.png: the name cannot be a line of text", ".jsonl"]);
+    assert!(!said.stderr.contains("wrong.png"), "nothing was decoded: {}", said.stderr);
+    assert_eq!(embed("a.jsonl").code, 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_no_file() {
+    let place = Workplace::new();
+    place.image("photos/0.png", RED);
+    for index in 1..6_000 {
+        fs::hard_link(place.path("photos/0.png"), place.path(&format!("photos/{index}.png"))).unwrap();
+    }
+    let entries = || fs::read_dir(place.path("out")).unwrap().count();
+    fs::create_dir(place.path("out")).unwrap();
+    let mut embed = Command::new(assert_cmd::cargo::cargo_bin("infer"));
+    embed.current_dir(place.path("")).env("ORT_DYLIB_PATH", support::runtime()).env_remove("INFER_MODEL");
+    embed.args(["embed", "photos", "-o", "out/all.npy", "--batch", "1"]).stderr(Stdio::piped());
+    let job = embed.spawn().unwrap();
+    while entries() == 0 {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let killed = Command::new("kill").args(["-INT", &job.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let output = job.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("stopped after") && said.contains("nothing was written"), "{said}");
+    assert_eq!(entries(), 0);
 }
 
 fn neighbours(said: &Said) -> Vec<(String, f64)> {

@@ -1,6 +1,6 @@
 //! The program `infer`: parses arguments, runs a command, reports.
 //!
-//! Exit codes: 0 all done; 1 some inputs failed, the others were done; 2 nothing could be done; 130 a job was stopped.
+//! Exit codes: 0 all done; 1 some inputs failed, the others were done; 2 nothing could be done; 130 work was stopped.
 
 mod args;
 mod commands;
@@ -9,6 +9,7 @@ mod exit;
 mod logs;
 mod messages;
 mod output;
+mod signals;
 
 use std::process::ExitCode;
 

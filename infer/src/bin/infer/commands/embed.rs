@@ -2,13 +2,14 @@
 
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
-use anyhow::{Context, Result, anyhow, bail};
-use ferronnx_infer::Classifier;
+use anyhow::{Context, Result, bail, ensure};
 use ferronnx_infer::embed::{npy, table};
 use ferronnx_infer::files::serialize_path;
 use ferronnx_infer::results::Failed;
 use ferronnx_infer::session::Optimization;
+use ferronnx_infer::{Classifier, escape};
 use ferronnx_models::files::StagedFile;
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -17,7 +18,7 @@ use super::classify::{Inputs, inputs};
 use super::model;
 use crate::args::EmbedArgs;
 use crate::exit::Done;
-use crate::messages;
+use crate::{messages, signals};
 
 /// Embeds the images of `args` and writes the file.
 pub fn run(args: &EmbedArgs) -> Result<Done> {
@@ -28,22 +29,23 @@ pub fn run(args: &EmbedArgs) -> Result<Done> {
     if !left_out.is_empty() {
         messages::note(format_args!("left out: {left_out}"));
     }
+    if form == Form::Npy {
+        sources.iter().try_for_each(|source| check_line(source.path()))?;
+    }
+    let stop = signals::stop()?;
     let mut counts = Counts { progress: messages::progress(sources.len(), false), embedded: 0, failed: 0 };
     failed.iter().for_each(|failed| counts.fail(failed));
     let mut names = String::new();
-    let (mut error, mut is_done) = (None, false);
+    let mut is_done = false;
     let written = StagedFile::new(&args.out).and_then(|mut file| {
         let mut rows = Rows::new(form, &mut file)?;
         for (path, embedding) in embedder.embed_files(sources) {
+            if stop.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             match embedding {
                 Ok(values) => {
-                    if form == Form::Npy {
-                        let name = line(&path).map_err(|found| {
-                            error = Some(found);
-                            io::Error::other("a name")
-                        })?;
-                        names.extend([name, "\n"]);
-                    }
+                    names.extend([&*path.to_string_lossy(), "\n"]);
                     rows.add(&path, &values)?;
                     counts.add();
                 }
@@ -58,8 +60,9 @@ pub fn run(args: &EmbedArgs) -> Result<Done> {
         file.replace()
     });
     counts.progress.finish_and_clear();
-    if let Some(error) = error {
-        return Err(error);
+    if !is_done && stop.load(Ordering::Relaxed) {
+        messages::note(format_args!("stopped after {} images: nothing was written", counts.embedded));
+        return Ok(Done::Stopped);
     }
     // With nothing to write, the images have said why.
     if counts.embedded > 0 || !is_done {
@@ -76,11 +79,14 @@ pub fn run(args: &EmbedArgs) -> Result<Done> {
     Ok(Done::from_counts(counts.embedded, counts.failed))
 }
 
-/// Name of an image as a line of text.
-fn line(path: &Path) -> Result<&str> {
-    path.to_str().filter(|name| !name.contains(['\n', '\r'])).ok_or_else(|| {
-        anyhow!("{}: the name cannot be a line of text, so write .jsonl: --out FILE.jsonl", path.display())
-    })
+/// Fails when the name of an image cannot be a line of text.
+fn check_line(path: &Path) -> Result<()> {
+    ensure!(
+        path.to_str().is_some_and(|name| !name.contains(['\n', '\r'])),
+        "{}: the name cannot be a line of text, so write .jsonl: --out FILE.jsonl",
+        escape::path(path)
+    );
+    Ok(())
 }
 
 /// Form of the file.

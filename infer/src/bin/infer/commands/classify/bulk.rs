@@ -1,10 +1,5 @@
 //! `infer classify --out`: a job over many images.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-use std::{process, thread};
-
 use anyhow::{Context, Result, bail};
 use ferronnx_infer::Classifier;
 use ferronnx_infer::bulk::rows::RowFormat;
@@ -18,13 +13,10 @@ use super::places;
 use super::progress::Progress;
 use crate::args::{ClassifyArgs, Format};
 use crate::exit::Done;
-use crate::messages;
+use crate::{messages, signals};
 
 /// Number of failed images that are named on standard error; the parts have all.
 const NAMED: u64 = 10;
-
-/// Time that a stopped job has to end by itself.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// Classifies the inputs of `args` that have no result in `out` yet.
 pub(super) fn run(args: &ClassifyArgs, out: &Place) -> Result<Done> {
@@ -41,7 +33,7 @@ pub(super) fn run(args: &ClassifyArgs, out: &Place) -> Result<Done> {
         overwrite: args.bulk.overwrite,
         options: Options::default(),
     };
-    let stop = stop_on_signals()?;
+    let stop = signals::stop()?;
     let mut view = View { progress: Progress::start(), failed: 0 };
     let result = job.run(&classifier, &stop, &mut |event| view.see(&event));
     view.progress.finish();
@@ -86,24 +78,6 @@ fn record(
     }
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     Ok(JobRecord::new(name, digest, settings, format, shard.count()))
-}
-
-/// Sets the flag that it returns on Ctrl-C and on termination; the second time, or if nothing ends, the process exits.
-fn stop_on_signals() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    let end = || process::exit(Done::Stopped.code().into());
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            end();
-        }
-        thread::spawn(move || {
-            thread::sleep(GRACE);
-            end();
-        });
-    })
-    .context("cannot listen for Ctrl-C")?;
-    Ok(stop)
 }
 
 /// View of a job for people.
