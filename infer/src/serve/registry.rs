@@ -99,7 +99,7 @@ impl Registry {
             let shown = crate::escape::text(name).chars().take(MAX_NAME).collect::<String>();
             Failure::NotFound(match named().next() {
                 Some(_) => format!("the model `{shown}` has the versions {}", self.versions(name).join(", ")),
-                None => format!("there is no model `{shown}`: there are {}", self.names().join(", ")),
+                None => format!("there is no model `{shown}`: this server has {}", self.names().join(", ")),
             })
         })
     }

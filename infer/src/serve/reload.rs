@@ -101,7 +101,7 @@ impl Reloader {
         match self.load(slot).await {
             Ok(()) => {
                 self.app.metrics.reloaded(slot.metrics().labels(), true);
-                tracing::info!(model, version, "the model was replaced");
+                tracing::info!(model, version, "the model was loaded again");
             }
             Err(error) => {
                 self.app.metrics.reloaded(slot.metrics().labels(), false);

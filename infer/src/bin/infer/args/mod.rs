@@ -103,7 +103,8 @@ pub enum Format {
     Jsonl,
     /// Row per image and class
     Csv,
-    /// Row per image with its classes as a list, for --out; needs the feature `cloud`
+    #[cfg_attr(feature = "cloud", doc = "Row per image with its classes as a list, for --out")]
+    #[cfg_attr(not(feature = "cloud"), doc = "Of other builds only, which have the feature `cloud`")]
     Parquet,
 }
 

@@ -23,7 +23,10 @@ use crate::messages;
 /// Writes the overlay of `args.photo` and prints predictions and masks.
 pub fn run(args: &ExplainArgs) -> Result<Done> {
     let format = ImageFormat::from_path(&args.output).with_context(|| {
-        format!("--output {}: the name has to end in .png or .jpg", args.output.display())
+        format!(
+            "--output {}: the name has to end in .png, .jpg or that of another kind of image",
+            args.output.display()
+        )
     })?;
     let classifier = model::classifier(&args.model, Classifier::builder(), Optimization::Quick)?;
     let photo = decode::file(&args.photo)?;
