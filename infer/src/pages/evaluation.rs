@@ -45,9 +45,8 @@ pub fn evaluation(found: &Evaluation, data: impl AsRef<Path>, subtitle: &str) ->
         (section(
             "Calibration",
             "Share of right answers by the confidence of the model. Below the line it is overconfident.",
-            &reliability("accuracy, %", &[("accuracy", &calibration)]),
+            &reliability("accuracy, %", &[("this model", &calibration)]),
         ))
     };
-    let title = data.file_name().unwrap_or(data.as_os_str()).to_string_lossy();
-    page(&title, subtitle, &headlines, &body)
+    page(&super::title(data), subtitle, &headlines, &body)
 }

@@ -43,8 +43,7 @@ pub fn multi_label(found: &MultiLabelEvaluation, data: impl AsRef<Path>, subtitl
             &reliability("images that have the class, %", &[("all classes", &calibration(&found.images))]),
         ))
     };
-    let title = data.file_name().unwrap_or(data.as_os_str()).to_string_lossy();
-    page(&title, subtitle, &headlines, &body)
+    page(&super::title(data), subtitle, &headlines, &body)
 }
 
 /// Formats a value, or a dash where it is undefined.

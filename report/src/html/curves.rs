@@ -36,6 +36,13 @@ struct Curve {
     points: Vec<Point>,
 }
 
+impl Curve {
+    /// Name with the area, with as many decimals as elsewhere in reports.
+    fn named(&self) -> String {
+        format!("{} ({:.3})", self.name, self.area)
+    }
+}
+
 /// Kind of a curve: its axes, and its values of a ranking.
 struct Kind {
     title: &'static str,
@@ -173,13 +180,13 @@ fn chart(kind: &Kind, curves: &[Curve]) -> Markup {
                     // The averages are drawn last, above the others.
                     @for (index, curve) in curves.iter().enumerate().rev() {
                         g.{ "line " (style(index)) } {
-                            path d=(path(&thinned(&curve.points))) { title { (curve.name) ": " (area(curve.area)) } }
+                            path d=(path(&thinned(&curve.points))) { title { (curve.named()) } }
                         }
                     }
                 }
                 p."legend below" {
                     @for (index, curve) in curves.iter().enumerate() {
-                        span.{ "key " (style(index)) } { (curve.name) " " (area(curve.area)) } " "
+                        span.{ "key " (style(index)) } { (curve.named()) } " "
                     }
                 }
             }
@@ -190,11 +197,6 @@ fn chart(kind: &Kind, curves: &[Curve]) -> Markup {
 /// Classes of the style sheet for a curve: six colours, then the same dotted.
 fn style(index: usize) -> String {
     format!("s{}{}", index % 6, if index < 6 { "" } else { " dotted" })
-}
-
-/// Formats an area with three decimals; only a whole one is 1.
-fn area(area: f64) -> String {
-    if area < 1.0 { format!("{:.3}", area.min(0.999)) } else { "1".into() }
 }
 
 /// Position of a point of the unit square.
@@ -239,6 +241,8 @@ mod tests {
         assert_eq!(html.matches("<svg").count(), 2);
         assert_eq!(html.matches("<path").count(), 2 * 12, "macro, micro and ten classes");
         assert!(html.contains("false positive rate") && html.contains("recall"), "{html}");
+        let macro_average = rankings.roc_auc().macro_average.unwrap();
+        assert!(html.contains(&format!("macro ({macro_average:.3})")), "{html}");
         assert!(!html.contains("NaN") && !html.contains("inf"), "{html}");
     }
 
