@@ -3,15 +3,16 @@
 mod calibration;
 mod card;
 mod drift;
+mod error;
 mod goldens;
 mod images;
+mod options;
 mod outputs;
 mod reference;
 mod scaled;
 mod speed;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ferronnx_infer::Session;
@@ -19,101 +20,31 @@ use ferronnx_infer::preprocess::Preprocessor;
 use ferronnx_infer::runtime;
 use ferronnx_infer::session::Options;
 use ferronnx_infer::verify::Verification;
-use ferronnx_models::card::{CARD_KEY, ModelCard, Preprocessing, PreprocessingError, TemperatureScaling};
+use ferronnx_models::card::{CARD_KEY, ModelCard, Preprocessing, TemperatureScaling};
 pub use ferronnx_models::card::{InputForm, Precision};
 use ferronnx_models::certificate::{CERTIFICATE_FORMAT, CERTIFICATE_KEY, CardDigests, Certificate, Compared};
 pub use ferronnx_models::onnx::Opset;
-use ferronnx_models::onnx::digest::DigestError;
-use ferronnx_models::onnx::head::HeadError;
-use ferronnx_models::onnx::passes::{self, EmbedError, HalfError, QuantizeError, Ranges};
+use ferronnx_models::onnx::passes::{self, Ranges};
 use ferronnx_models::onnx::{self, Interface, Model, TraceError, WeightsDigest};
-use ferronnx_models::parity::{Comparison, Disagreement, Parity};
-use ferronnx_models::tolerance::{Arithmetic, Tolerance};
+use ferronnx_models::parity::{Comparison, Disagreement};
+use ferronnx_models::tolerance::Arithmetic;
 use ferronnx_models::{Module, Weights, shapes};
-use image::{ImageError, RgbImage};
+use image::RgbImage;
 use ndarray::{Array2, ArrayD};
 use tch::Device;
 
 pub use self::calibration::{CALIBRATION_IMAGES, Calibration};
 pub use self::card::card;
 pub use self::drift::Drift;
+pub use self::error::{ExportError, WeightsFault};
 pub use self::images::Images;
+pub use self::options::ExportOptions;
 use self::reference::Reference;
 pub use self::speed::Speed;
-use crate::error::{SettingError, TorchError};
 use crate::params::Params;
-use crate::temperature::TemperatureError;
-use crate::trainer::TrainError;
 
 /// Batch size of the comparison.
 const BATCH: usize = 100;
-
-/// Options of an export.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ExportOptions {
-    /// Version of the ONNX operators.
-    pub opset: Opset,
-    /// Precision of the computation.
-    pub precision: Precision,
-    /// Form of the input: floats or bytes.
-    pub input: InputForm,
-    /// True if [observed](ferronnx_models::Ops::observe) values, such as attention, become further outputs.
-    pub observed: bool,
-    /// True if the features that the last linear layer reads, `[N, C]`, become a further output.
-    pub features: bool,
-    /// True if the feature maps `[N, C, h, w]` whose means the last linear layer reads become a further output.
-    pub feature_maps: bool,
-    /// True if batch norm is folded into convolutions.
-    pub fold: bool,
-    /// Method of finding the ranges of values for int8.
-    pub calibration: Calibration,
-    /// Largest difference to libtorch, relative to the largest logit; `None` for [`Tolerance::of_export`].
-    pub tolerance: Option<f64>,
-    /// True if the logits are divided by a temperature: the card's, or else one that is fitted on the labelled images of
-    /// the comparison.
-    pub calibrate: bool,
-}
-
-impl Default for ExportOptions {
-    fn default() -> Self {
-        Self {
-            opset: Opset::default(),
-            precision: Precision::Fp32,
-            input: InputForm::Float,
-            observed: false,
-            features: false,
-            feature_maps: false,
-            fold: true,
-            calibration: Calibration::default(),
-            tolerance: None,
-            calibrate: false,
-        }
-    }
-}
-
-impl ExportOptions {
-    /// Differences that are allowed on the images of the comparison.
-    fn allowed(&self) -> Tolerance {
-        self.tolerance.map_or_else(|| Tolerance::of_export(self.precision), Tolerance::of_each)
-    }
-
-    /// Largest difference, relative to the largest logit, of a file whose logits are all close to libtorch's; two classes
-    /// that are closer are a tie.
-    fn close(&self) -> f64 {
-        self.tolerance.unwrap_or(Tolerance::of(self.precision, Arithmetic::Full).max)
-    }
-
-    /// Tolerance of the certificate of a file whose largest relative difference was `found`.
-    fn certified(&self, found: f64) -> f64 {
-        /// Excess over what was found, for other machines.
-        const EXCESS: f64 = 2.0;
-        if self.tolerance.is_some() {
-            self.close()
-        } else {
-            self.close().max(EXCESS * found).min(self.allowed().max)
-        }
-    }
-}
 
 /// Result of an export.
 #[derive(Debug, Clone, PartialEq)]
@@ -132,127 +63,6 @@ pub struct Exported {
     pub bytes: u64,
     /// Time for graph, passes and writing, without verification.
     pub written: Duration,
-}
-
-/// Errors of an export.
-#[derive(Debug, thiserror::Error)]
-pub enum ExportError {
-    /// No ONNX graph can be written of the network with these weights.
-    #[error(transparent)]
-    Trace(#[from] TraceError),
-    /// The network does not end in what a further output needs.
-    #[error("the network cannot give its features or feature maps")]
-    Head(#[from] HeadError),
-    /// Half precision cannot hold the weights.
-    #[error(transparent)]
-    Half(#[from] HalfError),
-    /// Integers cannot hold the network.
-    #[error(transparent)]
-    Quantize(#[from] QuantizeError),
-    /// The preprocessing cannot become part of the graph.
-    #[error(transparent)]
-    Embed(#[from] EmbedError),
-    /// The weights have no digest.
-    #[error(transparent)]
-    Digest(#[from] DigestError),
-    /// int8 was asked for without folded batch norm, which would quantise convolutions wrongly.
-    #[error("int8 needs batch norm folded into the convolutions")]
-    Unfolded,
-    /// Images cannot be prepared as the card says.
-    #[error("the preprocessing of the card cannot be carried out")]
-    Preprocessing(#[from] PreprocessingError),
-    /// int8 was asked for without calibration images.
-    #[error("int8 needs images to find the ranges of values on")]
-    NoCalibration,
-    /// A temperature was asked for without images whose classes are known.
-    #[error("a temperature is fitted on validation images, and there are no images with known classes")]
-    NoLabels,
-    /// A multi-label model comes without a temperature.
-    #[error(
-        "several labels an image: the temperature is fitted at the end of a run, and there is none: the run was stopped, \
-         its validation images allow none, or these are weights without their run"
-    )]
-    NoTemperature,
-    /// A number of a run's files is out of range.
-    #[error(transparent)]
-    Setting(#[from] SettingError),
-    /// No temperature makes the probabilities match the validation images.
-    #[error("the logits cannot be calibrated")]
-    Temperature(#[from] TemperatureError),
-    /// The weights are not this network's.
-    #[error("these are not the weights of this network")]
-    Weights(#[source] WeightsFault),
-    /// The file does not give logits `[N, classes]`.
-    #[error("the file's output is {0:?}, not [batch, classes]")]
-    Output(Vec<usize>),
-    /// libtorch failed.
-    #[error(transparent)]
-    Train(#[from] TrainError),
-    /// ONNX Runtime failed.
-    #[error(transparent)]
-    Infer(#[from] ferronnx_infer::Error),
-    /// The images of the certificate cannot be encoded.
-    #[error("cannot encode the certificate's images")]
-    Encode(#[from] ImageError),
-    /// The file cannot be written.
-    #[error("cannot write {path}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        source: io::Error,
-    },
-    /// The file does not compute what libtorch does.
-    #[error(
-        "the exported file does not agree with libtorch, and was not kept: largest relative difference {:.2e} (allowed \
-         {:.0e}), root mean square {:.2e} (allowed {:.0e}), top-1 agreement {} of {} and {} ties{}",
-        .found.max_relative_difference, .allowed.max, .found.rms_relative_difference, .allowed.rms, .found.agreeing,
-        .found.images, .found.ties, changed(.allowed.changed)
-    )]
-    Disagrees {
-        /// Comparison of the two.
-        found: Parity,
-        /// Differences allowed.
-        allowed: Tolerance,
-    },
-    /// The certificate does not hold where it was made.
-    #[error("the exported file does not keep its own certificate, and was not kept: {}", .0.join("; "))]
-    Certificate(Vec<String>),
-}
-
-/// Differences between weights and the network that they are for.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WeightsFault {
-    /// The card has another number of labels than the network has classes.
-    #[error("{labels} labels for {classes} classes")]
-    Labels {
-        /// Labels of the card.
-        labels: usize,
-        /// Classes of the network.
-        classes: usize,
-    },
-    /// The network has no parameter of this name.
-    #[error("it has no {0}")]
-    Unknown(String),
-    /// The weights lack a parameter.
-    #[error("{0} is missing")]
-    Missing(String),
-    /// A parameter has another shape.
-    #[error("{name} is {found:?}, not {expected:?}")]
-    Shape {
-        /// Name of the parameter.
-        name: String,
-        /// Shape in the weights.
-        found: Vec<usize>,
-        /// Shape in the network.
-        expected: Vec<usize>,
-    },
-}
-
-impl From<TorchError> for ExportError {
-    fn from(error: TorchError) -> Self {
-        Self::Train(error.into())
-    }
 }
 
 /// A network with its weights, ready to export.
@@ -487,11 +297,6 @@ fn compare(
     Ok((comparison, session.provider()))
 }
 
-/// Part of a sentence about the share of images whose class may change; nothing where none may.
-fn changed(share: f64) -> String {
-    if share > 0.0 { format!(" (allowed {:.0} % of others)", 100.0 * share) } else { String::new() }
-}
-
 /// Session options on the CPU, where libtorch computes too.
 fn cpu() -> Options {
     Options::default().device(ferronnx_infer::Device::Cpu)
@@ -500,21 +305,4 @@ fn cpu() -> Options {
 fn table(logits: ArrayD<f32>) -> Result<Array2<f32>, ExportError> {
     let shape = logits.shape().to_vec();
     logits.into_dimensionality().map_err(|_| ExportError::Output(shape))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_certificate_allows_what_the_export_found() {
-        let certified = |precision, tolerance, found| {
-            ExportOptions { precision, tolerance, ..ExportOptions::default() }.certified(found)
-        };
-        assert_eq!(certified(Precision::Fp32, None, 5e-7), 1e-4);
-        assert_eq!(certified(Precision::Int8, None, 0.01), 0.1);
-        assert_eq!(certified(Precision::Int8, None, 0.3), 0.6);
-        assert_eq!(certified(Precision::Int8, None, 1.5), 2.0);
-        assert_eq!(certified(Precision::Int8, Some(3.0), 2.5), 3.0);
-    }
 }
