@@ -9,6 +9,7 @@ use ndarray::ArrayD;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::TorchError;
+use crate::native;
 
 /// Parameters and buffers of a network on a device.
 #[derive(Debug)]
@@ -27,13 +28,12 @@ impl Params {
     /// Draws initial values from the distributions that the layers name.
     ///
     /// # Errors
-    /// [`TorchError`] when memory runs out.
+    /// [`TorchError`] when memory runs out, or the system has no random numbers (`/dev/urandom`).
     pub fn initialise(params: &[Param], seed: u64, device: Device) -> Result<Self, TorchError> {
         // libtorch has one generator for the process: nobody else draws between the seed and the last value.
         static GENERATOR: Mutex<()> = Mutex::new(());
         let _drawing = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
-        // It takes a signed integer; all bits count.
-        tch::manual_seed(seed.cast_signed());
+        native::seed(seed)?;
         let draw = |param: &Param| -> Result<(String, Parameter), TorchError> {
             let shape: Vec<i64> = param.shape.iter().map(|&size| size as i64).collect();
             let mut values = Tensor::f_zeros(&shape, (Kind::Float, Device::Cpu))?;

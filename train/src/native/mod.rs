@@ -45,6 +45,7 @@ unsafe extern "C" {
         count: usize,
         weight: *const C_tensor,
     ) -> *mut c_char;
+    fn ferronnx_seed(seed: u64) -> *mut c_char;
     fn ferronnx_deterministic() -> *mut c_char;
     fn ferronnx_show_config() -> *mut c_char;
     fn ferronnx_set_gpu(index: c_int) -> *mut c_char;
@@ -164,6 +165,12 @@ pub(crate) fn average(pairs: &[(&Tensor, &Tensor)], weight: &Tensor) -> Result<(
 pub(crate) fn quiet() {
     // SAFETY: sets a number of libtorch's logger.
     unsafe { ferronnx_quiet() };
+}
+
+/// Seeds the random numbers of libtorch, of which a process has one sequence for each device.
+pub(crate) fn seed(seed: u64) -> Result<(), TorchError> {
+    // SAFETY: only a number is passed.
+    check(unsafe { ferronnx_seed(seed) })
 }
 
 /// Makes libtorch compute the same bits every time, for the rest of the process: it takes deterministic algorithms, and

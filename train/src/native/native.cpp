@@ -23,6 +23,7 @@
 #endif
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -254,6 +255,11 @@ char *ferronnx_upload(const at::Tensor *tensor, int index, at::Tensor **copy) {
     const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
     *copy = new at::Tensor(tensor->pin_memory().to(device, tensor->scalar_type(), /*non_blocking=*/true));
   });
+}
+
+// Seeds the random numbers of libtorch, whose generator it makes at first, which reads /dev/urandom.
+char *ferronnx_seed(uint64_t seed) {
+  return guarded([&] { at::manual_seed(seed); });
 }
 
 // Uses the same algorithms every time: no search by cuDNN for the fastest, and none whose sums come in any order.
