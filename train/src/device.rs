@@ -87,15 +87,15 @@ pub enum DeviceError {
     NoMps,
     /// libtorch's CUDA library cannot be opened.
     #[error(
-        "libtorch's CUDA library cannot be opened ({0}): get the CUDA form with `cargo xtask setup --cuda`, or name it \
-         in {CUDA_LIBRARY_VARIABLE}"
+        "libtorch's CUDA library cannot be opened ({0}): get the CUDA form (in a checkout `cargo xtask setup \
+         --cuda`, else the archive whose name ends in -cuda), or name it in {CUDA_LIBRARY_VARIABLE}"
     )]
     NoLibrary(String),
     /// The CUDA library does not belong to this libtorch.
     #[error("libtorch's CUDA library was opened, but libtorch does not know it: are both of one version?")]
     OtherLibrary,
     /// CUDA finds no device.
-    #[error("no CUDA device is available to CUDA {major}.{minor}: is there a GPU, and a driver for it?")]
+    #[error("no CUDA device is available to CUDA {major}.{minor}: there is no GPU, or no driver for it")]
     NoCudaDevice {
         /// Major version of CUDA.
         major: i64,

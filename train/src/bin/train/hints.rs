@@ -48,7 +48,7 @@ fn of(error: &(dyn Error + 'static)) -> Option<&'static str> {
         (Some(SummaryError::Size { .. }), ..) => Some(": choose another --image-size"),
         (_, Some(error), _) => train(error),
         (.., Some(error)) => data(error),
-        _ => error.is::<DeviceError>().then_some(", or use --device cpu"),
+        _ => error.is::<DeviceError>().then_some("; --device cpu trains on the CPU"),
     }
 }
 
