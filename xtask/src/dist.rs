@@ -180,7 +180,7 @@ fn make(release: &Release, profile: &str, staging: &Staging) -> Result<Archive> 
             closed::check(&needs)?;
         }
     }
-    readme::write(release, &needs, &layout.path("README.md"))?;
+    readme::write(release, &needs, layout.folder())?;
     pack::file_sums(layout.folder())?;
     origin.refuse_paths_in(layout.folder())?;
     let file = pack::archive(layout.folder(), &name, origin.date, staging)?;

@@ -161,18 +161,30 @@ fn of_compilers(release: &Release) -> Result<Vec<Component>> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let version = output(Command::new(rustc).arg("--version"))?;
     let rust = version.split(' ').nth(1).unwrap_or("unknown");
-    let mut all = vec![Component::other("generic", "rust-std", rust, Some("MIT OR Apache-2.0"))];
+    let mut all = vec![Component {
+        authors: vec!["The Rust Project Contributors".into()],
+        repository: Some("https://github.com/rust-lang/rust".into()),
+        ..Component::other("generic", "rust-std", rust, Some("MIT OR Apache-2.0"))
+    }];
     if release.platform == Platform::MacArm64 {
         return Ok(all);
     }
     if release.program == Program::Infer {
         let licence = Some("Apache-2.0 WITH LLVM-exception");
-        all.push(Component::other("generic", "llvm-libunwind", &format!("of Zig {}", zig()), licence));
+        all.push(Component {
+            authors: vec!["The LLVM Project".into()],
+            repository: Some("https://github.com/llvm/llvm-project".into()),
+            ..Component::other("generic", "llvm-libunwind", &format!("zig-{}", zig()), licence)
+        });
     }
     if release.form == Form::Cpu {
         let gcc = output(Command::new("g++").arg("-dumpfullversion"))?;
         let licence = Some("GPL-3.0-or-later WITH GCC-exception-3.1");
-        all.push(Component::other("generic", "gcc-runtime", gcc.trim(), licence));
+        all.push(Component {
+            authors: vec!["Free Software Foundation, Inc.".into()],
+            repository: Some("https://gcc.gnu.org/git/gcc.git".into()),
+            ..Component::other("generic", "gcc-runtime", gcc.trim(), licence)
+        });
     }
     Ok(all)
 }

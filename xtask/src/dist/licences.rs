@@ -28,7 +28,8 @@ pub fn write(components: &[Component], path: &Path) -> Result<()> {
 
 fn listing(components: &[Component]) -> Result<String> {
     let mut list = String::from(
-        "Software in this archive that was made by others, and its licences. Texts follow below.\n\n",
+        "Software that was made by others and is in this archive or was part of its build, with its licences. Texts follow \
+         below.\n\n",
     );
     let mut numbers = BTreeMap::new();
     let mut texts = Vec::new();
@@ -71,7 +72,22 @@ fn texts_of(component: &Component) -> Result<Vec<(String, String)>> {
     let Some(licence) = &component.licence else {
         bail!("it has neither a licence expression nor a licence file")
     };
-    standard_texts(licence)
+    let texts = standard_texts(licence)?.into_iter();
+    let holder = holder(component);
+    Ok(texts.map(|(source, text)| (source, signed(text, &holder))).collect())
+}
+
+/// Holder of the copyright, for a standard text that has a place for one.
+fn holder(component: &Component) -> String {
+    match component.authors.is_empty() {
+        true => format!("the authors of {}", component.name),
+        false => component.authors.join(", "),
+    }
+}
+
+/// Puts the holder into a standard text.
+fn signed(text: String, holder: &str) -> String {
+    text.replace("<year> <copyright holders>", holder).replace("<year> <owner>", holder)
 }
 
 /// Files in `folder` that are named like licences.
@@ -135,6 +151,7 @@ mod tests {
         for part in [
             "bare 1.0.0: MIT OR Apache-2.0 WITH LLVM-exception\n  by Ann <ann@example.org>\n",
             "standard text of MIT",
+            "Copyright (c) Ann <ann@example.org>",
             "Permission is hereby granted, free of charge",
             "Apache License",
             "LLVM Exceptions",

@@ -8,13 +8,20 @@ use anyhow::Result;
 use super::elf::{self, Needs};
 use super::{Program, Release};
 use crate::setup::{self, Form, Platform};
+use crate::wheel::Wheel;
 
-/// Writes what the archive holds, what it needs, and how it is used.
+/// Name of the list of wheels that the CUDA form needs, made for pip.
+const WHEELS: &str = "requirements.txt";
+
+/// Writes what the archive in `folder` holds, what it needs, and how it is used; for the CUDA form the list of wheels too.
 ///
 /// # Errors
-/// When the file cannot be written.
-pub fn write(release: &Release, needs: &[Needs], path: &Path) -> Result<()> {
-    super::write(path, text(release, needs)?)
+/// When a file cannot be written.
+pub fn write(release: &Release, needs: &[Needs], folder: &Path) -> Result<()> {
+    if release.form == Form::Cuda {
+        super::write(&folder.join(WHEELS), wheels(release))?;
+    }
+    super::write(&folder.join("README.md"), text(release, needs)?)
 }
 
 fn text(release: &Release, needs: &[Needs]) -> Result<String> {
@@ -51,9 +58,13 @@ fn text(release: &Release, needs: &[Needs]) -> Result<String> {
     if form == Form::Cuda {
         cuda(release, &mut text)?;
     }
-    text += "\n## Files\n\n\
-        | path | content |\n|---|---|\n\
-        | `bin/`, `lib/`, `libtorch/` | the program and its libraries |\n\
+    let libraries = match (form, program) {
+        (Form::Cuda, _) => "`bin/`, `requirements.txt` | the program, and the list of its libraries |",
+        (Form::Cpu, Program::Infer) => "`bin/`, `lib/` | the program and its libraries |",
+        (Form::Cpu, Program::Train) => "`bin/`, `lib/`, `libtorch/` | the program and its libraries |",
+    };
+    writeln!(text, "\n## Files\n\n| path | content |\n|---|---|\n| {libraries}")?;
+    text += "\
         | `share/` | completions for bash, zsh and fish; man pages: `man -l share/man/man1/*.1` |\n\
         | `licenses/` | licences of the program, of all crates (`THIRD-PARTY.txt`) and of the libraries |\n\
         | `sbom.cdx.json` | all components with versions and licences, in CycloneDX 1.5 |\n\
@@ -61,31 +72,37 @@ fn text(release: &Release, needs: &[Needs]) -> Result<String> {
     Ok(text)
 }
 
-/// Libraries that the CUDA form needs, and the commands that bring them.
+/// Lines of pip for the libraries that the CUDA form needs.
+fn wheels(release: &Release) -> String {
+    let wheels = setup::libraries(release.platform, Form::Cuda, release.program == Program::Train);
+    let line =
+        |wheel: &Wheel| format!("{}=={} --hash=sha256:{}\n", wheel.package, wheel.version, wheel.sha256);
+    wheels.iter().map(line).collect()
+}
+
+/// Commands that bring the libraries of the CUDA form.
 fn cuda(release: &Release, text: &mut String) -> Result<()> {
     let with_torch = release.program == Program::Train;
     text.push_str(
         "- An NVIDIA GPU with a driver for CUDA 13 (580 or newer).\n\
-         - The libraries below. They are not in the archive, because they take 1 to 4 GB and have terms of their own.\n\n\
-         This was not run yet. The list of packages is made for pip:\n\n```\n",
+         - The libraries in `requirements.txt`. They are not in the archive, because they take 2 GB (`infer`) or 4 GB (`train`) and have terms of their own.\n\n\
+         pip brings them, in this folder; a warning that `bin` exists is right:\n\n```sh\n",
     );
-    for wheel in setup::libraries(release.platform, Form::Cuda, with_torch) {
-        writeln!(text, "{}=={} --hash=sha256:{}", wheel.package, wheel.version, wheel.sha256)?;
-    }
     let place = if with_torch { "libtorch" } else { "." };
     let tags: Vec<_> = Platform::LinuxX64.tags().iter().map(|tag| format!("--platform {tag}")).collect();
     write!(
         text,
-        "```\n\nSave it as `requirements.txt` in this folder, then:\n\n```sh\n\
-         python3 -m pip install --no-deps --only-binary=:all: --require-hashes --target {place} \\\n    \
-         --python-version 3.11 --implementation cp --abi cp311 \\\n    {} \\\n    --requirement requirements.txt\n\
+        "python3 -m pip install --no-deps --only-binary=:all: --require-hashes --target {place} \\\n    \
+         --python-version 3.11 --implementation cp --abi cp311 \\\n    {} \\\n    --requirement {WHEELS}\n\
          mkdir -p lib && mv {place}/onnxruntime/capi/libonnxruntime* lib/\n",
         tags.join(" ")
     )?;
     if with_torch {
         text.push_str("ln -s libtorch/nvidia nvidia\n");
     }
-    text.push_str("```\n");
+    text.push_str(
+        "```\n\nThese commands were run on a machine without a GPU, where the program then computes on the CPU.\n",
+    );
     Ok(())
 }
 
@@ -96,17 +113,17 @@ mod tests {
     #[test]
     fn the_cuda_form_names_every_library_with_its_digest() {
         let release = Release { program: Program::Train, platform: Platform::LinuxX64, form: Form::Cuda };
-        let text = text(&release, &[]).unwrap();
+        let (text, list) = (text(&release, &[]).unwrap(), wheels(&release));
         for wheel in setup::libraries(Platform::LinuxX64, Form::Cuda, true) {
             assert!(
-                text.contains(&format!(
+                list.contains(&format!(
                     "{}=={} --hash=sha256:{}\n",
                     wheel.package, wheel.version, wheel.sha256
                 ))
             );
         }
-        assert!(text.contains("nvidia-nccl-cu13==2.29.7") && text.contains("not run yet"), "{text}");
+        assert!(list.contains("nvidia-nccl-cu13==2.29.7") && text.contains("without a GPU"), "{list}{text}");
         let infer = Release { program: Program::Infer, ..release };
-        assert!(!super::text(&infer, &[]).unwrap().contains("nvidia-nccl-cu13"));
+        assert!(!wheels(&infer).contains("nvidia-nccl-cu13"));
     }
 }

@@ -68,6 +68,10 @@ fn entry(component: &Component) -> Result<Entry> {
         Some(Purl::new(kind, name, version).with_context(|| format!("package URL of {name} {version}"))?);
     let authors = component.authors.join(", ");
     entry.author = (!authors.is_empty()).then(|| NormalizedString::new(&authors));
+    if component.sha256.is_some() {
+        entry.description =
+            Some(NormalizedString::new("The digest is that of the wheel from which the files come"));
+    }
     entry.hashes = component
         .sha256
         .as_ref()
