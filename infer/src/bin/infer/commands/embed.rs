@@ -45,7 +45,9 @@ pub fn run(args: &EmbedArgs) -> Result<Done> {
             }
             match embedding {
                 Ok(values) => {
-                    names.extend([&*path.to_string_lossy(), "\n"]);
+                    if form == Form::Npy {
+                        names.extend([&*path.to_string_lossy(), "\n"]);
+                    }
                     rows.add(&path, &values)?;
                     counts.add();
                 }
