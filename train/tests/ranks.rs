@@ -10,14 +10,11 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::common::ports::free_port;
 use crate::common::{COLOURS, colour_set, colours};
 
 /// Longest time until a fault has ended all ranks.
 const LIMIT: Duration = Duration::from_secs(60);
-
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
 
 /// Starts `train fit` as a rank of two.
 fn start(dir: &Path, rank: usize, port: u16, args: &[&str]) -> Child {

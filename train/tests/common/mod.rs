@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod ports;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 

@@ -4,11 +4,12 @@ use std::time::Instant;
 use super::*;
 use crate::distributed::Launcher;
 
-const TIMEOUT: Duration = Duration::from_secs(30);
+#[path = "../../../tests/common/ports.rs"]
+mod ports;
 
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
+use ports::free_port;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn launch(rank: usize, size: usize, port: u16) -> Launch {
     let world = World { rank, size, local_rank: rank };
