@@ -65,7 +65,7 @@ struct Binaries {
 
 fn build() -> Result<Binaries> {
     println!("the first build takes some minutes, one of them for the C++ code of torch-sys");
-    // Without --release, which takes longer to build: libtorch and ONNX Runtime compute, so that it is hardly slower.
+    // Without --release: the tests take what is built, and since libtorch and ONNX Runtime compute, it is hardly slower.
     // The target folder can be configured in many ways, so cargo is asked for the paths.
     let messages = workspace::output(&mut cargo(&[
         "build",
