@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{BLUE, GREEN, RED, Said, Workplace, runtime};
+use crate::support::{BLUE, GREEN, RED, Said, Workplace};
 
 impl Workplace {
     /// Runs `infer` with arguments that are separated by spaces.
@@ -19,8 +19,7 @@ impl Workplace {
 
     /// Starts `infer classify` for a test that ends it.
     fn start(&self, args: &str) -> Child {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin("infer"));
-        command.current_dir(self.path("")).env("ORT_DYLIB_PATH", runtime()).env_remove("INFER_MODEL");
+        let mut command = self.startable();
         command.args(args.split_whitespace()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 

@@ -113,8 +113,7 @@ fn ctrl_c_leaves_no_file() {
     }
     let entries = || fs::read_dir(place.path("out")).unwrap().count();
     fs::create_dir(place.path("out")).unwrap();
-    let mut embed = Command::new(assert_cmd::cargo::cargo_bin("infer"));
-    embed.current_dir(place.path("")).env("ORT_DYLIB_PATH", support::runtime()).env_remove("INFER_MODEL");
+    let mut embed = place.startable();
     embed.args(["embed", "photos", "-o", "out/all.npy", "--batch", "1"]).stderr(Stdio::piped());
     let job = embed.spawn().unwrap();
     while entries() == 0 {

@@ -229,6 +229,13 @@ impl Workplace {
         command
     }
 
+    /// Command `infer` of a kind that can be started and stopped.
+    pub fn startable(&self) -> std::process::Command {
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("infer"));
+        command.current_dir(self.0.path()).env("ORT_DYLIB_PATH", runtime()).env_remove("INFER_MODEL");
+        command
+    }
+
     pub fn infer_without_runtime(&self) -> Command {
         let mut command = Command::cargo_bin("infer").unwrap();
         command.current_dir(self.0.path()).env_remove("ORT_DYLIB_PATH").env_remove("INFER_MODEL");

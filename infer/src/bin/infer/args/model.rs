@@ -105,7 +105,7 @@ impl CudaArgs {
 }
 
 /// Model and runtime library.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Args)]
 pub struct FileArgs {
     /// Model file [default: $INFER_MODEL, else ./model.onnx]
     #[arg(long, value_name = "FILE")]
